@@ -1,0 +1,6 @@
+//! revfs: a store of JSON objects, where every save is a revision.
+pub mod backend;
+pub mod document;
+pub mod error;
+pub mod rev;
+pub mod store;

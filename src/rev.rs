@@ -1,0 +1,243 @@
+//! Names: object ids, generations, revisions, their order, the winner and the conflicts.
+//!
+//! Invariants: pure functions of names. No I/O, no clock, no randomness (the caller brings the random bits).
+//! The order is the original library's "natural order", hex digits included, so both elect the same winner
+//! from the same directory.
+
+use std::cmp::Ordering;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// The longest name that a directory entry can have, in bytes.
+pub const NAME_MAX: usize = 255;
+
+/// The ending that makes a name in the mount an object's.
+pub const SUFFIX: &str = ".json";
+
+/// The last generation that is ever created: 2^53-2. Above it the original library can no longer count.
+pub const LAST_GENERATION: u64 = (1 << 53) - 2;
+
+/// An object's id: one path component, any bytes but `/` and NUL, not starting with a dot, 1 to 255 bytes.
+///
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId(Arc<[u8]>);
+
+impl ObjectId {
+    /// Parses a directory's name (or a command line argument).
+    ///
+    /// # Errors
+    /// [`Error::BadId`] with the reason.
+    pub fn new(name: impl AsRef<OsStr>) -> Result<Self> {
+        let bytes = name.as_ref().as_bytes();
+        let why = match bytes {
+            [] => "it is empty",
+            [b'.', ..] => "it starts with a dot",
+            _ if bytes.contains(&b'/') => "it contains a slash",
+            _ if bytes.contains(&0) => "it contains a NUL byte",
+            _ if bytes.len() > NAME_MAX => "it is longer than 255 bytes",
+            _ => return Ok(ObjectId(bytes.into())),
+        };
+        Err(Error::BadId { name: String::from_utf8_lossy(bytes).into_owned(), why })
+    }
+
+    /// The object that `<id>.json` names in a mount; `None` for a name that is not an object's.
+    pub fn from_file_name(name: &OsStr) -> Option<Self> {
+        let stem = name.as_bytes().strip_suffix(SUFFIX.as_bytes())?;
+        ObjectId::new(OsStr::from_bytes(stem)).ok()
+    }
+
+    /// `<id>.json`; `None` where that is longer than a directory entry can be.
+    pub fn file_name(&self) -> Option<OsString> {
+        (self.0.len() + SUFFIX.len() <= NAME_MAX)
+            .then(|| OsString::from_vec([&self.0, SUFFIX.as_bytes()].concat()))
+    }
+
+    /// The id as a directory name.
+    pub fn as_os_str(&self) -> &OsStr {
+        OsStr::from_bytes(&self.0)
+    }
+
+    /// The id as the original library sees it: bytes that are not UTF-8 become U+FFFD.
+    pub fn to_text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    /// On one line whatever the id holds: control characters are escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_text().chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_default()),
+            false => write!(f, "{c}"),
+        })
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectId({self})")
+    }
+}
+
+/// The name of a revision: `<generation>-<32 hex digits>`, the generation decimal digits of any number.
+///
+/// `NaN-<32 hex digits>` is one too: the original library writes it when an object's `_rev` is not a number.
+/// Ordered by the original library's natural order. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Rev(Arc<str>);
+
+impl Rev {
+    /// Parses a file name.
+    ///
+    /// # Errors
+    /// [`Error::BadRev`] where the name has another shape.
+    pub fn new(name: impl AsRef<OsStr>) -> Result<Self> {
+        let name = name.as_ref();
+        let shaped = |n: &str| {
+            let (generation, hex) = n.rsplit_once('-')?;
+            let counted = !generation.is_empty() && generation.bytes().all(|b| b.is_ascii_digit());
+            let hexed = hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            ((counted || generation == "NaN") && hexed).then(|| Rev(n.into()))
+        };
+        name.to_str().and_then(shaped).ok_or_else(|| Error::BadRev(name.to_string_lossy().into_owned()))
+    }
+
+    /// A new revision's name. `random` gives the hex digits of a version 4 uuid, of which the last twelve make
+    /// way for the hash of `parent`'s name, where there is one: a link to the parent that survives any copy.
+    pub fn child_of(parent: Option<&Rev>, generation: u64, random: uuid::Uuid) -> Rev {
+        let mut hex = random.simple().to_string();
+        if let Some(parent) = parent {
+            hex.replace_range(20.., &parent.hash());
+        }
+        Rev(format!("{generation}-{hex}").into())
+    }
+
+    /// The file name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The digits before the dash (or `NaN`), as written.
+    pub fn generation_text(&self) -> &str {
+        self.0.split_once('-').map_or("", |(generation, _)| generation)
+    }
+
+    /// The generation, where it is a number of at most [`LAST_GENERATION`].
+    pub fn generation(&self) -> Option<u64> {
+        self.generation_text().parse().ok().filter(|&n| n <= LAST_GENERATION)
+    }
+
+    /// Whether this is one of the original library's `NaN-` names, which win over every number.
+    pub fn is_nan(&self) -> bool {
+        self.generation_text() == "NaN"
+    }
+
+    /// Whether this name carries the hash of `parent`'s. Of names made elsewhere 1 in 2^48 does by chance.
+    pub fn is_child_of(&self, parent: &Rev) -> bool {
+        self.0.ends_with(&parent.hash())
+    }
+
+    /// 48 bits of FNV-1a over the name, mixed once more so that all bits depend on all bytes; twelve hex digits.
+    fn hash(&self) -> String {
+        let mut h = 0xcbf2_9ce4_8422_2325u64;
+        for b in self.0.bytes() {
+            h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        format!("{:012x}", (h ^ (h >> 33)) >> 16)
+    }
+}
+
+impl fmt::Display for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Rev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rev({})", self.0)
+    }
+}
+
+impl Ord for Rev {
+    fn cmp(&self, other: &Self) -> Ordering {
+        natural(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Rev {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The original library's order of names.
+///
+/// Left to right by UTF-16 unit. Where both names are at a digit, the maximal runs of digits compare as integers of
+/// any length, and of equal values the one with more leading zeros is lower. A digit is lower than anything else.
+/// When one name ends, the shorter is lower. White space and control characters, which the original skips, have no
+/// total order there: no [`Rev`] holds one.
+pub fn natural(a: &str, b: &str) -> Ordering {
+    let (mut x, mut y) = (a, b);
+    loop {
+        match (x.as_bytes().first(), y.as_bytes().first()) {
+            (None, _) | (_, None) => return a.encode_utf16().count().cmp(&b.encode_utf16().count()),
+            (Some(p), Some(q)) => match (p.is_ascii_digit(), q.is_ascii_digit()) {
+                (true, false) => return Ordering::Less,
+                (false, true) => return Ordering::Greater,
+                (true, true) => {
+                    let (run_x, run_y) = (digits(x), digits(y));
+                    let (int_x, int_y) = (run_x.trim_start_matches('0'), run_y.trim_start_matches('0'));
+                    let by_value = int_x.len().cmp(&int_y.len()).then_with(|| int_x.cmp(int_y));
+                    match by_value.then_with(|| run_y.len().cmp(&run_x.len())) {
+                        Ordering::Equal => (x, y) = (&x[run_x.len()..], &y[run_y.len()..]),
+                        unequal => return unequal,
+                    }
+                }
+                (false, false) => {
+                    let (c, d) = (x.chars().next().unwrap_or('\0'), y.chars().next().unwrap_or('\0'));
+                    if c != d {
+                        return c.encode_utf16(&mut [0; 2]).cmp(&d.encode_utf16(&mut [0; 2]));
+                    }
+                    (x, y) = (&x[c.len_utf8()..], &y[d.len_utf8()..]);
+                }
+            },
+        }
+    }
+}
+
+fn digits(s: &str) -> &str {
+    let end = s.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(s.len());
+    &s[..end]
+}
+
+/// The revisions in conflict, as the original's `getConflicts` lists them: those that share a generation's text with
+/// another, each group in natural order, groups by generation (numbers as JavaScript orders an object's keys).
+pub fn conflicts(revs: &[Rev]) -> Vec<Vec<Rev>> {
+    let mut sorted: Vec<&Rev> = revs.iter().collect();
+    sorted.sort();
+    let mut groups: Vec<(&str, Vec<Rev>)> = Vec::new();
+    let mut at = std::collections::HashMap::new();
+    for rev in sorted {
+        let key = rev.generation_text();
+        let i = *at.entry(key).or_insert_with(|| {
+            groups.push((key, Vec::new()));
+            groups.len() - 1
+        });
+        groups[i].1.push(rev.clone());
+    }
+    groups.retain(|(_, group)| group.len() > 1);
+    // JavaScript: canonical integers below 2^32-1 first, ascending; other keys as they came.
+    groups.sort_by_key(|(key, _)| match key.parse::<u32>() {
+        Ok(n) if n < u32::MAX && n.to_string() == *key => (0, n),
+        _ => (1, 0),
+    });
+    groups.into_iter().map(|(_, group)| group).collect()
+}
