@@ -1,0 +1,160 @@
+//! What a medium must do to hold a store.
+//!
+//! A backend keeps, for each object, a set of immutable revisions, and apart from them what was removed. It knows
+//! names and bytes. Invariants: it does not know JSON, and it does not know which revision wins.
+//!
+//! Implementations: [`DirBackend`] (a directory, shared with the original library), [`MemoryBackend`] (the model that
+//! tests compare with), [`FaultBackend`] (any of them, failing where told). All run the one suite in
+//! `backend/conformance.rs`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::time::SystemTime;
+
+use crate::error::Result;
+use crate::rev::{ObjectId, Rev};
+
+mod dir;
+mod fault;
+mod memory;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use dir::DirBackend;
+pub use fault::FaultBackend;
+pub use memory::MemoryBackend;
+
+/// What is known of a revision's file without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Size in bytes.
+    pub size: u64,
+    /// Allocated space in units of 512 bytes.
+    pub blocks: u64,
+    /// When the text was written; a program may set it (`cp -p`, `rsync -t`).
+    pub mtime: SystemTime,
+    pub atime: SystemTime,
+    pub ctime: SystemTime,
+    /// When the file came to be, if the medium knows: bounds from below when the revision was published.
+    pub born: Option<SystemTime>,
+    /// Permission bits, 12 of them.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What a new revision's file is to look like; `None` leaves it to the medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attrs {
+    pub mtime: Option<SystemTime>,
+    /// Permission bits, 12 of them.
+    pub mode: Option<u32>,
+    /// User and group. Where the process may not give files away, the file stays its own.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// How far a change must have got when a call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After a power cut a revision is whole or absent: bytes reach the medium before their name.
+    Ordered,
+    /// The change survives a power cut.
+    Full,
+}
+
+/// One thing in an object's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Named as a revision. Whether it is a regular file shows when it is opened.
+    Rev(Rev),
+    /// Any other name: not a revision, never touched, reported by `check`.
+    Foreign(OsString),
+}
+
+/// Something that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gone {
+    /// One revision and why: `discarded`, `purged`, the name of the revision that superseded it, …
+    Rev { rev: Rev, why: String },
+    /// A whole object, deleted at once by operation `op`, with the revisions it had.
+    Object { op: String, revs: Vec<Rev> },
+}
+
+/// A medium. All calls may come from many threads and, through other processes, from other hosts.
+///
+/// Paths in errors are the medium's own. Unless a call says otherwise, a missing object is
+/// [`Error::NoObject`](crate::error::Error::NoObject) and a missing revision
+/// [`Error::NoRevision`](crate::error::Error::NoRevision).
+pub trait Backend: Send + Sync {
+    /// The ids of all objects, in no order, each once. Names that cannot be ids are left out.
+    fn objects(&self) -> Result<Vec<ObjectId>>;
+
+    /// All that is in an object's directory, in no order.
+    fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>>;
+
+    /// The attributes of a live revision. What is not a regular file is `NoRevision`; links are not followed.
+    fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta>;
+
+    /// The bytes and attributes of a live revision, as one consistent pair. Same conditions as [`meta`](Self::meta).
+    fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)>;
+
+    /// A live revision opened for reading, where the medium has files; it stays readable when the revision is
+    /// removed. Never blocks (fifos), never follows a link.
+    fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File>;
+
+    /// Adds a revision to an existing object, atomically and exclusively: at no moment can anybody see the name with
+    /// fewer bytes. Returns the attributes as later calls will report them.
+    ///
+    /// # Errors
+    /// `NoObject` where the object does not exist (so a save cannot race a delete into a half-made directory);
+    /// `Io` with `AlreadyExists` where the name is taken.
+    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
+
+    /// Adds an object together with its first revision: nobody meets it without.
+    ///
+    /// # Errors
+    /// `Exists` where the object exists; an empty directory left by another program counts as existing.
+    fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
+
+    /// Sets attributes of a live revision; its bytes never change.
+    fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta>;
+
+    /// Gives a live revision another name (the repair of `NaN-` names), exclusively.
+    fn rename(&self, id: &ObjectId, from: &Rev, to: &Rev) -> Result<()>;
+
+    /// Moves one live revision to what is gone, by one rename. `why` is a file name's worth of text without `~` or `/`.
+    fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<()>;
+
+    /// Keeps bytes among what is gone without their ever having been live: a writer's own text after a merge.
+    fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()>;
+
+    /// Moves a whole object to what is gone, by one rename. `op` is unique (a uuid's 32 hex digits).
+    fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
+
+    /// Brings back what `remove` took with `op`, and with it a newer revision: whoever sees the object again sees `rev`.
+    ///
+    /// # Errors
+    /// `NoObject` where nothing was removed under `op`, `Exists` where the object exists again: then nothing changed.
+    fn revive(
+        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
+    ) -> Result<Meta>;
+
+    /// Makes `to` an object with all revisions of `from` (the same bytes), and `from` gone under `op`: a rename.
+    ///
+    /// # Errors
+    /// `Exists` where `to` exists: then nothing changed.
+    fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()>;
+
+    /// What was removed of an object, in no order; empty where nothing was.
+    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>>;
+
+    /// The ids that have something among what is gone.
+    fn gone_objects(&self) -> Result<Vec<ObjectId>>;
+
+    /// The bytes of a removed revision, wherever among what is gone it is.
+    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
+
+    /// Makes everything published so far for this object survive a power cut: `fsync` after an `Ordered` publish.
+    fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;
+}
