@@ -5,7 +5,6 @@ pub mod document;
 pub mod error;
 #[cfg(feature = "fuse")]
 pub mod mount;
-pub mod mountinfo;
 pub mod rev;
 pub mod session;
 pub mod store;

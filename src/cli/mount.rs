@@ -1,16 +1,12 @@
 //! `mount`, `umount`, and the program under the names that mount(8) calls helpers by.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser};
-use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
 
 use super::exit::{Exit, Failure};
 use super::{place, program};
-use crate::mountinfo;
 
 /// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
 #[derive(Debug, Args)]
@@ -48,17 +44,12 @@ impl Mount {
     #[cfg(feature = "fuse")]
     fn mount(self) -> Result<(), Failure> {
         let Mount { directory, mountpoint, options, foreground, durable, log } = self;
-        crate::mount::cli(directory, mountpoint, options, foreground, durable, log).map_err(|e| {
-            match e.usage() {
-                true => Failure::Usage(e.to_string()),
-                false => Failure::Io(e.to_string()),
-            }
-        })
+        Ok(crate::mount::cli(directory, mountpoint, options, foreground, durable, log)?)
     }
 
     #[cfg(not(feature = "fuse"))]
     fn mount(self) -> Result<(), Failure> {
-        Err(Failure::Usage("this build has no FUSE; build revfs with its default features to mount".into()))
+        Err(no_fuse())
     }
 }
 
@@ -131,67 +122,45 @@ pub struct Umount {
 
 impl Umount {
     pub fn run(self, store: Option<PathBuf>) -> Result<(), Failure> {
-        if store.is_some() {
-            return Err(Failure::Usage("umount takes a mount point and no --store".into()));
-        }
-        let point = mounted(&self.mountpoint)?;
-        match self.as_root(&point) {
-            Ok(()) => Ok(()),
-            Err(Errno::BUSY) => Err(busy(&point)),
-            // Not root, or root without the right to mount: the helper may.
-            Err(Errno::PERM) => self.by_fusermount(&point),
-            Err(e) => Err(Failure::Io(format!("cannot unmount {}: {e}", point.display()))),
+        match store {
+            Some(_) => Err(Failure::Usage("umount takes a mount point and no --store".into())),
+            None => self.umount(),
         }
     }
 
-    fn as_root(&self, point: &Path) -> Result<(), Errno> {
-        let lazy = if self.lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-        unmount(point, UnmountFlags::NOFOLLOW | lazy)
+    #[cfg(feature = "fuse")]
+    fn umount(self) -> Result<(), Failure> {
+        use crate::mount::{FSTYPE, mounted_at, resolve, unmount};
+        let given = self.mountpoint.display();
+        let point = resolve(&self.mountpoint).ok();
+        match point.as_deref().and_then(|point| Some((point, mounted_at(point)?.fstype))) {
+            Some((point, fstype)) if fstype == FSTYPE => Ok(unmount(point, self.lazy)?),
+            Some((_, fstype)) => {
+                Err(Failure::No(format!("{given} is not a revfs mount but one of type {fstype}; use umount")))
+            }
+            None => Err(Failure::No(format!("{given} is not mounted"))),
+        }
     }
 
-    fn by_fusermount(&self, point: &Path) -> Result<(), Failure> {
-        let mut fusermount = Command::new("fusermount3");
-        fusermount.arg("-u").args(self.lazy.then_some("-z")).arg("--").arg(point);
-        let output = fusermount.env("LC_ALL", "C").stdin(Stdio::null()).output();
-        let output = output.map_err(|e| {
-            Failure::Io(format!(
-                "cannot run fusermount3, which unmounts for ordinary users (package fuse3): {e}"
-            ))
-        })?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        match output.status.success() {
-            true => Ok(()),
-            false if said.contains("busy") => Err(busy(point)),
-            false => Err(Failure::Io(format!("cannot unmount {}: {}", point.display(), said.trim()))),
+    #[cfg(not(feature = "fuse"))]
+    fn umount(self) -> Result<(), Failure> {
+        Err(no_fuse())
+    }
+}
+
+#[cfg(feature = "fuse")]
+impl From<crate::mount::Failure> for Failure {
+    fn from(e: crate::mount::Failure) -> Self {
+        match e.is_usage() {
+            true => Failure::Usage(e.to_string()),
+            false => Failure::Io(e.to_string()),
         }
     }
 }
 
-fn busy(point: &Path) -> Failure {
-    let point = point.display();
-    Failure::Io(format!(
-        "{point} is busy: a program has a file open or its current directory there (fuser -vm {point} names it); \
-         leave it, or use --lazy"
-    ))
-}
-
-/// The mount point as the kernel knows it. The mount itself is only asked last: it may be dead.
-fn mounted(given: &Path) -> Result<PathBuf, Failure> {
-    let table =
-        mountinfo::mounts().map_err(|e| Failure::Io(format!("cannot read the table of mounts: {e}")))?;
-    let plain = std::path::absolute(given).unwrap_or_else(|_| given.to_owned());
-    let by_parent = || Some(plain.parent()?.canonicalize().ok()?.join(plain.file_name()?));
-    let by_itself = || plain.canonicalize().ok();
-    let ways: [&dyn Fn() -> Option<PathBuf>; 3] = [&|| Some(plain.clone()), &by_parent, &by_itself];
-    let found = ways.iter().filter_map(|way| way()).find_map(|point| mountinfo::at(&table, &point));
-    match found {
-        Some(mount) if mount.is_revfs() => Ok(mount.point.clone()),
-        Some(mount) => {
-            let (given, fs_type) = (given.display(), &mount.fs_type);
-            Err(Failure::No(format!("{given} is not a revfs mount but one of type {fs_type}; use umount")))
-        }
-        None => Err(Failure::No(format!("{} is not mounted", given.display()))),
-    }
+#[cfg(not(feature = "fuse"))]
+fn no_fuse() -> Failure {
+    Failure::Usage("this build has no FUSE; build revfs with its default features to mount".into())
 }
 
 #[cfg(test)]
@@ -213,12 +182,5 @@ mod tests {
         );
         assert_eq!(helper(&["mount.revfs", "docs", "/mnt", "-fsn", "-t", "fuse.revfs"]), Some(0));
         assert_eq!(helper(&["mount.revfs", "docs"]), Some(1));
-    }
-
-    #[test]
-    fn only_a_revfs_mount_is_taken_away() {
-        assert_eq!(mounted(Path::new("/proc")).unwrap_err().exit(), Exit::No);
-        assert_eq!(mounted(Path::new("/nowhere/at/all")).unwrap_err().exit(), Exit::No);
-        assert_eq!(mounted(Path::new("")).unwrap_err().exit(), Exit::No);
     }
 }

@@ -9,7 +9,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
-use crate::mountinfo::{self, Mount};
 
 /// Splits a command's arguments into the store and the rest, which are ids.
 pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBuf, Vec<OsString>), Failure> {
@@ -49,14 +48,24 @@ fn found(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
 }
 
 fn around_here() -> Option<PathBuf> {
-    around(&std::env::current_dir().ok()?, &mountinfo::mounts().unwrap_or_default())
+    around(&std::env::current_dir().ok()?, mounted_from)
 }
 
-fn around(here: &Path, mounts: &[Mount]) -> Option<PathBuf> {
-    here.ancestors().find_map(|dir| match mountinfo::at(mounts, dir) {
-        Some(mount) if mount.is_revfs() => Some(mount.source.clone()),
-        _ => dir.join(".revfs/format").is_file().then(|| dir.to_owned()),
-    })
+/// The nearest store from `here` upwards; `mounted_from` gives the store of the revfs mount at a directory.
+fn around(here: &Path, mounted_from: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
+    let own = |dir: &Path| dir.join(".revfs/format").is_file().then(|| dir.to_owned());
+    here.ancestors().find_map(|dir| mounted_from(dir).or_else(|| own(dir)))
+}
+
+#[cfg(feature = "fuse")]
+fn mounted_from(dir: &Path) -> Option<PathBuf> {
+    let mount = crate::mount::mounted_at(dir).filter(|mount| mount.fstype == crate::mount::FSTYPE)?;
+    Some(mount.source.into())
+}
+
+#[cfg(not(feature = "fuse"))]
+fn mounted_from(_: &Path) -> Option<PathBuf> {
+    None
 }
 
 #[cfg(test)]
@@ -95,12 +104,9 @@ mod tests {
         std::fs::create_dir_all(outer.join(".revfs")).unwrap();
         std::fs::write(outer.join(".revfs/format"), "1").unwrap();
         std::fs::create_dir_all(mount.join("deep")).unwrap();
-        let table = |fs_type: &str| {
-            vec![Mount { point: mount.clone(), fs_type: fs_type.into(), source: "/srv/other".into() }]
-        };
-        assert_eq!(around(&mount.join("deep"), &[]), Some(outer.to_owned()));
-        assert_eq!(around(&mount.join("deep"), &table("fuse.revfs")), Some("/srv/other".into()));
-        assert_eq!(around(&mount.join("deep"), &table("ext4")), Some(outer.to_owned()));
-        assert_eq!(around(outer, &table("fuse.revfs")), Some(outer.to_owned()));
+        let at_mount = |dir: &Path| (dir == mount).then(|| PathBuf::from("/srv/other"));
+        assert_eq!(around(&mount.join("deep"), |_| None), Some(outer.to_owned()));
+        assert_eq!(around(&mount.join("deep"), at_mount), Some("/srv/other".into()));
+        assert_eq!(around(outer, at_mount), Some(outer.to_owned()));
     }
 }

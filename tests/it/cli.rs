@@ -367,6 +367,7 @@ fn a_full_output_is_3() {
     ran.one_line("standard output");
 }
 
+#[cfg(feature = "fuse")]
 #[test]
 fn umount_knows_its_own() {
     let env = Env::new();
@@ -381,6 +382,7 @@ fn umount_knows_its_own() {
 fn a_build_without_fuse_says_so() {
     let env = Env::new();
     env.feed(&["mount", "docs", "mnt"], b"").fails(2, "no FUSE");
+    env.feed(&["umount", "mnt"], b"").fails(2, "no FUSE");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 ///
 /// `rev` and `error` name each other's types; so do no others.
 const CHAIN: &[&[&str]] = &[
-    &["document", "mountinfo"],
+    &["document"],
     &["rev", "error"],
     &["session"],
     &["backend"],
