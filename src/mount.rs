@@ -36,6 +36,8 @@ const DAEMON: &str = "REVFS_DAEMON";
 const READY: &[u8] = b"ready";
 /// How often the housekeeping runs.
 const PULSE: Duration = Duration::from_millis(500);
+/// After how many pulses what is known of processes that have ended is forgotten.
+const FORGET: u64 = 120;
 /// How long an unmounted daemon waits for programs that still hold files.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -275,9 +277,15 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>) {
         }
     });
     std::thread::spawn(move || {
-        while !ended.load(Ordering::Acquire) {
+        for pulse in 1u64.. {
+            if ended.load(Ordering::Acquire) {
+                return;
+            }
             std::thread::sleep(PULSE);
             fs.end_grace(fs.grace());
+            if pulse.is_multiple_of(FORGET) {
+                fs.forget_ended();
+            }
         }
     });
 }

@@ -377,6 +377,11 @@ impl Fs {
         }
     }
 
+    /// Forgets what processes read and wrote that have ended since.
+    pub fn forget_ended(&self) {
+        self.memory.forget_ended();
+    }
+
     /// How long names wait for their second half.
     pub fn grace(&self) -> Duration {
         self.options.grace
