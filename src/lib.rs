@@ -3,4 +3,5 @@ pub mod backend;
 pub mod document;
 pub mod error;
 pub mod rev;
+pub mod session;
 pub mod store;

@@ -1,0 +1,4 @@
+//! Tests that need more than one part of the crate, or a program beside it.
+
+mod order;
+mod seed;
