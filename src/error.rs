@@ -57,7 +57,10 @@ impl fmt::Display for Error {
             }
             Error::NotObject(why) => write!(f, "not a JSON object: {why}"),
             Error::Stale { id, base, winner } => {
-                write!(f, "object {id} has moved on from {base} to {winner}; read it again and repeat the change")
+                write!(
+                    f,
+                    "object {id} has moved on from {base} to {winner}; read it again and repeat the change"
+                )
             }
             Error::GenerationLimit(id) => {
                 write!(f, "object {id} has reached generation 2^53-2; store its text under another id")

@@ -1,4 +1,6 @@
-//! What needs more than one module: the program, other programs, the rules of the source.
+//! What needs more than one module, or a program beside it: the commands, other programs, the rules of the source.
 
 mod cli;
+mod order;
+mod seed;
 mod tidy;
