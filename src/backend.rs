@@ -18,11 +18,11 @@ mod dir;
 mod fault;
 mod memory;
 
-#[cfg(any(test, feature = "conformance"))]
-pub mod conformance;
+#[cfg(test)]
+mod conformance;
 
 pub use dir::DirBackend;
-pub use fault::FaultBackend;
+pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 
 /// What is known of a revision's file without reading it.
