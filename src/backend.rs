@@ -137,7 +137,13 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `NoObject` where nothing was removed under `op`, `Exists` where the object exists again: then nothing changed.
     fn revive(
-        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<Meta>;
 
     /// Makes `to` an object with all revisions of `from` (the same bytes), and `from` gone under `op`: a rename.

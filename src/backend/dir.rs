@@ -134,9 +134,11 @@ impl Backend for DirBackend {
     }
 
     fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {
-        let names =
-            sys::list(self.root(), id.as_os_str()).map_err(|e| self.object_error("list", id, e))?;
-        Ok(names.into_iter().map(|(name, _)| Rev::new(&name).map_or(Entry::Foreign(name), Entry::Rev)).collect())
+        let names = sys::list(self.root(), id.as_os_str()).map_err(|e| self.object_error("list", id, e))?;
+        Ok(names
+            .into_iter()
+            .map(|(name, _)| Rev::new(&name).map_or(Entry::Foreign(name), Entry::Rev))
+            .collect())
     }
 
     fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {
@@ -164,14 +166,14 @@ impl Backend for DirBackend {
         self.open_rev("open", id, rev).map(|(file, _)| file.into())
     }
 
-    fn publish(
-        &self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
-    ) -> Result<Meta> {
+    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         let failed = |e| self.io("publish", id, Some(rev), e);
         let dir = self.object("publish", id)?;
         let name = rev.as_str().as_ref();
         let meta = match self.stage.publish(&self.private, dir.as_fd(), name, text, attrs, how) {
-            Err(Errno::NOENT) if !self.is_current(id, dir.as_fd()) => return Err(Error::NoObject(id.clone())),
+            Err(Errno::NOENT) if !self.is_current(id, dir.as_fd()) => {
+                return Err(Error::NoObject(id.clone()));
+            }
             published => published.map_err(failed)?,
         };
         if how == Durability::Full {
@@ -185,9 +187,7 @@ impl Backend for DirBackend {
         }
     }
 
-    fn create(
-        &self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
-    ) -> Result<Meta> {
+    fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         let (dir, file) = (id.as_os_str(), rev.as_str().as_ref());
         self.stage.create(&self.private, self.root(), dir, file, text, attrs, how).map_err(|e| match e {
             Errno::EXIST | Errno::NOTDIR => Error::Exists(id.clone()),
@@ -223,7 +223,13 @@ impl Backend for DirBackend {
     }
 
     fn revive(
-        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<Meta> {
         self.revive_object(id, op, rev, text, attrs, how)
     }

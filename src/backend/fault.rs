@@ -113,15 +113,11 @@ impl Backend for FaultBackend {
         self.call("open", |b| b.open(id, rev))
     }
 
-    fn publish(
-        &self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
-    ) -> Result<Meta> {
+    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         self.call("publish", |b| b.publish(id, rev, text, attrs, how))
     }
 
-    fn create(
-        &self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
-    ) -> Result<Meta> {
+    fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         self.call("create", |b| b.create(id, rev, text, attrs, how))
     }
 
@@ -146,7 +142,13 @@ impl Backend for FaultBackend {
     }
 
     fn revive(
-        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<Meta> {
         self.call("revive", |b| b.revive(id, op, rev, text, attrs, how))
     }

@@ -246,7 +246,13 @@ impl Backend for MemoryBackend {
     }
 
     fn revive(
-        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, _: Durability,
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        _: Durability,
     ) -> Result<Meta> {
         plain(id, op)?;
         let mut state = self.0.lock();

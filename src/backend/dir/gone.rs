@@ -62,7 +62,12 @@ impl DirBackend {
     /// A replicator brought back what was retired. The same bytes, and any where bytes were purged, are dropped; others
     /// (a name is used once, but the original library writes in place and may have been interrupted) are kept too.
     fn retire_again(
-        &self, id: &ObjectId, rev: &Rev, why: &str, dir: BorrowedFd, gone: BorrowedFd,
+        &self,
+        id: &ObjectId,
+        rev: &Rev,
+        why: &str,
+        dir: BorrowedFd,
+        gone: BorrowedFd,
     ) -> Result<()> {
         let failed = |e| self.rev_error("retire", id, rev, e);
         let bytes = |at, name: &OsStr| {
@@ -80,7 +85,12 @@ impl DirBackend {
     }
 
     pub(super) fn keep_text(
-        &self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability,
+        &self,
+        id: &ObjectId,
+        rev: &Rev,
+        why: &str,
+        text: &[u8],
+        how: Durability,
     ) -> Result<()> {
         self.plain(id, why)?;
         let failed = |e| self.io("keep", id, Some(rev), e);
@@ -112,7 +122,13 @@ impl DirBackend {
 
     #[allow(clippy::too_many_arguments)]
     pub(super) fn revive_object(
-        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<Meta> {
         self.plain(id, op)?;
         let root = self.private.root();
@@ -129,9 +145,7 @@ impl DirBackend {
         // The new revision first: whoever meets the object again meets it with this one winning.
         let name = rev.as_str().as_ref();
         let meta = self.stage.publish(&self.private, dir.as_fd(), name, text, attrs, how).map_err(failed)?;
-        if let Err(e) =
-            self.stage.rename_exclusive(gone.as_fd(), &object_name(op), root, id.as_os_str())
-        {
+        if let Err(e) = self.stage.rename_exclusive(gone.as_fd(), &object_name(op), root, id.as_os_str()) {
             let _ = sys::unlink(dir.as_fd(), rev.as_str());
             return Err(match e {
                 Errno::EXIST | Errno::NOTDIR => Error::Exists(id.clone()),
@@ -143,7 +157,11 @@ impl DirBackend {
     }
 
     pub(super) fn move_revisions(
-        &self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability,
+        &self,
+        from: &ObjectId,
+        to: &ObjectId,
+        op: &str,
+        how: Durability,
     ) -> Result<()> {
         self.plain(from, op)?;
         let root = self.private.root();
@@ -152,8 +170,7 @@ impl DirBackend {
         if sys::kind(root, to.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(to.clone()));
         }
-        let mut staged =
-            self.stage.directory(&self.private, root, &Attrs::default()).map_err(failed)?;
+        let mut staged = self.stage.directory(&self.private, root, &Attrs::default()).map_err(failed)?;
         let target = sys::open_dir(staged.at, staged.os()).map_err(failed)?;
         sys::match_dir(target.as_fd(), source.as_fd()).map_err(failed)?;
         self.link_all(source.as_fd(), target.as_fd(), how).map_err(failed)?;

@@ -162,4 +162,3 @@ fn once(cell: &OnceLock<OwnedFd>, open: impl FnOnce() -> Result<OwnedFd>) -> Res
     let fd = open()?;
     Ok(cell.get_or_init(|| fd).as_fd())
 }
-

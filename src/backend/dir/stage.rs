@@ -111,7 +111,13 @@ impl Stage {
 
     /// Puts a new file into `dir`, whole and exclusively (`EEXIST`).
     pub fn publish(
-        &self, private: &Private, dir: BorrowedFd, name: &OsStr, text: &[u8], attrs: &Attrs, how: Durability,
+        &self,
+        private: &Private,
+        dir: BorrowedFd,
+        name: &OsStr,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<Meta> {
         let way = self.way(private)?;
         let mode = attrs.mode.unwrap_or(0o666) & 0o777;
@@ -142,7 +148,9 @@ impl Stage {
             (_, Medium::Volatile) => Ok(()),
             (Durability::Full, _) | (Durability::Ordered, Medium::Overlay) => sys::sync(file),
             (Durability::Ordered, Medium::Ext) => sys::start_writing(file, false),
-            (Durability::Ordered, Medium::Xfs | Medium::Nfs | Medium::Other) => sys::start_writing(file, true),
+            (Durability::Ordered, Medium::Xfs | Medium::Nfs | Medium::Other) => {
+                sys::start_writing(file, true)
+            }
         }
     }
 
@@ -166,7 +174,13 @@ impl Stage {
     /// Makes a directory with one file in it and moves it to `dir`/`name`, where nothing may be (`EEXIST`).
     #[allow(clippy::too_many_arguments)]
     pub fn create(
-        &self, private: &Private, dir: BorrowedFd, name: &OsStr, file_name: &OsStr, text: &[u8], attrs: &Attrs,
+        &self,
+        private: &Private,
+        dir: BorrowedFd,
+        name: &OsStr,
+        file_name: &OsStr,
+        text: &[u8],
+        attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
         let mut staged = self.directory(private, dir, attrs)?;
@@ -187,7 +201,10 @@ impl Stage {
     /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has: those of
     /// its file, `x` where there is `r`, and as open to the group (or all) as the store's directory is for writing.
     pub fn directory<'a>(
-        &self, private: &'a Private, store: BorrowedFd, attrs: &Attrs,
+        &self,
+        private: &'a Private,
+        store: BorrowedFd,
+        attrs: &Attrs,
     ) -> Result<Temporary<'a>> {
         let temporary = Temporary::new(private.stage()?);
         sys::make_dir(temporary.at, temporary.os())?;
@@ -220,7 +237,9 @@ impl Stage {
     pub fn rename_exclusive(&self, at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
         if !self.plain.load(Ordering::Relaxed) {
             match sys::rename_noreplace(at, name, to, new) {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.plain.store(true, Ordering::Relaxed),
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    self.plain.store(true, Ordering::Relaxed)
+                }
                 Err(Errno::NOTEMPTY) => return Err(Errno::EXIST),
                 done => return done,
             }

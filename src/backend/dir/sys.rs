@@ -341,9 +341,7 @@ pub fn sync_dir(dir: BorrowedFd) -> Result<()> {
 pub fn start_writing(fd: BorrowedFd, wait: bool) -> Result<()> {
     let flags = match wait {
         true => {
-            libc::SYNC_FILE_RANGE_WAIT_BEFORE
-                | libc::SYNC_FILE_RANGE_WRITE
-                | libc::SYNC_FILE_RANGE_WAIT_AFTER
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER
         }
         false => libc::SYNC_FILE_RANGE_WRITE,
     };
