@@ -32,6 +32,8 @@ pub struct Draft {
     mtime: SystemTime,
     /// The text was refused and kept as it is now.
     kept: bool,
+    /// Time, mode or owner were set and no revision has them yet.
+    attrs_set: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl Draft {
             state: State::Clean,
             mtime: SystemTime::now(),
             kept: false,
+            attrs_set: false,
         }
     }
 
@@ -139,9 +142,17 @@ impl Draft {
         }
     }
 
-    /// Sets the text's time; it stays when the draft becomes a revision.
-    pub fn set_mtime(&mut self, t: SystemTime) {
-        self.mtime = t;
+    /// Sets what the revision's file is to look like; `None` leaves a thing as it is.
+    pub fn set_attrs(&mut self, attrs: &Attrs) {
+        self.mtime = attrs.mtime.unwrap_or(self.mtime);
+        self.mode = attrs.mode.or(self.mode);
+        self.owner = attrs.owner.or(self.owner);
+        self.attrs_set = true;
+    }
+
+    /// Whether attributes were set that no revision has; asking ends it.
+    pub fn take_attrs_set(&mut self) -> bool {
+        std::mem::take(&mut self.attrs_set)
     }
 
     /// What the revision's file is to look like.
@@ -164,7 +175,7 @@ impl Draft {
     pub fn set_published(&mut self, rev: Rev, meta: Meta) {
         self.published = Some((rev, meta));
         self.state = State::Clean;
-        self.kept = false;
+        (self.kept, self.attrs_set) = (false, false);
     }
 
     /// Marks the text as worth publishing though no write came: a renamed scratch file's.

@@ -25,7 +25,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -111,8 +111,6 @@ pub struct Fs {
     kernel: OnceLock<Arc<dyn Kernel>>,
     scratch: OwnedFd,
     drafts: OwnedFd,
-    /// The root directory's time: it rises with each change, whoever makes it.
-    changed: Mutex<SystemTime>,
     counts: Counts,
     refusals: Mutex<Vec<String>>,
 }
@@ -140,9 +138,10 @@ impl Fs {
     pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
-        let watcher = Watcher::new(backend.root(), Watcher::default_limit())?;
+        let scratch = backend.private_dir("scratch")?;
+        let watcher = Watcher::new(backend.root(), scratch.as_fd(), Watcher::default_limit())?;
         Ok(Fs {
-            scratch: backend.private_dir("scratch")?,
+            scratch,
             drafts: backend.private_dir("drafts")?,
             store,
             backend,
@@ -153,7 +152,6 @@ impl Fs {
             memory: Memory::default(),
             watcher,
             kernel: OnceLock::new(),
-            changed: Mutex::new(SystemTime::UNIX_EPOCH),
             counts: Counts::default(),
             refusals: Mutex::new(Vec::new()),
         })
@@ -184,17 +182,9 @@ impl Fs {
             match notice {
                 table::Notice::Attr(node) => kernel.forget_attr(node),
                 table::Notice::Entry(name) => kernel.forget_entry(&name),
-                table::Notice::Root => {
-                    self.root_changed();
-                    kernel.forget_attr(attr::ROOT);
-                }
+                table::Notice::Root => kernel.forget_attr(attr::ROOT),
             }
         }
-    }
-
-    fn root_changed(&self) {
-        let mut changed = self.changed.lock();
-        *changed = SystemTime::now().max(*changed + Duration::from_nanos(1));
     }
 }
 

@@ -322,8 +322,7 @@ impl Filesystem for Adapter {
             self.0.readdirplus(caller(req), fh.0, offset, |item, next, found| {
                 let (ttl, attr) = match found {
                     Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
-                    // Node 0: the kernel makes no entry and looks the name up when somebody asks.
-                    None => (Duration::ZERO, unknown(item.kind)),
+                    None => (Duration::ZERO, dot(item.ino)),
                 };
                 reply.add(INodeNo(item.ino), next, &item.name, &ttl, &attr, Generation(0))
             })
@@ -368,7 +367,8 @@ impl Filesystem for Adapter {
         empty(guard(|| self.0.fallocate(fh.0, offset, length, mode)), reply);
     }
 
-    // ENOSYS once spares a call for every write and every line of `ls -l`.
+    // ENOSYS once spares a call for every write and every line of `ls -l`. Only the list is answered, and is empty:
+    // `getfattr -d` and `cp -a` take a refusal there for a failure.
     fn setxattr(
         &self, _req: &Request, _ino: INodeNo, _name: &OsStr, _value: &[u8], _flags: i32, _position: u32,
         reply: ReplyEmpty,
@@ -380,8 +380,11 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
+        match size {
+            0 => reply.size(0),
+            _ => reply.data(&[]),
+        }
     }
 
     fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
@@ -389,16 +392,17 @@ impl Filesystem for Adapter {
     }
 }
 
-fn unknown(of: rustix::fs::FileType) -> FileAttr {
+/// `.` and `..`: of their attributes the kernel takes the number alone.
+fn dot(ino: u64) -> FileAttr {
     FileAttr {
-        ino: INodeNo(0),
+        ino: INodeNo(ino),
         size: 0,
         blocks: 0,
         atime: SystemTime::UNIX_EPOCH,
         mtime: SystemTime::UNIX_EPOCH,
         ctime: SystemTime::UNIX_EPOCH,
         crtime: SystemTime::UNIX_EPOCH,
-        kind: kind(of),
+        kind: FileType::Directory,
         perm: 0,
         nlink: 1,
         uid: 0,

@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// The command was given what it cannot work with.
-    pub fn usage(message: impl Into<String>) -> Failure {
+    pub fn misuse(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), usage: true }
     }
 
@@ -71,67 +71,61 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What to mount, where and how.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub store: PathBuf,
-    pub mountpoint: PathBuf,
-    /// The arguments of all `-o`.
-    pub options: Vec<String>,
-    /// Serve in this process until the mount ends.
-    pub foreground: bool,
-}
-
-/// Carries out `revfs mount`. In the background it returns when the mount is live, in the foreground when it ended.
+/// Carries out `revfs mount STORE MOUNTPOINT`. In the background it returns when the mount is live, in the foreground
+/// when it has ended. `lists` are the arguments of all `-o`.
 ///
 /// # Errors
 /// One line that says what to do.
-pub fn run(request: &Request) -> Result<(), Failure> {
-    let options = Options::parse(&request.options)?;
-    let (store, point) = check(&expand(&request.store), &request.mountpoint)?;
-    if request.foreground || std::env::var_os(DAEMON).is_some() {
+pub fn cli(
+    store: PathBuf, mountpoint: PathBuf, mut lists: Vec<String>, foreground: bool, durable: bool, log: Option<PathBuf>,
+) -> Result<(), Failure> {
+    lists.extend(durable.then(|| "durable".to_owned()));
+    let mut options = Options::parse(&lists)?;
+    options.log = log.or(options.log).map(|path| std::path::absolute(&path).unwrap_or(path));
+    let (store, point) = check(&expand(&store), &mountpoint)?;
+    if foreground || std::env::var_os(DAEMON).is_some() {
         serve(&store, &point, &options)
     } else {
-        launch(request, &store, &point)
+        launch(&lists, options.log.as_deref(), &store, &point)
     }
 }
 
 /// Refuses what would hide files or deadlock, and clears a dead mount away.
 fn check(store: &Path, point: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     let store = store.canonicalize().map_err(|e| {
-        Failure::usage(format!("cannot open the store {}: {e}; create it with mkdir", store.display()))
+        Failure::misuse(format!("cannot open the store {}: {e}; create it with mkdir", store.display()))
     })?;
     if !store.is_dir() {
-        return Err(Failure::usage(format!("the store {} is not a directory", store.display())));
+        return Err(Failure::misuse(format!("the store {} is not a directory", store.display())));
     }
     let shown = point.display().to_string();
     let missing =
-        |e: io::Error| Failure::usage(format!("cannot open the mount point {shown}: {e}; create it with mkdir"));
+        |e: io::Error| Failure::misuse(format!("cannot open the mount point {shown}: {e}; create it with mkdir"));
     let point = resolve(point).map_err(missing)?;
     if let Some(there) = mounted_at(&point).filter(|m| m.fstype == FSTYPE) {
         if !is_dead(&point) {
             let source = there.source.display();
-            return Err(Failure::usage(format!("{shown} is mounted already, from {source}; end it: revfs umount {shown}")));
+            return Err(Failure::misuse(format!("{shown} is mounted already, from {source}; end it: revfs umount {shown}")));
         }
         warn!("{shown}: clearing away a dead mount");
         unmount(&point, true)?;
     }
     let point = point.canonicalize().map_err(missing)?;
     if !point.is_dir() {
-        return Err(Failure::usage(format!("the mount point {shown} is not a directory")));
+        return Err(Failure::misuse(format!("the mount point {shown} is not a directory")));
     }
     if store == point {
-        return Err(Failure::usage(format!("{shown} is both the store and the mount point; choose an empty directory")));
+        return Err(Failure::misuse(format!("{shown} is both the store and the mount point; choose an empty directory")));
     }
     if point.starts_with(&store) {
-        return Err(Failure::usage(format!("the mount point {shown} is inside the store; choose one outside")));
+        return Err(Failure::misuse(format!("the mount point {shown} is inside the store; choose one outside")));
     }
     if store.starts_with(&point) {
-        return Err(Failure::usage(format!("the store is inside the mount point {shown}, which would hide it")));
+        return Err(Failure::misuse(format!("the store is inside the mount point {shown}, which would hide it")));
     }
     let mut entries = point.read_dir().map_err(missing)?;
     if entries.next().is_some() {
-        return Err(Failure::usage(format!("the mount point {shown} is not empty; its files would be hidden")));
+        return Err(Failure::misuse(format!("the mount point {shown} is not empty; its files would be hidden")));
     }
     Ok((store, point))
 }
@@ -143,13 +137,16 @@ fn is_dead(point: &Path) -> bool {
 }
 
 /// Starts the daemon and waits until it serves.
-fn launch(request: &Request, store: &Path, point: &Path) -> Result<(), Failure> {
+fn launch(lists: &[String], log: Option<&Path>, store: &Path, point: &Path) -> Result<(), Failure> {
     let failed = |e: io::Error| Failure::new(format!("cannot start the daemon: {e}"));
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
     command.arg("mount");
-    for list in &request.options {
+    for list in lists {
         command.arg("-o").arg(list);
+    }
+    if let Some(log) = log {
+        command.arg("--log").arg(log);
     }
     command.arg("--").arg(store).arg(point);
     let mut child = command
@@ -171,7 +168,7 @@ fn launch(request: &Request, store: &Path, point: &Path) -> Result<(), Failure> 
     let said = String::from_utf8_lossy(&output.stderr);
     let line = said.lines().last().unwrap_or("the daemon ended without a word");
     let line = line.strip_prefix("revfs: ").unwrap_or(line).to_owned();
-    Err(if output.status.code() == Some(2) { Failure::usage(line) } else { Failure::new(line) })
+    Err(if output.status.code() == Some(2) { Failure::misuse(line) } else { Failure::new(line) })
 }
 
 /// The daemon's goodbye to its terminal.

@@ -31,6 +31,8 @@ pub enum Event {
     Left(ObjectId),
     /// An object's directory came or went.
     Store(ObjectId),
+    /// Something in the directory besides, see [`Watcher::new`].
+    Besides,
     /// Events were lost: anything may have changed.
     Lost,
 }
@@ -47,21 +49,24 @@ struct State {
     by_watch: HashMap<i32, ObjectId>,
     by_id: HashMap<ObjectId, i32>,
     root: i32,
+    besides: i32,
     limit: usize,
 }
 
 impl Watcher {
-    /// Watches the store's own directory, and at most `limit` objects besides.
+    /// Watches the store's own directory, one directory besides, and at most `limit` objects.
     ///
     /// # Errors
     /// `Io` where the kernel gives no more watches or instances (`fs.inotify.max_user_*`).
-    pub fn new(store: BorrowedFd<'_>, limit: usize) -> Result<Watcher> {
+    pub fn new(store: BorrowedFd<'_>, besides: BorrowedFd<'_>, limit: usize) -> Result<Watcher> {
         let fail = |e: Errno| Error::io("watch", "the store (see fs.inotify.max_user_instances)")(e);
         let queue = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).map_err(fail)?;
         let root = format!("/proc/self/fd/{}", store.as_raw_fd());
         let mask = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
         let wd = inotify::add_watch(&queue, format!("{root}/."), mask).map_err(fail)?;
-        let state = State { by_watch: HashMap::new(), by_id: HashMap::new(), root: wd, limit };
+        let beside = format!("/proc/self/fd/{}/.", besides.as_raw_fd());
+        let besides = inotify::add_watch(&queue, beside, mask).map_err(fail)?;
+        let state = State { by_watch: HashMap::new(), by_id: HashMap::new(), root: wd, besides, limit };
         Ok(Watcher { queue, root, state: Mutex::new(state) })
     }
 
@@ -114,6 +119,11 @@ impl Watcher {
         }
     }
 
+    /// Whether an object's directory is watched now.
+    pub fn is_watched(&self, id: &ObjectId) -> bool {
+        self.state.lock().by_id.contains_key(id)
+    }
+
     /// How many objects are watched.
     pub fn watched(&self) -> usize {
         self.state.lock().by_id.len()
@@ -136,6 +146,10 @@ impl Watcher {
                 if let Some(Ok(id)) = name.map(ObjectId::new) {
                     events.push(Event::Store(id));
                 }
+                continue;
+            }
+            if event.wd() == state.besides {
+                events.push(Event::Besides);
                 continue;
             }
             let Some(id) = state.by_watch.get(&event.wd()).cloned() else { continue };

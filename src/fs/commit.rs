@@ -43,6 +43,7 @@ impl Fs {
         }
         match d.verdict() {
             Verdict::Nothing => {
+                self.settle_attrs(d)?;
                 if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
                     self.store.backend().sync(&d.id, rev)?;
                 }
@@ -308,18 +309,27 @@ impl Fs {
         })
     }
 
+    /// `touch` and `chmod` of an open file that nobody wrote to: its revision gets what was set.
+    fn settle_attrs(&self, d: &mut Draft) -> Result<()> {
+        if d.is_dirty() || d.fresh || !d.take_attrs_set() {
+            return Ok(());
+        }
+        let rev = match &d.published {
+            Some((rev, _)) => rev.clone(),
+            None => match self.resolve(&d.id).and_then(|home| self.node(home)) {
+                Ok(Node::Revision(shown)) => shown.rev,
+                _ => return Ok(()),
+            },
+        };
+        let meta = self.store.backend().set_attrs(&d.id, &rev, &d.attrs())?;
+        self.attrs_changed(&d.id, &rev, meta);
+        Ok(())
+    }
+
     /// Sets attributes of a draft; of one that is published already, of its revision too.
     pub(super) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
-        if let Some((rev, _)) = d.published.clone().filter(|_| !d.is_dirty()) {
-            let meta = self.store.backend().set_attrs(&d.id, &rev, attrs)?;
-            self.attrs_changed(&d.id, &rev, meta);
-        }
-        if let Some(t) = attrs.mtime {
-            d.set_mtime(t);
-        }
-        d.mode = attrs.mode.or(d.mode);
-        d.owner = attrs.owner.or(d.owner);
-        Ok(())
+        d.set_attrs(attrs);
+        if d.published.is_some() { self.settle_attrs(d) } else { Ok(()) }
     }
 
     /// Commits every draft that is complete and keeps every other: the mount is about to end.
@@ -361,7 +371,7 @@ impl Fs {
             let mut t = self.tables.lock();
             t.object(&id).hidden = None;
             t.doubt(&id, &mut notices);
-            t.forget_object(&id, self.options.grace);
+            self.forget_object(&mut t, &id);
             drop(t);
             self.tell(notices);
         }

@@ -433,7 +433,7 @@ impl Fs {
                 if let Some(object) = t.objects.get_mut(&d.id) {
                     object.drafts.retain(|(n, _)| *n != node);
                 }
-                t.forget_object(&d.id, self.options.grace);
+                self.forget_object(&mut t, &d.id);
             }
         }
         self.drop_handle_of(node);

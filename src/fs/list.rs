@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::Fs;
-use super::attr::{Attr, Caller, Found, Ino, NOW};
+use super::attr::{Attr, Caller, Found, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Opened};
 use super::objects::FRESH;
@@ -57,36 +57,26 @@ impl Fs {
         Ok(())
     }
 
-    /// As [`readdir`](Self::readdir), each with what a lookup finds; `None` where the kernel is to look up itself.
+    /// As [`readdir`](Self::readdir), each with what a lookup finds; `None` for `.` and `..`. The kernel holds what it is
+    /// given until it forgets it.
     pub fn readdirplus(
         &self, who: Caller, handle: u64, offset: u64, mut add: impl FnMut(&DirItem, u64, Option<&Found>) -> bool,
     ) -> Result<()> {
-        let handle_node = self.handle(handle)?.node();
-        let at_root = handle_node == super::attr::ROOT;
+        let dir = self.handle(handle)?.node();
         self.readdir(handle, offset, |item, next| {
-            let id = if at_root { ObjectId::from_file_name(&item.name) } else { None };
-            let Some(id) = id else { return add(item, next, None) };
-            let found = match self.resolve(&id).and_then(|home| self.hold_home(&id, home)) {
-                Ok(found) if found.attr_ttl > NOW && found.entry_ttl > NOW => found,
-                Ok(found) => {
-                    self.forget(found.node, 1);
-                    return add(item, next, None);
-                }
-                // Gone since, or nothing that is an object: not there. A draft is looked up by itself.
-                Err(Fail::NotFound) => match self.fresh_draft(&id) {
-                    Ok(Some(_)) => return add(item, next, None),
-                    _ => return false,
-                },
-                Err(_) => return add(item, next, None),
+            if item.name == "." || item.name == ".." {
+                return add(item, next, None);
+            }
+            let Ok(found) = self.lookup(who, dir, &item.name) else {
+                // Gone since, or nothing that its name could show.
+                return false;
             };
             let full = add(item, next, Some(&found));
             if full {
                 self.forget(found.node, 1);
             }
             full
-        })?;
-        let _ = who;
-        Ok(())
+        })
     }
 
     fn listing(&self, handle: u64, offset: u64) -> Result<Arc<Listing>> {

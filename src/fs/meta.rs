@@ -5,7 +5,7 @@ use rustix::fs::{FileType, StatVfs};
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode};
-use super::scratch::{Change, SetTime};
+use super::scratch::{self, Change, ScratchNode, SetTime};
 use super::table::{Node, Notice, Shown};
 use super::{Fs, attr};
 use crate::backend::{Attrs, Meta};
@@ -15,7 +15,10 @@ impl Fs {
     /// `stat` of a node, and how long it stays true.
     pub fn getattr(&self, ino: Ino) -> Result<(Attr, std::time::Duration)> {
         match self.node(ino)? {
-            Node::Root => Ok((self.root_attr()?, NOW)),
+            Node::Root => {
+                self.drain();
+                Ok((self.root_attr()?, LONG))
+            }
             Node::Revision(shown) => self.revision_attr(ino, shown),
             Node::Draft(draft) => Ok((self.draft_attr(&draft.lock()), NOW)),
             Node::Scratch(scratch) => Ok((self.masked(scratch.attr()?), NOW)),
@@ -45,8 +48,7 @@ impl Fs {
         let store = rustix::fs::fstat(self.backend.root())?;
         let scratch = rustix::fs::fstat(&self.scratch)?;
         let mut a = Attr::of_stat(ROOT, &store);
-        let changed = *self.changed.lock();
-        a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32)).max(changed);
+        a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32));
         a.ctime = a.ctime.max(a.mtime);
         (a.kind, a.nlink) = (FileType::Directory, 2);
         Ok(self.masked(a))
@@ -56,9 +58,10 @@ impl Fs {
     pub fn setattr(&self, who: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
         match self.node(ino)? {
             Node::Root => {
-                // The store's own directory stays as it is: other programs live in it.
-                if change.mode.is_some() || change.uid.is_some() || change.gid.is_some() {
-                    return Err(Fail::NotPermitted("change the store's directory itself"));
+                // `rsync -a dir/ mnt/` and `cp -a dir/. mnt/` set the root's attributes, too. Its time is the later of
+                // the two directories that it shows.
+                for dir in [self.backend.root(), self.scratch_root()] {
+                    ScratchNode::of(dir.try_clone_to_owned().map_err(scratch::os)?)?.change(change, None)?;
                 }
                 self.root_attr()
             }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::attr::{Attr, Caller, Found, Ino, LONG, NOW};
 use super::errno::{Fail, Result};
-use super::table::{Node, Notice, object_ino};
+use super::table::{Node, Notice, Tables, object_ino};
 use super::{Fs, Name};
 use crate::backend::Meta;
 use crate::document;
@@ -53,11 +53,16 @@ impl Fs {
             _ => None,
         };
         t.reap(ino);
-        if let Some(id) = id
-            && t.forget_object(&id, self.options.grace)
-        {
-            drop(t);
-            self.watcher.unwatch(&id);
+        if let Some(id) = id {
+            self.forget_object(&mut t, &id);
+        }
+    }
+
+    /// Forgets what is known of an object that nobody holds. Its watch ends under the same lock that it is checked
+    /// under in [`resolve`](Self::resolve), or an object could seem watched that is not.
+    pub(super) fn forget_object(&self, t: &mut Tables, id: &ObjectId) {
+        if t.forget_object(id, self.options.grace) {
+            self.watcher.unwatch(id);
         }
     }
 
@@ -75,7 +80,11 @@ impl Fs {
         {
             return self.hold_draft(node, &draft);
         }
-        match self.resolve(id) {
+        let resolved = self.resolve(id);
+        if resolved.is_err() {
+            self.tables.lock().excused.remove(&(who.thread, id.clone()));
+        }
+        match resolved {
             Ok(home) => self.hold_home(id, home),
             Err(Fail::NotFound) => match self.fresh_draft(id)? {
                 Some((node, draft)) => self.hold_draft(node, &draft),
@@ -145,7 +154,7 @@ impl Fs {
             let mut notices = Vec::new();
             let mut t = self.tables.lock();
             let object = t.object(id);
-            object.watched = watched;
+            object.watched = watched && self.watcher.is_watched(id);
             if object.epoch != epoch && attempt < RESCANS {
                 continue;
             }
@@ -161,9 +170,7 @@ impl Fs {
                     let absent = matches!(fail, Fail::Store(Error::NoObject(_)));
                     if absent {
                         t.hide(id, &mut notices);
-                        if t.forget_object(id, self.options.grace) {
-                            self.watcher.unwatch(id);
-                        }
+                        self.forget_object(&mut t, id);
                     }
                     drop(t);
                     self.tell(notices);
@@ -258,6 +265,7 @@ impl Fs {
                     t.doubt(&id, &mut notices);
                     notices.push(Notice::Root);
                 }
+                Event::Besides => notices.push(Notice::Root),
                 Event::Lost => {
                     let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
                     ids.iter().for_each(|id| t.doubt(id, &mut notices));
@@ -282,9 +290,12 @@ impl Fs {
         Session::of_thread(who.thread)
     }
 
-    /// Whether the thread was told ESTALE for this object a moment ago; it is only once.
+    /// Whether the thread was told ESTALE for this object a moment ago. What its second lookup found is served, or an
+    /// object that changes all the time could never be opened; and so is a revision that it holds and opens once more
+    /// by its descriptor (`jq . /dev/fd/5`), where there is no lookup.
     pub(super) fn excused(&self, who: Caller, id: &ObjectId) -> bool {
-        self.tables.lock().excused.remove(&(who.thread, id.clone())).is_some()
+        let excuse = self.tables.lock().excused.remove(&(who.thread, id.clone()));
+        excuse.is_some_and(|since| since.elapsed() < Duration::from_secs(1))
     }
 
     /// Has the thread look the name up once more.

@@ -233,7 +233,12 @@ impl Tables {
 
     /// Forgets a node that nobody holds.
     pub fn reap(&mut self, ino: Ino) {
-        if ino == ROOT || !self.nodes.get(&ino).is_some_and(|e| e.lookups == 0 && e.handles == 0) {
+        let held = |e: &NodeEntry| {
+            // The kernel drops what the first of its two lookups found before it makes the second.
+            let announced = matches!(e.node, Node::Draft(_)) && self.pending.values().any(|p| p.node == ino);
+            e.lookups > 0 || e.handles > 0 || announced
+        };
+        if ino == ROOT || self.nodes.get(&ino).is_none_or(held) {
             return;
         }
         let Some(entry) = self.nodes.remove(&ino) else { return };
@@ -299,7 +304,7 @@ impl Tables {
             alive
         });
         dead.into_iter().for_each(|node| self.reap(node));
-        self.excused.retain(|_, t| t.elapsed() < PENDING);
+        self.excused.retain(|_, since| since.elapsed() < PENDING);
     }
 }
 

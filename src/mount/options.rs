@@ -62,7 +62,7 @@ impl Options {
             Some((key, value)) => (key, Some(value)),
             None => (word, None),
         };
-        let bad = |want: &str| Failure::usage(format!("mount option {word}: expected {want}"));
+        let bad = |want: &str| Failure::misuse(format!("mount option {word}: expected {want}"));
         let number = |radix, want| value.and_then(|v| u32::from_str_radix(v, radix).ok()).ok_or_else(|| bad(want));
         match key {
             _ if key.starts_with("x-") || key == "comment" => {}
@@ -114,7 +114,7 @@ impl Options {
                     _ => return Err(bad("on_stale=merge, latest, sibling or refuse")),
                 }
             }
-            _ => return Err(Failure::usage(format!("unknown mount option {word}; see revfs mount --help"))),
+            _ => return Err(Failure::misuse(format!("unknown mount option {word}; see revfs mount --help"))),
         }
         Ok(())
     }
