@@ -10,6 +10,7 @@ use super::exit::{Failure, Tally};
 use super::text::{Out, utc};
 use super::{Names, place};
 use crate::document;
+use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -87,11 +88,19 @@ impl Ls {
     }
 }
 
-/// What `ls -l` says before the id.
+/// What `ls -l` says before the id; of an object that holds nothing readable, dashes.
 fn columns(store: &Store, id: &ObjectId) -> Result<String, Failure> {
-    let (rev, meta) = store.winner_meta(id)?;
-    let conflicts = store.conflicts(id)?.len();
-    Ok(format!("{:>6} {:>10} {} {conflicts:>3} ", rev.generation_text(), meta.size, utc(meta.mtime)))
+    let (generation, size, time) = match store.winner_meta(id) {
+        Ok((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.mtime)),
+        Err(Error::NoObject(_)) => ("-".into(), "-".into(), "-".into()),
+        Err(e) => return Err(e.into()),
+    };
+    let conflicts = match store.conflicts(id) {
+        Ok(groups) => groups.len(),
+        Err(Error::NoObject(_)) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    Ok(format!("{generation:>6} {size:>10} {time:>20} {conflicts:>3} "))
 }
 
 /// Prints all objects as `get` does, each on one line: white space between the tokens is left out, no token changes.

@@ -256,6 +256,10 @@ fn lists() {
     let row: Vec<&str> = long.lines().find(|line| line.ends_with(" a")).unwrap().split_whitespace().collect();
     assert_eq!((row[0], row[1], row[3]), ("2", "12", "1"), "{long}");
     assert!(row[2].len() == 20 && row[2].ends_with('Z'), "{long}");
+    env.foreign("half", "0-0…", "{");
+    let long = env.docs(&["ls", "-l"], "").ok();
+    let row: Vec<&str> = long.lines().find(|line| line.ends_with(" half")).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["-", "-", "-", "0", "half"]);
 }
 
 #[test]
