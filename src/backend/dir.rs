@@ -26,6 +26,9 @@ mod sys;
 use private::Private;
 use stage::Stage;
 
+#[cfg(test)]
+pub(super) use stage::Way;
+
 /// A store in a directory. See the [module](self).
 #[derive(Debug)]
 pub struct DirBackend {
@@ -54,9 +57,17 @@ impl DirBackend {
         let private = Private::new(root);
         let name = private.format(&stage, path)?;
         if name.is_some() {
-            private.sweep_stage();
+            private.sweep_stage(private::LEFTOVER);
         }
         Ok(DirBackend { path: path.into(), private, stage, name })
+    }
+
+    /// On a medium that can only do this much.
+    #[cfg(test)]
+    pub(super) fn open_forced(path: &Path, way: stage::Way) -> Result<DirBackend> {
+        let mut backend = DirBackend::open(path)?;
+        backend.stage.force(way);
+        Ok(backend)
     }
 
     /// The store's directory, for calls relative to it.
