@@ -25,6 +25,7 @@ mod remove;
 mod save;
 
 pub use history::{Revision, Role};
+pub use open::expand;
 
 use known::Known;
 

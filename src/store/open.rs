@@ -29,7 +29,7 @@ impl Store {
 }
 
 /// `~` and `~/…` with the home directory, where it is known; other paths as they are.
-fn expand(path: &Path) -> PathBuf {
+pub fn expand(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
         (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home,
         (Ok(rest), Some(home)) => home.join(rest),

@@ -1,0 +1,5 @@
+//! The program. Everything is in the library; this hands it the arguments.
+
+fn main() -> std::process::ExitCode {
+    revfs::cli::main(std::env::args_os())
+}
