@@ -94,7 +94,7 @@ impl Known {
         }
         present.sort();
         let names: BTreeSet<&Rev> = present.iter().collect();
-        for (rev, _) in &known.facts.0 {
+        for rev in known.facts.0.keys() {
             if !names.contains(rev) && known.facts.removal(rev, &names).is_none() {
                 known.missing.push(rev.clone());
             }

@@ -50,7 +50,7 @@ pub enum Place {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     Publish(Plan<'a>),
-    /// Nothing. `winner`: the text says what the winner says, not only what the writer had seen.
+    /// Nothing. `winner`: the text is the winner's, and not only adds nothing to it.
     Nothing {
         winner: bool,
     },
@@ -120,10 +120,145 @@ pub fn plan<'a>(
     match merged {
         None => publish(text.into(), Place::Beside, rev, Outcome::Stale),
         // Others had made the same changes.
-        Some(merged) if document::same(&merged.text, latest.text) => Ok(Decision::Nothing { winner: true }),
+        Some(merged) if document::same(&merged.text, latest.text) => Ok(Decision::Nothing { winner: false }),
         Some(merged) if merged.overlaps.is_empty() => {
             publish(merged.text.into(), Place::OnTop, rev, Outcome::Merge)
         }
         Some(merged) => publish(merged.text.into(), Place::Beside, rev, Outcome::Overlap),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const L: &str = r#"{"a":1,"b":1,"n":"latest"}"#;
+    const OLD: &str = r#"{"a":1,"b":1,"n":"old"}"#;
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
+    }
+
+    fn view(rev: &Rev, own: Option<&str>) -> Base {
+        Base::View { rev: rev.clone(), text: own.map(|text| text.as_bytes().into()) }
+    }
+
+    /// The winner is 7-a…, and holds `L`; 6-a… holds `OLD`; nothing else can be read.
+    fn decide(base: &Base, text: &'static str, on_stale: OnStale) -> Result<Decision<'static>> {
+        let (id, winner) = (ObjectId::new("x").unwrap(), rev(7, 'a'));
+        let read = |r: &Rev| Ok((*r == rev(6, 'a')).then(|| OLD.as_bytes().to_vec()));
+        plan(Latest { id: &id, rev: &winner, text: L.as_bytes() }, base, text.as_bytes(), on_stale, read)
+    }
+
+    /// Outcome, place and text; `None` for nothing.
+    fn case(base: &Base, text: &'static str) -> Option<(Outcome, Place, String)> {
+        match decide(base, text, OnStale::Merge).unwrap() {
+            Decision::Publish(p) => {
+                Some((p.outcome, p.place, String::from_utf8(p.text.into_owned()).unwrap()))
+            }
+            Decision::Nothing { .. } => None,
+        }
+    }
+
+    fn published(outcome: Outcome, place: Place, text: &str) -> Option<(Outcome, Place, String)> {
+        Some((outcome, place, text.into()))
+    }
+
+    #[test]
+    fn what_the_winner_says_is_not_said_again() {
+        let (old, new, gone) = (rev(6, 'a'), rev(7, 'a'), rev(5, 'a'));
+        let bases =
+            [Base::Blind, Base::Declared(old.clone()), view(&new, None), view(&old, None), view(&gone, None)];
+        for base in bases {
+            assert_eq!(decide(&base, L, OnStale::Refuse).unwrap(), Decision::Nothing { winner: true });
+        }
+    }
+
+    #[test]
+    fn what_was_read_and_not_changed_is_not_saved() {
+        for base in [view(&rev(6, 'a'), None), view(&rev(7, 'a'), Some(OLD))] {
+            assert_eq!(decide(&base, OLD, OnStale::Refuse).unwrap(), Decision::Nothing { winner: false });
+        }
+        // Nor what was read and then changed to what others had changed it to, if only in spelling.
+        let spelled = r#"{"a": 1, "b": 1, "n": "latest"}"#;
+        assert_eq!(case(&view(&rev(6, 'a'), None), spelled), None);
+    }
+
+    #[test]
+    fn a_text_of_the_winner_or_of_unknown_origin_goes_on_top() {
+        let text = r#"{"a":2}"#;
+        let seen_as_it_is = view(&rev(7, 'a'), Some(L));
+        for base in [Base::Blind, Base::Declared(rev(7, 'a')), view(&rev(7, 'a'), None), seen_as_it_is] {
+            assert_eq!(case(&base, text), published(Outcome::Fresh, Place::OnTop, text));
+        }
+        // An older revision with the winner's bytes is as good as the winner.
+        assert_eq!(case(&view(&rev(3, 'f'), Some(L)), text), published(Outcome::Fresh, Place::OnTop, text));
+    }
+
+    #[test]
+    fn changes_of_different_members_are_merged_on_top() {
+        let want = published(Outcome::Merge, Place::OnTop, r#"{"a":2,"b":1,"n":"latest"}"#);
+        assert_eq!(case(&view(&rev(6, 'a'), None), r#"{"a":2,"b":1,"n":"old"}"#), want);
+        // Also where the session made the winner itself, in a merge whose other half it never saw.
+        assert_eq!(case(&view(&rev(7, 'a'), Some(OLD)), r#"{"a":2,"b":1,"n":"old"}"#), want);
+    }
+
+    #[test]
+    fn changes_of_one_member_are_a_conflict_that_the_writer_wins() {
+        let mine = r#"{"a":1,"b":2,"n":"mine"}"#;
+        for base in [view(&rev(6, 'a'), None), view(&rev(7, 'a'), Some(OLD))] {
+            assert_eq!(case(&base, mine), published(Outcome::Overlap, Place::Beside, mine));
+        }
+    }
+
+    #[test]
+    fn a_declared_older_revision_is_a_conflict_or_a_return() {
+        let base = Base::Declared(rev(6, 'a'));
+        let mine = r#"{"a":2,"b":1,"n":"old"}"#;
+        assert_eq!(case(&base, mine), published(Outcome::Stale, Place::Beside, mine));
+        assert_eq!(case(&base, OLD), published(Outcome::Restore, Place::OnTop, OLD));
+        // What cannot be compared any more is a conflict too, declared or seen.
+        for lost in [Base::Declared(rev(5, 'a')), view(&rev(5, 'a'), None), view(&rev(5, 'a'), Some("[]"))] {
+            assert_eq!(case(&lost, mine), published(Outcome::Stale, Place::Beside, mine));
+        }
+    }
+
+    #[test]
+    fn policies_are_for_stale_texts_only() {
+        let (mine, stale) = (r#"{"a":2,"b":1,"n":"old"}"#, view(&rev(6, 'a'), None));
+        let of = |base: &Base, text, policy| match decide(base, text, policy) {
+            Ok(Decision::Publish(p)) => Some((p.outcome, p.place)),
+            Ok(Decision::Nothing { .. }) => None,
+            Err(e) => panic!("{e}"),
+        };
+        let declared = Base::Declared(rev(6, 'a'));
+        for base in [&stale, &declared] {
+            assert_eq!(of(base, mine, OnStale::Latest), Some((Outcome::Fresh, Place::OnTop)));
+            let after = Place::After(rev(6, 'a'));
+            assert_eq!(of(base, mine, OnStale::Sibling), Some((Outcome::Stale, after)));
+            match decide(base, mine, OnStale::Refuse) {
+                Err(Error::Stale { base, winner, .. }) => {
+                    assert_eq!((base, winner), (rev(6, 'a'), rev(7, 'a')))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        for policy in [OnStale::Latest, OnStale::Sibling, OnStale::Refuse] {
+            assert_eq!(of(&Base::Blind, mine, policy), Some((Outcome::Fresh, Place::OnTop)));
+            assert_eq!(of(&declared, OLD, policy), Some((Outcome::Restore, Place::OnTop)));
+            assert_eq!(of(&stale, OLD, policy), None);
+        }
+    }
+
+    #[test]
+    fn the_parent_is_what_the_text_was_made_from() {
+        let parent = |base: &Base, text| match decide(base, text, OnStale::Merge).unwrap() {
+            Decision::Publish(p) => p.parent,
+            Decision::Nothing { .. } => panic!("nothing"),
+        };
+        assert_eq!(parent(&Base::Blind, "{}"), rev(7, 'a'));
+        assert_eq!(parent(&Base::Declared(rev(6, 'a')), OLD), rev(6, 'a'));
+        assert_eq!(parent(&Base::Declared(rev(6, 'a')), "{}"), rev(6, 'a'));
+        assert_eq!(parent(&view(&rev(6, 'a'), None), r#"{"a":2,"b":1,"n":"old"}"#), rev(6, 'a'));
     }
 }

@@ -23,7 +23,7 @@ const FORMAT: &str = "format";
 const VERSION: &str = "1";
 
 /// How long an unfinished write keeps its temporary file: longer than any write lasts.
-const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directories in `.revfs`, each opened once.
 #[derive(Debug)]
@@ -93,14 +93,14 @@ impl Private {
         Ok(dir)
     }
 
-    /// Removes what writers that died left in `stage`.
-    pub fn sweep_stage(&self) {
+    /// Removes what writers that died left in `stage`, if it is older than this.
+    pub fn sweep_stage(&self, older: Duration) {
         let Ok(stage) = self.stage() else { return };
         for (name, _) in sys::list(stage, ".").unwrap_or_default() {
             let old = sys::changed(stage, &name)
-                .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LEFTOVER));
+                .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > older));
             if old && sys::remove_shallow(stage, &name).is_ok() {
-                log::info!("removed an unfinished write of more than a day ago: {}", name.display());
+                log::info!("removed what a writer left unfinished: {}", name.display());
             }
         }
     }

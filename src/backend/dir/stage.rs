@@ -38,7 +38,7 @@ enum Medium {
 
 /// How a file gets its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     /// An unnamed file, linked through /proc.
     Proc,
     /// An unnamed file, linked by its descriptor.
@@ -107,6 +107,14 @@ impl Stage {
             _ => Medium::Other,
         };
         Ok(Stage { medium, way: OnceLock::new(), plain: AtomicBool::new(false) })
+    }
+
+    /// Another way than would be found to work here, on a medium where every step counts.
+    #[cfg(test)]
+    pub fn force(&mut self, way: Way) {
+        self.medium = Medium::Xfs;
+        self.way = OnceLock::from(way);
+        self.plain = AtomicBool::new(matches!(way, Way::Link | Way::Rename));
     }
 
     /// Puts a new file into `dir`, whole and exclusively (`EEXIST`).
