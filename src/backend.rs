@@ -132,6 +132,12 @@ pub trait Backend: Send + Sync {
     /// Moves a whole object to what is gone, by one rename. `op` is unique (a uuid's 32 hex digits).
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
 
+    /// Brings back what `remove` took with `op`, as it was.
+    ///
+    /// # Errors
+    /// As [`revive`](Self::revive).
+    fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
+
     /// Brings back what `remove` took with `op`, and with it a newer revision: whoever sees the object again sees `rev`.
     ///
     /// # Errors

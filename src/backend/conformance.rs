@@ -75,6 +75,7 @@ suite! {
     kept_bytes_were_never_live
     a_removed_object_takes_all_along
     a_revived_object_has_all_it_had_and_one_more
+    a_restored_object_is_as_it_was
     a_failed_revival_changes_nothing
     a_moved_object_leaves_its_name
     a_failed_move_changes_nothing
@@ -354,6 +355,21 @@ fn a_revived_object_has_all_it_had_and_one_more(m: &Medium) {
     assert_eq!((revs(m, "x"), text(m, "x", &a), text(m, "x", &b)), (vec![a, b], "a".into(), "back".into()));
     assert!(gone(m, "x").is_empty());
     assert!(no_object(m.revive(&x, &op, &rev(2, 1), b"again", &attrs, O)));
+}
+
+fn a_restored_object_is_as_it_was(m: &Medium) {
+    let (x, a, op) = (id("x"), rev(0, 1), "1".repeat(32));
+    create(m, "x", &a, "a");
+    assert!(no_object(m.restore(&x, &op, O)));
+    m.remove(&x, &op, O).unwrap();
+    assert!(no_object(m.restore(&x, &"2".repeat(32), O)));
+    m.restore(&x, &op, Durability::Full).unwrap();
+    assert_eq!((revs(m, "x"), text(m, "x", &a), gone(m, "x")), (vec![a], "a".into(), vec![]));
+    m.remove(&x, &op, O).unwrap();
+    let b = rev(1, 1);
+    create(m, "x", &b, "b");
+    assert!(matches!(m.restore(&x, &op, O), Err(Error::Exists(_))));
+    assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 1));
 }
 
 fn a_failed_revival_changes_nothing(m: &Medium) {

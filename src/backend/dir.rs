@@ -233,6 +233,10 @@ impl Backend for DirBackend {
         self.remove_object(id, op, how)
     }
 
+    fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
+        self.bring_back(id, op, None, how).map(drop)
+    }
+
     fn revive(
         &self,
         id: &ObjectId,
@@ -242,7 +246,8 @@ impl Backend for DirBackend {
         attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
-        self.revive_object(id, op, rev, text, attrs, how)
+        let meta = self.bring_back(id, op, Some((rev, text, attrs)), how)?;
+        meta.map_or_else(|| self.meta(id, rev), Ok)
     }
 
     fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()> {

@@ -141,6 +141,10 @@ impl Backend for FaultBackend {
         self.call("remove", |b| b.remove(id, op, how))
     }
 
+    fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
+        self.call("restore", |b| b.restore(id, op, how))
+    }
+
     fn revive(
         &self,
         id: &ObjectId,

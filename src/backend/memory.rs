@@ -245,6 +245,23 @@ impl Backend for MemoryBackend {
         self.0.lock().remove(id, op)
     }
 
+    fn restore(&self, id: &ObjectId, op: &str, _: Durability) -> Result<()> {
+        plain(id, op)?;
+        let mut state = self.0.lock();
+        let missing = || Error::NoObject(id.clone());
+        let exists = state.objects.contains_key(id);
+        let gone = state.gone.get_mut(id).ok_or_else(missing)?;
+        let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
+        let at = at.ok_or_else(missing)?;
+        if exists {
+            return Err(Error::Exists(id.clone()));
+        }
+        if let Removed::Object { object, .. } = gone.remove(at) {
+            state.objects.insert(id.clone(), object);
+        }
+        Ok(())
+    }
+
     fn revive(
         &self,
         id: &ObjectId,

@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Saves a text under the id of an object that was deleted by operation `op`, and brings that back with all its
-    /// revisions: together one update. (vim, `mv`, `install` and `git checkout` unlink and create.)
+    /// revisions: together one update, or none where the text is the winner's. (vim, `mv`, `install` and `git checkout` unlink and create.)
     ///
     /// # Errors
     /// [`Error::Exists`] where the object exists again, [`Error::NoObject`] where nothing was deleted by `op`; else as
@@ -167,8 +167,19 @@ impl Store {
                 let latest = Latest { id, rev, text: bytes };
                 match plan(latest, &base, stripped, options.on_stale, |rev| self.read_if_kept(id, rev))? {
                     Decision::Publish(plan) => plan,
-                    Decision::Nothing { winner } => Plan {
-                        text: if winner { stripped.into() } else { bytes.into() },
+                    Decision::Nothing { winner: true } => {
+                        let (rev, text) = ((*rev).clone(), bytes.clone());
+                        self.backend().restore(id, op, options.how)?;
+                        let meta = self.backend().meta(id, &rev)?;
+                        return self.unchanged(
+                            Object { id: id.clone(), rev, meta, text },
+                            stripped,
+                            true,
+                            options,
+                        );
+                    }
+                    Decision::Nothing { winner: false } => Plan {
+                        text: bytes.into(),
                         place: Place::OnTop,
                         parent: (*rev).clone(),
                         outcome: Outcome::Restore,

@@ -104,6 +104,7 @@ pub struct Mount {
     daemon: Child,
     point: PathBuf,
     log: PathBuf,
+    abandoned: bool,
 }
 
 impl Mount {
@@ -121,7 +122,7 @@ impl Mount {
             .stderr(out)
             .spawn()
             .unwrap();
-        let mut mount = Mount { daemon, point: point.to_owned(), log };
+        let mut mount = Mount { daemon, point: point.to_owned(), log, abandoned: false };
         wait_for("the mount", || {
             if let Some(status) = mount.daemon.try_wait().unwrap() {
                 panic!("revfs mount ended with {status}: {}", mount.log());
@@ -205,10 +206,18 @@ impl Mount {
         !matches!(self.daemon.try_wait(), Ok(None))
     }
 
-    /// The daemon dies without a word, as by the OOM killer.
+    /// The daemon dies without a word, as by the OOM killer. The dead mount stays, for the next one to clear away.
     pub fn kill(mut self) {
+        self.abandoned = true;
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What a killed daemon left behind in a test that failed.
+        let _ = Command::new("umount").arg("-ql").arg(self.point()).stderr(Stdio::null()).status();
     }
 }
 
@@ -223,7 +232,7 @@ impl Drop for Mount {
             let _ = self.daemon.kill();
             let _ = self.daemon.wait();
         }
-        if self.is_live() {
+        if self.is_live() && !self.abandoned {
             let _ = Command::new("umount").arg("-l").arg(&self.point).status();
         }
         if std::thread::panicking() {

@@ -121,15 +121,14 @@ impl DirBackend {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn revive_object(
+    /// Moves a removed object back, with a newer revision where one is given.
+    pub(super) fn bring_back(
         &self,
         id: &ObjectId,
         op: &str,
-        rev: &Rev,
-        text: &[u8],
-        attrs: &Attrs,
+        newer: Option<(&Rev, &[u8], &Attrs)>,
         how: Durability,
-    ) -> Result<Meta> {
+    ) -> Result<Option<Meta>> {
         self.plain(id, op)?;
         let root = self.private.root();
         let failed = |e| match e {
@@ -143,10 +142,14 @@ impl DirBackend {
             return Err(Error::Exists(id.clone()));
         }
         // The new revision first: whoever meets the object again meets it with this one winning.
-        let name = rev.as_str().as_ref();
-        let meta = self.stage.publish(&self.private, dir.as_fd(), name, text, attrs, how).map_err(failed)?;
+        let publish = |(rev, text, attrs): (&Rev, _, _)| {
+            self.stage.publish(&self.private, dir.as_fd(), rev.as_str().as_ref(), text, attrs, how)
+        };
+        let meta = newer.map(publish).transpose().map_err(failed)?;
         if let Err(e) = self.stage.rename_exclusive(gone.as_fd(), &object_name(op), root, id.as_os_str()) {
-            let _ = sys::unlink(dir.as_fd(), rev.as_str());
+            if let Some((rev, ..)) = newer {
+                let _ = sys::unlink(dir.as_fd(), rev.as_str());
+            }
             return Err(match e {
                 Errno::EXIST | Errno::NOTDIR => Error::Exists(id.clone()),
                 e => failed(e),
