@@ -18,7 +18,7 @@ mod number;
 mod scan;
 mod string;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 
 use edit::{Edits, Layout};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 /// A small generator with a seed: proptest shrinks the seed's neighbours, the value shrinks by itself.
-pub(in crate::document) struct Dice(pub u64);
+pub(crate) struct Dice(pub u64);
 
 impl Dice {
     pub fn roll(&mut self, sides: usize) -> usize {
@@ -22,7 +22,7 @@ impl Dice {
 }
 
 /// Objects of few names, so that two random ones share many: what merging is about.
-pub(in crate::document) fn object() -> impl Strategy<Value = Value> {
+pub(crate) fn object() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -44,7 +44,7 @@ fn of_map(map: std::collections::BTreeMap<&str, Value>) -> Value {
 }
 
 /// One way to write a value down: any spacing, escapes, number spellings, order and repeated names.
-pub(in crate::document) fn text(value: &Value, seed: u64) -> Vec<u8> {
+pub(crate) fn text(value: &Value, seed: u64) -> Vec<u8> {
     let mut dice = Dice(seed);
     let style = dice.roll(4);
     let mut out = String::new();
@@ -117,7 +117,7 @@ fn quote(s: &str, dice: &mut Dice, out: &mut String) {
 }
 
 /// What a text says, with all numbers as floats: `1` and `1.0` are one value here.
-pub(in crate::document) fn value(text: &[u8]) -> Value {
+pub(crate) fn value(text: &[u8]) -> Value {
     fn plain(value: Value) -> Value {
         match value {
             Value::Number(n) => Value::from(n.as_f64()),
@@ -135,7 +135,7 @@ pub(in crate::document) fn value(text: &[u8]) -> Value {
 }
 
 /// Texts that are nearly JSON: what is written down for a value, with a few bytes changed, added, taken or cut off.
-pub(in crate::document) fn damaged() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn damaged() -> impl Strategy<Value = Vec<u8>> {
     (object(), any::<u64>(), 0usize..4).prop_map(|(value, seed, wounds)| {
         const BITS: [&str; 32] = [
             "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "\\ud800", "0", "-", ".", "e", "E+", "1e400",
