@@ -1,4 +1,5 @@
 //! Tests that need more than one part of the crate, or a program beside it.
 
+mod json;
 mod order;
 mod seed;
