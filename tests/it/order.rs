@@ -3,6 +3,7 @@
 use revfs::rev::{Rev, conflicts, natural};
 use serde_json::Value;
 
+use crate::dice::Dice;
 use crate::seed;
 
 /// What the original says of each list: its order, its `getObject`'s `_rev` and its `getConflicts`. The library's own
@@ -85,23 +86,7 @@ fn as_the_original_sorts() {
     assert!(in_conflict > 5_000 && foreign > 2_000, "{in_conflict} {foreign}");
 }
 
-/// SplitMix64: the same lists at every run.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
-    }
-
-    fn string(&mut self, from: &str, length: usize) -> String {
-        let all: Vec<char> = from.chars().collect();
-        (0..length).map(|_| all[self.roll(all.len())]).collect()
-    }
-
     /// The hex part of a name, mostly as uuid.v4 makes it, sometimes of few different digits.
     fn hex(&mut self) -> String {
         match self.roll(6) {

@@ -48,7 +48,6 @@ fn install() -> PathBuf {
 
 /// Runs `js` with the original's `store` open on a directory; `process.argv[1]` is the first of `args`. Returns what it
 /// prints (errors as `ERR <message>`), without the last line's end.
-#[allow(dead_code, reason = "for the tests that compare whole stores")]
 pub fn run<A: AsRef<OsStr>>(store: &Path, js: &str, args: impl IntoIterator<Item = A>) -> String {
     let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy()).expect("a string");
     let js = format!(
