@@ -183,7 +183,7 @@ fn what_node_takes() {
     let answers = ask(PARSE, &texts.iter().map(|(_, text)| hex(text)).collect::<Vec<_>>());
     assert_eq!(answers.len(), texts.len());
     let objects = answers.iter().filter(|answer| !answer.is_null()).count();
-    assert!((5_000..15_000).contains(&objects), "{objects}");
+    assert!((2_000..15_000).contains(&objects), "{objects}");
     for ((expected, text), answer) in texts.iter().zip(&answers) {
         let shown = String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned();
         let taken = !answer.is_null();
