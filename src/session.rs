@@ -289,6 +289,7 @@ mod tests {
             (seen(&[&a, &b], None), Some(&a), view(b.clone())),
             (seen(&[&a, &b], Some(&c)), Some(&a), view(b.clone())),
             (seen(&[&a, &b], Some(&c)), None, view(b.clone())),
+            (Origin { known: vec![], ..seen(&[&a], None) }, Some(&a), view(a.clone())),
             // The text comes from elsewhere: what the session has seen does not count.
             (seen(&[&a, &b], None), Some(&other), Base::Declared(other.clone())),
             // 2. The winner when the scratch file was made.

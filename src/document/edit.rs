@@ -18,8 +18,7 @@ impl Edits {
     }
 
     pub fn apply(mut self, text: &[u8]) -> Vec<u8> {
-        // What is inserted where a span starts stands before it; the sort is stable.
-        self.0.sort_by_key(|(span, _)| (span.start, span.end));
+        self.0.sort_by_key(|(span, _)| span.start);
         let grown: usize = self.0.iter().map(|(_, with)| with.len()).sum();
         let mut out = Vec::with_capacity(text.len() + grown);
         let mut at = 0;

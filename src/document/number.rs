@@ -134,6 +134,19 @@ mod tests {
     }
 
     #[test]
+    fn long_shifts() {
+        for zeros in [0, 1, 99, 100, 101, 50_000] {
+            let tail = "0".repeat(zeros);
+            let (long, small) = (format!("7{tail}e-{zeros}"), format!("0.{tail}7E{}", zeros + 1));
+            for text in [&long, &small] {
+                assert!(equal(text.as_bytes(), b"7"), "{zeros}");
+                assert!(!equal(format!("{text}1").as_bytes(), b"7"), "{zeros}");
+            }
+            assert!(equal(long.as_bytes(), small.as_bytes()));
+        }
+    }
+
+    #[test]
     fn different_numbers() {
         for (a, b) in [
             ("0.1", "0.10000000000000001"),

@@ -121,6 +121,7 @@ mod tests {
             decoded(r#""\ud83d\ud83d\ude00""#),
             [b"\xed\xa0\xbd".as_slice(), "😀".as_bytes()].concat()
         );
+        assert_eq!(decoded(r#""\ude00\ude00""#), b"\xed\xb8\x80\xed\xb8\x80");
         assert_eq!(lossy(&decoded(r#""a\ud800\udbffb""#)), "a\u{fffd}\u{fffd}b");
         assert_eq!(lossy(&decoded(r#""\ud83d\ude00""#)), "😀");
     }
