@@ -18,11 +18,11 @@ mod dir;
 mod fault;
 mod memory;
 
-#[cfg(any(test, feature = "conformance"))]
-pub mod conformance;
+#[cfg(test)]
+mod conformance;
 
 pub use dir::DirBackend;
-pub use fault::FaultBackend;
+pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 
 /// What is known of a revision's file without reading it.
@@ -137,7 +137,13 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `NoObject` where nothing was removed under `op`, `Exists` where the object exists again: then nothing changed.
     fn revive(
-        &self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability,
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<Meta>;
 
     /// Makes `to` an object with all revisions of `from` (the same bytes), and `from` gone under `op`: a rename.

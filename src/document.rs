@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+mod compact;
 mod edit;
 mod merge;
 mod number;
@@ -25,6 +26,7 @@ use edit::{Edits, Layout};
 use scan::{Fault, Visit};
 use tree::Tree;
 
+pub use compact::compact;
 pub use merge::{Change, Kind, Merged, diff, merge};
 
 /// Why a text is not an object's.

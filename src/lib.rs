@@ -1,7 +1,60 @@
-//! revfs: a store of JSON objects, where every save is a revision.
+//! revfs: a store of JSON objects as a directory, where every save is a revision.
+//!
+//! **The store** is a directory that the npm library `multiprocess-store` and any number of revfs processes share, at
+//! the same time, without locks: `<store>/<id>/<generation>-<32 hex>` holds one revision of one object, whole and never
+//! changed. Reading an object means reading its *winner*, the highest name in one fixed order; saving means adding a
+//! file with a higher name. Two writers who did not know of each other leave two files of one generation: a *conflict*,
+//! with the same winner for everybody. Removing means moving to `<store>/.revfs/gone`. So nothing saved is ever lost.
+//!
+//! **The mount** shows each object as `<id>.json`. What a program writes there is a *draft* until it is complete; then
+//! it becomes a revision. Every other name is a *scratch file*, an ordinary file beside the objects, because editors
+//! need those. The kernel may cache what it likes: a node never changes under a reader, and every `open` sees what
+//! anybody had saved before.
+//!
+//! Each module knows only those to its left; a test checks it.
+//!
+//! ```text
+//! document  rev·error  session  backend  store  draft·watch  fs  fuse  mount  cli
+//! text of   names and  who saw  a medium what a what is not  the the  birth  the
+//! JSON as   their      what: a  for      save   a revision   mount protocol and commands
+//! bytes     order      save's   names    does   yet; signs   as  decoded death
+//!                      base     and bytes       of change    calls
+//! ```
+//!
+//! Start with [`rev`] (what wins), [`store`] (what a save does), [`fs`] (what a program sees). Without FUSE:
+//!
+//! ```
+//! # fn main() -> revfs::error::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path();
+//! let store = revfs::store::Store::open_or_create(path)?;
+//! let id = revfs::rev::ObjectId::new("alice")?;
+//! store.create(&id, br#"{"email": "alice@example.com"}"#)?;
+//! store.upsert(&id, br#"{"admin": true}"#)?;
+//! assert_eq!(store.history(&id)?.len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Invariants, each the business of one module: nothing but finished revisions enters an object's directory
+//! ([`backend`]); what is not one JSON object never gets a revision's name, and is kept elsewhere ([`store`], [`draft`]);
+//! stored bytes are the writer's own but for the value of a `_rev` or `_id` that was already there ([`document`]);
+//! the winner is the original library's ([`rev`]); no text that was acknowledged is dropped, ever (all).
+//!
+//! Assumed of the medium: a rename within one file system is atomic, names are bytes, and what `fsync` returned for
+//! survives a power cut.
+
 pub mod backend;
+pub mod cli;
 pub mod document;
+pub mod draft;
 pub mod error;
+pub mod fs;
+#[cfg(feature = "fuse")]
+pub mod fuse;
+#[cfg(feature = "fuse")]
+pub mod mount;
 pub mod rev;
 pub mod session;
 pub mod store;
+pub mod watch;

@@ -112,7 +112,7 @@ impl Rev {
     pub fn child_of(parent: Option<&Rev>, generation: u64, random: uuid::Uuid) -> Rev {
         let mut hex = random.simple().to_string();
         if let Some(parent) = parent {
-            hex.replace_range(20.., &parent.hash());
+            hex.replace_range(20.., &parent.mark());
         }
         Rev(format!("{generation}-{hex}").into())
     }
@@ -139,11 +139,16 @@ impl Rev {
 
     /// Whether this name carries the hash of `parent`'s. Of names made elsewhere 1 in 2^48 does by chance.
     pub fn is_child_of(&self, parent: &Rev) -> bool {
-        self.0.ends_with(&parent.hash())
+        self.parent_mark() == parent.mark()
+    }
+
+    /// The twelve hex digits in this name that are its parent's [`mark`](Self::mark), if it was made by us.
+    pub fn parent_mark(&self) -> &str {
+        &self.0[self.0.len() - 12..]
     }
 
     /// 48 bits of FNV-1a over the name, mixed once more so that all bits depend on all bytes; twelve hex digits.
-    fn hash(&self) -> String {
+    pub fn mark(&self) -> String {
         let mut h = 0xcbf2_9ce4_8422_2325u64;
         for b in self.0.bytes() {
             h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -414,8 +419,8 @@ mod tests {
         assert_eq!(orphan.as_str(), "9007199254740990-cdcdcdcdcdcd4dcd8dcdcdcdcdcdcdcd");
         assert!(!orphan.is_child_of(&parent));
         // The hash is part of the store's format.
-        assert_eq!(parent.hash(), "5b3a34cfecd3");
-        assert_eq!(rev("0-00000000000040008000000000000000").hash(), "47a178530247");
+        assert_eq!(parent.mark(), "5b3a34cfecd3");
+        assert_eq!(rev("0-00000000000040008000000000000000").mark(), "47a178530247");
     }
 
     #[test]

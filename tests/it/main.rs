@@ -1,6 +1,20 @@
-//! Tests that need more than one part of the crate, or a program beside it.
+//! What needs more than one module: the program, other programs, real mounts, the rules of the source.
 
+mod cli;
+#[cfg(feature = "fuse")]
+mod compat;
 mod dice;
+#[cfg(feature = "fuse")]
+mod editors;
 mod json;
+#[cfg(feature = "fuse")]
+mod lifecycle;
+#[cfg(feature = "fuse")]
+mod malformed;
+#[cfg(feature = "fuse")]
+mod mount;
+#[cfg(feature = "fuse")]
+mod mounted;
 mod order;
 mod seed;
+mod tidy;

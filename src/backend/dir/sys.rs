@@ -1,0 +1,389 @@
+//! The system calls of the directory backend.
+//!
+//! Invariants: every path is relative to a descriptor; no link is followed, in any component; a call interrupted by a
+//! signal is repeated; opening never blocks (a fifo in an object's directory must not hang the mount).
+
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::backend::{Attrs, Meta};
+
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Runs a system call, again if a signal interrupted it. In tests a chosen one fails instead.
+fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
+    #[cfg(test)]
+    faults::step()?;
+    retry_on_intr(f)
+}
+
+/// A directory as an anchor for other calls; it cannot be listed or synced itself.
+pub fn dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    call(|| fs::openat(at, name.as_ref(), flags, Mode::empty()))
+}
+
+/// A directory that can be listed and synced.
+pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    call(|| fs::openat(at, name.as_ref(), flags, Mode::empty()))
+}
+
+/// A regular file opened for reading, with its attributes. Anything else is `ENOENT`: links (`ELOOP`), sockets
+/// (`ENXIO`), fifos, directories, devices.
+pub fn open_file(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+}
+
+/// [`open_file`] one level down, in one call where the kernel can refuse links in the middle of a path.
+pub fn open_file_in(at: BorrowedFd, parent: &OsStr, name: &OsStr) -> Result<(OwnedFd, Meta)> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = [parent.as_bytes(), b"/", name.as_bytes()].concat();
+    match call(|| fs::openat2(at, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)) {
+        // Linux before 5.6; sandboxes that know no openat2 (older Docker) say EPERM.
+        Err(Errno::NOSYS | Errno::PERM) => open_file(dir(at, parent)?.as_fd(), name),
+        opened => regular(opened),
+    }
+}
+
+fn regular(opened: Result<OwnedFd>) -> Result<(OwnedFd, Meta)> {
+    let fd = opened.map_err(|e| if e == Errno::NXIO { Errno::NOENT } else { e })?;
+    let meta = meta(fd.as_fd())?.ok_or(Errno::NOENT)?;
+    Ok((fd, meta))
+}
+
+/// The attributes of an open file; `None` where it is not a regular file.
+pub fn meta(fd: BorrowedFd) -> Result<Option<Meta>> {
+    let x = statx(fd, "", AtFlags::EMPTY_PATH)?;
+    Ok((FileType::from_raw_mode(x.stx_mode.into()) == FileType::RegularFile).then(|| meta_of(&x)))
+}
+
+/// The attributes of a regular file that need not be readable.
+pub fn meta_at(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<Meta>> {
+    let x = statx(at, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((FileType::from_raw_mode(x.stx_mode.into()) == FileType::RegularFile).then(|| meta_of(&x)))
+}
+
+fn statx(at: BorrowedFd, name: impl AsRef<OsStr>, flags: AtFlags) -> Result<fs::Statx> {
+    call(|| fs::statx(at, name.as_ref(), flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME))
+}
+
+fn meta_of(x: &fs::Statx) -> Meta {
+    let time = |t: fs::StatxTimestamp| {
+        let whole = Duration::from_secs(t.tv_sec.unsigned_abs());
+        let at = if t.tv_sec < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        at.and_then(|at| at.checked_add(Duration::from_nanos(t.tv_nsec.into()))).unwrap_or(UNIX_EPOCH)
+    };
+    Meta {
+        size: x.stx_size,
+        blocks: x.stx_blocks,
+        mtime: time(x.stx_mtime),
+        atime: time(x.stx_atime),
+        ctime: time(x.stx_ctime),
+        born: (x.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(x.stx_btime)),
+        mode: u32::from(x.stx_mode) & 0o7777,
+        uid: x.stx_uid,
+        gid: x.stx_gid,
+    }
+}
+
+/// What tells one file or directory from all others as long as it is open.
+pub fn identity(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(u32, u32, u64)> {
+    let empty = name.as_ref().is_empty();
+    let flags = if empty { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
+    let x = statx(at, name, flags)?;
+    Ok((x.stx_dev_major, x.stx_dev_minor, x.stx_ino))
+}
+
+/// What has this name; `None` where nothing has.
+pub fn kind(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<FileType>> {
+    match statx(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(x) => Ok(Some(FileType::from_raw_mode(x.stx_mode.into()))),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The permission bits of an open directory.
+pub fn mode(fd: BorrowedFd) -> Result<u32> {
+    Ok(u32::from(statx(fd, "", AtFlags::EMPTY_PATH)?.stx_mode) & 0o7777)
+}
+
+/// When something was last changed, attributes and name included: unlike mtime, no program can set it.
+pub fn changed(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<SystemTime> {
+    Ok(meta_of(&statx(at, name, AtFlags::SYMLINK_NOFOLLOW)?).ctime)
+}
+
+/// Gives one directory the permissions, and where possible the owner, of another.
+pub fn match_dir(dir: BorrowedFd, like: BorrowedFd) -> Result<()> {
+    let (x, now) = (statx(like, "", AtFlags::EMPTY_PATH)?, statx(dir, "", AtFlags::EMPTY_PATH)?);
+    if (x.stx_uid, x.stx_gid) != (now.stx_uid, now.stx_gid) {
+        change_owner(dir, (x.stx_uid, x.stx_gid))?;
+    }
+    match change_mode(dir, x.stx_mode.into()) {
+        Err(Errno::PERM) => Ok(()),
+        changed => changed,
+    }
+}
+
+/// How many names a file has.
+pub fn links(fd: BorrowedFd) -> Result<u32> {
+    Ok(statx(fd, "", AtFlags::EMPTY_PATH)?.stx_nlink)
+}
+
+/// All names in a directory but `.` and `..`, in the order of the medium, with what the listing says of their kind.
+pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Vec<(OsString, FileType)>> {
+    // Opened anew: a descriptor that others use has its place in the listing only once.
+    let dir = open_dir(at, name)?;
+    let mut names = Vec::new();
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
+    let mut entries = RawDir::new(dir.as_fd(), room);
+    while let Some(entry) = entries.next() {
+        match entry {
+            Ok(e) if matches!(e.file_name().to_bytes(), b"." | b"..") => {}
+            Ok(e) => names.push((OsStr::from_bytes(e.file_name().to_bytes()).into(), e.file_type())),
+            Err(Errno::INTR) => {}
+            // Removed while it was listed.
+            Err(Errno::NOENT) => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(names)
+}
+
+/// All bytes of a file, from its start.
+pub fn read_all(fd: BorrowedFd, size: u64) -> Result<Vec<u8>> {
+    // One byte more than the size tells in one read that the end is reached.
+    let mut text = Vec::new();
+    let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
+    text.try_reserve_exact(room).map_err(|_| Errno::NOMEM)?;
+    loop {
+        if text.len() == text.capacity() {
+            text.try_reserve(text.capacity().max(4096)).map_err(|_| Errno::NOMEM)?;
+        }
+        let at = text.len() as u64;
+        if call(|| rustix::io::pread(fd, rustix::buffer::spare_capacity(&mut text), at))? == 0 {
+            return Ok(text);
+        }
+        if text.len() as u64 == size && text.len() < text.capacity() {
+            return Ok(text);
+        }
+    }
+}
+
+pub fn write_all(fd: BorrowedFd, mut text: &[u8]) -> Result<()> {
+    while !text.is_empty() {
+        match call(|| rustix::io::write(fd, text))? {
+            0 => return Err(Errno::IO),
+            n => text = &text[n..],
+        }
+    }
+    Ok(())
+}
+
+/// A file without a name, in the file system of `at`.
+pub fn unnamed(at: BorrowedFd, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    call(|| fs::openat(at, ".", flags, Mode::from_raw_mode(mode)))
+}
+
+/// A new file for writing.
+pub fn new_file(at: BorrowedFd, name: impl AsRef<OsStr>, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    call(|| fs::openat(at, name.as_ref(), flags, Mode::from_raw_mode(mode)))
+}
+
+/// Names an unnamed file, through /proc: works for everybody.
+pub fn link_by_proc(file: BorrowedFd, at: BorrowedFd, name: &OsStr) -> Result<()> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    call(|| fs::linkat(fs::CWD, &path, at, name, AtFlags::SYMLINK_FOLLOW))
+}
+
+/// Names an unnamed file without /proc: for the privileged, or since Linux 6.10.
+pub fn link_by_fd(file: BorrowedFd, at: BorrowedFd, name: &OsStr) -> Result<()> {
+    call(|| fs::linkat(file, "", at, name, AtFlags::EMPTY_PATH))
+}
+
+pub fn link(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+    call(|| fs::linkat(at, name, to, new, AtFlags::empty()))
+}
+
+pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+    call(|| fs::renameat(at, name, to, new))
+}
+
+/// Renames where `new` is free, else `EEXIST`; `EINVAL` where the medium cannot promise that.
+pub fn rename_noreplace(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+    call(|| fs::renameat_with(at, name, to, new, RenameFlags::NOREPLACE))
+}
+
+pub fn make_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
+    call(|| fs::mkdirat(at, name.as_ref(), Mode::from_raw_mode(0o777)))
+}
+
+pub fn unlink(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
+    call(|| fs::unlinkat(at, name.as_ref(), AtFlags::empty()))
+}
+
+pub fn remove_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
+    call(|| fs::unlinkat(at, name.as_ref(), AtFlags::REMOVEDIR))
+}
+
+/// Removes a file, or a directory and the files in it; never further down (a staged directory has no other content).
+pub fn remove_shallow(at: BorrowedFd, name: &OsStr) -> Result<()> {
+    match unlink(at, name) {
+        Err(Errno::ISDIR | Errno::PERM) => {
+            let dir = open_dir(at, name)?;
+            for (inner, _) in list(dir.as_fd(), ".")? {
+                unlink(dir.as_fd(), inner)?;
+            }
+            remove_dir(at, name)
+        }
+        done => done,
+    }
+}
+
+pub fn change_mode(fd: BorrowedFd, mode: u32) -> Result<()> {
+    call(|| fs::fchmod(fd, Mode::from_raw_mode(mode & 0o7777)))
+}
+
+/// Gives a file away; where the process may not (or the medium knows no such user) it stays as it is.
+pub fn change_owner(fd: BorrowedFd, (uid, gid): (u32, u32)) -> Result<()> {
+    // uid_t -1 means "leave it": no user has that number.
+    if uid == u32::MAX || gid == u32::MAX {
+        return Ok(());
+    }
+    let owner = (Some(fs::Uid::from_raw(uid)), Some(fs::Gid::from_raw(gid)));
+    match call(|| fs::fchown(fd, owner.0, owner.1)) {
+        Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => done,
+    }
+}
+
+fn change_mtime(fd: BorrowedFd, mtime: SystemTime) -> Result<()> {
+    let keep = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT };
+    let times = fs::Timestamps { last_access: keep, last_modification: timespec(mtime) };
+    call(|| fs::futimens(fd, &times))
+}
+
+fn timespec(t: SystemTime) -> fs::Timespec {
+    let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+    match t.duration_since(UNIX_EPOCH) {
+        Ok(d) => fs::Timespec { tv_sec: seconds(d), tv_nsec: d.subsec_nanos().into() },
+        Err(before) => match (seconds(before.duration()), before.duration().subsec_nanos()) {
+            (s, 0) => fs::Timespec { tv_sec: -s, tv_nsec: 0 },
+            (s, n) => fs::Timespec { tv_sec: -s - 1, tv_nsec: (1_000_000_000 - n).into() },
+        },
+    }
+}
+
+/// Applies what is given and differs; the owner first, because giving a file away clears bits of its mode.
+pub fn apply(fd: BorrowedFd, attrs: &Attrs) -> Result<()> {
+    if attrs.mode.is_some() || attrs.owner.is_some() {
+        let now = statx(fd, "", AtFlags::EMPTY_PATH)?;
+        if let Some(owner) = attrs.owner.filter(|&o| o != (now.stx_uid, now.stx_gid)) {
+            change_owner(fd, owner)?;
+        }
+        if let Some(mode) = attrs.mode.filter(|&m| m & 0o7777 != u32::from(now.stx_mode) & 0o7777) {
+            change_mode(fd, mode)?;
+        }
+    }
+    attrs.mtime.map_or(Ok(()), |t| change_mtime(fd, t))
+}
+
+/// [`apply`] to a file that may not be readable (`chmod 200`), by its name.
+pub fn apply_at(at: BorrowedFd, name: &OsStr, attrs: &Attrs) -> Result<()> {
+    match open_file(at, name) {
+        Ok((file, _)) => return apply(file.as_fd(), attrs),
+        Err(Errno::ACCESS) => {}
+        Err(e) => return Err(e),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = call(|| fs::openat(at, name, flags, Mode::empty()))?;
+    meta(file.as_fd())?.ok_or(Errno::NOENT)?;
+    // A descriptor that may not be read takes no attributes, but its name in /proc does.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    if let Some(mode) = attrs.mode {
+        call(|| fs::chmodat(fs::CWD, &path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty()))?;
+    }
+    match attrs.mtime {
+        Some(mtime) => {
+            let keep = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT };
+            let times = fs::Timestamps { last_access: keep, last_modification: timespec(mtime) };
+            call(|| fs::utimensat(fs::CWD, &path, &times, AtFlags::empty()))
+        }
+        None => Ok(()),
+    }
+}
+
+pub fn sync(fd: BorrowedFd) -> Result<()> {
+    match call(|| fs::fsync(fd)) {
+        // Media that have nothing to sync, or no way to sync a directory.
+        Err(Errno::INVAL | Errno::ROFS | Errno::OPNOTSUPP) => Ok(()),
+        done => done,
+    }
+}
+
+/// Makes the names in a directory survive a power cut.
+pub fn sync_dir(dir: BorrowedFd) -> Result<()> {
+    sync(open_dir(dir, ".")?.as_fd())
+}
+
+/// Starts writing a file's bytes to the medium; with `wait`, returns when they are there (their size may not be).
+pub fn start_writing(fd: BorrowedFd, wait: bool) -> Result<()> {
+    let flags = match wait {
+        true => {
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER
+        }
+        false => libc::SYNC_FILE_RANGE_WRITE,
+    };
+    let done = call(|| {
+        // SAFETY: no memory is passed, and `fd` is open for as long as it is borrowed. rustix has no such call.
+        match unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, flags) } {
+            0 => Ok(()),
+            _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        }
+    });
+    match done {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => call(|| fs::fdatasync(fd)),
+        done => done,
+    }
+}
+
+/// Fails one system call of this thread: for tests that walk through every step of a change.
+#[cfg(test)]
+pub mod faults {
+    use super::{Errno, Result};
+    use std::cell::Cell;
+
+    thread_local!(static PLAN: Cell<Option<(u32, Errno)>> = const { Cell::new(None) });
+
+    /// Lets the `n`-th call from now fail (1 is the next), once.
+    pub fn fail(n: u32, with: Errno) {
+        PLAN.set(Some((n, with)));
+    }
+
+    /// Ends it; tells whether the failure has happened.
+    pub fn end() -> bool {
+        PLAN.take().is_none()
+    }
+
+    pub fn step() -> Result<()> {
+        match PLAN.take() {
+            Some((1, with)) => Err(with),
+            Some((n, with)) => {
+                PLAN.set(Some((n - 1, with)));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}

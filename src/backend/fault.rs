@@ -1,0 +1,175 @@
+//! A backend that fails where it is told to: for tests of what stands on one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Meta};
+use crate::error::{Error, Result};
+use crate::rev::{ObjectId, Rev};
+
+/// One failure to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The call that is to fail, by its name in the trait ("publish"); `None` counts every call.
+    pub op: Option<&'static str>,
+    /// Which of those calls from now on, 1 for the next.
+    pub nth: u64,
+    /// With which errno (28 is ENOSPC).
+    pub errno: i32,
+    /// Whether the call takes effect and only its answer is lost, as a network can lose it.
+    pub done: bool,
+}
+
+/// Another backend, failing where it is told to and counting what is asked of it.
+pub struct FaultBackend {
+    inner: Arc<dyn Backend>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    plan: Vec<Fault>,
+    calls: BTreeMap<&'static str, u64>,
+}
+
+impl FaultBackend {
+    /// `inner`, with nothing failing yet.
+    pub fn new(inner: Arc<dyn Backend>) -> Self {
+        FaultBackend { inner, state: Mutex::default() }
+    }
+
+    /// Adds a failure. Each happens once.
+    pub fn fail(&self, fault: Fault) {
+        self.state.lock().plan.push(fault);
+    }
+
+    /// Calls off all failures that have not happened; returns how many those were.
+    pub fn clear(&self) -> usize {
+        std::mem::take(&mut self.state.lock().plan).len()
+    }
+
+    /// How often a call was made, by its name in the trait.
+    pub fn calls(&self, op: &str) -> u64 {
+        self.state.lock().calls.get(op).copied().unwrap_or(0)
+    }
+
+    /// How many calls were made in all.
+    pub fn all_calls(&self) -> u64 {
+        self.state.lock().calls.values().sum()
+    }
+
+    fn call<T>(&self, op: &'static str, go: impl FnOnce(&dyn Backend) -> Result<T>) -> Result<T> {
+        let due = {
+            let mut state = self.state.lock();
+            *state.calls.entry(op).or_default() += 1;
+            let mut due = None;
+            state.plan.retain_mut(|fault| {
+                if fault.op.is_none_or(|o| o == op) {
+                    fault.nth = fault.nth.saturating_sub(1);
+                    if fault.nth == 0 {
+                        due = Some(*fault);
+                        return false;
+                    }
+                }
+                true
+            });
+            due
+        };
+        // No lock is held here: a call may last, and another may come from the same thread.
+        match due {
+            None => go(&*self.inner),
+            Some(fault) => {
+                if fault.done {
+                    go(&*self.inner)?;
+                }
+                Err(Error::io(op, "fault")(io::Error::from_raw_os_error(fault.errno)))
+            }
+        }
+    }
+}
+
+impl Backend for FaultBackend {
+    fn objects(&self) -> Result<Vec<ObjectId>> {
+        self.call("objects", |b| b.objects())
+    }
+
+    fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {
+        self.call("entries", |b| b.entries(id))
+    }
+
+    fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {
+        self.call("meta", |b| b.meta(id, rev))
+    }
+
+    fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)> {
+        self.call("read", |b| b.read(id, rev))
+    }
+
+    fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
+        self.call("open", |b| b.open(id, rev))
+    }
+
+    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
+        self.call("publish", |b| b.publish(id, rev, text, attrs, how))
+    }
+
+    fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
+        self.call("create", |b| b.create(id, rev, text, attrs, how))
+    }
+
+    fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta> {
+        self.call("set_attrs", |b| b.set_attrs(id, rev, attrs))
+    }
+
+    fn rename(&self, id: &ObjectId, from: &Rev, to: &Rev) -> Result<()> {
+        self.call("rename", |b| b.rename(id, from, to))
+    }
+
+    fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<()> {
+        self.call("retire", |b| b.retire(id, rev, why, how))
+    }
+
+    fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()> {
+        self.call("keep", |b| b.keep(id, rev, why, text, how))
+    }
+
+    fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
+        self.call("remove", |b| b.remove(id, op, how))
+    }
+
+    fn revive(
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
+    ) -> Result<Meta> {
+        self.call("revive", |b| b.revive(id, op, rev, text, attrs, how))
+    }
+
+    fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()> {
+        self.call("move_object", |b| b.move_object(from, to, op, how))
+    }
+
+    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
+        self.call("gone", |b| b.gone(id))
+    }
+
+    fn gone_objects(&self) -> Result<Vec<ObjectId>> {
+        self.call("gone_objects", |b| b.gone_objects())
+    }
+
+    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        self.call("read_gone", |b| b.read_gone(id, rev))
+    }
+
+    fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        self.call("sync", |b| b.sync(id, rev))
+    }
+}

@@ -1,0 +1,320 @@
+//! A store in memory: the model that other backends are compared with.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Meta};
+use crate::error::{Error, Result};
+use crate::rev::{ObjectId, Rev};
+
+/// A store in memory. Its clock counts calls: one second after the epoch for the first change, two for the next.
+#[derive(Debug, Default)]
+pub struct MemoryBackend(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<ObjectId, Object>,
+    gone: BTreeMap<ObjectId, Vec<Removed>>,
+    clock: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Object {
+    revs: BTreeMap<Rev, Text>,
+    foreign: Vec<OsString>,
+}
+
+#[derive(Clone, Debug)]
+struct Text {
+    bytes: Arc<[u8]>,
+    meta: Meta,
+}
+
+#[derive(Debug)]
+enum Removed {
+    Rev { rev: Rev, why: String, text: Text },
+    Object { op: String, object: Object },
+}
+
+impl MemoryBackend {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Does what another program might: makes the object's directory if it is missing, and in it this entry.
+    pub fn plant(&self, id: &ObjectId, entry: Entry, bytes: &[u8]) {
+        let mut state = self.0.lock();
+        let text = state.text(bytes, &Attrs::default());
+        let object = state.objects.entry(id.clone()).or_default();
+        match entry {
+            Entry::Rev(rev) => drop(object.revs.insert(rev, text)),
+            Entry::Foreign(name) => object.foreign.push(name),
+        }
+    }
+
+    /// Makes an empty directory for an object.
+    pub fn plant_empty(&self, id: &ObjectId) {
+        self.0.lock().objects.entry(id.clone()).or_default();
+    }
+}
+
+impl State {
+    fn now(&mut self) -> SystemTime {
+        self.clock += 1;
+        UNIX_EPOCH + Duration::from_secs(self.clock)
+    }
+
+    fn text(&mut self, bytes: &[u8], attrs: &Attrs) -> Text {
+        let now = self.now();
+        let (uid, gid) = attrs.owner.unwrap_or_default();
+        let meta = Meta {
+            size: bytes.len() as u64,
+            blocks: bytes.len().div_ceil(512) as u64,
+            mtime: attrs.mtime.unwrap_or(now),
+            atime: now,
+            ctime: now,
+            born: Some(now),
+            mode: attrs.mode.unwrap_or(0o644) & 0o7777,
+            uid,
+            gid,
+        };
+        Text { bytes: bytes.into(), meta }
+    }
+
+    fn object(&self, id: &ObjectId) -> Result<&Object> {
+        self.objects.get(id).ok_or_else(|| Error::NoObject(id.clone()))
+    }
+
+    fn object_mut(&mut self, id: &ObjectId) -> Result<&mut Object> {
+        self.objects.get_mut(id).ok_or_else(|| Error::NoObject(id.clone()))
+    }
+
+    fn rev(&self, id: &ObjectId, rev: &Rev) -> Result<&Text> {
+        self.object(id)?.revs.get(rev).ok_or_else(|| Error::NoRevision(id.clone(), rev.clone()))
+    }
+
+    fn remove(&mut self, id: &ObjectId, op: &str) -> Result<()> {
+        let taken = |r: &Removed| matches!(r, Removed::Object { op: o, .. } if o == op);
+        self.object(id)?;
+        if self.gone.get(id).is_some_and(|all| all.iter().any(taken)) {
+            return Err(failed("delete", id, io::ErrorKind::AlreadyExists));
+        }
+        if let Some(object) = self.objects.remove(id) {
+            self.gone.entry(id.clone()).or_default().push(Removed::Object { op: op.into(), object });
+        }
+        Ok(())
+    }
+}
+
+fn failed(op: &'static str, id: &ObjectId, kind: io::ErrorKind) -> Error {
+    Error::io(op, id.as_os_str())(io::Error::from(kind))
+}
+
+fn plain(id: &ObjectId, name: &str) -> Result<()> {
+    match name.is_empty() || name.contains(['/', '~', '\0']) {
+        false => Ok(()),
+        true => Err(failed("remove", id, io::ErrorKind::InvalidInput)),
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn objects(&self) -> Result<Vec<ObjectId>> {
+        Ok(self.0.lock().objects.keys().cloned().collect())
+    }
+
+    fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {
+        let state = self.0.lock();
+        let object = state.object(id)?;
+        let revs = object.revs.keys().cloned().map(Entry::Rev);
+        Ok(revs.chain(object.foreign.iter().cloned().map(Entry::Foreign)).collect())
+    }
+
+    fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {
+        Ok(self.0.lock().rev(id, rev)?.meta.clone())
+    }
+
+    fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)> {
+        let state = self.0.lock();
+        let text = state.rev(id, rev)?;
+        Ok((text.bytes.to_vec(), text.meta.clone()))
+    }
+
+    fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
+        let (text, _) = self.read(id, rev)?;
+        let file = || -> io::Result<File> {
+            let fd = rustix::fs::memfd_create("revision", rustix::fs::MemfdFlags::CLOEXEC)?;
+            let mut file = File::from(fd);
+            file.write_all(&text)?;
+            file.rewind()?;
+            Ok(file)
+        };
+        file().map_err(Error::io("open", id.as_os_str()))
+    }
+
+    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, _: Durability) -> Result<Meta> {
+        let mut state = self.0.lock();
+        if state.object(id)?.revs.contains_key(rev) {
+            return Err(failed("publish", id, io::ErrorKind::AlreadyExists));
+        }
+        let text = state.text(text, attrs);
+        let meta = text.meta.clone();
+        state.object_mut(id)?.revs.insert(rev.clone(), text);
+        Ok(meta)
+    }
+
+    fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, _: Durability) -> Result<Meta> {
+        let mut state = self.0.lock();
+        if state.objects.contains_key(id) {
+            return Err(Error::Exists(id.clone()));
+        }
+        let text = state.text(text, attrs);
+        let meta = text.meta.clone();
+        let object = Object { revs: BTreeMap::from([(rev.clone(), text)]), foreign: Vec::new() };
+        state.objects.insert(id.clone(), object);
+        Ok(meta)
+    }
+
+    fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta> {
+        let mut state = self.0.lock();
+        state.rev(id, rev)?;
+        let now = state.now();
+        let missing = || Error::NoRevision(id.clone(), rev.clone());
+        let meta = &mut state.object_mut(id)?.revs.get_mut(rev).ok_or_else(missing)?.meta;
+        meta.ctime = now;
+        meta.mtime = attrs.mtime.unwrap_or(meta.mtime);
+        meta.mode = attrs.mode.map_or(meta.mode, |m| m & 0o7777);
+        (meta.uid, meta.gid) = attrs.owner.unwrap_or((meta.uid, meta.gid));
+        Ok(meta.clone())
+    }
+
+    fn rename(&self, id: &ObjectId, from: &Rev, to: &Rev) -> Result<()> {
+        let mut state = self.0.lock();
+        let text = state.rev(id, from)?.clone();
+        let object = state.object_mut(id)?;
+        if object.revs.contains_key(to) {
+            return Err(failed("rename", id, io::ErrorKind::AlreadyExists));
+        }
+        object.revs.remove(from);
+        object.revs.insert(to.clone(), text);
+        Ok(())
+    }
+
+    fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, _: Durability) -> Result<()> {
+        plain(id, why)?;
+        let mut state = self.0.lock();
+        let text = state.rev(id, rev)?.clone();
+        state.object_mut(id)?.revs.remove(rev);
+        let gone = state.gone.entry(id.clone()).or_default();
+        let again = gone.iter().find_map(|r| match r {
+            Removed::Rev { rev: r, why: w, text } if r == rev && w == why => Some(text.bytes.clone()),
+            _ => None,
+        });
+        match again {
+            None => gone.push(Removed::Rev { rev: rev.clone(), why: why.into(), text }),
+            Some(kept) if kept == text.bytes || kept.is_empty() => {}
+            Some(_) => {
+                let object = Object { revs: BTreeMap::from([(rev.clone(), text)]), foreign: Vec::new() };
+                let op = uuid::Uuid::new_v4().simple().to_string();
+                gone.push(Removed::Object { op, object });
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], _: Durability) -> Result<()> {
+        plain(id, why)?;
+        let mut state = self.0.lock();
+        let text = state.text(text, &Attrs::default());
+        let gone = state.gone.entry(id.clone()).or_default();
+        if gone.iter().any(|r| matches!(r, Removed::Rev { rev: r, why: w, .. } if r == rev && w == why)) {
+            return Err(failed("keep", id, io::ErrorKind::AlreadyExists));
+        }
+        gone.push(Removed::Rev { rev: rev.clone(), why: why.into(), text });
+        Ok(())
+    }
+
+    fn remove(&self, id: &ObjectId, op: &str, _: Durability) -> Result<()> {
+        plain(id, op)?;
+        self.0.lock().remove(id, op)
+    }
+
+    fn revive(
+        &self,
+        id: &ObjectId,
+        op: &str,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        _: Durability,
+    ) -> Result<Meta> {
+        plain(id, op)?;
+        let mut state = self.0.lock();
+        let text = state.text(text, attrs);
+        let missing = || Error::NoObject(id.clone());
+        let exists = state.objects.contains_key(id);
+        let gone = state.gone.get_mut(id).ok_or_else(missing)?;
+        let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
+        let at = at.ok_or_else(missing)?;
+        if exists {
+            return Err(Error::Exists(id.clone()));
+        }
+        if let Removed::Object { object, .. } = &gone[at]
+            && object.revs.contains_key(rev)
+        {
+            return Err(failed("revive", id, io::ErrorKind::AlreadyExists));
+        }
+        let meta = text.meta.clone();
+        if let Removed::Object { mut object, .. } = gone.remove(at) {
+            object.revs.insert(rev.clone(), text);
+            state.objects.insert(id.clone(), object);
+        }
+        Ok(meta)
+    }
+
+    fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, _: Durability) -> Result<()> {
+        plain(from, op)?;
+        let mut state = self.0.lock();
+        let revs = state.object(from)?.revs.clone();
+        if state.objects.contains_key(to) {
+            return Err(Error::Exists(to.clone()));
+        }
+        state.remove(from, op)?;
+        state.objects.insert(to.clone(), Object { revs, foreign: Vec::new() });
+        Ok(())
+    }
+
+    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
+        let gone = |r: &Removed| match r {
+            Removed::Rev { rev, why, .. } => Gone::Rev { rev: rev.clone(), why: why.clone() },
+            Removed::Object { op, object } => {
+                Gone::Object { op: op.clone(), revs: object.revs.keys().cloned().collect() }
+            }
+        };
+        Ok(self.0.lock().gone.get(id).map_or_else(Vec::new, |all| all.iter().map(gone).collect()))
+    }
+
+    fn gone_objects(&self) -> Result<Vec<ObjectId>> {
+        Ok(self.0.lock().gone.keys().cloned().collect())
+    }
+
+    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        let state = self.0.lock();
+        let bytes = |r: &Removed| match r {
+            Removed::Rev { rev: r, text, .. } => (r == rev).then(|| text.bytes.to_vec()),
+            Removed::Object { object, .. } => object.revs.get(rev).map(|text| text.bytes.to_vec()),
+        };
+        let mut found = state.gone.get(id).into_iter().flatten().filter_map(bytes);
+        found.find(|text| !text.is_empty()).ok_or_else(|| Error::NoRevision(id.clone(), rev.clone()))
+    }
+
+    fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        self.0.lock().rev(id, rev).map(drop)
+    }
+}

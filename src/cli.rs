@@ -1,0 +1,160 @@
+//! The command line: arguments to calls, results to text, failures to one line and an exit code.
+//!
+//! One file per group of commands: [`read`] (`get ls all`), [`write`] (`put create update upsert rm`), [`history`]
+//! (`conflicts log`), [`mount`] (`mount umount`). [`place`] finds the store, [`exit`] holds the codes, [`text`] the
+//! output. Invariants: standard output carries results and nothing else, standard error one line per failure; a
+//! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::rev::ObjectId;
+use crate::store::Store;
+use exit::{Exit, Failure};
+use text::Out;
+
+pub mod exit;
+mod history;
+mod mount;
+mod place;
+mod read;
+mod text;
+mod write;
+
+/// revfs: a store of JSON objects as a directory, where every save is a revision
+#[derive(Debug, Parser)]
+#[command(name = "revfs", version, arg_required_else_help = true, after_help = exit::help(), max_term_width = 100)]
+struct Cli {
+    /// The store's directory; otherwise STORE before the ids, $REVFS_STORE, or the one around the current directory
+    #[arg(short, long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a store as a directory: `<id>.json` per object
+    Mount(mount::Mount),
+    /// Take a mount away
+    Umount(mount::Umount),
+    /// Print objects as the original library's getObject returns them
+    #[command(override_usage = "revfs get [--raw] [--rev REV] [STORE] ID…")]
+    Get(read::Get),
+    /// Store standard input, byte for byte, as an object's next revision
+    #[command(override_usage = "revfs put [--durable] [STORE] ID < FILE")]
+    Put(write::Save),
+    /// Make a new object of the JSON on standard input
+    #[command(override_usage = "revfs create [--durable] [STORE] [ID] < FILE")]
+    Create(write::Save),
+    /// Save the JSON on standard input over an object, on top of the revision that its `_rev` names
+    #[command(override_usage = "revfs update [--durable] [STORE] [ID] < FILE")]
+    Update(write::Save),
+    /// Put the members on standard input into an object, or make it
+    #[command(override_usage = "revfs upsert [--durable] [STORE] [ID] < FILE")]
+    Upsert(write::Save),
+    /// Delete objects; their revisions are kept in the store's `.revfs/gone`
+    #[command(override_usage = "revfs rm [STORE] ID…")]
+    Rm(Names),
+    /// List the ids of all objects
+    Ls(read::Ls),
+    /// Print all objects, one JSON text per line
+    All(read::All),
+    /// List the ids that are in conflict or, of the ids given, the revisions that are, one generation per line
+    #[command(override_usage = "revfs conflicts [--json] [STORE] [ID…]")]
+    Conflicts(history::Conflicts),
+    /// List an object's revisions, newest first: name, time, bytes, role, parent
+    #[command(override_usage = "revfs log [--json] [STORE] ID")]
+    Log(history::Log),
+}
+
+/// The positional arguments of most commands.
+#[derive(Debug, Args)]
+struct Names {
+    /// The store, where it contains a slash or is `.`, `..` or `~`; then the objects' ids, as in `<id>.json`
+    #[arg(value_name = "[STORE] ID", hide_default_value = true)]
+    names: Vec<OsString>,
+}
+
+impl Names {
+    /// The store that the command works on and the ids given.
+    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), Failure> {
+        let (store, ids) = place::take(option, self.names)?;
+        let ids = ids.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
+        Ok((Store::open(&store)?, ids))
+    }
+
+    /// The same for a command that needs an id.
+    fn locate_some(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), Failure> {
+        match self.locate(option)? {
+            (_, ids) if ids.is_empty() => Err(Failure::Usage("which object? give its id".into())),
+            some => Ok(some),
+        }
+    }
+}
+
+/// Runs the program with `args`, the first of which is the name it was called by.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(helper) = mount::as_helper(&args) {
+        return ExitCode::from(helper);
+    }
+    let result = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli.run(),
+        Err(e) => explain(&e),
+    };
+    ExitCode::from(Exit::of(result) as u8)
+}
+
+impl Cli {
+    fn run(self) -> Result<(), Failure> {
+        let (store, mut out) = (self.store, Out::stdout());
+        match self.command {
+            Command::Mount(mount) => mount.run(store),
+            Command::Umount(umount) => umount.run(store),
+            Command::Get(get) => get.run(store, &mut out),
+            Command::Put(save) => save.run(store, &mut out, write::Way::Put),
+            Command::Create(save) => save.run(store, &mut out, write::Way::Create),
+            Command::Update(save) => save.run(store, &mut out, write::Way::Update),
+            Command::Upsert(save) => save.run(store, &mut out, write::Way::Upsert),
+            Command::Rm(names) => write::rm(names, store),
+            Command::Ls(ls) => ls.run(store, &mut out),
+            Command::All(all) => all.run(store, &mut out),
+            Command::Conflicts(conflicts) => conflicts.run(store, &mut out),
+            Command::Log(log) => log.run(store, &mut out),
+        }?;
+        out.finish()
+    }
+}
+
+/// Help goes out as it is; a mistake becomes one line.
+fn explain(e: &clap::Error) -> Result<(), Failure> {
+    let text = e.render().to_string();
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let mut out = Out::stdout();
+            out.bytes(text.as_bytes())?;
+            out.finish()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{text}");
+            Err(Failure::Told(Exit::Usage))
+        }
+        _ => {
+            let said = text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+            let said: Vec<&str> = said.map(str::trim).filter(|l| !l.is_empty()).collect();
+            let said = said.join("; ").replace(":; ", ": ");
+            let said = said.strip_prefix("error: ").unwrap_or(&said);
+            Err(Failure::Usage(format!("{said} (`--help` tells more)")))
+        }
+    }
+}
+
+/// The last component of the name that the program was called by.
+fn program(args: &[OsString]) -> &OsStr {
+    args.first().and_then(|name| std::path::Path::new(name).file_name()).unwrap_or(OsStr::new("revfs"))
+}

@@ -1,0 +1,190 @@
+//! Exit codes, and what leads to each.
+//!
+//! Scripts depend on the numbers: a code may be added, none may change its meaning.
+
+use std::{fmt, io};
+
+use crate::error::Error;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    #[default]
+    Done = 0,
+    /// The store says no: the object or revision is missing, exists already, or has moved on.
+    No = 1,
+    /// The command cannot be meant: its arguments or ids are wrong, or no store was named.
+    Usage = 2,
+    /// Something failed on the way: the store, a file, the mount, standard input or output.
+    Io = 3,
+    /// The text is not one JSON object; nothing was stored.
+    Refused = 4,
+}
+
+impl Exit {
+    /// All of them, in order.
+    pub const ALL: [Exit; 5] = [Exit::Done, Exit::No, Exit::Usage, Exit::Io, Exit::Refused];
+
+    /// What it means, as `--help` and the README say it.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Exit::Done => "done",
+            Exit::No => "no: the object, revision or mount is not there, exists already, or has moved on",
+            Exit::Usage => "wrong arguments or ids, or no store was named",
+            Exit::Io => "the store, a file, the mount or the output failed",
+            Exit::Refused => "the text is not one JSON object; nothing was stored",
+        }
+    }
+
+    /// The code for how a command ended, after saying on standard error why it failed.
+    pub fn of(result: Result<(), Failure>) -> Exit {
+        match result {
+            Ok(()) => Exit::Done,
+            Err(failure) => failure.tell(),
+        }
+    }
+}
+
+/// The part of `--help` that lists the codes.
+pub fn help() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for exit in Exit::ALL {
+        text += &format!("  {}  {}\n", exit as u8, exit.meaning());
+    }
+    text
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command cannot be meant.
+    Usage(String),
+    /// What was asked for is not so.
+    No(String),
+    /// The library's error.
+    Store(Error),
+    /// Another file or program failed.
+    Io(String),
+    /// Standard output failed. A broken pipe is none: whoever read has read enough.
+    Output(io::Error),
+    /// Each failure was told when it happened; this is the worst.
+    Told(Exit),
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Failure::Usage(_) => Exit::Usage,
+            Failure::No(_) => Exit::No,
+            Failure::Io(_) => Exit::Io,
+            Failure::Told(exit) => *exit,
+            Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Failure::Output(_) => Exit::Io,
+            Failure::Store(e) => match e {
+                Error::NoObject(_) | Error::NoRevision(..) | Error::Exists(_) | Error::Stale { .. } => {
+                    Exit::No
+                }
+                Error::BadId { .. } | Error::BadRev(_) => Exit::Usage,
+                Error::NotObject(_) => Exit::Refused,
+                Error::GenerationLimit(_) | Error::NotAStore { .. } | Error::Io { .. } => Exit::Io,
+            },
+        }
+    }
+
+    /// Says it on standard error, in one line, and gives the exit code.
+    pub fn tell(&self) -> Exit {
+        let silent = matches!(self, Failure::Told(_)) || self.exit() == Exit::Done;
+        if !silent {
+            let line = format!("revfs: {self}");
+            // A file name may hold a line break; the message may not.
+            let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            eprintln!("{line}");
+        }
+        self.exit()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(line) | Failure::No(line) | Failure::Io(line) => f.write_str(line),
+            Failure::Store(e) => e.fmt(f),
+            Failure::Output(e) => write!(f, "cannot write standard output: {e}"),
+            Failure::Told(_) => f.write_str("failed, as said above"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Store(e)
+    }
+}
+
+/// The outcome of a command on several objects: each failure is told at once and the others go on.
+#[derive(Debug, Default)]
+pub struct Tally(Exit);
+
+impl Tally {
+    /// Counts one outcome.
+    ///
+    /// # Errors
+    /// Where going on is pointless: standard output failed.
+    pub fn add(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(e @ Failure::Output(_)) => Err(e),
+            Err(e) => {
+                self.0 = self.0.max(e.tell());
+                Ok(())
+            }
+        }
+    }
+
+    /// The outcome of all.
+    pub fn finish(self) -> Result<(), Failure> {
+        match self.0 {
+            Exit::Done => Ok(()),
+            worst => Err(Failure::Told(worst)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::NotObject;
+    use crate::rev::ObjectId;
+
+    #[test]
+    fn the_numbers_are_a_promise() {
+        let numbers: Vec<u8> = Exit::ALL.iter().map(|&exit| exit as u8).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn errors_map_to_codes() {
+        let id = ObjectId::new("a").unwrap();
+        let exit = |e: Error| Failure::from(e).exit();
+        assert_eq!(exit(Error::NoObject(id.clone())), Exit::No);
+        assert_eq!(exit(Error::Exists(id)), Exit::No);
+        assert_eq!(exit(Error::BadRev("x".into())), Exit::Usage);
+        assert_eq!(exit(Error::NotObject(NotObject::Empty)), Exit::Refused);
+        assert_eq!(exit(Error::io("read", "/x")(io::Error::other("broken"))), Exit::Io);
+        assert_eq!(Failure::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
+        assert_eq!(Failure::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Io);
+    }
+
+    #[test]
+    fn a_tally_keeps_the_worst_and_stops_at_a_broken_output() {
+        let mut tally = Tally::default();
+        tally.add(Ok(())).unwrap();
+        tally.add(Err(Failure::Io("one".into()))).unwrap();
+        tally.add(Err(Failure::No("two".into()))).unwrap();
+        assert!(tally.add(Err(Failure::Output(io::ErrorKind::BrokenPipe.into()))).is_err());
+        assert_eq!(tally.finish().unwrap_err().exit(), Exit::Io);
+    }
+}

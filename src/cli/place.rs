@@ -1,0 +1,112 @@
+//! Which store a command works on.
+//!
+//! In order: the option `--store`; a first argument that cannot be an id, because it contains a slash or is `.`, `..`
+//! or `~`; `$REVFS_STORE`; the nearest directory from the current one upwards that is a store (has `.revfs/format`)
+//! or the top of a revfs mount, which stands for its store.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::exit::Failure;
+
+/// Splits a command's arguments into the store and the rest, which are ids.
+pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBuf, Vec<OsString>), Failure> {
+    let named = match (option, names.first()) {
+        (Some(store), _) => Some(store),
+        (None, Some(first)) if is_place(first) => Some(names.remove(0).into()),
+        (None, _) => None,
+    };
+    Ok((found(named)?, names))
+}
+
+/// The store of a command that takes no ids: any first argument names it.
+pub fn only(option: Option<PathBuf>, argument: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match (option, argument) {
+        (Some(_), Some(second)) => {
+            Err(Failure::Usage(format!("which store? --store and {} were both given", second.display())))
+        }
+        (option, argument) => found(option.or(argument)),
+    }
+}
+
+/// Whether an argument is a path rather than an object's id.
+pub fn is_place(argument: &OsStr) -> bool {
+    matches!(argument.as_bytes(), b"." | b".." | b"~") || argument.as_bytes().contains(&b'/')
+}
+
+fn found(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let from_environment =
+        || std::env::var_os("REVFS_STORE").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    named.or_else(from_environment).or_else(around_here).ok_or_else(|| {
+        Failure::Usage(
+            "which store? give --store DIR, or its path before the ids (./docs), or set REVFS_STORE; \
+             inside a store or its mount none is needed"
+                .into(),
+        )
+    })
+}
+
+fn around_here() -> Option<PathBuf> {
+    around(&std::env::current_dir().ok()?, mounted_from)
+}
+
+/// The nearest store from `here` upwards; `mounted_from` gives the store of the revfs mount at a directory.
+fn around(here: &Path, mounted_from: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
+    let own = |dir: &Path| dir.join(".revfs/format").is_file().then(|| dir.to_owned());
+    here.ancestors().find_map(|dir| mounted_from(dir).or_else(|| own(dir)))
+}
+
+#[cfg(feature = "fuse")]
+fn mounted_from(dir: &Path) -> Option<PathBuf> {
+    let mount = crate::mount::mounted_at(dir).filter(|mount| mount.fstype == crate::mount::FSTYPE)?;
+    Some(mount.source.into())
+}
+
+#[cfg(not(feature = "fuse"))]
+fn mounted_from(_: &Path) -> Option<PathBuf> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn took(option: Option<&str>, names: &[&str]) -> (String, Vec<OsString>) {
+        let names = names.iter().map(OsString::from).collect();
+        let (store, rest) = take(option.map(PathBuf::from), names).unwrap();
+        (store.to_str().unwrap().to_owned(), rest)
+    }
+
+    #[test]
+    fn a_path_comes_before_the_ids() {
+        for place in [".", "..", "~", "./docs", "/srv/docs", "docs/", "~/docs"] {
+            assert_eq!(took(None, &[place, "a"]), (place.into(), vec!["a".into()]));
+        }
+    }
+
+    #[test]
+    fn with_the_option_every_argument_is_an_id() {
+        assert_eq!(took(Some("s"), &["~", "a"]), ("s".into(), vec!["~".into(), "a".into()]));
+    }
+
+    #[test]
+    fn odd_ids_are_no_paths() {
+        for id in ["a", "-rf", "~x", "a.b", "http:--x", "...", "two\nlines"] {
+            assert!(!is_place(OsStr::new(id)), "{id}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_store_or_mount_around_counts() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (outer, mount) = (tmp.path(), tmp.path().join("mnt"));
+        std::fs::create_dir_all(outer.join(".revfs")).unwrap();
+        std::fs::write(outer.join(".revfs/format"), "1").unwrap();
+        std::fs::create_dir_all(mount.join("deep")).unwrap();
+        let at_mount = |dir: &Path| (dir == mount).then(|| PathBuf::from("/srv/other"));
+        assert_eq!(around(&mount.join("deep"), |_| None), Some(outer.to_owned()));
+        assert_eq!(around(&mount.join("deep"), at_mount), Some("/srv/other".into()));
+        assert_eq!(around(outer, at_mount), Some(outer.to_owned()));
+    }
+}

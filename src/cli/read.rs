@@ -1,0 +1,139 @@
+//! `get`, `ls`, `all`.
+
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::{Failure, Tally};
+use super::text::{Out, utc};
+use super::{Names, place};
+use crate::document;
+use crate::error::Error;
+use crate::rev::{ObjectId, Rev};
+use crate::store::Store;
+
+/// Prints objects, one JSON text after the other.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The stored bytes as they are, no line break added
+    #[arg(long)]
+    raw: bool,
+    /// This revision instead of the winner, a removed one too
+    #[arg(long, value_name = "REV")]
+    rev: Option<String>,
+    #[command(flatten)]
+    names: Names,
+}
+
+impl Get {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+        let rev = self.rev.map(Rev::new).transpose()?;
+        let (store, ids) = self.names.locate_some(store)?;
+        if rev.is_some() && ids.len() > 1 {
+            return Err(Failure::Usage("--rev takes one id".into()));
+        }
+        let mut tally = Tally::default();
+        for id in &ids {
+            let text = match (&rev, self.raw) {
+                (None, false) => store.get(id),
+                (None, true) => store.winner(id).map(|object| object.text),
+                (Some(rev), raw) => store.read(id, rev).map(|text| match raw {
+                    true => text,
+                    false => document::object_view(&text, &id.to_text(), rev.as_str()),
+                }),
+            };
+            tally.add(text.map_err(Failure::from).and_then(|text| match self.raw {
+                true => out.bytes(&text),
+                false => out.text(&text),
+            }))?;
+        }
+        tally.finish()
+    }
+}
+
+/// Lists ids, sorted by their bytes.
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Generation, bytes, time, number of conflicts, id
+    #[arg(short, long)]
+    long: bool,
+    /// End each line with a NUL byte instead of a line break: an id may contain one
+    #[arg(short = '0', long = "null")]
+    null: bool,
+    #[arg(value_name = "STORE")]
+    place: Option<PathBuf>,
+}
+
+impl Ls {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+        let store = Store::open(&place::only(store, self.place)?)?;
+        let mut ids = store.ids()?;
+        ids.sort();
+        let escape = !self.null && std::io::stdout().is_terminal();
+        let mut tally = Tally::default();
+        for id in &ids {
+            let columns = if self.long { columns(&store, id) } else { Ok(String::new()) };
+            tally.add(columns.and_then(|columns| {
+                out.bytes(columns.as_bytes())?;
+                match escape {
+                    true => out.bytes(id.to_string().as_bytes())?,
+                    false => out.bytes(id.as_os_str().as_bytes())?,
+                }
+                out.bytes(if self.null { b"\0" } else { b"\n" })
+            }))?;
+        }
+        tally.finish()
+    }
+}
+
+/// What `ls -l` says before the id; of an object that holds nothing readable, dashes.
+fn columns(store: &Store, id: &ObjectId) -> Result<String, Failure> {
+    let (generation, size, time) = match store.winner_meta(id) {
+        Ok((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.mtime)),
+        Err(Error::NoObject(_)) => ("-".into(), "-".into(), "-".into()),
+        Err(e) => return Err(e.into()),
+    };
+    let conflicts = match store.conflicts(id) {
+        Ok(groups) => groups.len(),
+        Err(Error::NoObject(_)) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    Ok(format!("{generation:>6} {size:>10} {time:>20} {conflicts:>3} "))
+}
+
+/// Prints all objects as `get` does, each on one line: white space between the tokens is left out, no token changes.
+#[derive(Debug, Args)]
+pub struct All {
+    /// One JSON array instead
+    #[arg(long)]
+    array: bool,
+    #[arg(value_name = "STORE")]
+    place: Option<PathBuf>,
+}
+
+impl All {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+        let store = Store::open(&place::only(store, self.place)?)?;
+        let mut tally = Tally::default();
+        let (open, between, close) = if self.array { ("[", ",\n", "]\n") } else { ("", "\n", "") };
+        out.bytes(open.as_bytes())?;
+        let mut any = false;
+        for object in store.all()? {
+            tally.add(object.map_err(Failure::from).and_then(|object| {
+                let view = document::object_view(&object.text, &object.id.to_text(), object.rev.as_str());
+                if any {
+                    out.bytes(between.as_bytes())?;
+                }
+                any = true;
+                out.bytes(&document::compact(&view))
+            }))?;
+        }
+        if any && !self.array {
+            out.bytes(b"\n")?;
+        }
+        out.bytes(close.as_bytes())?;
+        tally.finish()
+    }
+}

@@ -1,0 +1,113 @@
+//! What the commands print.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::exit::Failure;
+use crate::rev::Rev;
+
+/// Standard output, buffered. What was written is only there after [`finish`](Out::finish).
+pub struct Out(BufWriter<io::StdoutLock<'static>>);
+
+impl Out {
+    pub fn stdout() -> Out {
+        Out(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
+
+    /// The bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(bytes).map_err(Failure::Output)
+    }
+
+    /// A line of text.
+    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+        writeln!(self.0, "{line}").map_err(Failure::Output)
+    }
+
+    /// The bytes, and a line break where they do not end in one.
+    pub fn text(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.bytes(text)?;
+        if text.ends_with(b"\n") { Ok(()) } else { self.bytes(b"\n") }
+    }
+
+    /// Hands everything over.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(Failure::Output)
+    }
+}
+
+/// A point in time in UTC, to the second: `2026-01-31T23:59:59Z`.
+pub fn utc(time: SystemTime) -> String {
+    let seconds = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+    };
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Howard Hinnant, "chrono-compatible low-level date algorithms": days to a civil date, years beginning in March.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c < ' ' => json += &format!("\\u{:04x}", c as u32),
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// Conflicts in the shape that the original library's getConflicts returns: a list of lists of names.
+pub fn groups(conflicts: &[Vec<Rev>]) -> String {
+    let list = |items: Vec<String>| format!("[{}]", items.join(","));
+    let group = |revs: &Vec<Rev>| list(revs.iter().map(|rev| quoted(rev.as_str())).collect());
+    list(conflicts.iter().map(group).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates() {
+        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59Z");
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(utc(UNIX_EPOCH - Duration::from_secs(1)), "1969-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn no_date_panics() {
+        if let Some(late) = UNIX_EPOCH.checked_add(Duration::from_secs(i64::MAX as u64)) {
+            assert!(utc(late).ends_with('Z'));
+        }
+        if let Some(early) = UNIX_EPOCH.checked_sub(Duration::from_secs(i64::MAX as u64)) {
+            assert!(utc(early).ends_with('Z'));
+        }
+    }
+
+    #[test]
+    fn strings_are_json() {
+        for text in ["", "a\"b\\c", "two\nlines\u{1}", "\u{7f}é😀"] {
+            assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
+        }
+    }
+}

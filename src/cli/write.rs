@@ -1,0 +1,107 @@
+//! `put`, `create`, `update`, `upsert`, `rm`: the text comes from standard input, the new revision's name goes out.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Names;
+use super::exit::{Failure, Tally};
+use super::text::Out;
+use crate::backend::Durability;
+use crate::document;
+use crate::error::Error;
+use crate::rev::ObjectId;
+use crate::store::{SaveOptions, Saved, Store};
+
+/// How a text becomes a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Byte for byte, on top of everything.
+    Put,
+    /// Only where there is no such object.
+    Create,
+    /// On top of the revision that the text's `_rev` names.
+    Update,
+    /// Its members over those of the object.
+    Upsert,
+}
+
+/// Stores one text. Without an id the text's own `_id` says whose it is.
+#[derive(Debug, Args)]
+pub struct Save {
+    /// Return when the revision would survive a power cut
+    #[arg(long)]
+    durable: bool,
+    #[command(flatten)]
+    names: Names,
+}
+
+impl Save {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out, way: Way) -> Result<(), Failure> {
+        let (store, ids) = self.names.locate(store)?;
+        let given = match &ids[..] {
+            [] if way == Way::Put => return Err(Failure::Usage("which object? give its id".into())),
+            [] => None,
+            [id] => Some(id.clone()),
+            [_, second, ..] => {
+                return Err(Failure::Usage(format!("one object at a time: {second} is one id too many")));
+            }
+        };
+        let text = input()?;
+        let id = given.map_or_else(|| own_id(&text), Ok)?;
+        let saved = save(&store, &id, &text, way, self.durable)?;
+        out.line(saved.rev)
+    }
+}
+
+fn save(store: &Store, id: &ObjectId, text: &[u8], way: Way, durable: bool) -> Result<Saved, Error> {
+    let saved = match way {
+        Way::Put => {
+            let how = if durable { Durability::Full } else { Durability::Ordered };
+            return store.put(id, text, &SaveOptions { how, ..SaveOptions::default() });
+        }
+        Way::Create => store.create(id, text)?,
+        Way::Update => store.update(id, text)?,
+        Way::Upsert => store.upsert(id, text)?,
+    };
+    if durable {
+        store.backend().sync(id, &saved.rev)?;
+    }
+    Ok(saved)
+}
+
+/// Standard input to its end.
+fn input() -> Result<Vec<u8>, Failure> {
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        eprintln!("revfs: type the JSON text, then Ctrl-D");
+    }
+    let mut text = Vec::new();
+    stdin.read_to_end(&mut text).map_err(|e| Failure::Io(format!("cannot read standard input: {e}")))?;
+    Ok(text)
+}
+
+/// The id that the text itself names: the last top-level `_id`, if it is a string.
+fn own_id(text: &[u8]) -> Result<ObjectId, Failure> {
+    let text = document::strip_bom(text);
+    let members = document::members(text).map_err(Error::from)?;
+    let value =
+        members.iter().rfind(|member| member.key == "_id").and_then(|member| text.get(member.value.clone()));
+    match value.and_then(|value| serde_json::from_slice::<String>(value).ok()) {
+        Some(id) => Ok(ObjectId::new(id)?),
+        None => {
+            Err(Failure::Usage("which object? give its id, or text with an `_id` that is a string".into()))
+        }
+    }
+}
+
+/// Deletes objects, each as far as it goes.
+pub fn rm(names: Names, store: Option<PathBuf>) -> Result<(), Failure> {
+    let (store, ids) = names.locate_some(store)?;
+    let mut tally = Tally::default();
+    for id in &ids {
+        tally.add(store.delete(id).map(drop).map_err(Failure::from))?;
+    }
+    tally.finish()
+}

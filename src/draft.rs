@@ -1,0 +1,191 @@
+//! A draft: the text of one object as a program writes it, until it is a revision.
+//!
+//! Invariants: a draft never changes what others read; nothing of it is dropped unless it is empty, published, or kept
+//! elsewhere. This module knows the text and its states, not where the text goes.
+
+use std::time::SystemTime;
+
+use crate::backend::{Attrs, Meta};
+use crate::document::{self, NotObject};
+use crate::rev::{ObjectId, Rev};
+use crate::session::Session;
+
+/// The text and what is known of it.
+#[derive(Debug)]
+pub struct Draft {
+    /// The object that it will be a revision of; a rename while it is open changes it.
+    pub id: ObjectId,
+    /// The process that opened it first; `None` where it cannot be told.
+    pub opener: Option<Session>,
+    /// The revision whose bytes the text started from, and whether anything of them is still in it.
+    pub loaded: Option<Rev>,
+    pub mode: Option<u32>,
+    pub owner: Option<(u32, u32)>,
+    /// The name was empty before: everybody sees this draft under it.
+    pub fresh: bool,
+    /// The name was removed while the draft was open: what is written now goes nowhere, as on any disk.
+    pub unlinked: bool,
+    /// The revision that it became last.
+    pub published: Option<(Rev, Meta)>,
+    text: Vec<u8>,
+    state: State,
+    mtime: SystemTime,
+    /// The text was refused and kept as it is now.
+    kept: bool,
+    /// Time, mode or owner were set and no revision has them yet.
+    attrs_set: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// As loaded, or as published.
+    Clean,
+    /// Changed since.
+    Dirty,
+}
+
+/// What to do with a draft whose writer says that it is done for now.
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing to publish: unchanged, or emptied by somebody who will write next (`> f` flushes once before).
+    Nothing,
+    /// A JSON object, to be published.
+    Publish,
+    /// Not one.
+    Refuse(NotObject),
+}
+
+impl Draft {
+    /// A draft of `id`, empty and clean.
+    pub fn new(id: ObjectId, opener: Option<Session>) -> Draft {
+        Draft {
+            id,
+            opener,
+            loaded: None,
+            mode: None,
+            owner: None,
+            fresh: false,
+            unlinked: false,
+            published: None,
+            text: Vec::new(),
+            state: State::Clean,
+            mtime: SystemTime::now(),
+            kept: false,
+            attrs_set: false,
+        }
+    }
+
+    /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
+    pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
+        (self.loaded, self.text, self.mtime) = (rev, text, mtime);
+        self.state = State::Clean;
+    }
+
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    pub fn len(&self) -> u64 {
+        self.text.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    pub fn mtime(&self) -> SystemTime {
+        self.mtime
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        self.state == State::Dirty
+    }
+
+    /// Whether the text as it is now was put aside after a refusal.
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// The text was put aside.
+    pub fn set_kept(&mut self) {
+        self.kept = true;
+    }
+
+    /// Bytes from `offset`, as far as there are any.
+    pub fn read(&self, offset: u64, size: usize) -> &[u8] {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.text.len());
+        &self.text[start..start.saturating_add(size).min(self.text.len())]
+    }
+
+    /// Writes; a gap before `offset` reads as NUL bytes. The caller has checked the size.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset.saturating_add(bytes.len());
+        if self.text.len() < end {
+            if self.text.capacity() < end {
+                self.text.reserve((end - self.text.len()).max(self.text.len()));
+            }
+            self.text.resize(end, 0);
+        }
+        self.text[offset..end].copy_from_slice(bytes);
+        self.touched();
+    }
+
+    /// Cuts or extends the text. What is cut to nothing no longer stems from what was loaded.
+    pub fn truncate(&mut self, size: usize) {
+        if size == 0 {
+            self.loaded = None;
+        }
+        if size != self.text.len() || size == 0 {
+            self.text.resize(size, 0);
+            self.text.shrink_to(64 * 1024);
+            self.touched();
+        }
+    }
+
+    /// Sets what the revision's file is to look like; `None` leaves a thing as it is.
+    pub fn set_attrs(&mut self, attrs: &Attrs) {
+        self.mtime = attrs.mtime.unwrap_or(self.mtime);
+        self.mode = attrs.mode.or(self.mode);
+        self.owner = attrs.owner.or(self.owner);
+        self.attrs_set = true;
+    }
+
+    /// Whether attributes were set that no revision has; asking ends it.
+    pub fn take_attrs_set(&mut self) -> bool {
+        std::mem::take(&mut self.attrs_set)
+    }
+
+    /// What the revision's file is to look like.
+    pub fn attrs(&self) -> Attrs {
+        Attrs { mtime: Some(self.mtime), mode: self.mode, owner: self.owner }
+    }
+
+    /// Judges the text.
+    pub fn verdict(&self) -> Verdict {
+        if self.state == State::Clean || self.text.is_empty() {
+            return Verdict::Nothing;
+        }
+        match document::check(document::strip_bom(&self.text)) {
+            Ok(()) => Verdict::Publish,
+            Err(why) => Verdict::Refuse(why),
+        }
+    }
+
+    /// The text became a revision.
+    pub fn set_published(&mut self, rev: Rev, meta: Meta) {
+        self.published = Some((rev, meta));
+        self.state = State::Clean;
+        (self.kept, self.attrs_set) = (false, false);
+    }
+
+    /// Marks the text as worth publishing though no write came: a renamed scratch file's.
+    pub fn set_dirty(&mut self) {
+        self.state = State::Dirty;
+        self.kept = false;
+    }
+
+    fn touched(&mut self) {
+        self.set_dirty();
+        self.mtime = SystemTime::now();
+    }
+}

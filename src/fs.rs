@@ -1,0 +1,210 @@
+//! The file system as plain calls: who asks, what for, and the answer as values.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`attr`] | `stat` and the life time of answers |
+//! | [`errno`] | all failures and the one errno table |
+//! | `table` | nodes, what names show, what is open: the state, under one lock that is never held over I/O |
+//! | `objects` | which revision an object's name shows, and when that changed |
+//! | `io` | open, create, read, write, flush, release |
+//! | `commit` | when a draft becomes a revision, and where it goes when it cannot |
+//! | `names`, `rename` | names come, go and move; the one-update rule |
+//! | `meta` | getattr, setattr, statfs |
+//! | `list` | directories |
+//! | `scratch` | everything that is not an object |
+//! | `views` | `.conflicts` and its like |
+//!
+//! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
+//! tables; none is held while the kernel is told something, because it may answer by asking.
+//!
+//! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
+//! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::backend::{DirBackend, Durability};
+use crate::error::Result;
+use crate::rev::ObjectId;
+use crate::session::Memory;
+use crate::store::{OnStale, Store};
+use crate::watch::Watcher;
+
+pub mod attr;
+mod commit;
+pub mod errno;
+mod io;
+mod list;
+mod meta;
+mod names;
+mod objects;
+mod rename;
+pub mod scratch;
+mod table;
+mod views;
+
+pub use io::{Mode, Opened};
+pub use list::DirItem;
+pub use rename::Flags as RenameFlags;
+
+use attr::Ino;
+use io::Handle;
+use table::Tables;
+
+/// How a mount behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What a save does whose base is not the winner any more.
+    pub on_stale: OnStale,
+    /// Every close makes the revision durable, not only fsync.
+    pub durable: bool,
+    /// Show what the original's `getObject` returns: `_id` and `_rev` always there.
+    pub object_view: bool,
+    /// How long a name that was removed or renamed away waits for its next text, to be one update with it.
+    pub grace: Duration,
+    /// The longest text in bytes that a program may write to an object.
+    pub max_size: u64,
+    /// Owner, group and permission mask that replace the files' own.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub umask: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            on_stale: OnStale::default(),
+            durable: false,
+            object_view: false,
+            grace: Duration::from_secs(10),
+            max_size: 1 << 30,
+            uid: None,
+            gid: None,
+            umask: None,
+        }
+    }
+}
+
+/// What the kernel can be told. Implementations never block on a request that this file system has yet to answer.
+pub trait Kernel: Send + Sync {
+    /// Forget the attributes of a node, before this returns.
+    fn forget_attr(&self, node: Ino);
+    /// Forget what `name` in the root directory is, soon.
+    fn forget_entry(&self, name: &OsStr);
+}
+
+/// A mounted store.
+pub struct Fs {
+    store: Store,
+    backend: Arc<DirBackend>,
+    options: Options,
+    tables: Mutex<Tables>,
+    handles: Mutex<HashMap<u64, Arc<Handle>>>,
+    next_handle: AtomicU64,
+    memory: Memory,
+    watcher: Watcher,
+    kernel: OnceLock<Arc<dyn Kernel>>,
+    scratch: OwnedFd,
+    drafts: OwnedFd,
+    counts: Counts,
+    refusals: Mutex<Vec<String>>,
+}
+
+/// What the mount did, for `.status`.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub revisions: AtomicU64,
+    pub merges: AtomicU64,
+    pub conflicts: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+impl Counts {
+    fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Fs {
+    /// A file system over the store in a directory.
+    ///
+    /// # Errors
+    /// As [`DirBackend::open`]; `Io` where the kernel gives no watch.
+    pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
+        let backend = Arc::new(backend);
+        let store = Store::with_backend(backend.clone());
+        let scratch = backend.private_dir("scratch")?;
+        let watcher = Watcher::new(backend.root(), scratch.as_fd(), Watcher::default_limit())?;
+        Ok(Fs {
+            scratch,
+            drafts: backend.private_dir("drafts")?,
+            store,
+            backend,
+            options,
+            tables: Mutex::new(Tables::new()),
+            handles: Mutex::new(HashMap::new()),
+            next_handle: AtomicU64::new(1),
+            memory: Memory::default(),
+            watcher,
+            kernel: OnceLock::new(),
+            counts: Counts::default(),
+            refusals: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Whom to tell of changes. The first call counts.
+    pub fn connect(&self, kernel: Arc<dyn Kernel>) {
+        let _ = self.kernel.set(kernel);
+    }
+
+    /// The store that is mounted.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn scratch_root(&self) -> BorrowedFd<'_> {
+        self.scratch.as_fd()
+    }
+
+    fn durability(&self) -> Durability {
+        if self.options.durable { Durability::Full } else { Durability::Ordered }
+    }
+
+    /// Carries out what a change of the tables asks for; no lock may be held.
+    fn tell(&self, notices: Vec<table::Notice>) {
+        let Some(kernel) = self.kernel.get() else { return };
+        for notice in notices {
+            match notice {
+                table::Notice::Attr(node) => kernel.forget_attr(node),
+                table::Notice::Entry(name) => kernel.forget_entry(&name),
+                table::Notice::Root => kernel.forget_attr(attr::ROOT),
+            }
+        }
+    }
+}
+
+/// What a name in the root directory is.
+enum Name {
+    Object(ObjectId),
+    View(views::View),
+    Scratch,
+}
+
+impl Name {
+    fn of(name: &OsStr) -> errno::Result<Name> {
+        if name.len() > crate::rev::NAME_MAX {
+            return Err(errno::Fail::NameTooLong);
+        }
+        Ok(match (views::View::at_root(name), ObjectId::from_file_name(name)) {
+            (Some(view), _) => Name::View(view),
+            (None, Some(id)) => Name::Object(id),
+            (None, None) => Name::Scratch,
+        })
+    }
+}

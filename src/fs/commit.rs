@@ -1,0 +1,406 @@
+//! When a draft becomes a revision, and where its text goes when it cannot.
+//!
+//! Commits happen at flush, fsync and rename, before the reply, and the reply carries the error. What is not a JSON
+//! object is refused and kept among the drafts, in a file of its own; a new name that holds nothing yet, or refused text,
+//! is kept as `new` and shows under its name.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use log::{error, info, warn};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
+use rustix::io::Errno;
+
+use super::attr::{Attr, Caller, Ino, timespec};
+use super::errno::{Fail, Result};
+use super::objects::FRESH;
+use super::scratch::ScratchNode;
+use super::table::{Node, Notice, object_ino};
+use super::{Counts, Fs};
+use crate::backend::{Attrs, Durability};
+use crate::document::{self, NotObject};
+use crate::draft::{Draft, Verdict};
+use crate::error::Error;
+use crate::rev::ObjectId;
+use crate::session::{Origin, Seen};
+use crate::store::{Outcome, SaveOptions, Saved};
+
+/// How many refusals `.status` remembers.
+const REFUSALS: usize = 20;
+
+impl Fs {
+    /// Publishes a draft if it is complete. `closer` is who closes a descriptor; `None` for fsync and rename.
+    ///
+    /// # Errors
+    /// `NotObject` where the text is not a JSON object: it was kept among the drafts.
+    pub(super) fn commit(
+        &self,
+        node: Ino,
+        d: &mut Draft,
+        how: Durability,
+        closer: Option<Caller>,
+    ) -> Result<()> {
+        if d.unlinked {
+            return Ok(());
+        }
+        match d.verdict() {
+            Verdict::Nothing => {
+                self.settle_attrs(d)?;
+                if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
+                    self.store.backend().sync(&d.id, rev)?;
+                }
+                Ok(())
+            }
+            Verdict::Publish => self.publish(node, d, how).map(drop),
+            // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
+            Verdict::Refuse(NotObject::Incomplete)
+                if closer.is_some_and(|who| d.opener.is_some() && self.session(who) != d.opener) =>
+            {
+                Ok(())
+            }
+            Verdict::Refuse(why) => {
+                if !d.is_kept() {
+                    self.keep(d)?;
+                    d.set_kept();
+                }
+                self.refused(&d.id, &why);
+                Err(Fail::Store(Error::NotObject(why)))
+            }
+        }
+    }
+
+    /// The last handle is gone: publishes what is complete, keeps what is not.
+    pub(super) fn settle(&self, node: Ino, d: &mut Draft) {
+        if d.unlinked {
+            // The name was removed while the text was written: on a disk it would be no more. It is kept all the same.
+            if d.is_dirty() && !d.is_empty() && !d.is_kept() {
+                self.keep_or_complain(d);
+            }
+            return;
+        }
+        match d.verdict() {
+            Verdict::Publish => {
+                if let Err(fail) = self.publish(node, d, self.durability()) {
+                    error!("{}: not saved: {fail}; the text is kept in .drafts", d.id);
+                    self.keep_or_complain(d);
+                }
+            }
+            Verdict::Refuse(why) => {
+                if !d.is_kept() {
+                    self.refused(&d.id, &why);
+                    self.keep_or_complain(d);
+                }
+            }
+            Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
+            Verdict::Nothing if d.is_dirty() && !d.fresh => {
+                self.tables.lock().object(&d.id).emptied = Some(Instant::now());
+            }
+            Verdict::Nothing => {}
+        }
+    }
+
+    /// Makes a draft's text the object's next revision.
+    fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<Saved> {
+        let origin = self.origin(d);
+        let options = SaveOptions { attrs: d.attrs(), how, on_stale: self.options.on_stale };
+        let saved = self.save(&d.id, d.text(), &origin, &options)?;
+        if let Some(session) = d.opener {
+            let own = saved.altered.then(|| Arc::from(d.text()));
+            self.memory.wrote(session, &d.id, &saved.rev, own);
+        }
+        if d.fresh {
+            self.discard_fresh(&d.id);
+            d.fresh = false;
+            let mut t = self.tables.lock();
+            let object = t.object(&d.id);
+            object.fresh = None;
+            let open = t.nodes.get(&node).is_some_and(|e| e.handles > 0);
+            if open {
+                let opener = d.opener;
+                t.object(&d.id).drafts.push((node, opener));
+            }
+        }
+        d.set_published(saved.rev.clone(), saved.meta.clone());
+        Ok(saved)
+    }
+
+    /// What the writer's text was made from.
+    fn origin(&self, d: &Draft) -> Origin {
+        let mut origin = self.memory.origin(d.opener, &d.id);
+        if let Some(rev) = &d.loaded {
+            origin.seen = Some(Seen { rev: rev.clone(), text: None });
+        }
+        origin
+    }
+
+    /// Saves a text under the rules of this mount and makes the object's name show it.
+    pub(super) fn save(
+        &self,
+        id: &ObjectId,
+        text: &[u8],
+        origin: &Origin,
+        options: &SaveOptions,
+    ) -> Result<Saved> {
+        let (op, epoch) = {
+            let mut t = self.tables.lock();
+            let object = t.object(id);
+            let recent = object.deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
+            (recent.map(|d| d.op.clone()), object.epoch)
+        };
+        let plain = self.without_view(id, text);
+        let text = plain.as_deref().unwrap_or(text);
+        let saved = match op {
+            // unlink and create: one update (mv from another file system, install, git checkout).
+            Some(op) => match self.store.revive(id, &op, text, origin, options) {
+                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, origin, options)?,
+                other => other?,
+            },
+            None => self.store.save(id, text, origin, options)?,
+        };
+        match saved.outcome {
+            Outcome::Same => {}
+            Outcome::Merge => {
+                Counts::add(&self.counts.merges);
+                info!("{id}: merged with a newer revision into {}", saved.rev);
+            }
+            Outcome::Overlap | Outcome::Stale => {
+                Counts::add(&self.counts.conflicts);
+                warn!("{id}: in conflict, {} wins; see .conflicts/{id}", saved.rev);
+            }
+            Outcome::Fresh | Outcome::Restore | Outcome::Created => {}
+        }
+        if saved.outcome != Outcome::Same {
+            Counts::add(&self.counts.revisions);
+        }
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        let object = t.object(id);
+        let new = object.home.is_none();
+        (object.hidden, object.deleted, object.emptied) = (None, None, None);
+        if object.home.is_some() && !self.options.object_view {
+            if object.watched && object.epoch == epoch {
+                object.known = Some(epoch);
+            }
+            t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
+        } else {
+            t.doubt(id, &mut notices);
+        }
+        drop(t);
+        if new {
+            notices.push(Notice::Root);
+        }
+        self.tell(notices);
+        Ok(saved)
+    }
+
+    /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.
+    fn without_view(&self, id: &ObjectId, text: &[u8]) -> Option<Vec<u8>> {
+        if !self.options.object_view {
+            return None;
+        }
+        let object = self.store.winner(id).ok()?;
+        let view = document::object_view(&object.text, &id.to_text(), object.rev.as_str());
+        document::same(text, &view).then_some(object.text)
+    }
+
+    fn refused(&self, id: &ObjectId, why: &NotObject) {
+        Counts::add(&self.counts.refused);
+        let line = format!("{id}: not a JSON object: {why}; the text is kept in .drafts");
+        warn!("{line}");
+        let mut refusals = self.refusals.lock();
+        if refusals.len() == REFUSALS {
+            refusals.remove(0);
+        }
+        refusals.push(line);
+    }
+
+    fn keep_or_complain(&self, d: &mut Draft) {
+        match self.keep(d) {
+            Ok(()) => d.set_kept(),
+            Err(fail) => error!("{}: cannot keep the unfinished text: {fail}", d.id),
+        }
+    }
+
+    /// Puts a draft's text aside: under its name where it is the first of one, else in a file of its own.
+    fn keep(&self, d: &Draft) -> Result<()> {
+        let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
+        let name = if d.fresh && !d.unlinked { FRESH.to_owned() } else { kept_name() };
+        let temp = format!(".{}", uuid::Uuid::new_v4().simple());
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&dir, temp.as_str(), flags, Mode::from_raw_mode(0o600))?;
+        let mut file = std::fs::File::from(fd);
+        let written = (|| {
+            file.write_all(d.text()).map_err(super::scratch::os)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(d.mode.unwrap_or(0o644) & 0o777))?;
+            if let Some((uid, gid)) = d.owner {
+                let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+                let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
+            }
+            let time = timespec(d.mtime());
+            rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })?;
+            Ok(rustix::fs::renameat(&dir, temp.as_str(), &dir, name.as_str())?)
+        })();
+        if written.is_err() {
+            let _ = rustix::fs::unlinkat(&dir, temp.as_str(), AtFlags::empty());
+        }
+        written
+    }
+
+    /// The directory of an object's kept texts.
+    pub(super) fn drafts_of(&self, id: &ObjectId, make: bool) -> Result<Option<OwnedFd>> {
+        let name = id.as_os_str();
+        if make {
+            match rustix::fs::mkdirat(&self.drafts, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.drafts, name, flags, Mode::empty()) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The text that a name shows though it is not an object, and its attributes.
+    pub(super) fn kept_fresh(&self, id: &ObjectId) -> Result<Option<(Vec<u8>, Attr)>> {
+        let Some(dir) = self.drafts_of(id, false)? else { return Ok(None) };
+        match ScratchNode::at(std::os::fd::AsFd::as_fd(&dir), OsStr::new(FRESH)) {
+            Ok(file) => Ok(Some((file.read_all(self.options.max_size)?, file.attr()?))),
+            Err(Fail::Os(Errno::NOENT)) => Ok(None),
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// The name became an object, or was removed: an empty text goes, any other is kept under another name.
+    pub(super) fn discard_fresh(&self, id: &ObjectId) {
+        let discard = || -> Result<()> {
+            let Some(dir) = self.drafts_of(id, false)? else { return Ok(()) };
+            match rustix::fs::statat(&dir, FRESH, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(s) if s.st_size > 0 => rustix::fs::renameat(&dir, FRESH, &dir, kept_name().as_str())?,
+                Ok(_) => {
+                    rustix::fs::unlinkat(&dir, FRESH, AtFlags::empty())?;
+                    let _ = rustix::fs::unlinkat(&self.drafts, id.as_os_str(), AtFlags::REMOVEDIR);
+                }
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            Ok(())
+        };
+        if let Err(fail) = discard() {
+            warn!("{id}: cannot clear its draft: {fail}");
+        }
+    }
+
+    /// A draft's attributes: the object's inode number, so that no program sees two files (vim's E949).
+    pub(super) fn draft_attr(&self, d: &Draft) -> Attr {
+        let (uid, gid) = d
+            .owner
+            .unwrap_or_else(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        let published = d.published.as_ref().filter(|_| !d.is_dirty()).map(|(_, meta)| meta);
+        self.masked(Attr {
+            ino: object_ino(&d.id),
+            size: d.len(),
+            blocks: d.len().div_ceil(512),
+            atime: published.map_or(d.mtime(), |m| m.atime),
+            mtime: d.mtime(),
+            ctime: published.map_or(d.mtime(), |m| m.ctime),
+            kind: rustix::fs::FileType::RegularFile,
+            perm: d.mode.unwrap_or(0o644),
+            nlink: u32::from(!d.unlinked),
+            uid,
+            gid,
+            rdev: 0,
+        })
+    }
+
+    /// `touch` and `chmod` of an open file that nobody wrote to: its revision gets what was set.
+    fn settle_attrs(&self, d: &mut Draft) -> Result<()> {
+        if d.is_dirty() || d.fresh || !d.take_attrs_set() {
+            return Ok(());
+        }
+        let rev = match &d.published {
+            Some((rev, _)) => rev.clone(),
+            None => match self.resolve(&d.id).and_then(|home| self.node(home)) {
+                Ok(Node::Revision(shown)) => shown.rev,
+                _ => return Ok(()),
+            },
+        };
+        let meta = self.store.backend().set_attrs(&d.id, &rev, &d.attrs())?;
+        self.attrs_changed(&d.id, &rev, meta);
+        Ok(())
+    }
+
+    /// Sets attributes of a draft; of one that is published already, of its revision too.
+    pub(super) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
+        d.set_attrs(attrs);
+        if d.published.is_some() { self.settle_attrs(d) } else { Ok(()) }
+    }
+
+    /// Commits every draft that is complete and keeps every other: the mount is about to end.
+    pub fn shutdown(&self) {
+        let drafts: Vec<(Ino, Arc<Mutex<Draft>>)> = {
+            let t = self.tables.lock();
+            let open = t.nodes.iter().filter(|(_, e)| e.handles > 0);
+            open.filter_map(|(ino, e)| match &e.node {
+                Node::Draft(draft) => Some((*ino, draft.clone())),
+                _ => None,
+            })
+            .collect()
+        };
+        for (node, draft) in drafts {
+            self.settle(node, &mut draft.lock());
+        }
+        self.end_grace(Duration::ZERO);
+    }
+
+    /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
+    pub fn end_grace(&self, grace: Duration) {
+        let due: Vec<(ObjectId, crate::rev::Rev)> = {
+            let mut t = self.tables.lock();
+            t.tidy();
+            let due = t.objects.iter().filter_map(|(id, o)| {
+                let hidden = o.hidden.as_ref().filter(|h| h.since.elapsed() >= grace)?;
+                Some((id.clone(), hidden.rev.clone()))
+            });
+            due.collect()
+        };
+        for (id, rev) in due {
+            let moved_on = self.store.winner_meta(&id).is_ok_and(|(now, _)| now != rev);
+            let result = if moved_on { Ok(()) } else { self.store.delete(&id).map(drop) };
+            match result {
+                Ok(()) | Err(Error::NoObject(_)) => {}
+                Err(e) => error!("{id}: cannot delete it after its file was renamed away: {e}"),
+            }
+            let mut notices = vec![Notice::Root];
+            let mut t = self.tables.lock();
+            t.object(&id).hidden = None;
+            t.doubt(&id, &mut notices);
+            self.forget_object(&mut t, &id);
+            drop(t);
+            self.tell(notices);
+        }
+    }
+
+    /// Forgets what processes read and wrote that have ended since.
+    pub fn forget_ended(&self) {
+        self.memory.forget_ended();
+    }
+
+    /// How long names wait for their second half.
+    pub fn grace(&self) -> Duration {
+        self.options.grace
+    }
+}
+
+/// A name for a kept text: sortable by time, unique.
+fn kept_name() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{}.{:03}-{}", now.as_secs(), now.subsec_millis(), &random[..8])
+}

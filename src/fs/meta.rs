@@ -1,0 +1,182 @@
+//! Attributes: getattr, setattr, statfs, readlink.
+
+use rustix::fs::{FileType, StatVfs};
+
+use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
+use super::errno::{Fail, Result};
+use super::io::{Handle, Mode};
+use super::scratch::{self, Change, ScratchNode, SetTime};
+use super::table::{Node, Notice, Shown};
+use super::{Fs, attr};
+use crate::backend::{Attrs, Meta};
+use crate::rev::{ObjectId, Rev};
+
+impl Fs {
+    /// `stat` of a node, and how long it stays true.
+    pub fn getattr(&self, ino: Ino) -> Result<(Attr, std::time::Duration)> {
+        match self.node(ino)? {
+            Node::Root => {
+                self.drain();
+                Ok((self.root_attr()?, LONG))
+            }
+            Node::Revision(shown) => self.revision_attr(ino, shown),
+            Node::Draft(draft) => Ok((self.draft_attr(&draft.lock()), NOW)),
+            Node::Scratch(scratch) => Ok((self.masked(scratch.attr()?), NOW)),
+            Node::View(view) => Ok((self.view_attr(ino, &view)?, NOW)),
+        }
+    }
+
+    fn revision_attr(&self, ino: Ino, shown: Shown) -> Result<(Attr, std::time::Duration)> {
+        let home = match self.resolve(&shown.id) {
+            Ok(home) => Some(home),
+            Err(Fail::NotFound) => None,
+            Err(fail) => return Err(fail),
+        };
+        let mut t = self.tables.lock();
+        let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
+        let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
+        if home != Some(ino) && entry.handles == 0 {
+            // The name leads elsewhere; the kernel looks it up again. A reader's fstat must not see that.
+            return Err(Fail::Stale);
+        }
+        entry.told = Some(now.rev.clone());
+        let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
+        let ttl = if home == Some(ino) && sure { LONG } else { NOW };
+        Ok((self.object_attr(&now.id, &now.meta), ttl))
+    }
+
+    pub(super) fn root_attr(&self) -> Result<Attr> {
+        let store = rustix::fs::fstat(self.backend.root())?;
+        let scratch = rustix::fs::fstat(&self.scratch)?;
+        let mut a = Attr::of_stat(ROOT, &store);
+        a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32));
+        a.ctime = a.ctime.max(a.mtime);
+        // `find` looks for no more sub-directories than this tells of.
+        (a.kind, a.nlink) = (FileType::Directory, scratch.st_nlink as u32);
+        Ok(self.masked(a))
+    }
+
+    /// Changes attributes. `handle` is the file that the program has open, if it named one.
+    pub fn setattr(&self, who: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
+        match self.node(ino)? {
+            Node::Root => {
+                // `rsync -a dir/ mnt/` and `cp -a dir/. mnt/` set the root's attributes, too. Its time is the later of
+                // the two directories that it shows.
+                for dir in [self.backend.root(), self.scratch_root()] {
+                    ScratchNode::of(dir.try_clone_to_owned().map_err(scratch::os)?)?.change(change, None)?;
+                }
+                self.root_attr()
+            }
+            Node::Revision(shown) if change.size.is_some() => {
+                // truncate(2) by path: a writer without an open.
+                let size = change.size.unwrap_or(0);
+                let flags = rustix::fs::OFlags::WRONLY.bits() as i32;
+                let mode = Mode { read: false, write: true, truncate: size == 0, flags };
+                Err(self.announce_draft(who, &shown.id, mode))
+            }
+            Node::Revision(shown) => {
+                let meta =
+                    self.store.backend().set_attrs(&shown.id, &shown.rev, &attrs(change, &shown.meta))?;
+                self.attrs_changed(&shown.id, &shown.rev, meta.clone());
+                Ok(self.object_attr(&shown.id, &meta))
+            }
+            Node::Draft(draft) => {
+                let mut d = draft.lock();
+                if let Some(size) = change.size {
+                    if size > self.options.max_size {
+                        return Err(Fail::TooLarge);
+                    }
+                    d.truncate(size as usize);
+                    let open = self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles > 0);
+                    if !open {
+                        let id = d.id.clone();
+                        self.tables.lock().pending.remove(&(who.thread, id));
+                        self.truncated(ino, &mut d)?;
+                    }
+                }
+                let meta = Meta { mode: d.mode.unwrap_or(0o644), ..self.draft_meta(&d) };
+                let rest = Change { size: None, ..*change };
+                if rest.mode.or(rest.uid).or(rest.gid).is_some() || rest.mtime.is_some() {
+                    self.set_draft_attrs(&mut d, &attrs(&rest, &meta))?;
+                }
+                Ok(self.draft_attr(&d))
+            }
+            Node::Scratch(scratch) => {
+                let handle = handle.and_then(|h| self.handle(h).ok());
+                let file = match handle.as_deref() {
+                    Some(Handle::Scratch { file, write: true, .. }) => Some(file),
+                    _ => None,
+                };
+                scratch.change(change, file)?;
+                Ok(self.masked(scratch.attr()?))
+            }
+            Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
+        }
+    }
+
+    /// A truncation by path has nobody who will close the file: it is complete now, or waits for the next writer.
+    fn truncated(&self, node: Ino, d: &mut crate::draft::Draft) -> Result<()> {
+        if d.is_empty() {
+            self.settle(node, d);
+            return Ok(());
+        }
+        self.commit(node, d, self.durability(), None)
+    }
+
+    fn draft_meta(&self, d: &crate::draft::Draft) -> Meta {
+        let a = self.draft_attr(d);
+        Meta {
+            size: a.size,
+            blocks: a.blocks,
+            mtime: a.mtime,
+            atime: a.atime,
+            ctime: a.ctime,
+            born: None,
+            mode: a.perm,
+            uid: a.uid,
+            gid: a.gid,
+        }
+    }
+
+    /// A revision's file has other attributes now.
+    pub(super) fn attrs_changed(&self, id: &ObjectId, rev: &Rev, meta: Meta) {
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        let home = t.objects.get(id).and_then(|o| o.home);
+        if let Some(home) = home
+            && let Some(entry) = t.nodes.get_mut(&home)
+            && let Node::Revision(shown) = &mut entry.node
+            && shown.rev == *rev
+        {
+            // `-o view=object` shows another size.
+            shown.meta = Meta { size: shown.meta.size, ..meta };
+            notices.push(Notice::Attr(home));
+        }
+        drop(t);
+        self.tell(notices);
+    }
+
+    /// The store's file system: space is the store's.
+    pub fn statfs(&self) -> Result<StatVfs> {
+        Ok(rustix::fs::fstatvfs(self.backend.root())?)
+    }
+
+    /// Makes all names durable: `fsync` of a directory, as after a rename.
+    pub fn sync_all(&self) -> Result<()> {
+        Ok(rustix::fs::syncfs(self.backend.root())?)
+    }
+
+    /// Where a scratch link leads.
+    pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+        match self.node(ino)? {
+            Node::Scratch(scratch) => scratch.readlink(),
+            _ => Err(Fail::Invalid),
+        }
+    }
+}
+
+fn attrs(change: &Change, now: &Meta) -> Attrs {
+    let owner = (change.uid.is_some() || change.gid.is_some())
+        .then(|| (change.uid.unwrap_or(now.uid), change.gid.unwrap_or(now.gid)));
+    Attrs { mtime: change.mtime.map(SetTime::resolve), mode: change.mode, owner }
+}

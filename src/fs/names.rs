@@ -1,0 +1,182 @@
+//! Names come and go.
+//!
+//! The one-update rule: a name that is unlinked or renamed away and soon created again is one update, and the history
+//! goes on (vim, `mv` from another file system, `install`, `git checkout`). An unlink is visible to everybody at once
+//! and the create brings the history back; a rename away hides the name here and leaves the store alone meanwhile.
+
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, FileType, Mode};
+
+use super::attr::{Caller, Found, Ino, NOW};
+use super::errno::{Fail, Result};
+use super::scratch::{self, ScratchNode};
+use super::table::{Deleted, Node, Notice};
+use super::{Fs, Name, views::View};
+use crate::draft::Draft;
+use crate::rev::ObjectId;
+
+/// A directory that holds scratch files: the root or one of its own.
+pub(super) struct Dir(pub(super) Option<Arc<ScratchNode>>);
+
+impl Dir {
+    pub(super) fn fd<'a>(&'a self, fs: &'a Fs) -> BorrowedFd<'a> {
+        self.0.as_ref().map_or(fs.scratch_root(), |d| d.fd())
+    }
+}
+
+impl Fs {
+    pub(super) fn lookup_scratch(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Found> {
+        self.hold_scratch(ScratchNode::at(dir, name)?)
+    }
+
+    /// Counts the kernel's reference to a scratch node and answers with it, for now: other mounts share the files.
+    pub(super) fn hold_scratch(&self, node: ScratchNode) -> Result<Found> {
+        let attr = self.masked(node.attr()?);
+        let mut t = self.tables.lock();
+        let ino = t.add_scratch(node);
+        t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
+        Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    /// The directory where a new scratch name goes.
+    fn scratch_dir(&self, parent: Ino, name: &OsStr) -> Result<Dir> {
+        match self.node(parent)? {
+            Node::Root => match Name::of(name)? {
+                Name::Scratch => Ok(Dir(None)),
+                Name::View(_) => Err(Fail::Exists),
+                Name::Object(_) => Err(Fail::NotPermitted("an object is a regular file")),
+            },
+            Node::Scratch(dir) => Ok(Dir(Some(dir))),
+            Node::View(_) => Err(Fail::NotPermitted("views hold only what the store holds")),
+            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+        }
+    }
+
+    /// Makes a directory; all that is in it is scratch.
+    pub fn mkdir(&self, who: Caller, parent: Ino, name: &OsStr, perm: u32) -> Result<Found> {
+        self.make(who, parent, name, |dir| {
+            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(perm & 0o7777))?;
+            rustix::fs::chmodat(dir, name, Mode::from_raw_mode(perm & 0o7777), AtFlags::empty())
+        })
+    }
+
+    /// Makes a fifo, socket, device node or file. An object's name becomes an empty draft.
+    pub fn mknod(&self, who: Caller, parent: Ino, name: &OsStr, mode: u32, rdev: u32) -> Result<Found> {
+        let kind = FileType::from_raw_mode(mode as _);
+        if kind == FileType::RegularFile {
+            let flags = rustix::fs::OFlags::EXCL | rustix::fs::OFlags::WRONLY;
+            let (found, opened) =
+                self.create(who, parent, name, mode & 0o7777, super::Mode::new(flags.bits() as i32))?;
+            self.release(opened.handle);
+            return Ok(found);
+        }
+        let perm = Mode::from_raw_mode(mode & 0o7777);
+        self.make(who, parent, name, |dir| rustix::fs::mknodat(dir, name, kind, perm, u64::from(rdev)))
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, who: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Found> {
+        self.make(who, parent, name, |dir| rustix::fs::symlinkat(target, dir, name))
+    }
+
+    fn make(
+        &self,
+        who: Caller,
+        parent: Ino,
+        name: &OsStr,
+        make: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
+    ) -> Result<Found> {
+        let dir = self.scratch_dir(parent, name)?;
+        let fd = dir.fd(self);
+        self.hold_scratch(scratch::make(fd, name, who, || make(fd))?)
+    }
+
+    /// Gives a scratch file another name. Objects have one name each.
+    pub fn link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Found> {
+        let Node::Scratch(node) = self.node(ino)? else {
+            return Err(Fail::NotPermitted("an object has one name"));
+        };
+        let dir = self.scratch_dir(parent, name)?;
+        // AT_EMPTY_PATH needs a capability; the magic link does not.
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&node.fd()));
+        rustix::fs::linkat(rustix::fs::CWD, path, dir.fd(self), name, AtFlags::SYMLINK_FOLLOW)?;
+        self.lookup_scratch(dir.fd(self), name)
+    }
+
+    /// Removes a directory.
+    pub fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
+        match self.node(parent)? {
+            Node::Root => match Name::of(name)? {
+                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::REMOVEDIR)?),
+                Name::View(_) => Err(Fail::NotPermitted("views are always there")),
+                Name::Object(_) => Err(Fail::NotADirectory),
+            },
+            Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.fd(), name, AtFlags::REMOVEDIR)?),
+            Node::View(_) => Err(Fail::NotPermitted("views are always there")),
+            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+        }
+    }
+
+    /// Removes a name. An object goes at once, for everybody, and can be brought back.
+    pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
+        match self.node(parent)? {
+            Node::Root => match Name::of(name)? {
+                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::empty())?),
+                Name::View(_) => Err(Fail::NotPermitted("views are always there")),
+                Name::Object(id) => self.unlink_object(&id),
+            },
+            Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.fd(), name, AtFlags::empty())?),
+            Node::View(View::Conflict(id)) => self.discard(&id, name),
+            Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
+            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+        }
+    }
+
+    fn unlink_object(&self, id: &ObjectId) -> Result<()> {
+        match self.resolve(id) {
+            Ok(_) => {}
+            Err(Fail::NotFound) => {
+                let Some((_, draft)) = self.fresh_draft(id)? else { return Err(Fail::NotFound) };
+                draft.lock().unlinked = true;
+                self.tables.lock().object(id).fresh = None;
+                self.discard_fresh(id);
+                self.tell(vec![Notice::Root]);
+                return Ok(());
+            }
+            Err(fail) => return Err(fail),
+        }
+        self.delete(id)
+    }
+
+    /// Deletes an object for everybody; programs that write it go on writing a file without a name.
+    pub(super) fn delete(&self, id: &ObjectId) -> Result<()> {
+        let drafts: Vec<Arc<Mutex<Draft>>> = {
+            let t = self.tables.lock();
+            let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
+            nodes
+                .iter()
+                .filter_map(|(node, _)| match t.node(*node) {
+                    Some(Node::Draft(draft)) => Some(draft.clone()),
+                    _ => None,
+                })
+                .collect()
+        };
+        let op = self.store.delete(id)?;
+        drafts.iter().for_each(|draft| draft.lock().unlinked = true);
+        let mut notices = vec![Notice::Root];
+        let mut t = self.tables.lock();
+        t.hide(id, &mut notices);
+        let object = t.object(id);
+        object.epoch += 1;
+        (object.hidden, object.emptied) = (None, None);
+        object.deleted = Some(Deleted { since: Instant::now(), op });
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+}

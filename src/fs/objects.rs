@@ -1,0 +1,308 @@
+//! Which revision an object's name shows, and how a change by anybody gets there.
+//!
+//! The rule that closes the races: the object's directory is watched before it is read; its epoch is taken before and
+//! compared after; events are drained before anything is answered from memory. So an answer given for longer than now
+//! was true after the last change, or the change's event finds the kernel already told and takes it back.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::attr::{Attr, Caller, Found, Ino, LONG, NOW};
+use super::errno::{Fail, Result};
+use super::table::{Node, Notice, Tables, object_ino};
+use super::{Fs, Name};
+use crate::backend::Meta;
+use crate::document;
+use crate::draft::Draft;
+use crate::error::Error;
+use crate::rev::{ObjectId, Rev};
+use crate::session::Session;
+use crate::watch::Event;
+
+/// How often a scan is repeated when the object changes under it; then the answer is given for now only.
+const RESCANS: usize = 3;
+
+/// The name under which an unfinished or refused text of a new object is kept and shown.
+pub(super) const FRESH: &str = "new";
+
+impl Fs {
+    /// What `name` is in the directory `parent`; the kernel holds the node found until it forgets it.
+    pub fn lookup(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<Found> {
+        match self.node(parent)? {
+            Node::Root => match Name::of(name)? {
+                Name::Object(id) => self.lookup_object(who, &id),
+                Name::View(view) => self.lookup_view(view),
+                Name::Scratch => self.lookup_scratch(self.scratch_root(), name),
+            },
+            Node::Scratch(dir) => self.lookup_scratch(dir.fd(), name),
+            Node::View(view) => self.lookup_view(self.view_child(&view, name)?),
+            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+        }
+    }
+
+    /// The kernel forgets `lookups` of its references to a node.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        let mut t = self.tables.lock();
+        let Some(entry) = t.nodes.get_mut(&ino) else { return };
+        entry.lookups = entry.lookups.saturating_sub(lookups);
+        let id = match &entry.node {
+            Node::Revision(shown) => Some(shown.id.clone()),
+            _ => None,
+        };
+        t.reap(ino);
+        if let Some(id) = id {
+            self.forget_object(&mut t, &id);
+        }
+    }
+
+    /// Forgets what is known of an object that nobody holds. Its watch ends under the same lock that it is checked
+    /// under in [`resolve`](Self::resolve), or an object could seem watched that is not.
+    pub(super) fn forget_object(&self, t: &mut Tables, id: &ObjectId) {
+        if t.forget_object(id, self.options.grace) {
+            self.watcher.unwatch(id);
+        }
+    }
+
+    pub(super) fn node(&self, ino: Ino) -> Result<Node> {
+        self.tables.lock().node(ino).cloned().ok_or(Fail::Stale)
+    }
+
+    fn lookup_object(&self, who: Caller, id: &ObjectId) -> Result<Found> {
+        if id.file_name().is_none() {
+            return Err(Fail::NameTooLong);
+        }
+        let pending = self.tables.lock().pending(who.thread, id);
+        if let Some(node) = pending
+            && let Ok(Node::Draft(draft)) = self.node(node)
+        {
+            return self.hold_draft(node, &draft);
+        }
+        let resolved = self.resolve(id);
+        if resolved.is_err() {
+            self.tables.lock().excused.remove(&(who.thread, id.clone()));
+        }
+        match resolved {
+            Ok(home) => self.hold_home(id, home),
+            Err(Fail::NotFound) => match self.fresh_draft(id)? {
+                Some((node, draft)) => self.hold_draft(node, &draft),
+                None => Err(Fail::NotFound),
+            },
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// Counts the kernel's reference to an object's node and answers with it.
+    pub(super) fn hold_home(&self, id: &ObjectId, home: Ino) -> Result<Found> {
+        let mut t = self.tables.lock();
+        let sure =
+            t.objects.get(id).is_some_and(|o| o.watched && o.known == Some(o.epoch) && o.home == Some(home));
+        let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
+        let entry = t.nodes.get_mut(&home).ok_or(Fail::Stale)?;
+        let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
+        let attr = self.object_attr(id, &shown.meta);
+        entry.told = Some(shown.rev.clone());
+        entry.lookups += 1;
+        let ttl = if sure { LONG } else { NOW };
+        Ok(Found {
+            node: home,
+            // A lookup answers st_ino and node in one number; the next getattr tells the right one.
+            attr_ttl: if home == attr.ino { ttl } else { NOW },
+            // While somebody writes, the name leads the writer's own thread to the draft.
+            entry_ttl: if drafting { NOW } else { ttl },
+            attr,
+        })
+    }
+
+    /// Counts the kernel's reference to a draft's node and answers with it, for this moment only.
+    pub(super) fn hold_draft(&self, node: Ino, draft: &Mutex<Draft>) -> Result<Found> {
+        let attr = self.draft_attr(&draft.lock());
+        let mut t = self.tables.lock();
+        t.nodes.get_mut(&node).ok_or(Fail::Stale)?.lookups += 1;
+        Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    pub(super) fn object_attr(&self, id: &ObjectId, meta: &Meta) -> Attr {
+        self.masked(Attr::of_revision(object_ino(id), meta))
+    }
+
+    /// `-o uid=,gid=,umask=`.
+    pub(super) fn masked(&self, mut attr: Attr) -> Attr {
+        attr.uid = self.options.uid.unwrap_or(attr.uid);
+        attr.gid = self.options.gid.unwrap_or(attr.gid);
+        attr.perm &= !self.options.umask.unwrap_or(0);
+        attr
+    }
+
+    /// The node that an object's name shows: the winner's. `NotFound` where there is none or the name is hidden.
+    pub(super) fn resolve(&self, id: &ObjectId) -> Result<Ino> {
+        self.drain();
+        for attempt in 0.. {
+            let epoch = {
+                let mut t = self.tables.lock();
+                let object = t.object(id);
+                if object.hidden.is_some() {
+                    return Err(Fail::NotFound);
+                }
+                match object.home {
+                    Some(home) if object.watched && object.known == Some(object.epoch) => return Ok(home),
+                    _ => object.epoch,
+                }
+            };
+            let watched = self.watcher.watch(id);
+            let winner = self.winner(id);
+            let mut notices = Vec::new();
+            let mut t = self.tables.lock();
+            let object = t.object(id);
+            object.watched = watched && self.watcher.is_watched(id);
+            if object.epoch != epoch && attempt < RESCANS {
+                continue;
+            }
+            match winner {
+                Ok((rev, meta)) => {
+                    object.known = Some(epoch);
+                    let home = t.show(id, rev, meta, &mut notices);
+                    drop(t);
+                    self.tell(notices);
+                    return Ok(home);
+                }
+                Err(fail) => {
+                    let absent = matches!(fail, Fail::Store(Error::NoObject(_)));
+                    if absent {
+                        t.hide(id, &mut notices);
+                        self.forget_object(&mut t, id);
+                    }
+                    drop(t);
+                    self.tell(notices);
+                    return Err(if absent { Fail::NotFound } else { fail });
+                }
+            }
+        }
+        Err(Fail::Stale)
+    }
+
+    /// The winner as this mount shows it.
+    fn winner(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
+        if !self.options.object_view {
+            return Ok(self.store.winner_meta(id)?);
+        }
+        let object = self.store.winner(id)?;
+        let size = document::object_view(&object.text, &id.to_text(), object.rev.as_str()).len() as u64;
+        Ok((object.rev, Meta { size, ..object.meta }))
+    }
+
+    /// A revision's bytes as this mount shows them.
+    pub(super) fn text_of(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        let text = self.store.read(id, rev)?;
+        Ok(match self.options.object_view {
+            true => document::object_view(&text, &id.to_text(), rev.as_str()),
+            false => text,
+        })
+    }
+
+    /// The draft that a name shows where there is no object: one that somebody writes now, or a text kept from before.
+    pub(super) fn fresh_draft(&self, id: &ObjectId) -> Result<Option<(Ino, Arc<Mutex<Draft>>)>> {
+        {
+            let t = self.tables.lock();
+            if let Some(node) = t.objects.get(id).and_then(|o| o.fresh)
+                && let Some(entry) = t.nodes.get(&node)
+                && let Node::Draft(draft) = &entry.node
+                && entry.handles > 0
+            {
+                return Ok(Some((node, draft.clone())));
+            }
+        }
+        let Some((text, attr)) = self.kept_fresh(id)? else { return Ok(None) };
+        let mut t = self.tables.lock();
+        let fresh = t.object(id).fresh;
+        let node = match fresh {
+            Some(node) if matches!(t.node(node), Some(Node::Draft(_))) => node,
+            _ => {
+                let mut draft = Draft::new(id.clone(), None);
+                draft.fresh = true;
+                let node = t.add(Node::Draft(Arc::new(Mutex::new(draft))));
+                t.object(id).fresh = Some(node);
+                node
+            }
+        };
+        let Some(Node::Draft(draft)) = t.node(node).cloned() else { return Ok(None) };
+        drop(t);
+        let mut d = draft.lock();
+        if !d.is_dirty() {
+            d.load(None, text, attr.mtime);
+            (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+            d.set_kept();
+        }
+        drop(d);
+        Ok(Some((node, draft)))
+    }
+
+    /// Takes all signs of changes that are there and doubts what they speak of.
+    pub(super) fn drain(&self) {
+        let events = self.watcher.drain();
+        if events.is_empty() {
+            return;
+        }
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        for event in events {
+            match event {
+                Event::Object(id, came) => {
+                    // Our own publishing comes back as the name that is shown already.
+                    let shown = t.objects.get(&id).and_then(|o| o.home).and_then(|home| t.node(home));
+                    let known = matches!((shown, &came), (Some(Node::Revision(s)), Some(name)) if name == s.rev.as_str());
+                    if !known {
+                        t.doubt(&id, &mut notices);
+                    }
+                }
+                Event::Left(id) => {
+                    if let Some(object) = t.objects.get_mut(&id) {
+                        object.watched = false;
+                    }
+                    t.doubt(&id, &mut notices);
+                }
+                Event::Store(id) => {
+                    t.doubt(&id, &mut notices);
+                    notices.push(Notice::Root);
+                }
+                Event::Besides => notices.push(Notice::Root),
+                Event::Lost => {
+                    let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
+                    ids.iter().for_each(|id| t.doubt(id, &mut notices));
+                    notices.push(Notice::Root);
+                }
+            }
+        }
+        drop(t);
+        notices.dedup();
+        self.tell(notices);
+    }
+
+    /// Waits for changes by others, at most `timeout`, and has the kernel forget what they made untrue.
+    pub fn watch(&self, timeout: Duration) {
+        if self.watcher.wait(timeout) {
+            self.drain();
+        }
+    }
+
+    /// The process behind a thread, where it can be told.
+    pub(super) fn session(&self, who: Caller) -> Option<Session> {
+        Session::of_thread(who.thread)
+    }
+
+    /// Whether the thread was told ESTALE for this object a moment ago. What its second lookup found is served, or an
+    /// object that changes all the time could never be opened; and so is a revision that it holds and opens once more
+    /// by its descriptor (`jq . /dev/fd/5`), where there is no lookup.
+    pub(super) fn excused(&self, who: Caller, id: &ObjectId) -> bool {
+        let excuse = self.tables.lock().excused.remove(&(who.thread, id.clone()));
+        excuse.is_some_and(|since| since.elapsed() < Duration::from_secs(1))
+    }
+
+    /// Has the thread look the name up once more.
+    pub(super) fn send_back(&self, who: Caller, id: &ObjectId) -> Fail {
+        self.tables.lock().excused.insert((who.thread, id.clone()), Instant::now());
+        Fail::Stale
+    }
+}

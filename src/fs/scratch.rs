@@ -1,0 +1,310 @@
+//! Scratch files: every name that is not an object's, kept as an ordinary file under the store's private directory.
+//!
+//! A node holds the file itself by an `O_PATH` descriptor, so renames, links and removals by anybody cannot make it
+//! point elsewhere. Invariant: nothing of a scratch file's content is in memory.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, StatxFlags, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT, Uid,
+};
+use rustix::io::Errno;
+
+use super::attr::{Attr, Caller, Ino, time, timespec};
+use super::errno::{Fail, Result};
+
+/// Inode numbers of scratch files start here; below are those that the mount makes up, above are the objects'.
+const BASE: Ino = 1 << 50;
+
+/// One scratch file, directory or link that the kernel knows.
+pub struct ScratchNode {
+    fd: OwnedFd,
+    /// Device and inode below.
+    pub key: (u64, u64),
+    /// Handles that may write.
+    pub writers: AtomicU32,
+}
+
+/// A change of attributes. `None` leaves a thing as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub size: Option<u64>,
+    pub atime: Option<SetTime>,
+    pub mtime: Option<SetTime>,
+}
+
+/// A time to set.
+#[derive(Clone, Copy, Debug)]
+pub enum SetTime {
+    Now,
+    At(SystemTime),
+}
+
+impl SetTime {
+    pub fn resolve(self) -> SystemTime {
+        match self {
+            SetTime::Now => SystemTime::now(),
+            SetTime::At(t) => t,
+        }
+    }
+}
+
+impl ScratchNode {
+    /// The file under `name` in `dir`.
+    pub fn at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<ScratchNode> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        ScratchNode::of(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+    }
+
+    /// The file behind a descriptor.
+    pub fn of(fd: OwnedFd) -> Result<ScratchNode> {
+        let s = rustix::fs::fstat(&fd)?;
+        Ok(ScratchNode { fd, key: key(&s), writers: AtomicU32::new(0) })
+    }
+
+    /// The directory itself, to look into.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The inode number that programs see.
+    pub fn ino(&self) -> Ino {
+        ino_of(self.key.1)
+    }
+
+    pub fn stat(&self) -> Result<Stat> {
+        Ok(rustix::fs::fstat(&self.fd)?)
+    }
+
+    pub fn attr(&self) -> Result<Attr> {
+        Ok(Attr::of_stat(self.ino(), &self.stat()?))
+    }
+
+    pub fn kind(&self) -> Result<FileType> {
+        Ok(FileType::from_raw_mode(self.stat()?.st_mode as _))
+    }
+
+    /// When the file came to be; bounds from above what its writer can have read before.
+    pub fn born(&self) -> Option<SystemTime> {
+        let x = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+        (x.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(x.stx_btime.tv_sec, x.stx_btime.tv_nsec))
+    }
+
+    /// Opens the file anew.
+    pub fn open(&self, flags: i32) -> Result<File> {
+        let keep = OFlags::ACCMODE
+            | OFlags::APPEND
+            | OFlags::TRUNC
+            | OFlags::NONBLOCK
+            | OFlags::SYNC
+            | OFlags::DSYNC
+            | OFlags::NOATIME;
+        // The kernel has turned appends into offsets already; with O_APPEND pwrite would ignore them.
+        let flags = (OFlags::from_bits_retain(flags as u32) & keep) - OFlags::APPEND;
+        let path = self.proc_path();
+        let open = |flags| rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty());
+        // Partial page writes and appends read the page first.
+        let fd = match flags & OFlags::ACCMODE {
+            OFlags::WRONLY => {
+                let both = (flags - OFlags::ACCMODE) | OFlags::RDWR;
+                open(both).or_else(|e| if e == Errno::ACCESS { open(flags) } else { Err(e) })?
+            }
+            _ => open(flags)?,
+        };
+        Ok(File::from(fd))
+    }
+
+    /// All bytes of the file, at most `limit`.
+    pub fn read_all(&self, limit: u64) -> Result<Vec<u8>> {
+        if self.stat()?.st_size as u64 > limit {
+            return Err(Fail::TooLarge);
+        }
+        let mut bytes = Vec::new();
+        self.open(0)?.take(limit + 1).read_to_end(&mut bytes).map_err(os)?;
+        Ok(bytes)
+    }
+
+    /// Applies a change, through `file` where the program has the file open.
+    pub fn change(&self, change: &Change, file: Option<&File>) -> Result<()> {
+        let path = self.proc_path();
+        if let Some(size) = change.size {
+            match file {
+                Some(file) => rustix::fs::ftruncate(file, size)?,
+                None => rustix::fs::ftruncate(self.open(libc_wronly())?, size)?,
+            }
+        }
+        if change.uid.is_some() || change.gid.is_some() {
+            let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
+            rustix::fs::chownat(&self.fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
+        }
+        if let Some(mode) = change.mode {
+            rustix::fs::chmod(&path, Mode::from_raw_mode(mode & 0o7777))?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let times = Timestamps { last_access: spec(change.atime), last_modification: spec(change.mtime) };
+            rustix::fs::utimensat(&self.fd, "", &times, AtFlags::EMPTY_PATH)?;
+        }
+        Ok(())
+    }
+
+    pub fn readlink(&self) -> Result<Vec<u8>> {
+        Ok(rustix::fs::readlinkat(&self.fd, "", Vec::new())?.into_bytes())
+    }
+
+    fn proc_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd())
+    }
+}
+
+/// The inode number that programs see for inode `below`.
+pub fn ino_of(below: u64) -> Ino {
+    // Inode numbers above 2^50 (none on the usual file systems) fold; programs then may see two equal ones.
+    BASE + (below & (BASE - 1))
+}
+
+/// What makes a scratch file itself.
+pub fn key(s: &Stat) -> (u64, u64) {
+    (s.st_dev, s.st_ino)
+}
+
+/// Creates a regular file; it belongs to the caller.
+pub fn create(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: u32,
+    flags: i32,
+    who: Caller,
+) -> Result<(ScratchNode, File)> {
+    let exclusive = OFlags::from_bits_retain(flags as u32) & (OFlags::EXCL | OFlags::TRUNC);
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | exclusive;
+    let before = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))?);
+    if !before {
+        give(dir, file.as_fd(), who)?;
+        if mode & 0o7000 != 0 {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
+        }
+    }
+    let node = ScratchNode::at(dir, name)?;
+    Ok((node, file))
+}
+
+/// Makes a directory, link target, fifo, socket or device node, as `make` does it, and gives it to the caller.
+pub fn make(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    who: Caller,
+    make: impl FnOnce() -> Result<(), Errno>,
+) -> Result<ScratchNode> {
+    make()?;
+    let node = ScratchNode::at(dir, name)?;
+    give(dir, node.fd(), who)?;
+    Ok(node)
+}
+
+/// Puts a whole file in place of `name`, atomically, with the attributes given.
+pub fn replace(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    bytes: &[u8],
+    like: &Attr,
+    no_replace: bool,
+) -> Result<ScratchNode> {
+    let temp = format!(".{}", uuid::Uuid::new_v4().simple());
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(dir, temp.as_str(), flags, Mode::from_raw_mode(0o600))?);
+    let filled = (|| {
+        file.write_all(bytes).map_err(os)?;
+        let (uid, gid) = (Uid::from_raw(like.uid), Gid::from_raw(like.gid));
+        let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & 0o7777))?;
+        let times = Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
+        rustix::fs::futimens(&file, &times)?;
+        let how = if no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        rename(dir, OsStr::new(&temp), dir, name, how)
+    })();
+    if let Err(fail) = filled {
+        let _ = rustix::fs::unlinkat(dir, temp.as_str(), AtFlags::empty());
+        return Err(fail);
+    }
+    ScratchNode::at(dir, name)
+}
+
+/// `renameat2`; a file system that knows no flags still renames without.
+pub fn rename(
+    from: BorrowedFd<'_>,
+    name: &OsStr,
+    to: BorrowedFd<'_>,
+    newname: &OsStr,
+    how: RenameFlags,
+) -> Result<()> {
+    if how.is_empty() {
+        return Ok(rustix::fs::renameat(from, name, to, newname)?);
+    }
+    Ok(rustix::fs::renameat_with(from, name, to, newname, how)?)
+}
+
+/// Names in a directory with inode number and kind, without `.` and `..`.
+pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(std::ffi::OsString, Ino, FileType)>> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            names.push((name.to_owned(), ino_of(entry.ino()), entry.file_type()));
+        }
+    }
+    Ok(names)
+}
+
+/// A daemon that runs as root makes files for others.
+fn give(dir: BorrowedFd<'_>, file: BorrowedFd<'_>, who: Caller) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // In a set-group-id directory the group is the directory's.
+    let inherited = rustix::fs::fstat(dir)?.st_mode & 0o2000 != 0;
+    let gid = (!inherited).then(|| Gid::from_raw(who.gid));
+    Ok(rustix::fs::chownat(file, "", Some(Uid::from_raw(who.uid)), gid, AtFlags::EMPTY_PATH)?)
+}
+
+impl ScratchNode {
+    pub fn add_writer(&self) {
+        self.writers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn remove_writer(&self) {
+        self.writers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Acquire) > 0
+    }
+}
+
+fn spec(t: Option<SetTime>) -> Timespec {
+    match t {
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(SetTime::At(t)) => timespec(t),
+    }
+}
+
+fn libc_wronly() -> i32 {
+    OFlags::WRONLY.bits() as i32
+}
+
+/// A failed read or write of a file, for the program that asked.
+pub fn os(e: std::io::Error) -> Fail {
+    Fail::Os(Errno::from_io_error(&e).unwrap_or(Errno::IO))
+}

@@ -1,0 +1,328 @@
+//! The state: nodes, what each object's name shows, and what the kernel is to be told when that changes.
+//!
+//! Invariants: no I/O and no waiting happens while [`Tables`] is locked. A node lives while the kernel knows it or a
+//! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::attr::{Ino, ROOT};
+use super::scratch::ScratchNode;
+use super::views::View;
+use crate::backend::Meta;
+use crate::draft::Draft;
+use crate::rev::{ObjectId, Rev};
+use crate::session::Session;
+
+/// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
+const OBJECTS: Ino = 1 << 51;
+/// Nodes that need a number of their own: drafts, views, objects whose number is taken.
+const OTHERS: Ino = 1 << 52;
+
+/// How long an announced draft waits for the open that it was made for.
+const PENDING: Duration = Duration::from_secs(10);
+
+/// A published revision as a node shows it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub id: ObjectId,
+    pub rev: Rev,
+    pub meta: Meta,
+}
+
+/// What a node is.
+#[derive(Clone)]
+pub enum Node {
+    Root,
+    Revision(Shown),
+    Draft(Arc<Mutex<Draft>>),
+    Scratch(Arc<ScratchNode>),
+    View(View),
+}
+
+/// A node and who holds it.
+pub struct NodeEntry {
+    pub node: Node,
+    /// Lookups that the kernel has not forgotten.
+    pub lookups: u64,
+    /// Open handles.
+    pub handles: u32,
+    /// A reader has opened the revision that the node shows: the kernel may hold its pages.
+    pub read: bool,
+    /// The revision whose attributes the kernel was told last.
+    pub told: Option<Rev>,
+}
+
+impl NodeEntry {
+    fn new(node: Node) -> NodeEntry {
+        NodeEntry { node, lookups: 0, handles: 0, read: false, told: None }
+    }
+}
+
+/// What the kernel must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    Attr(Ino),
+    Entry(OsString),
+    /// The root directory has another time or other names.
+    Root,
+}
+
+/// What is remembered about an object's name.
+#[derive(Default)]
+pub struct ObjectState {
+    /// The node that the name shows.
+    pub home: Option<Ino>,
+    /// Rises with each sign of a change in the store.
+    pub epoch: u64,
+    /// The epoch in which the home node was found right.
+    pub known: Option<u64>,
+    /// Changes raise the epoch: no need to look.
+    pub watched: bool,
+    /// Open drafts and the processes that opened them.
+    pub drafts: Vec<(Ino, Option<Session>)>,
+    /// The draft that everybody sees under the name, where there is no object.
+    pub fresh: Option<Ino>,
+    /// The name was renamed to a scratch name: hidden here, untouched in the store, until the grace is over.
+    pub hidden: Option<Hidden>,
+    /// The object was unlinked: a create within the grace brings its history back.
+    pub deleted: Option<Deleted>,
+    /// The object was truncated to nothing and closed: the next writer within the grace starts from nothing.
+    pub emptied: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    pub since: Instant,
+    /// The winner that was renamed away; if another one comes the name shows again.
+    pub rev: Rev,
+}
+
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    pub since: Instant,
+    pub op: String,
+}
+
+/// The draft that a thread's next lookup of a name must find.
+pub struct Pending {
+    pub node: Ino,
+    pub since: Instant,
+}
+
+/// All of it.
+pub struct Tables {
+    pub nodes: HashMap<Ino, NodeEntry>,
+    pub objects: HashMap<ObjectId, ObjectState>,
+    pub scratch: HashMap<(u64, u64), Ino>,
+    pub views: HashMap<View, Ino>,
+    pub pending: HashMap<(u32, ObjectId), Pending>,
+    /// Threads that were told ESTALE for an object: their next open is served from what their lookup found.
+    pub excused: HashMap<(u32, ObjectId), Instant>,
+    next: Ino,
+}
+
+impl Tables {
+    pub fn new() -> Tables {
+        let mut tables = Tables {
+            nodes: HashMap::new(),
+            objects: HashMap::new(),
+            scratch: HashMap::new(),
+            views: HashMap::new(),
+            pending: HashMap::new(),
+            excused: HashMap::new(),
+            next: OTHERS,
+        };
+        tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
+        tables
+    }
+
+    pub fn node(&self, ino: Ino) -> Option<&Node> {
+        self.nodes.get(&ino).map(|e| &e.node)
+    }
+
+    pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
+        self.objects.entry(id.clone()).or_default()
+    }
+
+    /// A node under a number of its own.
+    pub fn add(&mut self, node: Node) -> Ino {
+        let ino = self.next;
+        self.next += 1;
+        self.nodes.insert(ino, NodeEntry::new(node));
+        ino
+    }
+
+    /// The node of a scratch file, known already or new.
+    pub fn add_scratch(&mut self, scratch: ScratchNode) -> Ino {
+        if let Some(&ino) = self.scratch.get(&scratch.key)
+            && self.nodes.contains_key(&ino)
+        {
+            return ino;
+        }
+        let (key, wanted) = (scratch.key, scratch.ino());
+        let node = Node::Scratch(Arc::new(scratch));
+        let ino = if self.nodes.contains_key(&wanted) {
+            self.add(node)
+        } else {
+            self.nodes.insert(wanted, NodeEntry::new(node));
+            wanted
+        };
+        self.scratch.insert(key, ino);
+        ino
+    }
+
+    pub fn add_view(&mut self, view: View) -> Ino {
+        if let Some(&ino) = self.views.get(&view) {
+            return ino;
+        }
+        let ino = self.add(Node::View(view.clone()));
+        self.views.insert(view, ino);
+        ino
+    }
+
+    /// Makes the object's name show a revision. The node stays unless a reader has opened the old revision: its pages
+    /// may still be there when the next reader comes, whoever drops them when.
+    pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
+        let shown = Shown { id: id.clone(), rev, meta };
+        let home = self.object(id).home;
+        if let Some(home) = home
+            && let Some(entry) = self.nodes.get_mut(&home)
+        {
+            if let Node::Revision(old) = &mut entry.node {
+                let moved = old.rev != shown.rev;
+                if moved || old.meta != shown.meta {
+                    notices.push(Notice::Attr(home));
+                }
+                if !moved || !entry.read {
+                    *old = shown;
+                    return home;
+                }
+            }
+            notices.extend(id.file_name().map(Notice::Entry));
+        }
+        let wanted = object_ino(id);
+        let ino = if self.nodes.contains_key(&wanted) {
+            self.add(Node::Revision(shown))
+        } else {
+            self.nodes.insert(wanted, NodeEntry::new(Node::Revision(shown)));
+            wanted
+        };
+        let object = self.object(id);
+        object.home = Some(ino);
+        if let Some(old) = home {
+            self.reap(old);
+        }
+        ino
+    }
+
+    /// The object's name shows nothing any more; readers keep what they have open.
+    pub fn hide(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
+        let Some(object) = self.objects.get_mut(id) else { return };
+        object.known = None;
+        if let Some(home) = object.home.take() {
+            notices.push(Notice::Attr(home));
+            self.reap(home);
+        }
+    }
+
+    /// There are signs that the object changed.
+    pub fn doubt(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
+        if let Some(object) = self.objects.get_mut(id) {
+            object.epoch += 1;
+            notices.extend(object.home.map(Notice::Attr));
+            notices.extend(id.file_name().map(Notice::Entry));
+        }
+    }
+
+    /// Forgets a node that nobody holds.
+    pub fn reap(&mut self, ino: Ino) {
+        let held = |e: &NodeEntry| {
+            // The kernel drops what the first of its two lookups found before it makes the second.
+            let announced = matches!(e.node, Node::Draft(_)) && self.pending.values().any(|p| p.node == ino);
+            e.lookups > 0 || e.handles > 0 || announced
+        };
+        if ino == ROOT || self.nodes.get(&ino).is_none_or(held) {
+            return;
+        }
+        let Some(entry) = self.nodes.remove(&ino) else { return };
+        match entry.node {
+            Node::Root => {}
+            Node::Scratch(scratch) => {
+                if self.scratch.get(&scratch.key) == Some(&ino) {
+                    self.scratch.remove(&scratch.key);
+                }
+            }
+            Node::View(view) => {
+                self.views.remove(&view);
+            }
+            Node::Draft(draft) => {
+                // Who holds the draft's lock now will find the number dead; that is as good.
+                if let Some(draft) = draft.try_lock()
+                    && let Some(object) = self.objects.get_mut(&draft.id)
+                    && object.fresh == Some(ino)
+                {
+                    object.fresh = None;
+                }
+            }
+            Node::Revision(shown) => {
+                if let Some(object) = self.objects.get_mut(&shown.id)
+                    && object.home == Some(ino)
+                {
+                    (object.home, object.known) = (None, None);
+                }
+            }
+        }
+    }
+
+    /// Whether anything about the object's name is worth remembering; if not it is forgotten.
+    pub fn forget_object(&mut self, id: &ObjectId, grace: Duration) -> bool {
+        let idle = self.objects.get(id).is_some_and(|o| {
+            o.home.is_none()
+                && o.drafts.is_empty()
+                && o.fresh.is_none()
+                && o.hidden.is_none()
+                && o.deleted.as_ref().is_none_or(|d| d.since.elapsed() > grace)
+                && o.emptied.is_none_or(|t| t.elapsed() > grace)
+        });
+        if idle {
+            self.objects.remove(id);
+        }
+        idle
+    }
+
+    /// The draft announced to a thread.
+    pub fn pending(&self, thread: u32, id: &ObjectId) -> Option<Ino> {
+        let pending = self.pending.get(&(thread, id.clone()))?;
+        (pending.since.elapsed() < PENDING).then_some(pending.node)
+    }
+
+    /// Drops announcements whose thread never came back, and excuses that nobody used.
+    pub fn tidy(&mut self) {
+        let mut dead = Vec::new();
+        self.pending.retain(|_, p| {
+            let alive = p.since.elapsed() < PENDING;
+            if !alive {
+                dead.push(p.node);
+            }
+            alive
+        });
+        dead.into_iter().for_each(|node| self.reap(node));
+        self.excused.retain(|_, since| since.elapsed() < PENDING);
+    }
+}
+
+/// An object's inode number: the same in every mount of every copy of the store.
+pub fn object_ino(id: &ObjectId) -> Ino {
+    let mut h = 0xcbf2_9ce4_8422_2325u64;
+    for b in std::os::unix::ffi::OsStrExt::as_bytes(id.as_os_str()) {
+        h = (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h ^= h >> 33;
+    OBJECTS + (h & (OBJECTS - 1))
+}

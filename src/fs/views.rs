@@ -1,0 +1,213 @@
+//! Views: directories that are reachable by name and never listed, so that `grep -r`, `tar`, `rsync` and `rm -rf` do not
+//! walk into them.
+//!
+//! `.conflicts/` lists the objects in conflict; `.conflicts/<id>/` is the object's revision directory. `.drafts/<id>/`
+//! holds text that was refused or left unfinished. `.deleted/<id>/` holds what was removed. `.status` is one JSON object.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::atomic::Ordering;
+
+use rustix::fs::FileType;
+
+use super::Fs;
+use super::attr::{Attr, Found, Ino, NOW};
+use super::errno::{Fail, Result};
+use super::list::DirItem;
+use super::scratch::{self, ScratchNode};
+use crate::backend::{Durability, Gone};
+use crate::error::Error;
+use crate::rev::{ObjectId, Rev};
+
+/// What a view's node shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    Conflicts,
+    Conflict(ObjectId),
+    Revision(ObjectId, Rev),
+    Drafts,
+    DraftsOf(ObjectId),
+    Draft(ObjectId, OsString),
+    Deleted,
+    DeletedOf(ObjectId),
+    DeletedRevision(ObjectId, Rev),
+    Status,
+}
+
+impl View {
+    /// The view of a reserved name in the root directory.
+    pub fn at_root(name: &OsStr) -> Option<View> {
+        match name.to_str()? {
+            ".conflicts" => Some(View::Conflicts),
+            ".drafts" => Some(View::Drafts),
+            ".deleted" => Some(View::Deleted),
+            ".status" => Some(View::Status),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> FileType {
+        match self {
+            View::Conflicts | View::Conflict(_) | View::Drafts | View::DraftsOf(_) => FileType::Directory,
+            View::Deleted | View::DeletedOf(_) => FileType::Directory,
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+                FileType::RegularFile
+            }
+        }
+    }
+}
+
+impl Fs {
+    pub(super) fn lookup_view(&self, view: View) -> Result<Found> {
+        let node = self.tables.lock().add_view(view.clone());
+        let attr = match self.view_attr(node, &view) {
+            Ok(attr) => attr,
+            Err(fail) => {
+                self.tables.lock().reap(node);
+                return Err(fail);
+            }
+        };
+        let mut t = self.tables.lock();
+        t.nodes.get_mut(&node).ok_or(Fail::Stale)?.lookups += 1;
+        Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    /// What a name in a view's directory is; whether it is there shows when it is looked at.
+    pub(super) fn view_child(&self, view: &View, name: &OsStr) -> Result<View> {
+        let id = || ObjectId::new(name).map_err(|_| Fail::NotFound);
+        let rev = || Rev::new(name).map_err(|_| Fail::NotFound);
+        match view {
+            View::Conflicts => Ok(View::Conflict(id()?)),
+            View::Conflict(of) => Ok(View::Revision(of.clone(), rev()?)),
+            View::Drafts => Ok(View::DraftsOf(id()?)),
+            View::DraftsOf(of) => Ok(View::Draft(of.clone(), name.to_owned())),
+            View::Deleted => Ok(View::DeletedOf(id()?)),
+            View::DeletedOf(of) => Ok(View::DeletedRevision(of.clone(), rev()?)),
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+                Err(Fail::NotADirectory)
+            }
+        }
+    }
+
+    pub(super) fn view_attr(&self, ino: Ino, view: &View) -> Result<Attr> {
+        let there = |there: bool| if there { Ok(()) } else { Err(Fail::NotFound) };
+        match view {
+            View::Conflicts | View::Drafts | View::Deleted | View::Status => {}
+            View::Conflict(id) => there(self.store.revisions(id).is_ok())?,
+            View::DraftsOf(id) => there(self.drafts_of(id, false)?.is_some())?,
+            View::DeletedOf(id) => there(!self.store.backend().gone(id)?.is_empty())?,
+            View::Revision(id, rev) => {
+                let meta = self.store.backend().meta(id, rev)?;
+                return Ok(Attr { perm: meta.mode & 0o444, ..Attr::of_revision(ino, &meta) });
+            }
+            View::Draft(id, name) => {
+                let attr = self.draft_file(id, name)?.attr()?;
+                return Ok(Attr { ino, perm: attr.perm & 0o444, ..attr });
+            }
+            View::DeletedRevision(id, rev) => {
+                let size = self.store.backend().read_gone(id, rev)?.len() as u64;
+                return self.synthetic(ino, FileType::RegularFile, 0o444, size);
+            }
+        }
+        match view.kind() {
+            FileType::Directory => self.synthetic(ino, FileType::Directory, 0o755, 4096),
+            kind => self.synthetic(ino, kind, 0o444, self.read_view(view)?.len() as u64),
+        }
+    }
+
+    pub(super) fn list_view(&self, view: &View) -> Result<Vec<DirItem>> {
+        let of_ids = |ids: Vec<ObjectId>| ids.iter().map(|id| id.as_os_str().to_owned()).collect();
+        let of_revs = |revs: Vec<Rev>| revs.iter().map(|rev| OsString::from(rev.as_str())).collect();
+        let names: Vec<OsString> = match view {
+            View::Conflicts => of_ids(self.store.conflicted()?),
+            View::Conflict(id) => of_revs(self.store.revisions(id)?),
+            View::Drafts => {
+                let names = scratch::list(std::os::fd::AsFd::as_fd(&self.drafts))?;
+                names.into_iter().map(|(name, _, _)| name).collect()
+            }
+            View::DraftsOf(id) => {
+                let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
+                let names =
+                    scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _, _)| name);
+                names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect()
+            }
+            View::Deleted => of_ids(self.store.backend().gone_objects()?),
+            View::DeletedOf(id) => {
+                let gone = self.store.backend().gone(id)?.into_iter();
+                let mut revs: Vec<Rev> = gone
+                    .flat_map(|gone| match gone {
+                        Gone::Rev { rev, .. } => vec![rev],
+                        Gone::Object { revs, .. } => revs,
+                    })
+                    .collect();
+                revs.sort();
+                revs.dedup();
+                of_revs(revs)
+            }
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+                return Err(Fail::NotADirectory);
+            }
+        };
+        let kind = match view {
+            View::Conflicts | View::Drafts | View::Deleted => FileType::Directory,
+            _ => FileType::RegularFile,
+        };
+        Ok(names.into_iter().map(|name| DirItem { name, ino: u64::from(u32::MAX), kind }).collect())
+    }
+
+    /// The bytes of a view's file.
+    pub(super) fn read_view(&self, view: &View) -> Result<Vec<u8>> {
+        match view {
+            View::Revision(id, rev) => Ok(self.store.backend().read(id, rev)?.0),
+            View::Draft(id, name) => self.draft_file(id, name)?.read_all(u64::MAX - 1),
+            View::DeletedRevision(id, rev) => Ok(self.store.backend().read_gone(id, rev)?),
+            View::Status => Ok(self.status()),
+            _ => Err(Fail::IsADirectory),
+        }
+    }
+
+    fn draft_file(&self, id: &ObjectId, name: &OsStr) -> Result<ScratchNode> {
+        let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
+        let file = ScratchNode::at(std::os::fd::AsFd::as_fd(&dir), name)?;
+        match file.kind()? {
+            FileType::RegularFile => Ok(file),
+            _ => Err(Fail::NotFound),
+        }
+    }
+
+    /// `rm .conflicts/<id>/<rev>`: a losing revision of a conflict is discarded; it stays among what is gone.
+    pub(super) fn discard(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
+        let rev = Rev::new(name).map_err(|_| Fail::NotFound)?;
+        let (winner, _) = self.store.winner_meta(id)?;
+        let loses = rev != winner && self.store.conflicts(id)?.iter().any(|group| group.contains(&rev));
+        if !loses {
+            return Err(Fail::NotPermitted("only a losing revision of a conflict can be discarded"));
+        }
+        match self.store.backend().retire(id, &rev, "discarded", Durability::Ordered) {
+            Err(Error::NoRevision(..)) => Err(Fail::NotFound),
+            other => Ok(other?),
+        }
+    }
+
+    fn status(&self) -> Vec<u8> {
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let conflicts: Vec<String> =
+            self.store.conflicted().unwrap_or_default().iter().map(|id| id.to_text().into_owned()).collect();
+        let status = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "store": self.backend.path().display().to_string(),
+            "objects": self.store.ids().map(|ids| ids.len()).unwrap_or(0),
+            "watched": self.watcher.watched(),
+            "conflicts": conflicts,
+            "saves": {
+                "revisions": count(&self.counts.revisions),
+                "merges": count(&self.counts.merges),
+                "conflicts": count(&self.counts.conflicts),
+                "refused": count(&self.counts.refused),
+            },
+            "refusals": *self.refusals.lock(),
+        });
+        let mut text = serde_json::to_vec_pretty(&status).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+}

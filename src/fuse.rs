@@ -1,0 +1,503 @@
+//! The FUSE protocol: decode, call, reply. No decisions are made here.
+//!
+//! A panic in a call ends that call with EIO and nothing else: fuser's workers die silently otherwise.
+
+use std::ffi::OsStr;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use log::error;
+
+use crate::fs::attr::{Attr, Caller, Found};
+use crate::fs::errno::Fail;
+use crate::fs::scratch::{Change, SetTime};
+use crate::fs::{self, Fs, Kernel, Mode, Opened};
+
+/// The adapter that fuser serves.
+pub struct Adapter(pub Arc<Fs>);
+
+/// Largest write in one request, in bytes.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// Tells the kernel what changed. Attributes at once; names from a thread of their own, because the kernel waits with
+/// them for lookups that only our workers can answer.
+pub struct Tell {
+    notifier: Notifier,
+    names: mpsc::Sender<std::ffi::OsString>,
+}
+
+impl Tell {
+    /// Starts the thread; it ends with the last reference.
+    pub fn new(notifier: Notifier) -> io::Result<Tell> {
+        let (names, queue) = mpsc::channel::<std::ffi::OsString>();
+        let own = notifier.clone();
+        std::thread::Builder::new().name("notify".into()).spawn(move || {
+            for name in queue {
+                let _ = own.inval_entry(INodeNo::ROOT, &name);
+            }
+        })?;
+        Ok(Tell { notifier, names })
+    }
+}
+
+impl Kernel for Tell {
+    fn forget_attr(&self, node: u64) {
+        // A negative offset leaves pages alone, so the kernel waits for no read.
+        let _ = self.notifier.inval_inode(INodeNo(node), -1, 0);
+    }
+
+    fn forget_entry(&self, name: &OsStr) {
+        let _ = self.names.send(name.to_owned());
+    }
+}
+
+fn caller(req: &Request) -> Caller {
+    Caller { uid: req.uid(), gid: req.gid(), thread: req.pid() }
+}
+
+fn errno(fail: &Fail) -> Errno {
+    Errno::from_i32(fail.errno())
+}
+
+/// Runs a call; a panic becomes an I/O error.
+fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fail)) => Err(errno(&fail)),
+        Err(_) => {
+            error!("a call panicked; please report this");
+            Err(Errno::EIO)
+        }
+    }
+}
+
+fn kind(kind: rustix::fs::FileType) -> FileType {
+    use rustix::fs::FileType as Kind;
+    match kind {
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
+        Kind::Fifo => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
+        Kind::CharacterDevice => FileType::CharDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::RegularFile | Kind::Unknown => FileType::RegularFile,
+    }
+}
+
+/// `ino` is the node in replies that make one, `st_ino` elsewhere.
+fn file_attr(ino: u64, a: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(ino),
+        size: a.size,
+        blocks: a.blocks,
+        atime: a.atime,
+        mtime: a.mtime,
+        ctime: a.ctime,
+        crtime: a.mtime,
+        kind: kind(a.kind),
+        perm: a.perm as u16,
+        nlink: a.nlink,
+        uid: a.uid,
+        gid: a.gid,
+        rdev: a.rdev,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+fn entry(result: Result<Found, Errno>, reply: ReplyEntry) {
+    match result {
+        Ok(f) => {
+            reply.entry_with_ttls(&f.attr_ttl, &f.entry_ttl, &file_attr(f.node, &f.attr), Generation(0));
+        }
+        Err(e) => reply.error(e),
+    }
+}
+
+fn empty(result: Result<(), Errno>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(e) => reply.error(e),
+    }
+}
+
+fn open_flags(opened: &Opened) -> FopenFlags {
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep);
+    flags.set(FopenFlags::FOPEN_NOFLUSH, opened.no_flush);
+    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
+    flags
+}
+
+fn set_time(t: TimeOrNow) -> SetTime {
+    match t {
+        TimeOrNow::SpecificTime(t) => SetTime::At(t),
+        TimeOrNow::Now => SetTime::Now,
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for flag in [
+            // Lookups in one directory need not wait for each other: all objects are in one.
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            // Truncation comes with the open: an emptied draft is one step, not a commit of nothing.
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+        ] {
+            // What the kernel does not have it does without.
+            let _ = config.add_capabilities(flag);
+        }
+        let _ = config.set_max_write(MAX_WRITE);
+        Ok(())
+    }
+
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        entry(guard(|| self.0.lookup(caller(req), parent.0, name)), reply);
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        let _ = guard(|| {
+            self.0.forget(ino.0, nlookup);
+            Ok(())
+        });
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match guard(|| self.0.getattr(ino.0)) {
+            Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = Change { mode, uid, gid, size, atime: atime.map(set_time), mtime: mtime.map(set_time) };
+        match guard(|| self.0.setattr(caller(req), ino.0, &change, fh.map(|h| h.0))) {
+            Ok(a) => reply.attr(&Duration::ZERO, &file_attr(a.ino, &a)),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match guard(|| self.0.readlink(ino.0)) {
+            Ok(target) => reply.data(&target),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        entry(guard(|| self.0.mknod(caller(req), parent.0, name, mode, rdev)), reply);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        entry(guard(|| self.0.mkdir(caller(req), parent.0, name, mode)), reply);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(guard(|| self.0.unlink(parent.0, name)), reply);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(guard(|| self.0.rmdir(parent.0, name)), reply);
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &std::path::Path,
+        reply: ReplyEntry,
+    ) {
+        entry(guard(|| self.0.symlink(caller(req), parent.0, name, target.as_os_str())), reply);
+    }
+
+    fn rename(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let known = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE;
+        if !known.contains(flags) {
+            return reply.error(errno(&Fail::Invalid));
+        }
+        let flags = fs::RenameFlags {
+            no_replace: flags.contains(RenameFlags::RENAME_NOREPLACE),
+            exchange: flags.contains(RenameFlags::RENAME_EXCHANGE),
+        };
+        empty(guard(|| self.0.rename(caller(req), parent.0, name, newparent.0, newname, flags)), reply);
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        entry(guard(|| self.0.link(ino.0, newparent.0, newname)), reply);
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match guard(|| self.0.open(caller(req), ino.0, Mode::new(flags.0))) {
+            Ok(o) => reply.opened(FileHandle(o.handle), open_flags(&o)),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        match guard(|| self.0.create(caller(req), parent.0, name, mode, Mode::new(flags))) {
+            Ok((f, o)) => {
+                let attr = file_attr(f.node, &f.attr);
+                reply.created(&Duration::ZERO, &attr, Generation(0), FileHandle(o.handle), open_flags(&o));
+            }
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match guard(|| self.0.read(fh.0, offset, size as usize)) {
+            Ok(bytes) => reply.data(&bytes),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match guard(|| self.0.write(fh.0, offset, data)) {
+            Ok(()) => reply.written(data.len() as u32),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn flush(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        empty(guard(|| self.0.flush(caller(req), fh.0)), reply);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let released = guard(|| {
+            self.0.release(fh.0);
+            Ok(())
+        });
+        empty(released, reply);
+    }
+
+    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        empty(guard(|| self.0.fsync(fh.0, datasync)), reply);
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match guard(|| self.0.opendir(ino.0)) {
+            Ok(o) => reply.opened(FileHandle(o.handle), FopenFlags::empty()),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let filled = guard(|| {
+            self.0.readdir(fh.0, offset, |item, next| {
+                reply.add(INodeNo(item.ino), next, kind(item.kind), &item.name)
+            })
+        });
+        match filled {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let filled = guard(|| {
+            self.0.readdirplus(caller(req), fh.0, offset, |item, next, found| {
+                let (ttl, attr) = match found {
+                    Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
+                    None => (Duration::ZERO, dot(item.ino)),
+                };
+                reply.add(INodeNo(item.ino), next, &item.name, &ttl, &attr, Generation(0))
+            })
+        });
+        match filled {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let released = guard(|| {
+            self.0.release(fh.0);
+            Ok(())
+        });
+        empty(released, reply);
+    }
+
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        empty(guard(|| self.0.sync_all()), reply);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        match guard(|| self.0.statfs()) {
+            Ok(s) => reply.statfs(
+                s.f_blocks,
+                s.f_bfree,
+                s.f_bavail,
+                s.f_files,
+                s.f_ffree,
+                s.f_bsize as u32,
+                255,
+                s.f_frsize as u32,
+            ),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        empty(guard(|| self.0.fallocate(fh.0, offset, length, mode)), reply);
+    }
+
+    // ENOSYS once spares a call for every write and every line of `ls -l`. Only the list is answered, and is empty:
+    // `getfattr -d` and `cp -a` take a refusal there for a failure.
+    fn setxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
+        match size {
+            0 => reply.size(0),
+            _ => reply.data(&[]),
+        }
+    }
+
+    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+}
+
+/// `.` and `..`: of their attributes the kernel takes the number alone.
+fn dot(ino: u64) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(ino),
+        size: 0,
+        blocks: 0,
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: SystemTime::UNIX_EPOCH,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: FileType::Directory,
+        perm: 0,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}

@@ -1,0 +1,302 @@
+//! Objects and their revisions: which one wins, what may be seen, how one is added.
+//!
+//! Invariants: a revision is added or removed, never changed. What wins is a function of names and of what is gone, so all
+//! who look at the same directory agree. Reading costs one listing and one file. Two saves of one object in one process
+//! never run at once; saves of different objects do not wait for each other (but for chance: locks are few and hashed).
+//!
+//! Architecture invariant: no path (but in `store/open.rs`), no inode, no FUSE.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use crate::backend::{Attrs, Backend, Durability, Meta};
+use crate::document;
+use crate::error::{Error, Result};
+use crate::rev::{self, ObjectId, Rev};
+
+mod history;
+mod known;
+mod open;
+mod plan;
+mod remove;
+mod save;
+
+pub use history::{Revision, Role};
+pub use open::expand;
+
+use known::Known;
+
+/// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStale {
+    /// Changes are merged into the winner; where both changed one member, the two become a conflict.
+    #[default]
+    Merge,
+    /// The text goes on top of the winner as it is.
+    Latest,
+    /// The original library's way: the generation after the base's, which may lie under the winner.
+    Sibling,
+    /// [`Error::Stale`].
+    Refuse,
+}
+
+/// An object as readers get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub id: ObjectId,
+    /// The winner.
+    pub rev: Rev,
+    pub meta: Meta,
+    /// The winner's bytes: one JSON object.
+    pub text: Vec<u8>,
+}
+
+/// What became of a text that was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It says nothing new; nothing was published.
+    Same,
+    /// It is the newest revision.
+    Fresh,
+    /// Its changes were applied to a winner that had changed elsewhere.
+    Merge,
+    /// The same, and where both had changed, this text's values stand; the two are in conflict.
+    Overlap,
+    /// It was made from an older revision, and is now in conflict with the winner that it replaces.
+    Stale,
+    /// An older revision is the newest again.
+    Restore,
+    /// The object is new.
+    Created,
+}
+
+/// What a save led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// What readers now get.
+    pub rev: Rev,
+    pub meta: Meta,
+    pub outcome: Outcome,
+    /// Readers get other bytes than were given: stamped, merged, without the BOM, or another revision.
+    pub altered: bool,
+}
+
+/// How a save is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// For the new revision. Mode and owner are those of the revision before where not given.
+    pub attrs: Attrs,
+    pub how: Durability,
+    pub on_stale: OnStale,
+}
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        SaveOptions { attrs: Attrs::default(), how: Durability::Ordered, on_stale: OnStale::default() }
+    }
+}
+
+/// A store. Cheap to clone; clones are the same store.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    random: Box<dyn Fn() -> Uuid + Send + Sync>,
+    turns: [Mutex<()>; TURNS],
+}
+
+const TURNS: usize = 256;
+
+/// How often a look at an object is repeated when it changes under the eyes. Each time somebody else has got on, so this
+/// many in a row are no bad luck but a medium that contradicts itself.
+const TRIES: usize = 32;
+
+impl Store {
+    /// A store on any medium.
+    pub fn with_backend(backend: Arc<dyn Backend>) -> Store {
+        Store::with_random(backend, Uuid::new_v4)
+    }
+
+    /// [`with_backend`](Self::with_backend), with the source of the digits in new names. They must not repeat.
+    pub fn with_random(
+        backend: Arc<dyn Backend>,
+        random: impl Fn() -> Uuid + Send + Sync + 'static,
+    ) -> Store {
+        let turns = [const { Mutex::new(()) }; TURNS];
+        Store(Arc::new(Inner { backend, random: Box::new(random), turns }))
+    }
+
+    /// The medium.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.0.backend
+    }
+
+    /// The live revisions, in ascending order. Names only: whether one holds an object shows when it is read.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`], [`Error::Io`].
+    pub fn revisions(&self, id: &ObjectId) -> Result<Vec<Rev>> {
+        Ok(self.known_existing(id)?.live)
+    }
+
+    /// The object as readers get it: the highest live revision that holds a JSON object. One that does not (the original
+    /// library writes in place) is passed over.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`] where there is none, [`Error::Io`].
+    pub fn winner(&self, id: &ObjectId) -> Result<Object> {
+        for _ in 0..TRIES {
+            let known = self.known_existing(id)?;
+            if let Looked::At(found) = self.top(id, &known)? {
+                return found.ok_or_else(|| Error::NoObject(id.clone()));
+            }
+        }
+        Err(unsteady(id))
+    }
+
+    /// The winner's name and attributes. It is read all the same, to know that it is an object.
+    ///
+    /// # Errors
+    /// As [`winner`](Self::winner).
+    pub fn winner_meta(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
+        self.winner(id).map(|object| (object.rev, object.meta))
+    }
+
+    /// The bytes of one revision, live or gone.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`] for an object that has neither, [`Error::NoRevision`], [`Error::Io`].
+    pub fn read(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        match self.backend().read(id, rev) {
+            Ok((text, _)) => Ok(text),
+            Err(missing @ (Error::NoObject(_) | Error::NoRevision(..))) => {
+                self.backend().read_gone(id, rev).map_err(|e| match e {
+                    Error::NoObject(_) | Error::NoRevision(..) => missing,
+                    e => e,
+                })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The winner as the original's `getObject` gives it: with `_id` and `_rev`.
+    ///
+    /// # Errors
+    /// As [`winner`](Self::winner).
+    pub fn get(&self, id: &ObjectId) -> Result<Vec<u8>> {
+        let object = self.winner(id)?;
+        Ok(document::object_view(&object.text, &id.to_text(), object.rev.as_str()))
+    }
+
+    /// The ids of all objects, in no order. Names only: one may turn out to hold nothing that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn ids(&self) -> Result<Vec<ObjectId>> {
+        self.backend().objects()
+    }
+
+    /// Every object that has a winner, in no order. What goes wrong with one does not end the walk.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the store cannot be listed.
+    pub fn all(&self) -> Result<impl Iterator<Item = Result<Object>> + use<>> {
+        let store = self.clone();
+        let object = move |id| match store.winner(&id) {
+            Err(Error::NoObject(_)) => None,
+            found => Some(found),
+        };
+        Ok(self.ids()?.into_iter().filter_map(object))
+    }
+
+    /// The conflicts, as the original's `getConflicts` lists them.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`], [`Error::Io`].
+    pub fn conflicts(&self, id: &ObjectId) -> Result<Vec<Vec<Rev>>> {
+        Ok(rev::conflicts(&self.revisions(id)?))
+    }
+
+    /// The objects that are in conflict, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn conflicted(&self) -> Result<Vec<ObjectId>> {
+        let mut ids = Vec::new();
+        for id in self.ids()? {
+            match self.conflicts(&id) {
+                Ok(groups) if groups.is_empty() => {}
+                Ok(_) => ids.push(id),
+                Err(Error::NoObject(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Keeps all other writers of this object, within this process, waiting.
+    fn turn(&self, id: &ObjectId) -> MutexGuard<'_, ()> {
+        self.0.turns[turn_of(id)].lock()
+    }
+
+    /// [`turn`](Self::turn) for two objects, without deadlock.
+    fn turns(&self, a: &ObjectId, b: &ObjectId) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
+        let (a, b) = (turn_of(a).min(turn_of(b)), turn_of(a).max(turn_of(b)));
+        (self.0.turns[a].lock(), (a != b).then(|| self.0.turns[b].lock()))
+    }
+
+    fn random(&self) -> Uuid {
+        (self.0.random)()
+    }
+
+    fn known(&self, id: &ObjectId) -> Result<Known> {
+        Known::look(self.backend(), id)
+    }
+
+    fn known_existing(&self, id: &ObjectId) -> Result<Known> {
+        let entries = self.backend().entries(id)?;
+        Ok(Known::new(Some(entries), self.backend().gone(id)?))
+    }
+
+    /// The highest live revision that holds an object.
+    fn top(&self, id: &ObjectId, known: &Known) -> Result<Looked> {
+        for rev in known.live.iter().rev() {
+            match self.backend().read(id, rev) {
+                Ok((text, _)) if document::check(&text).is_err() => {}
+                Ok((text, meta)) => {
+                    return Ok(Looked::At(Some(Object { id: id.clone(), rev: rev.clone(), meta, text })));
+                }
+                // Removed since it was listed, so something newer may be there; or not a file, and listed for ever.
+                Err(Error::NoRevision(..)) => {
+                    if !self.known_existing(id)?.live.contains(rev) {
+                        return Ok(Looked::Past);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Looked::At(None))
+    }
+}
+
+/// What a look at an object's revisions found.
+enum Looked {
+    At(Option<Object>),
+    /// They changed meanwhile: look again.
+    Past,
+}
+
+fn turn_of(id: &ObjectId) -> usize {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    usize::try_from(hasher.finish() % TURNS as u64).unwrap_or(0)
+}
+
+fn unsteady(id: &ObjectId) -> Error {
+    let why = std::io::Error::other("it changes faster than it can be read");
+    Error::io("read", id.as_os_str())(why)
+}

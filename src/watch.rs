@@ -1,0 +1,183 @@
+//! Who else changed the store?
+//!
+//! inotify on the store's directory and on the directories of the objects that the kernel has cached. The events of a
+//! writer are queued inside its own system call, so whoever drains the queue sees every change that was complete when
+//! the drain began: that is what makes the next `open` see it.
+//!
+//! Invariants: a watch is set before the directory is read; more events than changes are fine, fewer are not. This
+//! module does not know what an object holds.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::rev::ObjectId;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something in the object's directory: a name came (`Some`), or anything else.
+    Object(ObjectId, Option<OsString>),
+    /// The watched directory of the object left its place; it is watched no more.
+    Left(ObjectId),
+    /// An object's directory came or went.
+    Store(ObjectId),
+    /// Something in the directory besides, see [`Watcher::new`].
+    Besides,
+    /// Events were lost: anything may have changed.
+    Lost,
+}
+
+/// A set of watched directories, each under the store's.
+pub struct Watcher {
+    queue: OwnedFd,
+    /// `/proc/self/fd/<n>` of the store's directory: right even where something was mounted over its path.
+    root: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    by_watch: HashMap<i32, ObjectId>,
+    by_id: HashMap<ObjectId, i32>,
+    root: i32,
+    besides: i32,
+    limit: usize,
+}
+
+impl Watcher {
+    /// Watches the store's own directory, one directory besides, and at most `limit` objects.
+    ///
+    /// # Errors
+    /// `Io` where the kernel gives no more watches or instances (`fs.inotify.max_user_*`).
+    pub fn new(store: BorrowedFd<'_>, besides: BorrowedFd<'_>, limit: usize) -> Result<Watcher> {
+        let fail = |e: Errno| Error::io("watch", "the store (see fs.inotify.max_user_instances)")(e);
+        let queue =
+            inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).map_err(fail)?;
+        let root = format!("/proc/self/fd/{}", store.as_raw_fd());
+        let mask = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
+        let wd = inotify::add_watch(&queue, format!("{root}/."), mask).map_err(fail)?;
+        let beside = format!("/proc/self/fd/{}/.", besides.as_raw_fd());
+        let besides = inotify::add_watch(&queue, beside, mask).map_err(fail)?;
+        let state = State { by_watch: HashMap::new(), by_id: HashMap::new(), root: wd, besides, limit };
+        Ok(Watcher { queue, root, state: Mutex::new(state) })
+    }
+
+    /// Half of what one user may watch, so that others can too.
+    pub fn default_limit() -> usize {
+        let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
+        text.trim().parse::<usize>().unwrap_or(8192) / 2
+    }
+
+    /// Watches an object's directory. `false` where it cannot be (none there, or no watches left): its readers must
+    /// then look for themselves.
+    pub fn watch(&self, id: &ObjectId) -> bool {
+        let mut state = self.state.lock();
+        if state.by_id.contains_key(id) {
+            return true;
+        }
+        if state.by_id.len() >= state.limit {
+            return false;
+        }
+        let mask = WatchFlags::CREATE
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVE
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::ONLYDIR
+            | WatchFlags::DONT_FOLLOW;
+        let mut path = self.root.clone().into_bytes();
+        path.push(b'/');
+        path.extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(id.as_os_str()));
+        match inotify::add_watch(&self.queue, OsString::from_vec(path), mask) {
+            Ok(wd) => {
+                // The same directory under another name (a rename between two calls) keeps its number.
+                if let Some(old) = state.by_watch.insert(wd, id.clone()) {
+                    state.by_id.remove(&old);
+                }
+                state.by_id.insert(id.clone(), wd);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends the watch of an object's directory.
+    pub fn unwatch(&self, id: &ObjectId) {
+        let mut state = self.state.lock();
+        if let Some(wd) = state.by_id.remove(id) {
+            state.by_watch.remove(&wd);
+            let _ = inotify::remove_watch(&self.queue, wd);
+        }
+    }
+
+    /// Whether an object's directory is watched now.
+    pub fn is_watched(&self, id: &ObjectId) -> bool {
+        self.state.lock().by_id.contains_key(id)
+    }
+
+    /// How many objects are watched.
+    pub fn watched(&self) -> usize {
+        self.state.lock().by_id.len()
+    }
+
+    /// Takes all events that are queued now. Never blocks.
+    pub fn drain(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 * 1024];
+        let mut state = self.state.lock();
+        let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
+        while let Ok(event) = reader.next() {
+            let flags = event.events();
+            if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+                events.push(Event::Lost);
+                continue;
+            }
+            let name = event.file_name().map(|n| OsString::from_vec(n.to_bytes().to_vec()));
+            if event.wd() == state.root {
+                if let Some(Ok(id)) = name.map(ObjectId::new) {
+                    events.push(Event::Store(id));
+                }
+                continue;
+            }
+            if event.wd() == state.besides {
+                events.push(Event::Besides);
+                continue;
+            }
+            let Some(id) = state.by_watch.get(&event.wd()).cloned() else { continue };
+            if flags.intersects(ReadFlags::MOVE_SELF | ReadFlags::DELETE_SELF | ReadFlags::IGNORED) {
+                state.by_watch.remove(&event.wd());
+                if state.by_id.get(&id) == Some(&event.wd()) {
+                    state.by_id.remove(&id);
+                }
+                if flags.contains(ReadFlags::MOVE_SELF) {
+                    let _ = inotify::remove_watch(&self.queue, event.wd());
+                }
+                events.push(Event::Left(id));
+            } else {
+                let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO | ReadFlags::CLOSE_WRITE);
+                events.push(Event::Object(id, name.filter(|_| came)));
+            }
+        }
+        events
+    }
+
+    /// Waits until something is queued, at most `timeout`.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let timeout = rustix::event::Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut fds = [PollFd::new(&self.queue, PollFlags::IN)];
+        matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
+    }
+}

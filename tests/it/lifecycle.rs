@@ -1,0 +1,217 @@
+//! A mount's birth and death: refusals, dead mounts, signals, unsaved text, ordinary users.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use crate::mounted::{Mount, Place, wait_for};
+
+fn revfs(args: &[&std::ffi::OsStr]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_revfs")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A mount that must not come about: an exit code other than 0, one line that holds `why`.
+fn refused(store: &std::path::Path, point: &std::path::Path, options: &[&str], why: &str) {
+    for foreground in [true, false] {
+        let mut args = vec!["mount".as_ref(), store.as_os_str(), point.as_os_str()];
+        args.extend(options.iter().map(std::ffi::OsStr::new));
+        if foreground {
+            args.push("--foreground".as_ref());
+        }
+        let out = revfs(&args);
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{why}: {said}");
+        assert!(said.contains(why) && said.trim_end().lines().count() == 1, "{why}: {said}");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&format!(" {} ", point.display())), "{why}: mounted all the same");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_mount_is_refused_with_one_line() {
+    let place = Place::new();
+    let (store, point, work) = (place.store(), place.point(), place.work());
+    fs::write(work.join("precious"), "x").unwrap();
+    refused(&store, &work, &[], "not empty");
+    assert_eq!(fs::read_to_string(work.join("precious")).unwrap(), "x");
+    refused(&store, &store, &[], "both the store and the mount point");
+    fs::create_dir(store.join(".in")).unwrap();
+    refused(&store, &store.join(".in"), &[], "inside the store");
+    fs::create_dir(point.join("st")).unwrap();
+    refused(&point.join("st"), &point, &[], "inside the mount point");
+    fs::remove_dir(point.join("st")).unwrap();
+    refused(&store, &work.join("nowhere"), &[], "mount point");
+    assert!(!work.join("nowhere").exists());
+    refused(&work.join("nowhere"), &point, &[], "store");
+    refused(&work.join("precious"), &point, &[], "store");
+    refused(&store, &work.join("precious"), &[], "not a directory");
+    refused(&store, &point, &["-o", "nosuchoption"], "nosuchoption");
+    fs::create_dir(store.join(".revfs")).unwrap_or_default();
+    fs::write(store.join(".revfs/format"), "revfs 999\nstore 0\n").unwrap();
+    let out = revfs(&["mount".as_ref(), store.as_os_str(), point.as_os_str()]);
+    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("999"), "{out:?}");
+}
+
+#[test]
+fn a_second_mount_on_the_same_point_does_not_stack() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let out = revfs(&["mount".as_ref(), place.store().as_os_str(), place.point().as_os_str()]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("mounted already"));
+    m.write("a.json", "{}");
+}
+
+#[test]
+fn a_dead_mount_is_cleared_away() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.kill();
+    wait_for("the dead mount to answer with an error", || fs::read_dir(place.point()).is_err());
+    let m = place.mount(&[]);
+    assert_eq!(m.read("a.json"), "{\"a\":1}");
+}
+
+#[test]
+fn in_the_background_it_returns_when_the_mount_is_live() {
+    let place = Place::new();
+    fs::create_dir(place.work().join("log")).unwrap();
+    let log = place.work().join("log/revfs.log");
+    for round in 0..5 {
+        let out = revfs(&[
+            "mount".as_ref(),
+            place.store().as_os_str(),
+            place.point().as_os_str(),
+            "--log".as_ref(),
+            log.as_os_str(),
+        ]);
+        assert!(out.status.success(), "{out:?}");
+        assert!(out.stdout.is_empty() && out.stderr.is_empty(), "{out:?}");
+        fs::write(place.point().join("a.json"), format!("{{\"n\":{round}}}")).unwrap();
+        let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
+        assert!(out.status.success(), "{out:?}");
+        assert!(fs::read_dir(place.point()).unwrap().next().is_none());
+    }
+    assert_eq!(place.revs("a").len(), 5);
+    let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("not mounted"));
+}
+
+#[test]
+fn a_stop_commits_what_is_complete_and_keeps_what_is_not() {
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let place = Place::new();
+        let m = place.mount(&[]);
+        m.write("a.json", "{\"a\":1}");
+        m.write("b.json", "{\"b\":1}");
+        let open =
+            |name| OpenOptions::new().write(true).create(true).truncate(true).open(m.path(name)).unwrap();
+        let (mut a, mut b, mut c) = (open("a.json"), open("b.json"), open("c.json"));
+        a.write_all(b"{\"a\":2}").unwrap();
+        b.write_all(b"{\"b\":").unwrap();
+        c.write_all(b"{\"c\":").unwrap();
+        m.signal(signal);
+        wait_for("the daemon to let go", || !m.is_live());
+        drop((a, b, c));
+        drop(m);
+        let m = place.mount(&[]);
+        assert_eq!(m.read("a.json"), "{\"a\":2}");
+        assert_eq!(m.read("b.json"), "{\"b\":1}");
+        assert_eq!(m.read("c.json"), "{\"c\":", "a new name shows its unfinished text");
+        assert_eq!(place.find("{\"b\":").len(), 2, "the revision and the unfinished text");
+        place.assert_clean();
+    }
+}
+
+#[test]
+fn unmounting_from_outside_ends_the_daemon() {
+    let place = Place::new();
+    let mut m = place.mount(&[]);
+    m.write("a.json", "{}");
+    m.sh_ok("mv a.json t");
+    assert!(Command::new("fusermount3").arg("-u").arg(place.point()).status().unwrap().success());
+    wait_for("the daemon's end", || m.has_ended());
+    assert!(place.revs("a").is_empty(), "the rename away is final");
+    let busy = place.mount(&[]);
+    let held = fs::File::open(busy.path("t")).unwrap();
+    let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
+    assert!(!out.status.success());
+    assert!(String::from_utf8_lossy(&out.stderr).contains("busy"), "{out:?}");
+    drop(held);
+    // A test beside this one may have forked while the file was open.
+    wait_for("the mount to be free", || {
+        revfs(&["umount".as_ref(), place.point().as_os_str()]).status.success()
+    });
+}
+
+#[test]
+fn read_only_means_read_only() {
+    let place = Place::new();
+    place.seed("a", 0, "{\"a\":1}");
+    let m = place.mount(&["-o", "ro"]);
+    assert_eq!(m.read("a.json"), "{\"a\":1}");
+    let refused = fs::write(m.path("a.json"), "{}").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert!(fs::remove_file(m.path("a.json")).is_err() && fs::write(m.path("t"), "").is_err());
+    // Others go on writing.
+    place.seed("a", 1, "{\"a\":2}");
+    assert_eq!(m.read("a.json"), "{\"a\":2}");
+}
+
+#[test]
+fn an_ordinary_user_mounts_and_unmounts() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let place = Place::new();
+    let base = place.store().parent().unwrap().to_owned();
+    let script = format!(
+        "chown -R nobody {base} && chmod 755 {base} && cd / && su nobody -s /bin/bash -c '
+set -e
+{bin} mount {base}/store {base}/mnt
+echo \"{{\\\"a\\\":1}}\" > {base}/mnt/a.json
+sed -i s/1/2/ {base}/mnt/a.json
+grep -q 2 {base}/mnt/a.json
+test $(stat -c %U {base}/mnt/a.json) = nobody
+test $(ls {base}/store/a | wc -l) = 2
+{bin} umount {base}/mnt'",
+        base = base.display(),
+        bin = base.join("revfs").display(),
+    );
+    // The build directory may be closed to others.
+    fs::copy(env!("CARGO_BIN_EXE_revfs"), base.join("revfs")).unwrap();
+    let reachable = Command::new("su")
+        .args(["nobody", "-s", "/bin/sh", "-c", &format!("test -x {}", base.join("revfs").display())])
+        .status();
+    if !reachable.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: user nobody cannot reach {}", base.display());
+        return;
+    }
+    let out = Command::new("bash").arg("-c").arg(script).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+}
+
+#[test]
+fn killed_at_any_moment_nothing_acknowledged_is_lost() {
+    let place = Place::new();
+    let mut acknowledged = 0;
+    for round in 0..5 {
+        let m = place.mount(&[]);
+        if round > 0 {
+            let read = fs::read_to_string(m.path("a.json")).unwrap();
+            assert_eq!(read, format!("{{\"n\":{acknowledged}}}"));
+        }
+        for _ in 0..=round * 7 {
+            m.write("a.json", format!("{{\"n\":{}}}", acknowledged + 1));
+            acknowledged += 1;
+        }
+        m.kill();
+    }
+    let m: Mount = place.mount(&[]);
+    assert_eq!(m.read("a.json"), format!("{{\"n\":{acknowledged}}}"));
+    assert_eq!(place.revs("a").len(), acknowledged);
+    place.assert_clean();
+}
