@@ -246,3 +246,217 @@ pub fn conflicts(revs: &[Rev]) -> Vec<Vec<Rev>> {
     });
     groups.into_iter().map(|(_, group)| group).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef";
+
+    fn rev(name: &str) -> Rev {
+        Rev::new(name).unwrap()
+    }
+
+    fn random(byte: u8) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes([byte; 16]).into_uuid()
+    }
+
+    #[test]
+    fn ids() {
+        let long = "x".repeat(255);
+        let not_utf8 = OsStr::from_bytes(b"caf\xe9");
+        for name in ["a", "x.json", " ", "-rf", "日本語", "two\nlines", "~", "a..", &long]
+            .map(OsStr::new)
+            .into_iter()
+            .chain([not_utf8])
+        {
+            assert_eq!(ObjectId::new(name).unwrap().as_os_str(), name);
+        }
+        for (name, why) in [
+            ("", "it is empty"),
+            (".", "it starts with a dot"),
+            ("..", "it starts with a dot"),
+            (".revfs", "it starts with a dot"),
+            ("a/b", "it contains a slash"),
+            ("a\0", "it contains a NUL byte"),
+            (&format!("{long}x"), "it is longer than 255 bytes"),
+        ] {
+            assert!(
+                matches!(ObjectId::new(name), Err(Error::BadId { why: reason, .. }) if reason == why),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn file_names() {
+        let there =
+            |name: &str| ObjectId::from_file_name(OsStr::new(name)).map(|id| id.to_text().into_owned());
+        assert_eq!(there("a.json").as_deref(), Some("a"));
+        assert_eq!(there("x.json.json").as_deref(), Some("x.json"));
+        for name in ["a", "a.JSON", ".json", ".a.json", "a.json~", "json", "", ".a.json.swp"] {
+            assert_eq!(there(name), None, "{name}");
+        }
+        for (length, fits) in [(1, true), (250, true), (251, false), (255, false)] {
+            let id = ObjectId::new("x".repeat(length)).unwrap();
+            assert_eq!(id.file_name().map(|name| name.len()), fits.then_some(length + 5));
+            assert!(id.file_name().is_none_or(|name| ObjectId::from_file_name(&name) == Some(id)));
+        }
+    }
+
+    #[test]
+    fn an_id_is_shown_on_one_line() {
+        assert_eq!(ObjectId::new("two\nlines\x1b[1m é").unwrap().to_string(), "two\\nlines\\u{1b}[1m é");
+        let not_utf8 = ObjectId::new(OsStr::from_bytes(b"caf\xe9")).unwrap();
+        assert_eq!(
+            (not_utf8.to_string(), not_utf8.to_text().as_ref()),
+            ("caf\u{fffd}".into(), "caf\u{fffd}")
+        );
+    }
+
+    #[test]
+    fn revisions() {
+        let digits = "9".repeat(200);
+        for (generation, number) in [
+            ("0", Some(0)),
+            ("00", Some(0)),
+            ("007", Some(7)),
+            ("9007199254740990", Some(LAST_GENERATION)),
+            ("9007199254740991", None),
+            ("18446744073709551616", None),
+            (&digits, None),
+            ("NaN", None),
+        ] {
+            let rev = rev(&format!("{generation}-{HEX}"));
+            assert_eq!((rev.generation_text(), rev.generation()), (generation, number));
+            assert_eq!(rev.is_nan(), generation == "NaN");
+        }
+        let upper = format!("1-{}", HEX.to_uppercase());
+        let names = [
+            "",
+            "-",
+            "1",
+            HEX,
+            "1-",
+            "1-abc",
+            &format!("-{HEX}"),
+            &format!("1-{HEX}0"),
+            &format!("1-{HEX}.tmp"),
+            &format!("+1-{HEX}"),
+            &format!("1e3-{HEX}"),
+            &format!("nan-{HEX}"),
+            &format!("1-2-{HEX}"),
+            &format!("NaN-1-{HEX}"),
+            &format!(" 1-{HEX}"),
+            &format!("1-{HEX}\n"),
+            &format!("٣-{HEX}"),
+            &format!("1–{HEX}"),
+            &upper,
+        ];
+        for name in names {
+            assert!(matches!(Rev::new(name), Err(Error::BadRev(bad)) if bad == name), "{name:?}");
+        }
+        assert!(Rev::new(OsStr::from_bytes(&[b"1-\xff".as_slice(), HEX.as_bytes()].concat())).is_err());
+    }
+
+    #[test]
+    fn order() {
+        let hex = |n: &str, start: &str| rev(&format!("{n}-{start:b<32}"));
+        let sorted = [
+            hex("00", "a"),
+            hex("0", "0a"),
+            hex("0", "1"),
+            hex("1", "9a"),
+            hex("1", "10a"),
+            hex("1", "a"),
+            hex("1", "f9"),
+            hex("1", "f10a"),
+            hex("9", "f"),
+            hex("10", "a"),
+            hex("9007199254740993", "a"),
+            hex("18446744073709551617", "a"),
+            hex(&"9".repeat(30), "a"),
+            hex("NaN", "0"),
+        ];
+        for (i, a) in sorted.iter().enumerate() {
+            for (j, b) in sorted.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
+            }
+        }
+        // Names that are no revisions: by UTF-16 unit, so that U+FF21 is above U+1D11E.
+        for (a, b) in [
+            ("𝄞", "Ａ"),
+            ("A", "a"),
+            ("a", "a0"),
+            ("1", "1a"),
+            ("a1", "aa"),
+            ("5-x", "5-x.tmp"),
+            ("01", "1"),
+            ("9", "README"),
+            ("", "0"),
+        ] {
+            assert_eq!(
+                (natural(a, b), natural(b, a), natural(a, a)),
+                (Ordering::Less, Ordering::Greater, Ordering::Equal),
+                "{a} {b}"
+            );
+        }
+    }
+
+    #[test]
+    fn children_carry_their_parents_hash() {
+        let parent = rev(&format!("7-{HEX}"));
+        let child = Rev::child_of(Some(&parent), 8, random(0xab));
+        assert!(child.is_child_of(&parent) && !parent.is_child_of(&child) && !child.is_child_of(&child));
+        assert_eq!(child.generation(), Some(8));
+        assert!(Rev::new(child.as_str()).is_ok());
+        // Still shaped like a version 4 uuid.
+        let hex = &child.as_str()[2..];
+        assert_eq!((&hex[12..13], &hex[16..17]), ("4", "a"));
+        assert!(hex.starts_with("abababab"));
+        let orphan = Rev::child_of(None, LAST_GENERATION, random(0xcd));
+        assert_eq!(orphan.as_str(), "9007199254740990-cdcdcdcdcdcd4dcd8dcdcdcdcdcdcdcd");
+        assert!(!orphan.is_child_of(&parent));
+        // The hash is part of the store's format.
+        assert_eq!(parent.mark(), "5b3a34cfecd3");
+        assert_eq!(rev("0-00000000000040008000000000000000").mark(), "47a178530247");
+    }
+
+    #[test]
+    fn conflicts_by_generation() {
+        let names = |groups: Vec<Vec<Rev>>| {
+            groups.iter().map(|g| g.iter().map(|r| r.as_str().to_string()).collect()).collect::<Vec<Vec<_>>>()
+        };
+        let name = |n: &str, start: char| format!("{n}-{start}{}", &HEX[1..]);
+        let listed = |list: &[String]| names(conflicts(&list.iter().map(|n| rev(n)).collect::<Vec<_>>()));
+        assert_eq!(listed(&[]), Vec::<Vec<String>>::new());
+        assert_eq!(listed(&[name("1", 'a'), name("2", 'a')]), Vec::<Vec<String>>::new());
+        // Numbers as numbers, then other keys as sorted: what JavaScript makes of an object's keys.
+        let all = ["NaN", "10", "2", "4294967295", "4294967294", "01", "1"];
+        let list: Vec<String> =
+            all.iter().flat_map(|n| [name(n, 'b'), name(n, 'a')]).chain([name("3", 'a')]).collect();
+        let expected = ["1", "2", "10", "4294967294", "01", "4294967295", "NaN"];
+        assert_eq!(listed(&list), expected.map(|n| vec![name(n, 'a'), name(n, 'b')]));
+    }
+
+    proptest! {
+        #[test]
+        fn order_is_total(a in "[0-9aAé𝄞Ａ.-]{0,6}", b in "[0-9aAé𝄞Ａ.-]{0,6}", c in "[0-9aAé𝄞Ａ.-]{0,6}") {
+            prop_assert_eq!(natural(&a, &b), natural(&b, &a).reverse());
+            prop_assert_eq!(natural(&a, &b) == Ordering::Equal, a == b);
+            let mut sorted = [&a, &b, &c];
+            sorted.sort_by(|x, y| natural(x, y));
+            prop_assert!(natural(sorted[0], sorted[2]) != Ordering::Greater);
+        }
+
+        #[test]
+        fn any_name_is_taken_or_refused(bytes: Vec<u8>, text in ".{0,5}-?[0-9a-f]{30,33}") {
+            for name in [OsStr::from_bytes(&bytes), OsStr::new(&text)] {
+                prop_assert!(Rev::new(name).map_or(true, |rev| OsStr::new(rev.as_str()) == name));
+                prop_assert!(ObjectId::new(name).map_or(true, |id| id.as_os_str() == name && !id.to_string().contains('\n')));
+                let _ = ObjectId::from_file_name(name);
+            }
+        }
+    }
+}

@@ -174,8 +174,8 @@ impl Memory {
         self.note(session, id, Seen { rev: rev.clone(), text: None });
     }
 
-    /// The session has saved, and this is the revision that its text is in. `own_text`: its text, where the revision's
-    /// is another.
+    /// The session has saved, and this is the revision that its text is in: a new one, or the winner where the text was
+    /// the winner's already. `own_text`: its text, where the revision's is another.
     pub fn wrote(&self, session: Session, id: &ObjectId, rev: &Rev, own_text: Option<Arc<[u8]>>) {
         self.note(session, id, Seen { rev: rev.clone(), text: own_text });
     }
@@ -251,4 +251,488 @@ fn remember(known: &mut Vec<Rev>, rev: &Rev) {
         known.remove(FIRST);
     }
     known.push(rev.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{self, testing::Dice};
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", String::from(digit).repeat(32))).unwrap()
+    }
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(name).unwrap()
+    }
+
+    fn session(pid: u32) -> Session {
+        Session { pid, started: 1 }
+    }
+
+    fn view(rev: Rev) -> Base {
+        Base::View { rev, text: None }
+    }
+
+    #[test]
+    fn the_rules_in_their_order() {
+        let (a, b, c, other) = (rev(7, 'a'), rev(8, 'b'), rev(9, 'c'), rev(3, 'd'));
+        let seen = |known: &[&Rev], scratch_base: Option<&Rev>| Origin {
+            seen: known.last().map(|&rev| Seen { rev: rev.clone(), text: None }),
+            known: known.iter().map(|&rev| rev.clone()).collect(),
+            scratch_base: scratch_base.cloned(),
+        };
+        for (origin, declared, expected) in [
+            // 1. The view, if the text says nothing else.
+            (seen(&[&a], None), None, view(a.clone())),
+            (seen(&[&a], None), Some(&a), view(a.clone())),
+            (seen(&[&a, &b], None), Some(&a), view(b.clone())),
+            (seen(&[&a, &b], Some(&c)), Some(&a), view(b.clone())),
+            (seen(&[&a, &b], Some(&c)), None, view(b.clone())),
+            (Origin { known: vec![], ..seen(&[&a], None) }, Some(&a), view(a.clone())),
+            // The text comes from elsewhere: what the session has seen does not count.
+            (seen(&[&a, &b], None), Some(&other), Base::Declared(other.clone())),
+            // 2. The winner when the scratch file was made.
+            (seen(&[], Some(&c)), None, view(c.clone())),
+            (seen(&[], Some(&c)), Some(&c), view(c.clone())),
+            (seen(&[&a], Some(&c)), Some(&c), view(c.clone())),
+            // 3. The text's word.
+            (seen(&[], Some(&c)), Some(&b), Base::Declared(b.clone())),
+            (seen(&[], None), Some(&b), Base::Declared(b.clone())),
+            // 4. Nothing is known.
+            (seen(&[], None), None, Base::Blind),
+            (Origin::default(), None, Base::Blind),
+        ] {
+            assert_eq!(base(&origin, declared), expected, "{origin:?} {declared:?}");
+        }
+    }
+
+    #[test]
+    fn the_view_is_the_writers_own_bytes() {
+        let (a, b) = (rev(7, 'a'), rev(8, 'b'));
+        let text: Arc<[u8]> = b"{}".as_slice().into();
+        let memory = Memory::new();
+        memory.saw(session(1), &id("x"), &a);
+        memory.wrote(session(1), &id("x"), &b, Some(text.clone()));
+        let origin = memory.origin(Some(session(1)), &id("x"));
+        assert_eq!(origin.known, [a.clone(), b.clone()]);
+        assert_eq!(base(&origin, Some(&a)), Base::View { rev: b.clone(), text: Some(text) });
+        // Reading again: the buffer now holds what the merge made.
+        memory.saw(session(1), &id("x"), &b);
+        assert_eq!(base(&memory.origin(Some(session(1)), &id("x")), None), view(b));
+    }
+
+    #[test]
+    fn sessions_and_objects_are_apart() {
+        let memory = Memory::new();
+        memory.saw(session(1), &id("x"), &rev(1, 'a'));
+        memory.saw(session(2), &id("x"), &rev(2, 'b'));
+        memory.saw(session(1), &id("y"), &rev(3, 'c'));
+        let seen = |s, name| memory.origin(s, &id(name)).seen.map(|seen| seen.rev);
+        assert_eq!(seen(Some(session(1)), "x"), Some(rev(1, 'a')));
+        assert_eq!(seen(Some(session(2)), "x"), Some(rev(2, 'b')));
+        assert_eq!(seen(Some(session(1)), "y"), Some(rev(3, 'c')));
+        assert_eq!(seen(Some(session(2)), "y"), None);
+        assert_eq!(seen(None, "x"), None);
+        // The same id again is another process.
+        assert_eq!(seen(Some(Session { pid: 1, started: 2 }), "x"), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_what_is_used() {
+        let memory = Memory::bounded(3, 100);
+        let knows = |pid| memory.origin(Some(session(pid)), &id("x")).seen.is_some();
+        for pid in 1..=3 {
+            memory.saw(session(pid), &id("x"), &rev(1, 'a'));
+        }
+        assert!(knows(1));
+        memory.saw(session(4), &id("x"), &rev(1, 'a'));
+        assert_eq!([1, 2, 3, 4].map(knows), [true, false, true, true]);
+        // Texts count by size, and an entry goes as a whole: the revision without the writer's bytes would mislead.
+        let text = |size: usize| Some(Arc::from(vec![b' '; size]));
+        memory.wrote(session(1), &id("x"), &rev(2, 'a'), text(60));
+        memory.wrote(session(4), &id("x"), &rev(2, 'b'), text(60));
+        assert_eq!([1, 3, 4].map(knows), [false, false, true]);
+        memory.wrote(session(5), &id("x"), &rev(2, 'b'), text(1000));
+        assert_eq!([4, 5].map(knows), [false, true]);
+        assert_eq!(memory.inner.lock().bytes, 1000);
+        memory.saw(session(5), &id("x"), &rev(3, 'c'));
+        let inner = memory.inner.lock();
+        assert_eq!((inner.bytes, inner.seen.len(), inner.by_use.len()), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_reloaded_stays_known() {
+        let memory = Memory::new();
+        let first = rev(0, 'f');
+        memory.saw(session(1), &id("x"), &first);
+        for generation in 1..3000 {
+            memory.wrote(session(1), &id("x"), &rev(generation, 'a'), None);
+        }
+        let origin = memory.origin(Some(session(1)), &id("x"));
+        assert!(origin.known.len() <= 1024);
+        assert_eq!(base(&origin, Some(&first)), view(rev(2999, 'a')));
+        assert_eq!(base(&origin, Some(&rev(2500, 'a'))), view(rev(2999, 'a')));
+    }
+
+    #[test]
+    fn processes() {
+        let own = Session::of_thread(std::process::id()).unwrap();
+        assert_eq!(own.pid, std::process::id());
+        assert!(own.started > 0 && own.is_alive());
+        let thread = || Session::of_thread(rustix::thread::gettid().as_raw_nonzero().get() as u32);
+        assert_eq!(std::thread::spawn(thread).join().unwrap(), Some(own));
+        assert_eq!(Session::of_thread(0), None);
+        assert_eq!(Session::of_thread(u32::MAX), None);
+
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let other = Session::of_thread(child.id()).unwrap();
+        let memory = Memory::new();
+        for s in [own, other, Session { started: own.started + 1, ..own }] {
+            memory.saw(s, &id("x"), &rev(1, 'a'));
+        }
+        memory.forget_ended();
+        assert_eq!(memory.inner.lock().seen.len(), 2);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!other.is_alive());
+        memory.forget_ended();
+        let inner = memory.inner.lock();
+        assert_eq!(inner.seen.keys().map(|(s, _)| *s).collect::<Vec<_>>(), [own]);
+        assert_eq!(inner.by_use.len(), 1);
+    }
+
+    #[test]
+    fn what_proc_says() {
+        let fields = "S 1 2 3 4 -1 4194560 5 6 7 8 9 10 11 12 20 0 1 0 123456 7 8 18446744073709551615\n";
+        for name in ["cat", "a) b (c", ") S 1 2", "\n", "(sd-pam)"] {
+            assert_eq!(start_time(format!("42 ({name}) {fields}").as_bytes()), Some(123456), "{name}");
+        }
+        let name = [b"42 (\xff\xfe) ".as_slice(), fields.as_bytes()].concat();
+        assert_eq!(start_time(&name), Some(123456));
+        for text in ["", "42 (cat", "42 (cat)", "42 (cat) S 1 2"] {
+            assert_eq!(start_time(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(thread_group("Name:\tx\nTgid:\t17\nPid:\t18\n"), Some(17));
+        assert_eq!(thread_group("Name:\tx\nTgid:\t0\n"), None);
+        assert_eq!(thread_group(""), None);
+    }
+
+    /// How the text of a save became the winner; the letters of DESIGN.md's cases.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Case {
+        Same,
+        Fresh,
+        Merge,
+        Overlap,
+        Stale,
+        Restore,
+    }
+    use Case::*;
+
+    /// One object and those who save it: the table of cases around [`base`], in memory.
+    struct Play {
+        memory: Memory,
+        revs: Vec<(Rev, Vec<u8>)>,
+        dice: Dice,
+        /// Trust the text's `_rev` and nothing else; to show what the rule is for.
+        declared_only: bool,
+    }
+
+    impl Play {
+        /// An object at generation 7, as the scenarios have it.
+        fn new(text: &str) -> Play {
+            let revs = vec![(rev(7, 'a'), text.as_bytes().to_vec())];
+            Play { memory: Memory::new(), revs, dice: Dice(1), declared_only: false }
+        }
+
+        fn winner(&self) -> (Rev, Vec<u8>) {
+            self.revs.iter().max().cloned().unwrap()
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.winner().1).unwrap()
+        }
+
+        fn read(&self, pid: u32) -> String {
+            self.memory.saw(session(pid), &id("x"), &self.winner().0);
+            self.text()
+        }
+
+        /// Another program publishes without us.
+        fn foreign(&mut self, text: &str) {
+            let rev = self.name(self.winner().0.generation().unwrap() + 1, None);
+            self.revs.push((rev, text.as_bytes().to_vec()));
+        }
+
+        fn save(&mut self, pid: u32, text: &str) -> Case {
+            self.save_from(Some(pid), None, text)
+        }
+
+        fn name(&mut self, generation: u64, above: Option<&Rev>) -> Rev {
+            let draw = |dice: &mut Dice, generation| {
+                let random = std::array::from_fn(|_| dice.roll(256) as u8);
+                Rev::child_of(None, generation, uuid::Builder::from_random_bytes(random).into_uuid())
+            };
+            let drawn =
+                (0..1000).map(|_| draw(&mut self.dice, generation)).find(|rev| above.is_none_or(|b| rev > b));
+            // A generation can be full at the top.
+            drawn.unwrap_or_else(|| draw(&mut self.dice, generation + 1))
+        }
+
+        fn save_from(&mut self, pid: Option<u32>, scratch_base: Option<Rev>, text: &str) -> Case {
+            let text = text.as_bytes();
+            let (winner, latest) = self.winner();
+            let of = |rev: &Rev| self.revs.iter().find(|(r, _)| r == rev).map(|(_, text)| text.clone());
+            let declared = document::declared_rev(text).and_then(|name| Rev::new(name).ok());
+            let declared = declared.filter(|rev| of(rev).is_some());
+            let origin = Origin { scratch_base, ..self.memory.origin(pid.map(session), &id("x")) };
+            let origin = if self.declared_only { Origin::default() } else { origin };
+            let next = winner.generation().unwrap() + 1;
+            let (case, published) = match base(&origin, declared.as_ref()) {
+                _ if document::same(text, &latest) => (Same, None),
+                Base::Blind => (Fresh, Some(text.to_vec())),
+                Base::Declared(rev) if rev == winner => (Fresh, Some(text.to_vec())),
+                Base::Declared(rev) if document::same(text, &of(&rev).unwrap()) => {
+                    (Restore, Some(text.to_vec()))
+                }
+                Base::Declared(_) => (Stale, Some(text.to_vec())),
+                Base::View { rev, text: own } => {
+                    let seen = own.as_deref().map_or_else(|| of(&rev).unwrap(), <[u8]>::to_vec);
+                    let merged = document::merge(&seen, &latest, text).unwrap();
+                    match (rev == winner && own.is_none(), merged.overlaps.is_empty()) {
+                        _ if document::same(text, &seen) => (Same, None),
+                        (true, _) => (Fresh, Some(text.to_vec())),
+                        (_, true) => (Merge, Some(merged.text)),
+                        (_, false) => (Overlap, Some(merged.text)),
+                    }
+                }
+            };
+            if let (Some(pid), None) = (pid, &published)
+                && document::same(text, &latest)
+            {
+                self.memory.wrote(session(pid), &id("x"), &winner, None);
+            }
+            if let Some(published) = published {
+                let rev = match case {
+                    Overlap | Stale => self.name(next - 1, Some(&winner)),
+                    _ => self.name(next, None),
+                };
+                let published = document::stamp(&published, "x", rev.as_str()).into_owned();
+                if let Some(pid) = pid {
+                    let own = (!document::same(&published, text)).then(|| Arc::from(text));
+                    self.memory.wrote(session(pid), &id("x"), &rev, own);
+                }
+                self.revs.push((rev, published));
+                assert_eq!(self.winner(), *self.revs.last().unwrap());
+            }
+            case
+        }
+
+        /// The generations at which the original sees a conflict.
+        fn conflicts(&self) -> Vec<u64> {
+            let names: Vec<Rev> = self.revs.iter().map(|(rev, _)| rev.clone()).collect();
+            crate::rev::conflicts(&names).iter().map(|group| group[0].generation().unwrap()).collect()
+        }
+    }
+
+    const VIM: u32 = 1;
+    const OTHER_VIM: u32 = 2;
+
+    #[test]
+    fn one_editor_saves_again_and_again() {
+        for text in ["{\"a\":1}", "{\"_rev\":\"7-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"a\":1}"] {
+            let mut play = Play::new(text);
+            let buffer = play.read(VIM);
+            assert_eq!(play.save(VIM, &buffer.replace("\"a\":1", "\"a\":2")), Fresh);
+            // The buffer still says 7-….
+            assert_eq!(play.save(VIM, &buffer.replace("\"a\":1", "\"a\":3")), Fresh);
+            assert_eq!(play.winner().0.generation(), Some(9));
+            assert!(play.conflicts().is_empty());
+        }
+    }
+
+    #[test]
+    fn two_editors_change_different_members() {
+        for rev in ["", "\"_rev\":\"7-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","] {
+            let text = |a: u32, b: u32| format!("{{{rev}\"a\":{a},\"b\":{b}}}");
+            let mut play = Play::new(&text(0, 0));
+            play.read(VIM);
+            play.read(OTHER_VIM);
+            assert_eq!(play.save(VIM, &text(1, 0)), Fresh);
+            assert_eq!(play.save(OTHER_VIM, &text(0, 1)), Merge);
+            // Neither buffer has the other's change, and neither takes it back.
+            assert_eq!(play.save(VIM, &text(2, 0)), Merge);
+            assert_eq!(play.save(OTHER_VIM, &text(0, 2)), Merge);
+            assert_eq!(play.save(OTHER_VIM, &text(0, 3)), Merge);
+            assert!(play.text().ends_with("\"a\":2,\"b\":3}"), "{}", play.text());
+            assert_eq!((play.winner().0.generation(), play.conflicts()), (Some(12), vec![]));
+        }
+    }
+
+    #[test]
+    fn two_editors_change_the_same_member() {
+        let mut play = Play::new("{\"a\":0}");
+        play.read(VIM);
+        play.read(OTHER_VIM);
+        assert_eq!(play.save(VIM, "{\"a\":1}"), Fresh);
+        assert_eq!(play.save(OTHER_VIM, "{\"a\":2}"), Overlap);
+        assert_eq!((play.text(), play.conflicts()), ("{\"a\":2}".into(), vec![8]));
+    }
+
+    #[test]
+    fn writers_that_read_nothing() {
+        let mut play = Play::new("{\"a\":0}");
+        // echo; two of them, one after the other; a process of another pid namespace.
+        assert_eq!(play.save(3, "{\"a\":1}"), Fresh);
+        assert_eq!(play.save(4, "{\"a\":2}"), Fresh);
+        assert_eq!(play.save_from(None, None, "{\"a\":3}"), Fresh);
+        assert_eq!((play.winner().0.generation(), play.conflicts()), (Some(10), vec![]));
+    }
+
+    #[test]
+    fn a_scratch_file_renamed_over_the_object() {
+        // jq . x.json > t && mv t x.json
+        let (jq, mv) = (3, 4);
+        for (foreign, expected, text) in [
+            (None, Fresh, "{\"a\":1,\"b\":0}"),
+            (Some("{\"a\":0,\"b\":5}"), Merge, "{\"a\":1,\"b\":5}"),
+            (Some("{\"a\":5,\"b\":0}"), Overlap, "{\"a\":1,\"b\":0}"),
+        ] {
+            let mut play = Play::new("{\"a\":0,\"b\":0}");
+            let made_at = play.winner().0;
+            play.read(jq);
+            if let Some(text) = foreign {
+                play.foreign(text);
+            }
+            assert_eq!(play.save_from(Some(mv), Some(made_at), "{\"a\":1,\"b\":0}"), expected);
+            assert_eq!(play.text(), text);
+            assert_eq!(play.conflicts().len(), usize::from(expected == Overlap));
+        }
+    }
+
+    #[test]
+    fn programs_that_read_change_and_write() {
+        let mut play = Play::new("{\"a\":0,\"b\":0}");
+        for pid in [3, 4, 5] {
+            play.read(pid);
+        }
+        assert_eq!(play.save(3, "{\"a\":1,\"b\":0}"), Fresh);
+        assert_eq!(play.save(4, "{\"a\":0,\"b\":1}"), Merge);
+        assert_eq!(play.save(5, "{\"a\":2,\"b\":0}"), Overlap);
+        assert_eq!(play.text(), "{\"a\":2,\"b\":1}");
+        // sed -i, perl -i: the reader is the writer.
+        play.read(6);
+        assert_eq!(play.save(6, "{\"a\":2,\"b\":9}"), Fresh);
+    }
+
+    #[test]
+    fn texts_that_say_where_they_come_from() {
+        let text = |a: u32| format!("{{\"_rev\":\"7-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"a\":{a}}}");
+        let mut play = Play::new(&text(0));
+        let (cp, pipeline) = (3, 4);
+        play.read(cp);
+        play.read(VIM);
+        assert_eq!(play.save(VIM, &text(1)), Fresh);
+        play.read(VIM);
+        assert_eq!(play.save(VIM, &play.text().replace("\"a\":1", "\"a\":2")), Fresh);
+        // cp bak x, by another cp than the one that made bak; then an edited copy, and a pipeline of processes.
+        let mut again = Play { memory: Memory::new(), revs: play.revs.clone(), ..Play::new("{}") };
+        assert_eq!(play.save(5, &text(0)), Restore);
+        assert_eq!((play.winner().0.generation(), play.conflicts()), (Some(10), vec![]));
+        assert_eq!(again.save(pipeline, &text(9)), Stale);
+        assert_eq!((again.winner().0.generation(), again.conflicts()), (Some(9), vec![9]));
+        // A `_rev` that this object never had says nothing.
+        assert_eq!(again.save(6, "{\"_rev\":\"7-ffffffffffffffffffffffffffffffff\",\"a\":1}"), Fresh);
+        assert_eq!(again.save(6, "{\"_rev\":\"made up\",\"a\":2}"), Fresh);
+    }
+
+    #[test]
+    fn saving_what_was_read_takes_nothing_back() {
+        let mut play = Play::new("{\"a\":0}");
+        let buffer = play.read(VIM);
+        assert_eq!(play.save(VIM, &buffer), Same);
+        play.foreign("{\"a\":1}");
+        assert_eq!(play.save(VIM, &buffer), Same);
+        assert_eq!(play.text(), "{\"a\":1}");
+        // rsync sends again what is there.
+        assert_eq!(play.save(9, "{\"a\":1}"), Same);
+    }
+
+    #[test]
+    fn saving_what_is_there_is_having_seen_it() {
+        let mut play = Play::new("{\"a\":0}");
+        play.read(VIM);
+        play.foreign("{\"a\":1}");
+        assert_eq!(play.save(VIM, "{\"a\":1}"), Same);
+        play.foreign("{\"a\":2}");
+        assert_eq!(play.save(VIM, "{\"a\":1,\"b\":1}"), Merge);
+        assert_eq!(play.text(), "{\"a\":2,\"b\":1}");
+    }
+
+    #[test]
+    fn the_original_updates_while_an_editor_is_open() {
+        let mut play = Play::new("{\"a\":0,\"b\":0}");
+        play.read(VIM);
+        play.foreign("{\n  \"a\": 5,\n  \"b\": 0,\n  \"_rev\": \"8-x\"\n}");
+        assert_eq!(play.save(VIM, "{\"a\":0,\"b\":1}"), Merge);
+        let expected = format!("{{\n  \"a\": 5,\n  \"b\": 1,\n  \"_rev\": \"{}\"\n}}", play.winner().0);
+        assert_eq!(play.text(), expected);
+        assert_eq!(play.save(VIM, "{\"a\":7,\"b\":1}"), Overlap);
+        assert_eq!(play.conflicts(), [9]);
+    }
+
+    /// Editors that load once and never again, each save changing a member or two. Returns how many saves overrode a
+    /// value that the editor had itself written or loaded and were called a conflict, and how many replaced a newer
+    /// value by an older without being called one.
+    fn never_reloading(seed: u64, rev: &str, declared_only: bool, saves: usize) -> (usize, usize) {
+        const MEMBERS: usize = 6;
+        let write = |values: &[usize; MEMBERS]| {
+            let members: Vec<String> =
+                values.iter().enumerate().map(|(i, v)| format!("\"m{i}\":{v}")).collect();
+            format!("{{{rev}{}}}", members.join(","))
+        };
+        let parse = |text: &str| -> [usize; MEMBERS] {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            std::array::from_fn(|i| value[format!("m{i}")].as_u64().unwrap() as usize)
+        };
+        let mut dice = Dice(seed);
+        let editors = 2 + dice.roll(3);
+        let mut play = Play::new(&write(&[0; MEMBERS]));
+        play.declared_only = declared_only;
+        let mut buffers = vec![[0; MEMBERS]; editors];
+        let mut met: Vec<HashSet<usize>> = vec![HashSet::from([0]); editors];
+        (0..editors).for_each(|editor| drop(play.read(editor as u32)));
+        let (mut own_conflicts, mut losses) = (0, 0);
+        for n in 1..=saves {
+            let editor = dice.roll(editors);
+            for _ in 0..=dice.roll(2) {
+                let value = 2 * n + dice.roll(2);
+                buffers[editor][dice.roll(MEMBERS)] = value;
+                met[editor].insert(value);
+            }
+            let before = parse(&play.text());
+            let case = play.save(editor as u32, &write(&buffers[editor]));
+            let after = parse(&play.text());
+            let replaced: Vec<usize> = (0..MEMBERS).filter(|&i| before[i] != after[i]).collect();
+            let flagged = matches!(case, Overlap | Stale);
+            losses += replaced.iter().filter(|&&i| !flagged && after[i] < before[i]).count();
+            own_conflicts +=
+                usize::from(flagged && replaced.iter().all(|&i| met[editor].contains(&before[i])));
+        }
+        (own_conflicts, losses)
+    }
+
+    #[test]
+    fn no_conflict_with_oneself_and_no_silent_loss() {
+        let rev = "\"_rev\":\"7-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",";
+        for seed in 0..25 {
+            for rev in ["", rev] {
+                assert_eq!(never_reloading(seed, rev, false, 60), (0, 0), "seed {seed} {rev}");
+            }
+        }
+        // What the view is for: the same saves judged by the text's `_rev` alone, and by nothing.
+        assert!(never_reloading(0, rev, true, 60).0 > 0);
+        assert!(never_reloading(0, "", true, 60).1 > 0);
+    }
 }

@@ -3,8 +3,10 @@
 mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
+mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
+mod json;
 #[cfg(feature = "fuse")]
 mod lifecycle;
 #[cfg(feature = "fuse")]

@@ -1,5 +1,6 @@
 //! The original library, for tests that compare with it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -47,4 +48,18 @@ pub fn run(store: &Path, js: &str, args: &[&str]) -> String {
         .output()
         .expect("run node");
     String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// Runs JavaScript whose `require` finds the original and its dependencies, on this input; what it printed.
+pub fn node(js: &str, input: &[u8]) -> Vec<u8> {
+    let mut node = Command::new("node");
+    node.arg("-e").arg(js).env("NODE_PATH", dir()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = node.spawn().expect("run node");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().expect("node's output")
+    });
+    assert!(output.status.success(), "node: {}", output.status);
+    output.stdout
 }
