@@ -15,7 +15,7 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use log::error;
+use log::{debug, error};
 
 use crate::fs::attr::{Attr, Caller, Found};
 use crate::fs::errno::Fail;
@@ -72,7 +72,10 @@ fn errno(fail: &Fail) -> Errno {
 fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(fail)) => Err(errno(&fail)),
+        Ok(Err(fail)) => {
+            debug!("answered {fail:?}");
+            Err(errno(&fail))
+        }
         Err(_) => {
             error!("a call panicked; please report this");
             Err(Errno::EIO)
@@ -387,11 +390,16 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let dot = match guard(|| self.0.getattr(fs::attr::ROOT)) {
+            Ok((a, _)) => file_attr(a.ino, &a),
+            Err(e) => return reply.error(e),
+        };
         let filled = guard(|| {
             self.0.readdirplus(caller(req), fh.0, offset, |item, next, found| {
                 let (ttl, attr) = match found {
                     Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
-                    None => (Duration::ZERO, dot(item.ino)),
+                    // Of `.` and `..` the kernel takes the number alone.
+                    None => (Duration::ZERO, FileAttr { ino: INodeNo(item.ino), ..dot }),
                 };
                 reply.add(INodeNo(item.ino), next, &item.name, &ttl, &attr, Generation(0))
             })
@@ -478,26 +486,5 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
-    }
-}
-
-/// `.` and `..`: of their attributes the kernel takes the number alone.
-fn dot(ino: u64) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(ino),
-        size: 0,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: FileType::Directory,
-        perm: 0,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
     }
 }

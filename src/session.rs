@@ -28,7 +28,8 @@ impl Session {
     /// The process that thread `tid` belongs to. `None` for 0 (a process of another pid namespace, the kernel) and for
     /// a thread that is gone.
     ///
-    /// An answer is kept for up to a second: this is asked at every open.
+    /// An answer is kept for up to a second: this is asked at every open. It must not be asked for a thread that may be
+    /// in the middle of an `execve`, see [`has_thread`](Self::has_thread).
     pub fn of_thread(tid: u32) -> Option<Session> {
         const VALID: Duration = Duration::from_secs(1);
         const KEPT: usize = 1024;
@@ -52,6 +53,15 @@ impl Session {
             cache.insert(tid, (Instant::now(), session));
         }
         Some(session)
+    }
+
+    /// Whether thread `tid` is one of the process's.
+    ///
+    /// This may be asked while the thread waits for the answer, whatever it is doing: it reads none of the files in
+    /// `/proc` (`stat` is one) that wait until a process has finished its `execve`. A forked child closes its descriptors
+    /// in the middle of that.
+    pub fn has_thread(&self, tid: u32) -> bool {
+        tid != 0 && std::fs::exists(format!("/proc/{}/task/{tid}", self.pid)).unwrap_or(false)
     }
 
     /// Whether the process still runs.

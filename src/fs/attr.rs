@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FileType, RawMode, Stat};
+use rustix::fs::{FileType, Stat};
 
 use crate::backend::Meta;
 
@@ -74,11 +74,11 @@ impl Attr {
             ino,
             size: u64::try_from(s.st_size).unwrap_or(0),
             blocks: u64::try_from(s.st_blocks).unwrap_or(0),
-            atime: time(s.st_atime as i64, s.st_atime_nsec as u32),
-            mtime: time(s.st_mtime as i64, s.st_mtime_nsec as u32),
-            ctime: time(s.st_ctime as i64, s.st_ctime_nsec as u32),
-            kind: FileType::from_raw_mode(s.st_mode as RawMode),
-            perm: s.st_mode as u32 & 0o7777,
+            atime: time(s.st_atime, s.st_atime_nsec as u32),
+            mtime: time(s.st_mtime, s.st_mtime_nsec as u32),
+            ctime: time(s.st_ctime, s.st_ctime_nsec as u32),
+            kind: FileType::from_raw_mode(s.st_mode),
+            perm: s.st_mode & 0o7777,
             nlink: u32::try_from(s.st_nlink).unwrap_or(u32::MAX),
             uid: s.st_uid,
             gid: s.st_gid,

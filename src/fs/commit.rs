@@ -58,7 +58,8 @@ impl Fs {
             Verdict::Publish => self.publish(node, d, how).map(drop),
             // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
             Verdict::Refuse(NotObject::Incomplete)
-                if closer.is_some_and(|who| d.opener.is_some() && self.session(who) != d.opener) =>
+                if closer
+                    .is_some_and(|who| d.opener.is_some_and(|opener| !opener.has_thread(who.thread))) =>
             {
                 Ok(())
             }

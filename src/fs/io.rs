@@ -22,6 +22,7 @@ use super::{Fs, Name};
 use crate::backend::Durability;
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
+use crate::session::Session;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -137,12 +138,9 @@ impl Fs {
                 let mut draft = Draft::new(id.clone(), session);
                 (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
                 draft.fresh = over.is_none();
-                if let Some(home) = over
-                    && hidden.is_none()
-                    && !mode.truncate
-                    && let Node::Revision(shown) = self.node(home)?
-                {
-                    draft.load(Some(shown.rev.clone()), self.text_of(id, &shown.rev)?, shown.meta.mtime);
+                if over.is_some() && hidden.is_none() && !mode.truncate {
+                    let (_, shown, text) = self.shown(id, true)?;
+                    draft.load(Some(shown.rev), text, shown.meta.mtime);
                 }
                 Arc::new(Mutex::new(draft))
             }
@@ -239,32 +237,34 @@ impl Fs {
     /// Prepares a draft for the thread and has it look the name up again.
     pub(super) fn announce_draft(&self, who: Caller, id: &ObjectId, mode: Mode) -> Fail {
         let session = self.session(who);
-        let home = match self.resolve(id) {
-            Ok(home) => home,
-            // The retried lookup tells the program.
-            Err(_) => return Fail::Stale,
-        };
-        let Ok(Node::Revision(shown)) = self.node(home) else { return Fail::Stale };
-        let shared = {
-            let t = self.tables.lock();
-            let drafts = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
-            drafts.iter().find(|(_, s)| s.is_some() && *s == session).map(|(node, _)| *node)
-        };
+        // Two descriptors of one process write one text, unless the second starts anew: then each is a save of its own.
+        let shared = if mode.truncate { None } else { self.draft_of(session, id) };
         let emptied = self.tables.lock().object(id).emptied.is_some_and(|t| t.elapsed() < self.options.grace);
+        let load = shared.is_none() && !mode.truncate && !emptied;
+        let (shown, text) = match self.shown(id, load) {
+            Ok((_, shown, text)) => (shown, text),
+            // The retried lookup tells the program.
+            Err(Fail::NotFound) => return Fail::Stale,
+            Err(fail) => return fail,
+        };
         let mut draft = Draft::new(id.clone(), session);
         draft.mode = Some(shown.meta.mode);
         draft.owner = Some((shown.meta.uid, shown.meta.gid));
-        if shared.is_none() && !mode.truncate && !emptied {
-            match self.text_of(id, &shown.rev) {
-                Ok(text) => draft.load(Some(shown.rev.clone()), text, shown.meta.mtime),
-                Err(fail) => return fail,
-            }
+        if load {
+            draft.load(Some(shown.rev), text, shown.meta.mtime);
         }
         let mut t = self.tables.lock();
         t.tidy();
         let node = shared.unwrap_or_else(|| t.add(Node::Draft(Arc::new(Mutex::new(draft)))));
         t.pending.insert((who.thread, id.clone()), Pending { node, since: Instant::now() });
         Fail::Stale
+    }
+
+    /// The draft of an object that a process has open.
+    fn draft_of(&self, session: Option<Session>, id: &ObjectId) -> Option<Ino> {
+        let t = self.tables.lock();
+        let drafts = &t.objects.get(id)?.drafts;
+        drafts.iter().find(|(_, s)| s.is_some() && *s == session).map(|(node, _)| *node)
     }
 
     fn open_draft(&self, who: Caller, node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode) -> Result<Opened> {
@@ -280,9 +280,8 @@ impl Fs {
         if !mode.write && !d.fresh && first {
             // Not a writer: it came here by a descriptor or because its thread cannot be told from a writer's.
             drop(d);
-            let home = self.resolve(&id).map_err(|f| if let Fail::NotFound = f { Fail::Stale } else { f })?;
-            let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
-            let bytes = self.text_of(&id, &shown.rev)?;
+            let (_, _, bytes) =
+                self.shown(&id, true).map_err(|f| if let Fail::NotFound = f { Fail::Stale } else { f })?;
             self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
             let handle = self.add_handle(Handle::Bytes { node, bytes });
             return Ok(Opened { handle, keep: false, no_flush: true, direct: true });

@@ -35,14 +35,19 @@ impl Fs {
         let mut t = self.tables.lock();
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
-        if home != Some(ino) && entry.handles == 0 {
-            // The name leads elsewhere; the kernel looks it up again. A reader's fstat must not see that.
-            return Err(Fail::Stale);
+        if home == Some(ino) {
+            entry.told = Some(now.rev.clone());
+            let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
+            return Ok((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW }));
         }
-        entry.told = Some(now.rev.clone());
-        let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
-        let ttl = if home == Some(ino) && sure { LONG } else { NOW };
-        Ok((self.object_attr(&now.id, &now.meta), ttl))
+        // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what
+        // the name shows: ESTALE here would use up the retry that an open for writing needs.
+        let open = entry.handles > 0;
+        match home.and_then(|home| t.node(home)) {
+            Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
+            _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
+            _ => Err(Fail::Stale),
+        }
     }
 
     pub(super) fn root_attr(&self) -> Result<Attr> {

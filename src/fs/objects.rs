@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::attr::{Attr, Caller, Found, Ino, LONG, NOW};
 use super::errno::{Fail, Result};
-use super::table::{Node, Notice, Tables, object_ino};
+use super::table::{Node, Notice, Shown, Tables, object_ino};
 use super::{Fs, Name};
 use crate::backend::Meta;
 use crate::document;
@@ -24,6 +24,9 @@ use crate::watch::Event;
 
 /// How often a scan is repeated when the object changes under it; then the answer is given for now only.
 const RESCANS: usize = 3;
+
+/// How often a revision is looked for that is replaced each time before it can be used.
+const SHOWN_TRIES: usize = 100;
 
 /// The name under which an unfinished or refused text of a new object is kept and shown.
 pub(super) const FRESH: &str = "new";
@@ -80,18 +83,23 @@ impl Fs {
         {
             return self.hold_draft(node, &draft);
         }
-        let resolved = self.resolve(id);
-        if resolved.is_err() {
-            self.tables.lock().excused.remove(&(who.thread, id.clone()));
+        // A node may be replaced before it is held. That must not cost the program one of its two tries.
+        for _ in 0..SHOWN_TRIES {
+            match self.resolve(id) {
+                Ok(home) => match self.hold_home(id, home) {
+                    Err(Fail::Stale) => {}
+                    held => return held,
+                },
+                Err(fail) => {
+                    self.tables.lock().excused.remove(&(who.thread, id.clone()));
+                    return match (&fail, self.fresh_draft(id)?) {
+                        (Fail::NotFound, Some((node, draft))) => self.hold_draft(node, &draft),
+                        _ => Err(fail),
+                    };
+                }
+            }
         }
-        match resolved {
-            Ok(home) => self.hold_home(id, home),
-            Err(Fail::NotFound) => match self.fresh_draft(id)? {
-                Some((node, draft)) => self.hold_draft(node, &draft),
-                None => Err(Fail::NotFound),
-            },
-            Err(fail) => Err(fail),
-        }
+        Err(Fail::Busy)
     }
 
     /// Counts the kernel's reference to an object's node and answers with it.
@@ -181,6 +189,24 @@ impl Fs {
             }
         }
         Err(Fail::Stale)
+    }
+
+    /// The revision that an object's name shows, with its bytes if they are `wanted`. Others may replace it at any moment;
+    /// what is returned was shown after the call began.
+    pub(super) fn shown(&self, id: &ObjectId, wanted: bool) -> Result<(Ino, Shown, Vec<u8>)> {
+        for _ in 0..SHOWN_TRIES {
+            let home = self.resolve(id)?;
+            let Ok(Node::Revision(shown)) = self.node(home) else { continue };
+            if !wanted {
+                return Ok((home, shown, Vec::new()));
+            }
+            match self.text_of(id, &shown.rev) {
+                Ok(text) => return Ok((home, shown, text)),
+                Err(fail) if fail.errno() == Fail::NotFound.errno() => {}
+                Err(fail) => return Err(fail),
+            }
+        }
+        Err(Fail::Busy)
     }
 
     /// The winner as this mount shows it.

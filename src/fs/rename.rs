@@ -159,7 +159,8 @@ impl Fs {
         };
         let origin = self.origin_of_scratch(who, id, &file);
         let fresh = text.is_empty() && !self.taken(id)?;
-        if !fresh && !(text.is_empty() && writer.is_some()) {
+        let unwritten = text.is_empty() && writer.is_some();
+        if !fresh && !unwritten {
             document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
             let options = SaveOptions {
                 attrs: attrs_of(&attr),
@@ -237,9 +238,7 @@ impl Fs {
         name: &OsStr,
         flags: Flags,
     ) -> Result<()> {
-        let home = self.resolve(id)?;
-        let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
-        let text = self.text_of(id, &shown.rev)?;
+        let (home, shown, text) = self.shown(id, true)?;
         let like = self.object_attr(id, &shown.meta);
         let node = scratch::replace(dir, name, &text, &like, flags.no_replace)?;
         let mut notices = vec![Notice::Root];
@@ -272,8 +271,7 @@ impl Fs {
 
     /// `mv a.json b.json`: the history goes along to a new name; on an existing object the text is its next revision.
     fn object_to_object(&self, who: Caller, from: &ObjectId, to: &ObjectId) -> Result<()> {
-        let home = self.resolve(from)?;
-        let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+        let (_, shown, _) = self.shown(from, false)?;
         let moved = match self.resolve(to) {
             Err(Fail::NotFound) if !self.was_deleted(to) => match self.store.rename(from, to) {
                 Ok(saved) => Some(saved),
@@ -366,15 +364,13 @@ impl Fs {
 
     fn exchange_scratch(&self, who: Caller, dir: BorrowedFd<'_>, name: &OsStr, id: &ObjectId) -> Result<()> {
         let file = ScratchNode::at(dir, name)?;
-        let home = self.resolve(id)?;
-        let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+        let (home, shown, old) = self.shown(id, true)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
             return Err(Fail::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
-        let old = self.text_of(id, &shown.rev)?;
         let origin = self.origin_of_scratch(who, id, &file);
         let options =
             SaveOptions { attrs: attrs_of(&attr), how: self.durability(), on_stale: self.options.on_stale };
@@ -390,8 +386,7 @@ impl Fs {
 
     fn exchange_objects(&self, a: &ObjectId, b: &ObjectId) -> Result<()> {
         let texts = [a, b].map(|id| -> Result<_> {
-            let home = self.resolve(id)?;
-            let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+            let (home, shown, _) = self.shown(id, false)?;
             Ok((home, self.store.read(id, &shown.rev)?, shown.meta))
         });
         let [first, second] = texts;

@@ -257,7 +257,9 @@ pub fn rename(
 pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(std::ffi::OsString, Ino, FileType)>> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(dir)? {
+    // Opened anew: the node's own descriptor is good for names only.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {

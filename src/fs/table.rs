@@ -4,6 +4,7 @@
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,6 +158,17 @@ impl Tables {
         ino
     }
 
+    /// A node under the number that programs see, or under one of its own where that is taken.
+    fn add_at(&mut self, wanted: Ino, node: Node) -> Ino {
+        match self.nodes.entry(wanted) {
+            Entry::Occupied(_) => self.add(node),
+            Entry::Vacant(vacant) => {
+                vacant.insert(NodeEntry::new(node));
+                wanted
+            }
+        }
+    }
+
     /// The node of a scratch file, known already or new.
     pub fn add_scratch(&mut self, scratch: ScratchNode) -> Ino {
         if let Some(&ino) = self.scratch.get(&scratch.key)
@@ -166,12 +178,7 @@ impl Tables {
         }
         let (key, wanted) = (scratch.key, scratch.ino());
         let node = Node::Scratch(Arc::new(scratch));
-        let ino = if self.nodes.contains_key(&wanted) {
-            self.add(node)
-        } else {
-            self.nodes.insert(wanted, NodeEntry::new(node));
-            wanted
-        };
+        let ino = self.add_at(wanted, node);
         self.scratch.insert(key, ino);
         ino
     }
@@ -206,12 +213,7 @@ impl Tables {
             notices.extend(id.file_name().map(Notice::Entry));
         }
         let wanted = object_ino(id);
-        let ino = if self.nodes.contains_key(&wanted) {
-            self.add(Node::Revision(shown))
-        } else {
-            self.nodes.insert(wanted, NodeEntry::new(Node::Revision(shown)));
-            wanted
-        };
+        let ino = self.add_at(wanted, Node::Revision(shown));
         let object = self.object(id);
         object.home = Some(ino);
         if let Some(old) = home {

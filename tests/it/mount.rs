@@ -410,3 +410,24 @@ fn the_views_are_reachable_and_never_listed() {
     let listed = Command::new("find").arg(m.path("")).output().unwrap();
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 2);
 }
+
+#[test]
+fn a_forked_child_closes_its_copy_in_the_middle_of_its_execve() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    // Until the child has closed it, whoever reads the child's /proc/<pid>/stat waits, and the child waits for us.
+    m.sh_ok(
+        "timeout 60 python3 -c '
+import subprocess
+for name in (\"a.json\", \"new.json\"):
+    f = open(name, \"w\")
+    f.write(\"{\\\"a\\\":\"); f.flush()
+    for i in range(20): subprocess.run([\"true\"], close_fds=False, check=True)
+    f.write(\"2}\")
+    f.close()
+'",
+    );
+    assert_eq!((m.read("a.json").as_str(), m.read("new.json").as_str()), ("{\"a\":2}", "{\"a\":2}"));
+    assert_eq!(place.revs("a").len(), 2);
+}

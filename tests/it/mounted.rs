@@ -116,7 +116,7 @@ impl Mount {
             .args([store, point])
             .arg("--foreground")
             .args(options)
-            .env("RUST_LOG", "info")
+            .env("RUST_LOG", std::env::var("REVFS_LOG").unwrap_or("info".into()))
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
@@ -127,7 +127,8 @@ impl Mount {
             if let Some(status) = mount.daemon.try_wait().unwrap() {
                 panic!("revfs mount ended with {status}: {}", mount.log());
             }
-            mount.is_live()
+            // A dead one that is still there answers with an error.
+            mount.is_live() && fs::metadata(point).is_ok()
         });
         mount
     }
