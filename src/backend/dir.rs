@@ -28,6 +28,8 @@ use stage::Stage;
 
 #[cfg(test)]
 pub(super) use stage::Way;
+#[cfg(test)]
+pub(crate) use sys::faults;
 
 /// A store in a directory. See the [module](self).
 #[derive(Debug)]
@@ -281,7 +283,6 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::sys::faults;
     use super::*;
 
     const O: Durability = Durability::Ordered;
