@@ -138,20 +138,21 @@ impl DirBackend {
 
 impl Backend for DirBackend {
     fn objects(&self) -> Result<Vec<ObjectId>> {
-        let names = sys::list(self.root(), ".").map_err(Error::io("list", &self.path))?;
-        let object = |(name, kind): (std::ffi::OsString, _)| {
-            let id = ObjectId::new(&name).ok()?;
-            Stage::is_dir(self.root(), &name, kind).then_some(id)
-        };
-        Ok(names.into_iter().filter_map(object).collect())
+        let mut ids = Vec::new();
+        sys::each(self.root(), ".", |name, kind| {
+            ids.extend(ObjectId::new(name).ok().filter(|_| Stage::is_dir(self.root(), name, kind)));
+        })
+        .map_err(Error::io("list", &self.path))?;
+        Ok(ids)
     }
 
     fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {
-        let names = sys::list(self.root(), id.as_os_str()).map_err(|e| self.object_error("list", id, e))?;
-        Ok(names
-            .into_iter()
-            .map(|(name, _)| Rev::new(&name).map_or(Entry::Foreign(name), Entry::Rev))
-            .collect())
+        let mut entries = Vec::new();
+        sys::each(self.root(), id.as_os_str(), |name, _| {
+            entries.push(Rev::new(name).map_or_else(|_| Entry::Foreign(name.into()), Entry::Rev));
+        })
+        .map_err(|e| self.object_error("list", id, e))?;
+        Ok(entries)
     }
 
     fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {

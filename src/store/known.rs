@@ -56,9 +56,11 @@ impl Facts {
     }
 
     /// The reason why a revision does not live, if there is one.
-    fn removal(&self, rev: &Rev, present: &BTreeSet<&Rev>) -> Option<&str> {
+    fn removal(&self, rev: &Rev, present: &[Rev]) -> Option<&str> {
         let holds = |why: &&String| match Rev::new(why.as_str()) {
-            Ok(by) => (present.contains(&by) || self.0.contains_key(&by)) && !self.discarded(&by),
+            Ok(by) => {
+                (present.binary_search(&by).is_ok() || self.0.contains_key(&by)) && !self.discarded(&by)
+            }
             Err(_) => true,
         };
         // What cannot lapse goes first.
@@ -92,15 +94,18 @@ impl Known {
                 }
             }
         }
-        present.sort();
-        let names: BTreeSet<&Rev> = present.iter().collect();
+        present.sort_unstable();
+        if known.facts.0.is_empty() {
+            known.live = present;
+            return known;
+        }
         for rev in known.facts.0.keys() {
-            if !names.contains(rev) && known.facts.removal(rev, &names).is_none() {
+            if present.binary_search(rev).is_err() && known.facts.removal(rev, &present).is_none() {
                 known.missing.push(rev.clone());
             }
         }
         for rev in &present {
-            match known.facts.removal(rev, &names) {
+            match known.facts.removal(rev, &present) {
                 None => known.live.push(rev.clone()),
                 Some(why) => known.dead.push((rev.clone(), why.into())),
             }

@@ -827,10 +827,17 @@ mod tests {
         assert_eq!((saved.outcome, text(&s)), (Outcome::Merge, "{\"a\":1,\"b\":1}".into()));
         assert_eq!(generations(&s), [0, 1, 2]);
         assert!(other.rev.generation() == Some(1) && s.winner(&x).unwrap().rev == saved.rev);
+        // Also where the policy would hide it under what was deleted.
+        let op = s.delete(&x).unwrap();
+        let declared = format!("{{\"_rev\":\"{}\",\"c\":1}}", s_first(&s, &x, &op));
+        let hidden = SaveOptions { on_stale: OnStale::Sibling, ..NO };
+        let saved = s.revive(&x, &op, declared.as_bytes(), &none, &hidden).unwrap();
+        assert_eq!((saved.rev.generation(), s.winner(&x).unwrap().rev), (Some(3), saved.rev));
+        s.update(&x, b"{\"a\":1,\"b\":1}").unwrap();
         // The same text again brings it back as well.
         let op = s.delete(&x).unwrap();
         let saved = s.revive(&x, &op, b"{\"a\":1,\"b\":1}", &none, &NO).unwrap();
-        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Restore, Some(3)));
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Restore, Some(5)));
         // An editor that saves what it had read does not undo what others did before the deletion.
         let op = s.delete(&x).unwrap();
         let origin = Origin {

@@ -140,23 +140,29 @@ pub fn links(fd: BorrowedFd) -> Result<u32> {
 
 /// All names in a directory but `.` and `..`, in the order of the medium, with what the listing says of their kind.
 pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Vec<(OsString, FileType)>> {
+    let mut names = Vec::new();
+    each(at, name, |name, kind| names.push((name.into(), kind)))?;
+    Ok(names)
+}
+
+/// [`list`] without keeping the names.
+pub fn each(at: BorrowedFd, name: impl AsRef<OsStr>, mut see: impl FnMut(&OsStr, FileType)) -> Result<()> {
     // Opened anew: a descriptor that others use has its place in the listing only once.
     let dir = open_dir(at, name)?;
-    let mut names = Vec::new();
     let mut buffer = Vec::with_capacity(32 << 10);
     let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
     let mut entries = RawDir::new(dir.as_fd(), room);
     while let Some(entry) = entries.next() {
         match entry {
             Ok(e) if matches!(e.file_name().to_bytes(), b"." | b"..") => {}
-            Ok(e) => names.push((OsStr::from_bytes(e.file_name().to_bytes()).into(), e.file_type())),
+            Ok(e) => see(OsStr::from_bytes(e.file_name().to_bytes()), e.file_type()),
             Err(Errno::INTR) => {}
             // Removed while it was listed.
             Err(Errno::NOENT) => break,
             Err(e) => return Err(e),
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// All bytes of a file, from its start.
