@@ -343,14 +343,10 @@ pub fn sync_dir(dir: BorrowedFd) -> Result<()> {
     sync(open_dir(dir, ".")?.as_fd())
 }
 
-/// Starts writing a file's bytes to the medium; with `wait`, returns when they are there (their size may not be).
-pub fn start_writing(fd: BorrowedFd, wait: bool) -> Result<()> {
-    let flags = match wait {
-        true => {
-            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER
-        }
-        false => libc::SYNC_FILE_RANGE_WRITE,
-    };
+/// Writes a file's bytes to the medium and waits until it has them, in its cache or beyond. Their size may not be there.
+pub fn wait_written(fd: BorrowedFd) -> Result<()> {
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     let done = call(|| {
         // SAFETY: no memory is passed, and `fd` is open for as long as it is borrowed. rustix has no such call.
         match unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, flags) } {
