@@ -8,7 +8,7 @@
 //! | `objects` | which revision an object's name shows, and when that changed |
 //! | `io` | open, create, read, write, flush, release |
 //! | `commit` | when a draft becomes a revision, and where it goes when it cannot |
-//! | `names` | unlink and rename; the one-update rule |
+//! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
 //! | `scratch` | everything that is not an object |
@@ -44,13 +44,14 @@ mod list;
 mod meta;
 mod names;
 mod objects;
+mod rename;
 pub mod scratch;
 mod table;
 mod views;
 
 pub use io::{Mode, Opened};
 pub use list::DirItem;
-pub use names::Flags as RenameFlags;
+pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
 use io::Handle;

@@ -10,10 +10,10 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use log::error;
 
@@ -182,10 +182,22 @@ impl Filesystem for Adapter {
     }
 
     fn setattr(
-        &self, req: &Request, ino: INodeNo, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>, size: Option<u64>,
-        atime: Option<TimeOrNow>, mtime: Option<TimeOrNow>, _ctime: Option<SystemTime>, fh: Option<FileHandle>,
-        _crtime: Option<SystemTime>, _chgtime: Option<SystemTime>, _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>, reply: ReplyAttr,
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
     ) {
         let change = Change { mode, uid, gid, size, atime: atime.map(set_time), mtime: mtime.map(set_time) };
         match guard(|| self.0.setattr(caller(req), ino.0, &change, fh.map(|h| h.0))) {
@@ -202,7 +214,14 @@ impl Filesystem for Adapter {
     }
 
     fn mknod(
-        &self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry,
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
     ) {
         entry(guard(|| self.0.mknod(caller(req), parent.0, name, mode, rdev)), reply);
     }
@@ -219,12 +238,25 @@ impl Filesystem for Adapter {
         empty(guard(|| self.0.rmdir(parent.0, name)), reply);
     }
 
-    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &std::path::Path, reply: ReplyEntry) {
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &std::path::Path,
+        reply: ReplyEntry,
+    ) {
         entry(guard(|| self.0.symlink(caller(req), parent.0, name, target.as_os_str())), reply);
     }
 
     fn rename(
-        &self, req: &Request, parent: INodeNo, name: &OsStr, newparent: INodeNo, newname: &OsStr, flags: RenameFlags,
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
         let known = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE;
@@ -250,7 +282,14 @@ impl Filesystem for Adapter {
     }
 
     fn create(
-        &self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, flags: i32, reply: ReplyCreate,
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
     ) {
         match guard(|| self.0.create(caller(req), parent.0, name, mode, Mode::new(flags))) {
             Ok((f, o)) => {
@@ -262,8 +301,15 @@ impl Filesystem for Adapter {
     }
 
     fn read(
-        &self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, size: u32, _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>, reply: ReplyData,
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
     ) {
         match guard(|| self.0.read(fh.0, offset, size as usize)) {
             Ok(bytes) => reply.data(&bytes),
@@ -272,8 +318,16 @@ impl Filesystem for Adapter {
     }
 
     fn write(
-        &self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, data: &[u8], _write_flags: WriteFlags,
-        _flags: OpenFlags, _lock_owner: Option<LockOwner>, reply: ReplyWrite,
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
     ) {
         match guard(|| self.0.write(fh.0, offset, data)) {
             Ok(()) => reply.written(data.len() as u32),
@@ -286,8 +340,14 @@ impl Filesystem for Adapter {
     }
 
     fn release(
-        &self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, _lock_owner: Option<LockOwner>,
-        _flush: bool, reply: ReplyEmpty,
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
     ) {
         let released = guard(|| {
             self.0.release(fh.0);
@@ -309,7 +369,9 @@ impl Filesystem for Adapter {
 
     fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let filled = guard(|| {
-            self.0.readdir(fh.0, offset, |item, next| reply.add(INodeNo(item.ino), next, kind(item.kind), &item.name))
+            self.0.readdir(fh.0, offset, |item, next| {
+                reply.add(INodeNo(item.ino), next, kind(item.kind), &item.name)
+            })
         });
         match filled {
             Ok(()) => reply.ok(),
@@ -317,7 +379,14 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn readdirplus(&self, req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         let filled = guard(|| {
             self.0.readdirplus(caller(req), fh.0, offset, |item, next, found| {
                 let (ttl, attr) = match found {
@@ -333,7 +402,14 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
         let released = guard(|| {
             self.0.release(fh.0);
             Ok(())
@@ -362,7 +438,14 @@ impl Filesystem for Adapter {
     }
 
     fn fallocate(
-        &self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty,
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
     ) {
         empty(guard(|| self.0.fallocate(fh.0, offset, length, mode)), reply);
     }
@@ -370,7 +453,13 @@ impl Filesystem for Adapter {
     // ENOSYS once spares a call for every write and every line of `ls -l`. Only the list is answered, and is empty:
     // `getfattr -d` and `cp -a` take a refusal there for a failure.
     fn setxattr(
-        &self, _req: &Request, _ino: INodeNo, _name: &OsStr, _value: &[u8], _flags: i32, _position: u32,
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
         reply: ReplyEmpty,
     ) {
         reply.error(Errno::ENOSYS);

@@ -1,5 +1,14 @@
 //! The program. Everything is in the library; this hands it the arguments.
 
+use std::io::Write;
+
 fn main() -> std::process::ExitCode {
+    let filter = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(filter)
+        .format(|out, record| {
+            let time = out.timestamp();
+            writeln!(out, "{time} {} {}", record.level(), record.args())
+        })
+        .init();
     revfs::cli::main(std::env::args_os())
 }

@@ -79,7 +79,12 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// One line that says what to do.
 pub fn cli(
-    store: PathBuf, mountpoint: PathBuf, mut lists: Vec<String>, foreground: bool, durable: bool, log: Option<PathBuf>,
+    store: PathBuf,
+    mountpoint: PathBuf,
+    mut lists: Vec<String>,
+    foreground: bool,
+    durable: bool,
+    log: Option<PathBuf>,
 ) -> Result<(), Failure> {
     lists.extend(durable.then(|| "durable".to_owned()));
     let mut options = Options::parse(&lists)?;
@@ -101,13 +106,16 @@ fn check(store: &Path, point: &Path) -> Result<(PathBuf, PathBuf), Failure> {
         return Err(Failure::misuse(format!("the store {} is not a directory", store.display())));
     }
     let shown = point.display().to_string();
-    let missing =
-        |e: io::Error| Failure::misuse(format!("cannot open the mount point {shown}: {e}; create it with mkdir"));
+    let missing = |e: io::Error| {
+        Failure::misuse(format!("cannot open the mount point {shown}: {e}; create it with mkdir"))
+    };
     let point = resolve(point).map_err(missing)?;
     if let Some(there) = mounted_at(&point).filter(|m| m.fstype == FSTYPE) {
         if !is_dead(&point) {
             let source = there.source.display();
-            return Err(Failure::misuse(format!("{shown} is mounted already, from {source}; end it: revfs umount {shown}")));
+            return Err(Failure::misuse(format!(
+                "{shown} is mounted already, from {source}; end it: revfs umount {shown}"
+            )));
         }
         warn!("{shown}: clearing away a dead mount");
         unmount(&point, true)?;
@@ -117,25 +125,33 @@ fn check(store: &Path, point: &Path) -> Result<(PathBuf, PathBuf), Failure> {
         return Err(Failure::misuse(format!("the mount point {shown} is not a directory")));
     }
     if store == point {
-        return Err(Failure::misuse(format!("{shown} is both the store and the mount point; choose an empty directory")));
+        return Err(Failure::misuse(format!(
+            "{shown} is both the store and the mount point; choose an empty directory"
+        )));
     }
     if point.starts_with(&store) {
-        return Err(Failure::misuse(format!("the mount point {shown} is inside the store; choose one outside")));
+        return Err(Failure::misuse(format!(
+            "the mount point {shown} is inside the store; choose one outside"
+        )));
     }
     if store.starts_with(&point) {
-        return Err(Failure::misuse(format!("the store is inside the mount point {shown}, which would hide it")));
+        return Err(Failure::misuse(format!(
+            "the store is inside the mount point {shown}, which would hide it"
+        )));
     }
     let mut entries = point.read_dir().map_err(missing)?;
     if entries.next().is_some() {
-        return Err(Failure::misuse(format!("the mount point {shown} is not empty; its files would be hidden")));
+        return Err(Failure::misuse(format!(
+            "the mount point {shown} is not empty; its files would be hidden"
+        )));
     }
     Ok((store, point))
 }
 
 /// Whether the mount's daemon is gone.
 fn is_dead(point: &Path) -> bool {
-    let gone = [libc::ENOTCONN, libc::ECONNABORTED];
-    matches!(std::fs::metadata(point), Err(e) if e.raw_os_error().is_some_and(|n| gone.contains(&n)))
+    let gone = [io::ErrorKind::NotConnected, io::ErrorKind::ConnectionAborted];
+    std::fs::metadata(point).is_err_and(|e| gone.contains(&e.kind()))
 }
 
 /// Starts the daemon and waits until it serves.
@@ -193,8 +209,8 @@ fn serve(store: &Path, point: &Path, options: &Options) -> Result<(), Failure> {
     raise_file_limit();
     let backend = DirBackend::open(store).map_err(|e| Failure::new(e.to_string()))?;
     let fs = Arc::new(Fs::new(backend, options.fs.clone()).map_err(|e| Failure::new(e.to_string()))?);
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| Failure::new(format!("cannot watch signals: {e}")))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|e| Failure::new(format!("cannot watch signals: {e}")))?;
     let source = options.fsname.as_ref().map_or(store.as_os_str(), std::ffi::OsStr::new);
     let device: OwnedFd = system::mount(source, point, options)?;
     let mounted = mounted_at(point).map(|m| m.device);

@@ -60,7 +60,8 @@ impl Watcher {
     /// `Io` where the kernel gives no more watches or instances (`fs.inotify.max_user_*`).
     pub fn new(store: BorrowedFd<'_>, besides: BorrowedFd<'_>, limit: usize) -> Result<Watcher> {
         let fail = |e: Errno| Error::io("watch", "the store (see fs.inotify.max_user_instances)")(e);
-        let queue = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).map_err(fail)?;
+        let queue =
+            inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).map_err(fail)?;
         let root = format!("/proc/self/fd/{}", store.as_raw_fd());
         let mask = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
         let wd = inotify::add_watch(&queue, format!("{root}/."), mask).map_err(fail)?;

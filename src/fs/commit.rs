@@ -37,7 +37,13 @@ impl Fs {
     ///
     /// # Errors
     /// `NotObject` where the text is not a JSON object: it was kept among the drafts.
-    pub(super) fn commit(&self, node: Ino, d: &mut Draft, how: Durability, closer: Option<Caller>) -> Result<()> {
+    pub(super) fn commit(
+        &self,
+        node: Ino,
+        d: &mut Draft,
+        how: Durability,
+        closer: Option<Caller>,
+    ) -> Result<()> {
         if d.unlinked {
             return Ok(());
         }
@@ -133,7 +139,11 @@ impl Fs {
 
     /// Saves a text under the rules of this mount and makes the object's name show it.
     pub(super) fn save(
-        &self, id: &ObjectId, text: &[u8], origin: &Origin, options: &SaveOptions,
+        &self,
+        id: &ObjectId,
+        text: &[u8],
+        origin: &Origin,
+        options: &SaveOptions,
     ) -> Result<Saved> {
         let (op, epoch) = {
             let mut t = self.tables.lock();
@@ -289,9 +299,9 @@ impl Fs {
 
     /// A draft's attributes: the object's inode number, so that no program sees two files (vim's E949).
     pub(super) fn draft_attr(&self, d: &Draft) -> Attr {
-        let (uid, gid) = d.owner.unwrap_or_else(|| {
-            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
-        });
+        let (uid, gid) = d
+            .owner
+            .unwrap_or_else(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         let published = d.published.as_ref().filter(|_| !d.is_dirty()).map(|(_, meta)| meta);
         self.masked(Attr {
             ino: object_ino(&d.id),

@@ -85,7 +85,14 @@ impl Handle {
 
 impl Fs {
     /// Creates a file and opens it.
-    pub fn create(&self, who: Caller, parent: Ino, name: &OsStr, perm: u32, mode: Mode) -> Result<(Found, Opened)> {
+    pub fn create(
+        &self,
+        who: Caller,
+        parent: Ino,
+        name: &OsStr,
+        perm: u32,
+        mode: Mode,
+    ) -> Result<(Found, Opened)> {
         let dir = match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => return self.create_object(who, &id, perm, mode),
@@ -190,16 +197,19 @@ impl Fs {
             }
         }
         // Whatever the node shows now is opened; if it moves on meanwhile the handle keeps this revision.
-        let (rev, keep) = {
+        let (rev, told) = {
             let mut t = self.tables.lock();
             let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            let object = t.object(id);
-            let keep = object.home == Some(ino) && !std::mem::take(&mut object.drop_pages);
-            (rev, keep)
+            entry.read = true;
+            (rev.clone(), entry.told.as_ref() == Some(&rev))
         };
+        if !told {
+            // The lookup that led here found an earlier revision in this node: its size would cut this one's text.
+            self.tell(vec![Notice::Attr(ino)]);
+        }
         let opened = match self.options.object_view {
             false => self.backend_open(id, &rev).map(|file| Handle::Revision { node: ino, file }),
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
@@ -209,13 +219,17 @@ impl Fs {
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
-                return Err(if fail.errno() == Fail::NotFound.errno() { self.send_back(who, id) } else { fail });
+                return Err(if fail.errno() == Fail::NotFound.errno() {
+                    self.send_back(who, id)
+                } else {
+                    fail
+                });
             }
         };
         if let Some(session) = self.session(who) {
             self.memory.saw(session, id, &rev);
         }
-        Ok(Opened { handle, keep, no_flush: true, direct: false })
+        Ok(Opened { handle, keep: true, no_flush: true, direct: false })
     }
 
     fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {

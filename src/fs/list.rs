@@ -47,9 +47,15 @@ impl Fs {
     }
 
     /// Entries from `offset` on, each with the offset that follows it, until `add` says that there is no more room.
-    pub fn readdir(&self, handle: u64, offset: u64, mut add: impl FnMut(&DirItem, u64) -> bool) -> Result<()> {
+    pub fn readdir(
+        &self,
+        handle: u64,
+        offset: u64,
+        mut add: impl FnMut(&DirItem, u64) -> bool,
+    ) -> Result<()> {
         let listing = self.listing(handle, offset)?;
-        for (i, item) in listing.items.iter().enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+        for (i, item) in listing.items.iter().enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX))
+        {
             if add(item, i as u64 + 1) {
                 break;
             }
@@ -60,7 +66,11 @@ impl Fs {
     /// As [`readdir`](Self::readdir), each with what a lookup finds; `None` for `.` and `..`. The kernel holds what it is
     /// given until it forgets it.
     pub fn readdirplus(
-        &self, who: Caller, handle: u64, offset: u64, mut add: impl FnMut(&DirItem, u64, Option<&Found>) -> bool,
+        &self,
+        who: Caller,
+        handle: u64,
+        offset: u64,
+        mut add: impl FnMut(&DirItem, u64, Option<&Found>) -> bool,
     ) -> Result<()> {
         let dir = self.handle(handle)?.node();
         self.readdir(handle, offset, |item, next| {

@@ -32,13 +32,14 @@ impl Fs {
             Err(Fail::NotFound) => None,
             Err(fail) => return Err(fail),
         };
-        let t = self.tables.lock();
-        let entry = t.nodes.get(&ino).ok_or(Fail::Stale)?;
-        let Node::Revision(now) = &entry.node else { return Err(Fail::Stale) };
+        let mut t = self.tables.lock();
+        let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
+        let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
         if home != Some(ino) && entry.handles == 0 {
             // The name leads elsewhere; the kernel looks it up again. A reader's fstat must not see that.
             return Err(Fail::Stale);
         }
+        entry.told = Some(now.rev.clone());
         let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
         let ttl = if home == Some(ino) && sure { LONG } else { NOW };
         Ok((self.object_attr(&now.id, &now.meta), ttl))
@@ -50,7 +51,8 @@ impl Fs {
         let mut a = Attr::of_stat(ROOT, &store);
         a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32));
         a.ctime = a.ctime.max(a.mtime);
-        (a.kind, a.nlink) = (FileType::Directory, 2);
+        // `find` looks for no more sub-directories than this tells of.
+        (a.kind, a.nlink) = (FileType::Directory, scratch.st_nlink as u32);
         Ok(self.masked(a))
     }
 
@@ -73,7 +75,8 @@ impl Fs {
                 Err(self.announce_draft(who, &shown.id, mode))
             }
             Node::Revision(shown) => {
-                let meta = self.store.backend().set_attrs(&shown.id, &shown.rev, &attrs(change, &shown.meta))?;
+                let meta =
+                    self.store.backend().set_attrs(&shown.id, &shown.rev, &attrs(change, &shown.meta))?;
                 self.attrs_changed(&shown.id, &shown.rev, meta.clone());
                 Ok(self.object_attr(&shown.id, &meta))
             }

@@ -97,12 +97,14 @@ impl Fs {
     /// Counts the kernel's reference to an object's node and answers with it.
     pub(super) fn hold_home(&self, id: &ObjectId, home: Ino) -> Result<Found> {
         let mut t = self.tables.lock();
-        let sure = t.objects.get(id).is_some_and(|o| o.watched && o.known == Some(o.epoch) && o.home == Some(home));
+        let sure =
+            t.objects.get(id).is_some_and(|o| o.watched && o.known == Some(o.epoch) && o.home == Some(home));
         let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
         let entry = t.nodes.get_mut(&home).ok_or(Fail::Stale)?;
         let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
-        entry.lookups += 1;
         let attr = self.object_attr(id, &shown.meta);
+        entry.told = Some(shown.rev.clone());
+        entry.lookups += 1;
         let ttl = if sure { LONG } else { NOW };
         Ok(Found {
             node: home,

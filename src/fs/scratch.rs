@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, StatxFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid,
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, StatxFlags, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT, Uid,
 };
 use rustix::io::Errno;
 
@@ -176,7 +177,13 @@ pub fn key(s: &Stat) -> (u64, u64) {
 }
 
 /// Creates a regular file; it belongs to the caller.
-pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, flags: i32, who: Caller) -> Result<(ScratchNode, File)> {
+pub fn create(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: u32,
+    flags: i32,
+    who: Caller,
+) -> Result<(ScratchNode, File)> {
     let exclusive = OFlags::from_bits_retain(flags as u32) & (OFlags::EXCL | OFlags::TRUNC);
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | exclusive;
     let before = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
@@ -193,7 +200,10 @@ pub fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32, flags: i32, who: Cal
 
 /// Makes a directory, link target, fifo, socket or device node, as `make` does it, and gives it to the caller.
 pub fn make(
-    dir: BorrowedFd<'_>, name: &OsStr, who: Caller, make: impl FnOnce() -> Result<(), Errno>,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    who: Caller,
+    make: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<ScratchNode> {
     make()?;
     let node = ScratchNode::at(dir, name)?;
@@ -203,7 +213,11 @@ pub fn make(
 
 /// Puts a whole file in place of `name`, atomically, with the attributes given.
 pub fn replace(
-    dir: BorrowedFd<'_>, name: &OsStr, bytes: &[u8], like: &Attr, no_replace: bool,
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    bytes: &[u8],
+    like: &Attr,
+    no_replace: bool,
 ) -> Result<ScratchNode> {
     let temp = format!(".{}", uuid::Uuid::new_v4().simple());
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -213,8 +227,7 @@ pub fn replace(
         let (uid, gid) = (Uid::from_raw(like.uid), Gid::from_raw(like.gid));
         let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
         rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & 0o7777))?;
-        let times =
-            Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
+        let times = Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
         rustix::fs::futimens(&file, &times)?;
         let how = if no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         rename(dir, OsStr::new(&temp), dir, name, how)
@@ -228,7 +241,11 @@ pub fn replace(
 
 /// `renameat2`; a file system that knows no flags still renames without.
 pub fn rename(
-    from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, newname: &OsStr, how: RenameFlags,
+    from: BorrowedFd<'_>,
+    name: &OsStr,
+    to: BorrowedFd<'_>,
+    newname: &OsStr,
+    how: RenameFlags,
 ) -> Result<()> {
     if how.is_empty() {
         return Ok(rustix::fs::renameat(from, name, to, newname)?);

@@ -51,6 +51,16 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
+    /// A reader has opened the revision that the node shows: the kernel may hold its pages.
+    pub read: bool,
+    /// The revision whose attributes the kernel was told last.
+    pub told: Option<Rev>,
+}
+
+impl NodeEntry {
+    fn new(node: Node) -> NodeEntry {
+        NodeEntry { node, lookups: 0, handles: 0, read: false, told: None }
+    }
 }
 
 /// What the kernel must be told.
@@ -73,8 +83,6 @@ pub struct ObjectState {
     pub known: Option<u64>,
     /// Changes raise the epoch: no need to look.
     pub watched: bool,
-    /// The home node's cached pages are another revision's: the next open must not keep them.
-    pub drop_pages: bool,
     /// Open drafts and the processes that opened them.
     pub drafts: Vec<(Ino, Option<Session>)>,
     /// The draft that everybody sees under the name, where there is no object.
@@ -129,7 +137,7 @@ impl Tables {
             excused: HashMap::new(),
             next: OTHERS,
         };
-        tables.nodes.insert(ROOT, NodeEntry { node: Node::Root, lookups: 1, handles: 0 });
+        tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
         tables
     }
 
@@ -145,7 +153,7 @@ impl Tables {
     pub fn add(&mut self, node: Node) -> Ino {
         let ino = self.next;
         self.next += 1;
-        self.nodes.insert(ino, NodeEntry { node, lookups: 0, handles: 0 });
+        self.nodes.insert(ino, NodeEntry::new(node));
         ino
     }
 
@@ -161,7 +169,7 @@ impl Tables {
         let ino = if self.nodes.contains_key(&wanted) {
             self.add(node)
         } else {
-            self.nodes.insert(wanted, NodeEntry { node, lookups: 0, handles: 0 });
+            self.nodes.insert(wanted, NodeEntry::new(node));
             wanted
         };
         self.scratch.insert(key, ino);
@@ -177,7 +185,8 @@ impl Tables {
         ino
     }
 
-    /// Makes the object's name show a revision. The node stays unless a reader still has the old revision open.
+    /// Makes the object's name show a revision. The node stays unless a reader has opened the old revision: its pages
+    /// may still be there when the next reader comes, whoever drops them when.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
         let shown = Shown { id: id.clone(), rev, meta };
         let home = self.object(id).home;
@@ -189,9 +198,8 @@ impl Tables {
                 if moved || old.meta != shown.meta {
                     notices.push(Notice::Attr(home));
                 }
-                if !moved || entry.handles == 0 {
+                if !moved || !entry.read {
                     *old = shown;
-                    self.object(id).drop_pages |= moved;
                     return home;
                 }
             }
@@ -201,11 +209,11 @@ impl Tables {
         let ino = if self.nodes.contains_key(&wanted) {
             self.add(Node::Revision(shown))
         } else {
-            self.nodes.insert(wanted, NodeEntry { node: Node::Revision(shown), lookups: 0, handles: 0 });
+            self.nodes.insert(wanted, NodeEntry::new(Node::Revision(shown)));
             wanted
         };
         let object = self.object(id);
-        (object.home, object.drop_pages) = (Some(ino), false);
+        object.home = Some(ino);
         if let Some(old) = home {
             self.reap(old);
         }

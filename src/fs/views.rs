@@ -49,7 +49,9 @@ impl View {
         match self {
             View::Conflicts | View::Conflict(_) | View::Drafts | View::DraftsOf(_) => FileType::Directory,
             View::Deleted | View::DeletedOf(_) => FileType::Directory,
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => FileType::RegularFile,
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+                FileType::RegularFile
+            }
         }
     }
 }
@@ -124,7 +126,8 @@ impl Fs {
             }
             View::DraftsOf(id) => {
                 let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
-                let names = scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _, _)| name);
+                let names =
+                    scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _, _)| name);
                 names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect()
             }
             View::Deleted => of_ids(self.store.backend().gone_objects()?),
@@ -187,13 +190,8 @@ impl Fs {
 
     fn status(&self) -> Vec<u8> {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let conflicts: Vec<String> = self
-            .store
-            .conflicted()
-            .unwrap_or_default()
-            .iter()
-            .map(|id| id.to_text().into_owned())
-            .collect();
+        let conflicts: Vec<String> =
+            self.store.conflicted().unwrap_or_default().iter().map(|id| id.to_text().into_owned()).collect();
         let status = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "store": self.backend.path().display().to_string(),

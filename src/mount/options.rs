@@ -40,8 +40,23 @@ impl Default for Options {
 
 /// Words that are for mount(8), systemd or the init system; they reach a mount helper and mean nothing to it.
 const OTHERS: [&str; 17] = [
-    "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "default_permissions",
-    "relatime", "norelatime", "async", "rw", "silent", "loud",
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "nofail",
+    "_netdev",
+    "default_permissions",
+    "relatime",
+    "norelatime",
+    "async",
+    "rw",
+    "silent",
+    "loud",
 ];
 
 impl Options {
@@ -63,7 +78,8 @@ impl Options {
             None => (word, None),
         };
         let bad = |want: &str| Failure::misuse(format!("mount option {word}: expected {want}"));
-        let number = |radix, want| value.and_then(|v| u32::from_str_radix(v, radix).ok()).ok_or_else(|| bad(want));
+        let number =
+            |radix, want| value.and_then(|v| u32::from_str_radix(v, radix).ok()).ok_or_else(|| bad(want));
         match key {
             _ if key.starts_with("x-") || key == "comment" => {}
             _ if value.is_none() && OTHERS.contains(&key) => {

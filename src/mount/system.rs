@@ -86,7 +86,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 pub fn mount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
     match by_call(source, point, options) {
         Ok(fd) => Ok(fd),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => by_fusermount(source, point, options),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => by_fusermount(source, point, options),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             Err(Failure::new(format!("/dev/fuse is not there ({e}); load the fuse module: modprobe fuse")))
         }
@@ -128,7 +128,8 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Owne
     if options.allow_other {
         words.push("allow_other".to_owned());
     }
-    let (ours, theirs) = UnixStream::pair().map_err(|e| Failure::new(format!("cannot make a socket: {e}")))?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|e| Failure::new(format!("cannot make a socket: {e}")))?;
     // fusermount3 finds the socket by number: it must survive the exec.
     rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())
         .map_err(|e| Failure::new(format!("cannot hand a socket on: {e}")))?;
@@ -153,7 +154,8 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Owne
         }
         _ => {
             let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-            let hint = if said.contains("user_allow_other") { " (or mount without -o allow_other)" } else { "" };
+            let hint =
+                if said.contains("user_allow_other") { " (or mount without -o allow_other)" } else { "" };
             Err(Failure::new(format!("cannot mount at {}: {said}{hint}", point.display())))
         }
     }
@@ -164,7 +166,12 @@ fn receive(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut byte = [0u8; 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    rustix::net::recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::empty())?;
+    rustix::net::recvmsg(
+        socket.as_fd(),
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        RecvFlags::empty(),
+    )?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut fds) = message {
             return Ok(fds.next());
@@ -184,10 +191,9 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
         Err(rustix::io::Errno::PERM) => {
             let mut command = Command::new("fusermount3");
             command.arg("-u").args(lazy.then_some("-z")).arg("--").arg(point);
-            let output = command
-                .stdin(Stdio::null())
-                .output()
-                .map_err(|e| Failure::new(format!("cannot run fusermount3: {e}; install the package fuse3")))?;
+            let output = command.stdin(Stdio::null()).output().map_err(|e| {
+                Failure::new(format!("cannot run fusermount3: {e}; install the package fuse3"))
+            })?;
             match output.status.success() {
                 true => Ok(()),
                 false => {

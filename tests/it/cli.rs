@@ -258,7 +258,8 @@ fn lists() {
     assert!(row[2].len() == 20 && row[2].ends_with('Z'), "{long}");
     env.foreign("half", "0-0…", "{");
     let long = env.docs(&["ls", "-l"], "").ok();
-    let row: Vec<&str> = long.lines().find(|line| line.ends_with(" half")).unwrap().split_whitespace().collect();
+    let row: Vec<&str> =
+        long.lines().find(|line| line.ends_with(" half")).unwrap().split_whitespace().collect();
     assert_eq!(row, ["-", "-", "-", "0", "half"]);
 }
 

@@ -89,7 +89,10 @@ const [,, modules, dir, who, ms, objects, update] = process.argv;
                     if serde_json::from_str::<serde_json::Value>(&text).is_err() {
                         torn += 1;
                     }
-                    let text = format!("{{\"by\":\"m{w}\",\"i\":{i},\"pad\":\"{}\"}}", "y".repeat(i as usize % 3000));
+                    let text = format!(
+                        "{{\"by\":\"m{w}\",\"i\":{i},\"pad\":\"{}\"}}",
+                        "y".repeat(i as usize % 3000)
+                    );
                     fs::write(&path, &text).unwrap();
                     acknowledged.push(text);
                     i += 1;
@@ -108,7 +111,8 @@ const [,, modules, dir, who, ms, objects, update] = process.argv;
     for node in nodes {
         let out = node.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr);
-        let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+        let report: serde_json::Value =
+            serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
         // Torn reads here come from the other Node processes; everything else would be ours.
         let others = said.lines().filter(|line| !update || !line.contains(" torn ")).count();
         assert_eq!(others, 0, "{said}");
@@ -166,7 +170,8 @@ fn node_and_the_mount_see_each_others_saves() {
     run("const x = await store.getObject('a'), y = await store.getObject('a'); x.v = 1; y.v = 2;
          await Promise.all([store.updateObject(x), store.updateObject(y)])");
     assert_eq!(m.sh_ok("ls .conflicts"), "a\n");
-    let groups: Vec<Vec<String>> = serde_json::from_str(&run("console.log(JSON.stringify(await store.getConflicts('a')))")).unwrap();
+    let groups: Vec<Vec<String>> =
+        serde_json::from_str(&run("console.log(JSON.stringify(await store.getConflicts('a')))")).unwrap();
     assert_eq!(groups.len(), 1);
     let winner = run("console.log((await store.getObject('a')).v)");
     let shown: serde_json::Value = serde_json::from_str(&m.read("a.json")).unwrap();

@@ -102,7 +102,7 @@ fn stream_editors_and_temporary_files() {
         "jq -c '.v=5' a.json > t && mv t a.json",
         "jq -c '.v=6' a.json | sponge a.json",
         "jq -c '.v=7' a.json > a.json",
-        "jq -c '.v=8' a.json > ../work/t && mv ../work/t a.json",
+        "jq -c '.v=8' a.json > ../side/t && mv ../side/t a.json",
         "jq -c '.v=9' a.json | dd of=a.json conv=notrunc status=none",
         "jq -c '.v=10' a.json | tee a.json >/dev/null",
         "echo '{\"v\":11}' > t.json && mv t.json a.json",
@@ -119,8 +119,8 @@ with tempfile.NamedTemporaryFile('w', dir='.', delete=False) as f:
 os.replace(f.name, 'a.json')\"",
         "node -e \"const fs=require('fs');const o=JSON.parse(fs.readFileSync('a.json'));o.v=15;fs.writeFileSync('a.json',JSON.stringify(o))\"",
         "node -e \"const fs=require('fs').promises;(async()=>{const o=JSON.parse(await fs.readFile('a.json'));o.v=16;await fs.writeFile('t.tmp',JSON.stringify(o));await fs.rename('t.tmp','a.json')})()\"",
-        "echo '{\"v\":17}' > ../work/s.json && rsync -a ../work/s.json a.json",
-        "echo '{\"v\":18,\"longer\":1}' > ../work/s.json && rsync -a --inplace ../work/s.json a.json",
+        "echo '{\"v\":17}' > ../side/s.json && rsync -a ../side/s.json a.json",
+        "echo '{\"v\":18,\"longer\":1}' > ../side/s.json && rsync -a --inplace ../side/s.json a.json",
     ] {
         let before = value(&m);
         m.sh_ok(&format!("set -o pipefail; {script}"));
@@ -155,7 +155,7 @@ for (let v = 2; v < 5; v++) {
     throw new Error(JSON.stringify([through, after]));
 }";
     fs::write(place.work().join("save.js"), save).unwrap();
-    m.sh_ok("node ../work/save.js");
+    m.sh_ok("node ../side/save.js");
     assert_eq!((value(&m).as_str(), place.revs("a").len()), ("{\"v\":4}", 4));
 }
 
@@ -164,16 +164,16 @@ fn rsync_twice_transfers_nothing_and_keeps_times() {
     let place = Place::new();
     let m = place.mount(&[]);
     m.sh_ok(
-        "mkdir ../work/src; for i in 1 2 3; do echo \"{\\\"n\\\":$i}\" > ../work/src/o$i.json; \
-         touch -d \"2020-01-0$i 03:04:05.123456789\" ../work/src/o$i.json; done; rsync -a ../work/src/ ./",
+        "mkdir ../side/src; for i in 1 2 3; do echo \"{\\\"n\\\":$i}\" > ../side/src/o$i.json; \
+         touch -d \"2020-01-0$i 03:04:05.123456789\" ../side/src/o$i.json; done; rsync -a ../side/src/ ./",
     );
-    assert_eq!(m.sh_ok("rsync -ai ../work/src/ ./ | grep -v '/$' || true"), "");
-    assert_eq!(m.sh_ok("stat -c %y o2.json ../work/src/o2.json | sort -u | wc -l").trim(), "1");
+    assert_eq!(m.sh_ok("rsync -ai ../side/src/ ./ | grep -v '/$' || true"), "");
+    assert_eq!(m.sh_ok("stat -c %y o2.json ../side/src/o2.json | sort -u | wc -l").trim(), "1");
     assert_eq!(place.revs("o2").len(), 1);
     assert_eq!(m.names(), ["o1.json", "o2.json", "o3.json"]);
     m.stop();
     let m = place.mount(&[]);
-    assert_eq!(m.sh_ok("rsync -ai ../work/src/ ./ | grep -v '/$' || true"), "");
+    assert_eq!(m.sh_ok("rsync -ai ../side/src/ ./ | grep -v '/$' || true"), "");
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn a_tool_that_walks_sees_each_object_once() {
     m.sh_ok("mkdir dir; echo needle > dir/scratch.json");
     assert_eq!(m.sh_ok("grep -rl needle . | sort"), "./a.json\n./dir/scratch.json\n");
     assert_eq!(m.sh_ok("find . -type f | sort"), "./a.json\n./b.json\n./dir/scratch.json\n");
-    m.sh_ok("tar -cSf ../work/t.tar . && mkdir ../work/x && tar -C ../work/x -xf ../work/t.tar && diff -r . ../work/x");
-    m.sh_ok("cp -a . ../work/copy && diff -r . ../work/copy");
+    m.sh_ok("tar -cSf ../side/t.tar . && mkdir ../side/x && tar -C ../side/x -xf ../side/t.tar && diff -r . ../side/x");
+    m.sh_ok("cp -a . ../side/copy && diff -r . ../side/copy");
 }
 
 #[test]
@@ -197,8 +197,8 @@ fn git_keeps_the_objects_as_its_work_tree() {
     let m = place.mount(&[]);
     m.write("a.json", "{\"a\":1}\n");
     m.write("b.json", "{\"b\":1}\n");
-    let git = "git --git-dir=../work/g --work-tree=. -c user.name=t -c user.email=t@t";
-    m.sh_ok(&format!("git --git-dir=../work/g init -q && {git} add -A && {git} commit -qm one"));
+    let git = "git --git-dir=../side/g --work-tree=. -c user.name=t -c user.email=t@t";
+    m.sh_ok(&format!("git --git-dir=../side/g init -q && {git} add -A && {git} commit -qm one"));
     assert_eq!(m.sh_ok(&format!("{git} status --porcelain")), "");
     m.write("a.json", "{\"a\":2}\n");
     assert_eq!(m.sh_ok(&format!("{git} status --porcelain")), " M a.json\n");

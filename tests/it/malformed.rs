@@ -64,7 +64,7 @@ fn refused_at_close() {
     for (what, text) in MALFORMED {
         let source = place.work().join("text");
         fs::write(&source, text).unwrap();
-        let out = m.sh("cp ../work/text a.json");
+        let out = m.sh("cp ../side/text a.json");
         assert!(!out.status.success(), "{what}: cp did not notice");
         assert!(String::from_utf8_lossy(&out.stderr).contains("Bad message"), "{what}: {out:?}");
         assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
@@ -124,7 +124,7 @@ fn refused_for_a_new_name_and_shown_there_until_it_is_mended() {
     for (what, text) in MALFORMED {
         let source = place.work().join("text");
         fs::write(&source, text).unwrap();
-        assert!(!m.sh("cp ../work/text n.json").status.success(), "{what}");
+        assert!(!m.sh("cp ../side/text n.json").status.success(), "{what}");
         assert_eq!(fs::read(m.path("n.json")).unwrap(), text, "{what}");
         assert_eq!(m.names(), ["n.json"], "{what}");
     }

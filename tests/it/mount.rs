@@ -69,7 +69,8 @@ fn inode_size_and_time_are_the_same_before_and_after_close() {
     let place = Place::new();
     let m = place.mount(&[]);
     for first in [true, false] {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(m.path("a.json")).unwrap();
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).open(m.path("a.json")).unwrap();
         file.write_all(if first { b"{\"a\":1}" } else { b"{\"a\":1,\"b\":2}" }).unwrap();
         let through = file.metadata().unwrap();
         drop(file);
@@ -174,10 +175,10 @@ fn unlink_and_create_are_one_update() {
     let m = place.mount(&[]);
     m.write("a.json", "{\"a\":1}");
     fs::write(place.work().join("a.json"), "{\"a\":2}").unwrap();
-    m.sh_ok("mv ../work/a.json a.json");
+    m.sh_ok("mv ../side/a.json a.json");
     assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"a\":2}", 2));
     fs::write(place.work().join("a.json"), "{\"a\":3}").unwrap();
-    m.sh_ok("install -m 600 ../work/a.json a.json");
+    m.sh_ok("install -m 600 ../side/a.json a.json");
     assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"a\":3}", 3));
     m.sh_ok("rm a.json; echo '{\"a\":4}' > a.json");
     assert_eq!(place.revs("a").len(), 4);
@@ -337,7 +338,13 @@ fn the_process_that_writes_reads_itself_through_a_second_descriptor() {
 fn fsync_makes_a_revision_and_close_none_more() {
     let place = Place::new();
     let m = place.mount(&[]);
-    let mut file = OpenOptions::new().write(true).create(true).custom_flags(0).truncate(true).open(m.path("a.json")).unwrap();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .custom_flags(0)
+        .truncate(true)
+        .open(m.path("a.json"))
+        .unwrap();
     file.write_all(b"{\"a\":1}").unwrap();
     file.sync_all().unwrap();
     assert_eq!(place.revs("a").len(), 1);
@@ -353,7 +360,7 @@ fn the_view_of_an_object_has_its_id_and_revision() {
     let m = place.mount(&["-o", "view=object"]);
     let shown: serde_json::Value = serde_json::from_str(&m.read("a.json")).unwrap();
     assert_eq!(shown, serde_json::json!({"n": 1, "_id": "a", "_rev": rev}));
-    m.sh_ok("cat a.json > ../work/t; cat ../work/t > a.json");
+    m.sh_ok("cat a.json > ../side/t; cat ../side/t > a.json");
     assert_eq!(place.revs("a").len(), 1, "the same text is no new revision");
     m.sh_ok("sed -i 's/\"n\":1/\"n\":2/' a.json");
     let shown: serde_json::Value = serde_json::from_str(&m.read("a.json")).unwrap();

@@ -28,7 +28,7 @@ impl Place {
     pub fn new() -> Place {
         let base = tempfile::Builder::new().prefix("it-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        for dir in ["store", "mnt", "work"] {
+        for dir in ["store", "mnt", "side"] {
             fs::create_dir(base.path().join(dir)).unwrap();
         }
         Place { base }
@@ -43,7 +43,7 @@ impl Place {
     }
 
     pub fn work(&self) -> PathBuf {
-        self.base.path().join("work")
+        self.base.path().join("side")
     }
 
     /// What another program would have left: a revision of an object.
@@ -133,7 +133,9 @@ impl Mount {
 
     pub fn is_live(&self) -> bool {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        mounts.lines().any(|line| line.contains(&format!(" {} ", self.point.display())) && line.contains(" - fuse"))
+        mounts
+            .lines()
+            .any(|line| line.contains(&format!(" {} ", self.point.display())) && line.contains(" - fuse"))
     }
 
     pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
@@ -150,8 +152,10 @@ impl Mount {
 
     /// The names that `ls -A` shows, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(&self.point).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(&self.point)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -161,13 +165,15 @@ impl Mount {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.daemon.id()
-    }
-
     /// Runs a shell script inside the mount.
     pub fn sh(&self, script: &str) -> Output {
-        Command::new("bash").arg("-c").arg(script).current_dir(&self.point).stdin(Stdio::null()).output().unwrap()
+        Command::new("bash")
+            .arg("-c")
+            .arg(script)
+            .current_dir(&self.point)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// Runs a shell script inside the mount, which must succeed; its standard output.

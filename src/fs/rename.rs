@@ -1,0 +1,421 @@
+//! Names move: what lands on an object's name becomes its next revision, what leaves one becomes a scratch file.
+//!
+//! The kernel moves its own entry when a rename returns, so the node behind it must then be what the new name shows: it
+//! becomes that, or it answers ESTALE and the kernel looks the name up again.
+
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::debug;
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, FileType, RenameFlags};
+
+use super::attr::{Attr, Caller, Ino};
+use super::errno::{Fail, Result};
+use super::names::Dir;
+use super::scratch::{self, ScratchNode};
+use super::table::{Hidden, Node, Notice, Tables};
+use super::{Fs, Name};
+use crate::backend::{Attrs, Durability};
+use crate::document;
+use crate::draft::Draft;
+use crate::error::Error;
+use crate::rev::ObjectId;
+use crate::session::Origin;
+use crate::store::SaveOptions;
+
+/// How a rename treats a target that exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    pub no_replace: bool,
+    pub exchange: bool,
+}
+
+impl Flags {
+    fn bits(self) -> RenameFlags {
+        let no_replace = if self.no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        let exchange = if self.exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
+        no_replace | exchange
+    }
+}
+
+/// One end of a rename.
+enum End {
+    Object(ObjectId),
+    /// A name of an object, but there is only a draft.
+    Fresh(ObjectId, Arc<Mutex<Draft>>),
+    Scratch(Dir),
+}
+
+impl Fs {
+    /// Moves a name. What lands on an object's name becomes its next revision; what leaves one becomes a scratch file.
+    pub fn rename(
+        &self,
+        who: Caller,
+        parent: Ino,
+        name: &OsStr,
+        newparent: Ino,
+        newname: &OsStr,
+        flags: Flags,
+    ) -> Result<()> {
+        let from = self.end(parent, name, true)?;
+        let to = self.end(newparent, newname, false)?;
+        if flags.exchange {
+            return self.exchange(who, (from, name), (to, newname));
+        }
+        match (from, to) {
+            (End::Scratch(a), End::Scratch(b)) => {
+                scratch::rename(a.fd(self), name, b.fd(self), newname, flags.bits())
+            }
+            (End::Scratch(a), End::Object(id) | End::Fresh(id, _)) => {
+                if flags.no_replace && self.taken(&id)? {
+                    return Err(Fail::Exists);
+                }
+                self.scratch_to_object(who, a.fd(self), name, &id)
+            }
+            (End::Object(id), End::Scratch(dir)) => self.object_to_scratch(&id, dir.fd(self), newname, flags),
+            (End::Object(id), End::Object(to) | End::Fresh(to, _)) => {
+                if id == to {
+                    return Ok(());
+                }
+                if flags.no_replace && self.taken(&to)? {
+                    return Err(Fail::Exists);
+                }
+                self.object_to_object(who, &id, &to)
+            }
+            (End::Fresh(id, draft), End::Scratch(dir)) => {
+                let d = draft.lock();
+                let like = self.draft_attr(&d);
+                let node = scratch::replace(dir.fd(self), newname, d.text(), &like, flags.no_replace)?;
+                drop((d, node));
+                draft.lock().unlinked = true;
+                self.tables.lock().object(&id).fresh = None;
+                self.discard_fresh(&id);
+                Ok(())
+            }
+            (End::Fresh(id, draft), End::Object(to) | End::Fresh(to, _)) => {
+                if id == to {
+                    return Ok(());
+                }
+                if flags.no_replace && self.taken(&to)? {
+                    return Err(Fail::Exists);
+                }
+                self.fresh_to_object(&id, &draft, &to)
+            }
+        }
+    }
+
+    /// What a name in a rename stands for.
+    fn end(&self, parent: Ino, name: &OsStr, source: bool) -> Result<End> {
+        match self.node(parent)? {
+            Node::Scratch(dir) => Ok(End::Scratch(Dir(Some(dir)))),
+            Node::Root => match Name::of(name)? {
+                Name::Scratch => Ok(End::Scratch(Dir(None))),
+                Name::View(_) => Err(Fail::NotPermitted("views stay where they are")),
+                Name::Object(id) if id.file_name().is_none() => Err(Fail::NameTooLong),
+                Name::Object(id) if !source => Ok(End::Object(id)),
+                Name::Object(id) => match self.resolve(&id) {
+                    Ok(_) => Ok(End::Object(id)),
+                    Err(Fail::NotFound) => match self.fresh_draft(&id)? {
+                        Some((_, draft)) => Ok(End::Fresh(id, draft)),
+                        None => Err(Fail::NotFound),
+                    },
+                    Err(fail) => Err(fail),
+                },
+            },
+            // `mv` then copies and removes.
+            Node::View(_) => Err(Fail::CrossDevice),
+            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+        }
+    }
+
+    /// Whether an object's name shows anything.
+    fn taken(&self, id: &ObjectId) -> Result<bool> {
+        match self.resolve(id) {
+            Ok(_) => Ok(true),
+            Err(Fail::NotFound) => Ok(self.fresh_draft(id)?.is_some()),
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
+    fn scratch_to_object(&self, who: Caller, dir: BorrowedFd<'_>, name: &OsStr, id: &ObjectId) -> Result<()> {
+        let file = ScratchNode::at(dir, name)?;
+        let attr = file.attr()?;
+        if attr.kind != FileType::RegularFile {
+            return Err(Fail::NotPermitted("an object is a regular file"));
+        }
+        let text = file.read_all(self.options.max_size)?;
+        let node = {
+            let t = self.tables.lock();
+            let ino = t.scratch.get(&file.key).copied();
+            ino.and_then(|ino| Some((ino, t.node(ino)?.clone())))
+        };
+        let writer = match &node {
+            Some((ino, Node::Scratch(s))) if s.has_writers() => Some(*ino),
+            _ => None,
+        };
+        let origin = self.origin_of_scratch(who, id, &file);
+        let fresh = text.is_empty() && !self.taken(id)?;
+        if !fresh && !(text.is_empty() && writer.is_some()) {
+            document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
+            let options = SaveOptions {
+                attrs: attrs_of(&attr),
+                how: self.durability(),
+                on_stale: self.options.on_stale,
+            };
+            let saved = self.save(id, &text, &origin, &options)?;
+            if let Some(session) = self.session(who) {
+                self.memory.wrote(session, id, &saved.rev, saved.altered.then(|| Arc::from(text.as_slice())));
+            }
+            self.discard_fresh(id);
+            debug!("{id}: {} from {}", saved.rev, name.display());
+        }
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+        if writer.is_some() || fresh {
+            self.adopt_as_draft(who, id, writer, text, &attr)?;
+        }
+        Ok(())
+    }
+
+    /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
+    fn adopt_as_draft(
+        &self,
+        who: Caller,
+        id: &ObjectId,
+        node: Option<Ino>,
+        text: Vec<u8>,
+        attr: &Attr,
+    ) -> Result<()> {
+        let object = self.taken(id)?;
+        let mut draft = Draft::new(id.clone(), self.session(who));
+        draft.load(None, text, attr.mtime);
+        (draft.mode, draft.owner, draft.fresh) = (Some(attr.perm), Some((attr.uid, attr.gid)), !object);
+        let Some(node) = node else {
+            self.settle(0, &mut draft);
+            return Ok(());
+        };
+        let opener = draft.opener;
+        let mut t = self.tables.lock();
+        if let Some(entry) = t.nodes.get_mut(&node) {
+            if let Node::Scratch(scratch) = &entry.node {
+                let key = scratch.key;
+                entry.node = Node::Draft(Arc::new(Mutex::new(draft)));
+                t.scratch.remove(&key);
+            }
+            match object {
+                true => t.object(id).drafts.push((node, opener)),
+                false => t.object(id).fresh = Some(node),
+            }
+        }
+        Ok(())
+    }
+
+    /// The base of a scratch file's text: what its process saw, else the winner when the file was made.
+    fn origin_of_scratch(&self, who: Caller, id: &ObjectId, file: &ScratchNode) -> Origin {
+        let mut origin = self.memory.origin(self.session(who), id);
+        if origin.seen.is_none()
+            && let Some(born) = file.born()
+            && let Ok(revs) = self.store.revisions(id)
+        {
+            let older = |rev: &crate::rev::Rev| {
+                let meta = self.store.backend().meta(id, rev);
+                meta.is_ok_and(|m| m.born.unwrap_or(m.ctime) <= born && m.size > 0)
+            };
+            origin.scratch_base = revs.into_iter().rev().find(older);
+        }
+        origin
+    }
+
+    /// vim, `mv x.json x.json~`: the text becomes a scratch file; the store waits for the second half of the update.
+    fn object_to_scratch(
+        &self,
+        id: &ObjectId,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        flags: Flags,
+    ) -> Result<()> {
+        let home = self.resolve(id)?;
+        let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+        let text = self.text_of(id, &shown.rev)?;
+        let like = self.object_attr(id, &shown.meta);
+        let node = scratch::replace(dir, name, &text, &like, flags.no_replace)?;
+        let mut notices = vec![Notice::Root];
+        let mut t = self.tables.lock();
+        t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev });
+        self.become_scratch(&mut t, id, home, node, &mut notices);
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+
+    /// The kernel has moved the node along with the name: from now on it is the scratch file.
+    fn become_scratch(
+        &self,
+        t: &mut Tables,
+        id: &ObjectId,
+        home: Ino,
+        node: ScratchNode,
+        notices: &mut Vec<Notice>,
+    ) {
+        let object = t.object(id);
+        (object.home, object.known) = (None, None);
+        if let Some(entry) = t.nodes.get_mut(&home) {
+            let key = node.key;
+            entry.node = Node::Scratch(Arc::new(node));
+            t.scratch.insert(key, home);
+            notices.push(Notice::Attr(home));
+        }
+    }
+
+    /// `mv a.json b.json`: the history goes along to a new name; on an existing object the text is its next revision.
+    fn object_to_object(&self, who: Caller, from: &ObjectId, to: &ObjectId) -> Result<()> {
+        let home = self.resolve(from)?;
+        let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+        let moved = match self.resolve(to) {
+            Err(Fail::NotFound) if !self.was_deleted(to) => match self.store.rename(from, to) {
+                Ok(saved) => Some(saved),
+                Err(Error::Exists(_)) => None,
+                Err(e) => return Err(e.into()),
+            },
+            Err(Fail::NotFound) | Ok(_) => None,
+            Err(fail) => return Err(fail),
+        };
+        if moved.is_none() {
+            let text = self.store.read(from, &shown.rev)?;
+            let attrs = Attrs {
+                mtime: Some(shown.meta.mtime),
+                mode: Some(shown.meta.mode),
+                owner: Some((shown.meta.uid, shown.meta.gid)),
+            };
+            let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
+            let origin = self.memory.origin(self.session(who), to);
+            self.save(to, &text, &origin, &options)?;
+            self.delete(from)?;
+        }
+        self.discard_fresh(to);
+        let mut notices = vec![Notice::Root];
+        let mut t = self.tables.lock();
+        t.hide(from, &mut notices);
+        t.object(from).epoch += 1;
+        t.object(to).hidden = None;
+        // The kernel has moved the node to the new name, which is another object's.
+        t.hide(to, &mut notices);
+        t.object(to).epoch += 1;
+        notices.extend(to.file_name().map(Notice::Entry));
+        self.watcher.unwatch(from);
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+
+    fn was_deleted(&self, id: &ObjectId) -> bool {
+        self.tables.lock().object(id).deleted.as_ref().is_some_and(|d| d.since.elapsed() < self.options.grace)
+    }
+
+    /// A text that was no object yet moves to another name.
+    fn fresh_to_object(&self, from: &ObjectId, draft: &Arc<Mutex<Draft>>, to: &ObjectId) -> Result<()> {
+        let mut d = draft.lock();
+        let node = self.tables.lock().object(from).fresh;
+        let over = self.taken(to)?;
+        if over && !(d.is_empty() && d.is_dirty()) {
+            // Over an object only an object, or what its writer has not begun to write.
+            document::check(document::strip_bom(d.text())).map_err(Error::NotObject)?;
+        }
+        self.discard_fresh(from);
+        let opener = d.opener;
+        {
+            let mut t = self.tables.lock();
+            t.object(from).fresh = None;
+            if let Some(node) = node {
+                match over {
+                    true => t.object(to).drafts.push((node, opener)),
+                    false => t.object(to).fresh = Some(node),
+                }
+            }
+        }
+        (d.id, d.fresh) = (to.clone(), !over);
+        if !d.is_empty() {
+            d.set_dirty();
+        }
+        let node = node.unwrap_or(0);
+        let result = self.commit(node, &mut d, Durability::Ordered, None);
+        let open = self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0);
+        if !open {
+            self.settle(node, &mut d);
+            let mut t = self.tables.lock();
+            t.object(to).drafts.retain(|(n, _)| *n != node);
+        }
+        // A text that is no object may have a new name, too.
+        if over { result } else { Ok(()) }
+    }
+
+    fn exchange(&self, who: Caller, (from, name): (End, &OsStr), (to, newname): (End, &OsStr)) -> Result<()> {
+        match (from, to) {
+            (End::Scratch(a), End::Scratch(b)) => {
+                scratch::rename(a.fd(self), name, b.fd(self), newname, RenameFlags::EXCHANGE)
+            }
+            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, dir.fd(self), name, &id),
+            (End::Object(id), End::Scratch(dir)) => self.exchange_scratch(who, dir.fd(self), newname, &id),
+            (End::Object(a), End::Object(b)) => self.exchange_objects(&a, &b),
+            (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
+        }
+    }
+
+    fn exchange_scratch(&self, who: Caller, dir: BorrowedFd<'_>, name: &OsStr, id: &ObjectId) -> Result<()> {
+        let file = ScratchNode::at(dir, name)?;
+        let home = self.resolve(id)?;
+        let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+        let attr = file.attr()?;
+        if attr.kind != FileType::RegularFile {
+            return Err(Fail::NotPermitted("an object is a regular file"));
+        }
+        let text = file.read_all(self.options.max_size)?;
+        document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
+        let old = self.text_of(id, &shown.rev)?;
+        let origin = self.origin_of_scratch(who, id, &file);
+        let options =
+            SaveOptions { attrs: attrs_of(&attr), how: self.durability(), on_stale: self.options.on_stale };
+        self.save(id, &text, &origin, &options)?;
+        let node = scratch::replace(dir, name, &old, &self.object_attr(id, &shown.meta), false)?;
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        self.become_scratch(&mut t, id, home, node, &mut notices);
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+
+    fn exchange_objects(&self, a: &ObjectId, b: &ObjectId) -> Result<()> {
+        let texts = [a, b].map(|id| -> Result<_> {
+            let home = self.resolve(id)?;
+            let Node::Revision(shown) = self.node(home)? else { return Err(Fail::Stale) };
+            Ok((home, self.store.read(id, &shown.rev)?, shown.meta))
+        });
+        let [first, second] = texts;
+        let ((home_a, text_a, meta_a), (home_b, text_b, meta_b)) = (first?, second?);
+        for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
+            let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
+            let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
+            self.save(id, &text, &Origin::default(), &options)?;
+        }
+        // The kernel has exchanged the nodes; both are looked up again.
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        for (id, home) in [(a, home_a), (b, home_b)] {
+            t.hide(id, &mut notices);
+            t.doubt(id, &mut notices);
+            notices.push(Notice::Attr(home));
+            notices.extend(id.file_name().map(Notice::Entry));
+        }
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+}
+
+fn attrs_of(attr: &Attr) -> Attrs {
+    Attrs { mtime: Some(attr.mtime), mode: Some(attr.perm), owner: Some((attr.uid, attr.gid)) }
+}
