@@ -205,7 +205,7 @@ mod tests {
         for r in [&a, &b] {
             backend.plant(&x, Entry::Rev(r.clone()), b"{}");
         }
-        assert_eq!(s.revisions(&x).unwrap(), [c.clone()]);
+        assert_eq!(s.revisions(&x).unwrap(), std::slice::from_ref(&c));
         assert!(s.conflicts(&x).unwrap().is_empty() && s.conflicted().unwrap().is_empty());
         assert!(s.sweep(&x).unwrap());
         assert_eq!(s.backend().entries(&x).unwrap(), [Entry::Rev(c.clone())]);
