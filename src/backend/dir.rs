@@ -31,7 +31,10 @@ pub(super) use stage::Way;
 #[cfg(test)]
 pub(crate) use sys::faults;
 
-/// A store in a directory. See the [module](self).
+/// A store in a directory, which the original library may use at the same time.
+///
+/// On GlusterFS, CephFS and NFS, which know no exclusive rename, a directory that appears under a new object's id at the
+/// very moment it is created is replaced if it is empty.
 #[derive(Debug)]
 pub struct DirBackend {
     path: PathBuf,
@@ -195,7 +198,7 @@ impl Backend for DirBackend {
             self.stage.sync_names(self.root()).map_err(failed)?;
         }
         // An object that was deleted while this was written has taken the revision along.
-        match self.is_current(id, dir.as_fd()) {
+        match self.is_current(id, dir.as_fd()) || self.meta(id, rev).is_ok() {
             true => Ok(meta),
             false => Err(Error::NoObject(id.clone())),
         }

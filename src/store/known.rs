@@ -23,7 +23,8 @@ pub struct Known {
     pub live: Vec<Rev>,
     /// In the object's directory in spite of a fact, ascending, with the reason.
     pub dead: Vec<(Rev, String)>,
-    /// Not in the object's directory, though every fact that removed it has lapsed, ascending.
+    /// Not in the object's directory, though all that superseded it was discarded, ascending. (What was superseded by a
+    /// revision that is not known is not among them: that is on its way from another host, or was never published.)
     pub missing: Vec<Rev>,
     /// There is something in the object's directory that is no revision.
     pub foreign: bool,
@@ -99,11 +100,11 @@ impl Known {
             known.live = present;
             return known;
         }
-        for rev in known.facts.0.keys() {
-            if present.binary_search(rev).is_err() && known.facts.removal(rev, &present).is_none() {
-                known.missing.push(rev.clone());
-            }
-        }
+        let lapsed = |why: &String| Rev::new(why.as_str()).is_ok_and(|by| known.facts.discarded(&by));
+        let missing = |(rev, reasons): &(&Rev, &BTreeSet<String>)| {
+            present.binary_search(rev).is_err() && reasons.iter().all(lapsed)
+        };
+        known.missing = known.facts.0.iter().filter(missing).map(|(rev, _)| rev.clone()).collect();
         for rev in &present {
             match known.facts.removal(rev, &present) {
                 None => known.live.push(rev.clone()),
@@ -180,6 +181,7 @@ mod tests {
         assert_eq!(known(&[&a, &b], std::slice::from_ref(&by_b)).live, std::slice::from_ref(&b));
         assert_eq!(known(&[&a], std::slice::from_ref(&by_b)).live, std::slice::from_ref(&a));
         assert_eq!(known(&[&a], &[by_b.clone(), fact(&b, "discarded")]).live, std::slice::from_ref(&a));
+        assert!(known(&[], std::slice::from_ref(&by_b)).missing.is_empty());
         assert_eq!(known(&[], &[by_b.clone(), fact(&b, "discarded")]).missing, std::slice::from_ref(&a));
         // A fact that lapsed does not lift another.
         let both = [by_b.clone(), fact(&b, "discarded"), fact(&a, "deleted")];
