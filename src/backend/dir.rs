@@ -456,19 +456,13 @@ mod tests {
         let b = DirBackend::open(place.path()).unwrap();
         create(&b, "x", &rev(0, 1));
         let attrs = Attrs { mode: Some(0o200), mtime: Some(UNIX_EPOCH), owner: None };
-        for n in 1..9 {
-            faults::fail(n, Errno::ACCESS);
-            let set = b.set_attrs(&id("x"), &rev(0, 1), &attrs);
-            if !faults::end() {
-                return;
-            }
-            // The second call is the one that opens the file for reading.
-            if n == 2 {
-                let meta = set.unwrap();
-                assert_eq!((meta.mode, meta.mtime), (0o200, UNIX_EPOCH));
-            }
-        }
-        panic!("too many calls");
+        // The second call is the one that opens the file for reading; to those who may read everything it says no too.
+        faults::fail(2, Errno::ACCESS);
+        let meta = b.set_attrs(&id("x"), &rev(0, 1), &attrs).unwrap();
+        assert!(faults::end());
+        assert_eq!((meta.mode, meta.mtime), (0o200, UNIX_EPOCH));
+        let attrs = Attrs { mode: Some(0o600), ..attrs };
+        assert_eq!(b.set_attrs(&id("x"), &rev(0, 1), &attrs).unwrap().mode, 0o600);
     }
 
     #[test]

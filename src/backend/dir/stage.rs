@@ -92,6 +92,14 @@ impl Drop for Temporary<'_> {
     }
 }
 
+/// The attributes of a file as they stay: naming changes its ctime, and xfs takes back spare blocks when it is closed.
+fn settled(file: OwnedFd, dir: BorrowedFd, name: &OsStr) -> Result<Meta> {
+    let open = sys::meta(file.as_fd())?.ok_or(Errno::IO)?;
+    drop(file);
+    // Somebody may have removed it already.
+    Ok(sys::meta_at(dir, name).ok().flatten().unwrap_or(open))
+}
+
 impl Stage {
     /// For the file system that `root` is on.
     pub fn new(root: BorrowedFd) -> Result<Self> {
@@ -141,8 +149,7 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        // Last, because naming a file changes its ctime.
-        sys::meta(file.as_fd())?.ok_or(Errno::IO)
+        settled(file, dir, name)
     }
 
     /// Writes bytes and attributes to a new file, and gets the bytes to the medium ahead of a name.
@@ -202,7 +209,7 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        sys::meta(file.as_fd())?.ok_or(Errno::IO)
+        settled(file, inside.as_fd(), file_name)
     }
 
     /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has: those of
