@@ -21,6 +21,10 @@ mod memory;
 #[cfg(test)]
 mod conformance;
 
+/// For tests that walk through every system call of a change.
+#[cfg(test)]
+pub(crate) use dir::faults;
+
 pub use dir::DirBackend;
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;

@@ -19,6 +19,8 @@ use crate::rev::{self, ObjectId, Rev};
 
 mod history;
 mod known;
+#[cfg(test)]
+mod model;
 mod open;
 mod plan;
 mod remove;

@@ -23,7 +23,8 @@ pub struct Known {
     pub live: Vec<Rev>,
     /// In the object's directory in spite of a fact, ascending, with the reason.
     pub dead: Vec<(Rev, String)>,
-    /// Not in the object's directory, though every fact that removed it has lapsed, ascending.
+    /// Not in the object's directory, though all that superseded it was discarded, ascending. (What was superseded by a
+    /// revision that is not known is not among them: that is on its way from another host, or was never published.)
     pub missing: Vec<Rev>,
     /// There is something in the object's directory that is no revision.
     pub foreign: bool,
@@ -56,9 +57,11 @@ impl Facts {
     }
 
     /// The reason why a revision does not live, if there is one.
-    fn removal(&self, rev: &Rev, present: &BTreeSet<&Rev>) -> Option<&str> {
+    fn removal(&self, rev: &Rev, present: &[Rev]) -> Option<&str> {
         let holds = |why: &&String| match Rev::new(why.as_str()) {
-            Ok(by) => (present.contains(&by) || self.0.contains_key(&by)) && !self.discarded(&by),
+            Ok(by) => {
+                (present.binary_search(&by).is_ok() || self.0.contains_key(&by)) && !self.discarded(&by)
+            }
             Err(_) => true,
         };
         // What cannot lapse goes first.
@@ -92,15 +95,18 @@ impl Known {
                 }
             }
         }
-        present.sort();
-        let names: BTreeSet<&Rev> = present.iter().collect();
-        for rev in known.facts.0.keys() {
-            if !names.contains(rev) && known.facts.removal(rev, &names).is_none() {
-                known.missing.push(rev.clone());
-            }
+        present.sort_unstable();
+        if known.facts.0.is_empty() {
+            known.live = present;
+            return known;
         }
+        let lapsed = |why: &String| Rev::new(why.as_str()).is_ok_and(|by| known.facts.discarded(&by));
+        let missing = |(rev, reasons): &(&Rev, &BTreeSet<String>)| {
+            present.binary_search(rev).is_err() && reasons.iter().all(lapsed)
+        };
+        known.missing = known.facts.0.iter().filter(missing).map(|(rev, _)| rev.clone()).collect();
         for rev in &present {
-            match known.facts.removal(rev, &names) {
+            match known.facts.removal(rev, &present) {
                 None => known.live.push(rev.clone()),
                 Some(why) => known.dead.push((rev.clone(), why.into())),
             }
@@ -175,6 +181,7 @@ mod tests {
         assert_eq!(known(&[&a, &b], std::slice::from_ref(&by_b)).live, std::slice::from_ref(&b));
         assert_eq!(known(&[&a], std::slice::from_ref(&by_b)).live, std::slice::from_ref(&a));
         assert_eq!(known(&[&a], &[by_b.clone(), fact(&b, "discarded")]).live, std::slice::from_ref(&a));
+        assert!(known(&[], std::slice::from_ref(&by_b)).missing.is_empty());
         assert_eq!(known(&[], &[by_b.clone(), fact(&b, "discarded")]).missing, std::slice::from_ref(&a));
         // A fact that lapsed does not lift another.
         let both = [by_b.clone(), fact(&b, "discarded"), fact(&a, "deleted")];

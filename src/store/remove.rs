@@ -105,3 +105,170 @@ impl Store {
         self.random().simple().to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::{Entry, Fault, FaultBackend, Gone, MemoryBackend};
+    use crate::store::Role;
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(name).unwrap()
+    }
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
+    }
+
+    fn store() -> (Store, Arc<MemoryBackend>) {
+        let backend = Arc::new(MemoryBackend::new());
+        (Store::with_backend(backend.clone()), backend)
+    }
+
+    fn text(store: &Store, name: &str) -> String {
+        String::from_utf8(store.winner(&id(name)).unwrap().text).unwrap()
+    }
+
+    #[test]
+    fn a_renamed_object_keeps_its_history_and_tells_its_new_id() {
+        let (s, _) = store();
+        let (x, y) = (id("x"), id("y"));
+        s.create(&x, b"{\"n\":0}").unwrap();
+        let last = s.update(&x, b"{\"n\":1}").unwrap();
+        let moved = s.rename(&x, &y).unwrap();
+        assert_eq!((&moved.rev, moved.outcome, moved.altered), (&last.rev, Outcome::Same, false));
+        assert!(matches!(s.winner(&x), Err(Error::NoObject(_))));
+        assert_eq!((text(&s, "y"), s.revisions(&y).unwrap().len()), ("{\"n\":1}".into(), 2));
+
+        s.update(&y, b"{\"n\":2,\"_id\":\"y\",\"_rev\":\"\"}").unwrap();
+        let moved = s.rename(&y, &id("z")).unwrap();
+        assert_eq!((moved.outcome, moved.rev.generation()), (Outcome::Fresh, Some(3)));
+        assert_eq!(text(&s, "z"), format!("{{\"n\":2,\"_id\":\"z\",\"_rev\":\"{}\"}}", moved.rev));
+        assert_eq!(s.revisions(&id("z")).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn an_object_can_be_renamed_back_and_forth() {
+        let (s, _) = store();
+        let (x, y) = (id("x"), id("y"));
+        s.create(&x, b"{\"n\":1}").unwrap();
+        for _ in 0..3 {
+            s.rename(&x, &y).unwrap();
+            assert!(matches!(s.winner(&x), Err(Error::NoObject(_))));
+            assert_eq!(text(&s, "y"), "{\"n\":1}");
+            s.rename(&y, &x).unwrap();
+            assert_eq!(text(&s, "x"), "{\"n\":1}");
+        }
+        // And onto the id of an object that was deleted.
+        s.create(&y, b"{\"n\":2}").unwrap();
+        s.delete(&y).unwrap();
+        s.rename(&x, &y).unwrap();
+        assert_eq!(text(&s, "y"), "{\"n\":1}");
+    }
+
+    #[test]
+    fn a_rename_that_is_refused_changes_nothing() {
+        let (s, backend) = store();
+        let (x, y) = (id("x"), id("y"));
+        assert!(matches!(s.rename(&x, &y), Err(Error::NoObject(_))));
+        s.create(&x, b"{\"_id\":\"x\"}").unwrap();
+        s.create(&y, b"{\"_id\":\"y\"}").unwrap();
+        assert!(matches!(s.rename(&x, &y), Err(Error::Exists(e)) if e == y));
+        assert_eq!(s.rename(&x, &x).unwrap().outcome, Outcome::Same);
+        backend.plant_empty(&id("e"));
+        assert!(matches!(s.rename(&x, &id("e")), Err(Error::Exists(_))));
+        assert_eq!(
+            (s.revisions(&x).unwrap().len(), text(&s, "x"), text(&s, "y")),
+            (1, "{\"_id\":\"x\"}".into(), "{\"_id\":\"y\"}".into())
+        );
+
+        let faulty = Arc::new(FaultBackend::new(backend));
+        let s = Store::with_backend(faulty.clone());
+        faulty.fail(Fault { op: Some("move_object"), nth: 1, errno: 5, done: false });
+        assert!(matches!(s.rename(&x, &id("z")), Err(Error::Io { .. })));
+        assert_eq!((s.revisions(&x).unwrap().len(), text(&s, "x")), (1, "{\"_id\":\"x\"}".into()));
+    }
+
+    #[test]
+    fn revisions_that_come_back_are_removed_again() {
+        let (s, backend) = store();
+        let x = id("x");
+        let (a, b, c) = (rev(1, 'a'), rev(1, 'b'), rev(2, 'c'));
+        for r in [&a, &b, &c] {
+            backend.plant(&x, Entry::Rev(r.clone()), b"{}");
+        }
+        s.backend().retire(&x, &a, DISCARDED, Durability::Ordered).unwrap();
+        s.backend().retire(&x, &b, c.as_str(), Durability::Ordered).unwrap();
+        assert!(!s.sweep(&x).unwrap());
+        for r in [&a, &b] {
+            backend.plant(&x, Entry::Rev(r.clone()), b"{}");
+        }
+        assert_eq!(s.revisions(&x).unwrap(), std::slice::from_ref(&c));
+        assert!(s.conflicts(&x).unwrap().is_empty() && s.conflicted().unwrap().is_empty());
+        assert!(s.sweep(&x).unwrap());
+        assert_eq!(s.backend().entries(&x).unwrap(), [Entry::Rev(c.clone())]);
+        // What superseded the one is discarded: it lives again.
+        s.create(&id("y"), b"{}").unwrap();
+        s.update(&x, b"{\"n\":1}").unwrap();
+        s.backend().retire(&x, &c, DISCARDED, Durability::Ordered).unwrap();
+        assert!(s.sweep(&x).unwrap());
+        assert!(s.revisions(&x).unwrap().contains(&b) && !s.revisions(&x).unwrap().contains(&a));
+
+        // A deleted object that comes back as a whole goes as a whole, and leaves no empty directory.
+        let all = s.revisions(&x).unwrap();
+        s.delete(&x).unwrap();
+        for r in &all {
+            backend.plant(&x, Entry::Rev(r.clone()), b"{}");
+        }
+        assert!(matches!(s.winner(&x), Err(Error::NoObject(_))));
+        assert!(s.sweep(&x).unwrap());
+        assert_eq!(s.ids().unwrap(), [id("y")]);
+        assert_eq!(s.all().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_deleted_object_that_came_back_can_be_created() {
+        let (s, backend) = store();
+        let x = id("x");
+        let first = s.create(&x, b"{}").unwrap();
+        s.delete(&x).unwrap();
+        backend.plant(&x, Entry::Rev(first.rev), b"{}");
+        assert!(matches!(s.update(&id("y"), b"{}"), Err(Error::NoObject(_))));
+        let again = s.create(&x, b"{\"n\":1}").unwrap();
+        assert_eq!((again.rev.generation(), text(&s, "x")), (Some(1), "{\"n\":1}".into()));
+    }
+
+    #[test]
+    fn history_tells_roles_and_parents() {
+        let (s, backend) = store();
+        let x = id("x");
+        let a = s.create(&x, b"{\"n\":0}").unwrap().rev;
+        let b = s.update(&x, b"{\"n\":1}").unwrap().rev;
+        let declared = format!("{{\"n\":2,\"_rev\":\"{a}\"}}");
+        let c = s.update(&x, declared.as_bytes()).unwrap().rev;
+        let d = s.update(&x, b"{\"n\":3}").unwrap().rev;
+        backend.plant(&x, Entry::Rev(rev(9, 'f')), b"{");
+        backend.plant(&x, Entry::Foreign("notes".into()), b"");
+        let history = s.history(&x).unwrap();
+        let told: Vec<_> = history.iter().map(|one| (&one.rev, one.role, one.parent.as_ref())).collect();
+        let broken = rev(9, 'f');
+        assert_eq!(
+            told,
+            [
+                (&a, Role::Ancestor, None),
+                (&b, Role::Loser, Some(&a)),
+                (&c, Role::Ancestor, Some(&a)),
+                (&d, Role::Winner, Some(&c)),
+                (&broken, Role::Broken, None),
+            ]
+        );
+        assert!(history.iter().all(|one| one.meta.is_some()));
+        s.backend().retire(&x, &c, DISCARDED, Durability::Ordered).unwrap();
+        let history = s.history(&x).unwrap();
+        let of_d = history.iter().find(|one| one.rev == d).unwrap();
+        assert_eq!(of_d.parent, Some(c), "a parent that is gone is known");
+        assert!(s.backend().gone(&x).unwrap().iter().any(|g| matches!(g, Gone::Rev { .. })));
+    }
+}

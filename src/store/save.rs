@@ -24,7 +24,7 @@ pub(super) struct Ready {
     renamed: Vec<(Rev, Rev)>,
 }
 
-/// Draws for a name that sorts above the winner's, before its digits are chosen.
+/// Draws for a name that sorts above the winner's, before its digits are chosen for it.
 const DRAWS: usize = 64;
 
 impl Store {
@@ -346,14 +346,15 @@ impl Store {
     fn beside(&self, latest: &Rev, parent: Option<&Rev>) -> Option<Rev> {
         let generation = latest.generation().filter(|n| n.to_string() == latest.generation_text())?;
         let name = |random| Rev::child_of(parent, generation, random);
-        let drawn = (0..DRAWS).map(|_| name(self.random())).find(|rev| rev > latest);
+        // The lowest of those above leaves room for the next one that has to be above it.
+        let drawn = (0..DRAWS).map(|_| name(self.random())).filter(|rev| rev > latest).min();
         drawn.or_else(|| {
             // `f` sorts above every other digit: one more of them than the winner begins with. Twelve are free in a uuid.
             let hex = latest.as_str().rsplit_once('-')?.1;
             let leading = hex.bytes().take_while(|&b| b == b'f').count() + 1;
-            let ones = u128::MAX.checked_shl(128 - 4 * u32::try_from(leading).ok()?)?;
+            let ones = (1..=12).contains(&leading).then(|| u128::MAX << (128 - 4 * leading))?;
             let rev = name(uuid::Uuid::from_u128(self.random().as_u128() | ones));
-            (leading <= 12 && rev > *latest).then_some(rev)
+            (rev > *latest).then_some(rev)
         })
     }
 
@@ -448,5 +449,522 @@ pub(super) fn inherit(attrs: &Attrs, before: Option<&Meta>) -> Attrs {
         mtime: attrs.mtime,
         mode: attrs.mode.or(before.map(|meta| meta.mode)),
         owner: attrs.owner.or(before.map(|meta| (meta.uid, meta.gid))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::backend::{Fault, FaultBackend, MemoryBackend};
+    use crate::session::{Memory, Session};
+    use crate::store::OnStale;
+
+    const NO: SaveOptions = SaveOptions {
+        attrs: Attrs { mtime: None, mode: None, owner: None },
+        how: Durability::Ordered,
+        on_stale: OnStale::Merge,
+    };
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(name).unwrap()
+    }
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
+    }
+
+    fn store() -> (Store, Arc<MemoryBackend>) {
+        let backend = Arc::new(MemoryBackend::new());
+        (Store::with_backend(backend.clone()), backend)
+    }
+
+    fn plant(backend: &MemoryBackend, revs: &[(&Rev, &str)]) {
+        for (rev, text) in revs {
+            backend.plant(&id("x"), Entry::Rev((*rev).clone()), text.as_bytes());
+        }
+    }
+
+    fn text(store: &Store) -> String {
+        String::from_utf8(store.winner(&id("x")).unwrap().text).unwrap()
+    }
+
+    /// A program that reads once and saves often.
+    struct Editor<'a> {
+        store: &'a Store,
+        memory: &'a Memory,
+        session: Session,
+    }
+
+    impl Editor<'_> {
+        fn read(&self) -> String {
+            let winner = self.store.winner(&id("x")).unwrap();
+            self.memory.saw(self.session, &winner.id, &winner.rev);
+            String::from_utf8(winner.text).unwrap()
+        }
+
+        fn save(&self, text: &str) -> Saved {
+            let origin = self.memory.origin(Some(self.session), &id("x"));
+            let saved = self.store.save(&id("x"), text.as_bytes(), &origin, &NO).unwrap();
+            let own = saved.altered.then(|| text.as_bytes().into());
+            self.memory.wrote(self.session, &id("x"), &saved.rev, own);
+            saved
+        }
+    }
+
+    fn editors<'a, const N: usize>(store: &'a Store, memory: &'a Memory) -> [Editor<'a>; N] {
+        std::array::from_fn(|n| Editor { store, memory, session: Session { pid: n as u32 + 1, started: 1 } })
+    }
+
+    fn generations(store: &Store) -> Vec<u64> {
+        store.revisions(&id("x")).unwrap().iter().map(|rev| rev.generation().unwrap()).collect()
+    }
+
+    #[test]
+    fn saves_follow_each_other_and_name_their_parents() {
+        let (s, _) = store();
+        let x = id("x");
+        let a = s.save(&x, b"{}", &Origin::default(), &NO).unwrap();
+        let b = s.update(&x, b"{\"n\":1}").unwrap();
+        let c = s.put(&x, b"{ \"_rev\": 7 }", &NO).unwrap();
+        assert_eq!((a.outcome, b.outcome, c.outcome), (Outcome::Created, Outcome::Fresh, Outcome::Fresh));
+        assert_eq!(generations(&s), [0, 1, 2]);
+        assert!(b.rev.is_child_of(&a.rev) && c.rev.is_child_of(&b.rev));
+        assert!(!(a.altered || b.altered || c.altered));
+        assert_eq!(text(&s), "{ \"_rev\": 7 }");
+        assert_eq!(s.winner_meta(&x).unwrap(), (c.rev, c.meta));
+        let op = s.delete(&x).unwrap();
+        assert!(matches!(s.update(&x, b"{}"), Err(Error::NoObject(_))));
+        let d = s.create(&x, b"{}").unwrap();
+        assert_eq!((d.outcome, d.rev.generation()), (Outcome::Created, Some(3)));
+        assert!(matches!(s.create(&x, b"{}"), Err(Error::Exists(_))));
+        assert!(matches!(s.revive(&x, &op, b"{}", &Origin::default(), &NO), Err(Error::Exists(_))));
+    }
+
+    #[test]
+    fn a_text_is_kept_to_the_byte_but_for_a_bom_and_what_it_says_of_itself() {
+        let (s, _) = store();
+        let x = id("x");
+        s.create(&x, b"{\"n\": 1.10 , \"n\":1e400}\r\n\n").unwrap();
+        assert_eq!(text(&s), "{\"n\": 1.10 , \"n\":1e400}\r\n\n");
+        let saved = s.update(&x, b"\xef\xbb\xbf{\"a\":1}").unwrap();
+        assert_eq!((text(&s), saved.altered), ("{\"a\":1}".into(), true));
+        let saved = s.update(&x, b"{\"_id\": \"y\", \"_rev\" : null,\"a\":2}").unwrap();
+        let want = format!("{{\"_id\": \"x\", \"_rev\" : \"{}\",\"a\":2}}", saved.rev);
+        assert_eq!((text(&s), saved.altered), (want, true));
+        for bad in [
+            &b""[..],
+            b"[]",
+            b"{",
+            b"{} {}",
+            b"{\"a\":\xff}",
+            b"\xef\xbb\xbf\xef\xbb\xbf{}",
+            b"\xff\xfe{\0}\0",
+        ] {
+            for refused in [
+                s.save(&x, bad, &Origin::default(), &NO),
+                s.update(&x, bad),
+                s.put(&x, bad, &NO),
+                s.upsert(&x, bad),
+                s.create(&id("y"), bad),
+            ] {
+                assert!(matches!(refused, Err(Error::NotObject(_))), "{bad:?}: {refused:?}");
+            }
+        }
+        assert!(matches!(s.put(&x, b"\xef\xbb\xbf{}", &NO), Err(Error::NotObject(_))));
+        assert_eq!(generations(&s), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_same_text_makes_no_revision_and_still_sets_attributes() {
+        let (s, _) = store();
+        let x = id("x");
+        let first = s.create(&x, b"{\"_rev\":\"\"}").unwrap();
+        let mtime = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let attrs = Attrs { mtime: Some(mtime), mode: Some(0o600), owner: Some((7, 7)) };
+        let saved =
+            s.save(&x, b"{\"_rev\":\"other\"}", &Origin::default(), &SaveOptions { attrs, ..NO }).unwrap();
+        assert_eq!((&saved.rev, saved.outcome, saved.altered), (&first.rev, Outcome::Same, true));
+        assert_eq!((saved.meta.mtime, saved.meta.mode, saved.meta.uid), (mtime, 0o600, first.meta.uid));
+        assert_eq!(s.winner_meta(&x).unwrap(), (first.rev, saved.meta));
+        // The next has the same mode and a time of its own.
+        let next = s.update(&x, b"{\"a\":1}").unwrap();
+        assert!(next.meta.mode == 0o600 && next.meta.mtime != mtime);
+    }
+
+    #[test]
+    fn an_editor_that_never_reloads_is_not_in_conflict_with_itself() {
+        let (s, _) = store();
+        let memory = Memory::new();
+        s.create(&id("x"), b"{\"_rev\":\"\",\"n\":0}").unwrap();
+        let [vim] = editors(&s, &memory);
+        let buffer = vim.read();
+        for n in 1..50 {
+            let saved = vim.save(&buffer.replace("\"n\":0", &format!("\"n\":{n}")));
+            assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Fresh, Some(n)));
+        }
+        assert!(s.conflicts(&id("x")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_editors_of_different_members_lose_nothing() {
+        let (s, _) = store();
+        let memory = Memory::new();
+        s.create(&id("x"), b"{\"a\":0,\"b\":0}").unwrap();
+        let [one, two] = editors(&s, &memory);
+        one.read();
+        two.read();
+        assert_eq!(one.save("{\"a\":1,\"b\":0}").outcome, Outcome::Fresh);
+        let merged = two.save("{\"a\":0,\"b\":1}");
+        assert_eq!((merged.outcome, merged.altered), (Outcome::Merge, true));
+        assert_eq!(text(&s), "{\"a\":1,\"b\":1}");
+        // The second editor's buffer still says a: 0. That is not its will.
+        assert_eq!(two.save("{\"a\":0,\"b\":2}").outcome, Outcome::Merge);
+        assert_eq!(one.save("{\"a\":3,\"b\":0}").outcome, Outcome::Merge);
+        assert_eq!(text(&s), "{\"a\":3,\"b\":2}");
+        // It saves again what it had saved.
+        assert_eq!(one.save("{\"a\":3,\"b\":0}").outcome, Outcome::Same);
+        assert!(s.conflicts(&id("x")).unwrap().is_empty());
+        assert_eq!(s.backend().gone(&id("x")).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_both_changed_is_a_conflict_and_the_last_to_save_is_read() {
+        let (s, _) = store();
+        let memory = Memory::new();
+        s.create(&id("x"), b"{\"n\":0,\"m\":0}").unwrap();
+        let [one, two] = editors(&s, &memory);
+        one.read();
+        two.read();
+        let first = one.save("{\"n\":1,\"m\":1}");
+        let second = two.save("{\"n\":2,\"m\":0}");
+        assert_eq!(second.outcome, Outcome::Overlap);
+        assert!(second.rev > first.rev && second.rev.generation() == first.rev.generation());
+        assert_eq!(text(&s), "{\"n\":2,\"m\":1}");
+        assert_eq!(s.conflicts(&id("x")).unwrap(), [[first.rev, second.rev.clone()]]);
+        // The writer's own bytes are kept, and come back should the merge be discarded.
+        let kept = s.backend().gone(&id("x")).unwrap();
+        let [Gone::Rev { rev: own, why }] = &kept[..] else { panic!("{kept:?}") };
+        assert_eq!(
+            (why.as_str(), s.read(&id("x"), own).unwrap()),
+            (second.rev.as_str(), b"{\"n\":2,\"m\":0}".to_vec())
+        );
+        s.backend().retire(&id("x"), &second.rev, "discarded", Durability::Ordered).unwrap();
+        assert!(s.sweep(&id("x")).unwrap() && !s.sweep(&id("x")).unwrap());
+        assert!(s.revisions(&id("x")).unwrap().contains(own));
+    }
+
+    #[test]
+    fn a_conflict_of_any_size_has_the_last_to_save_on_top() {
+        let (s, backend) = store();
+        plant(&backend, &[(&rev(6, '0'), "{\"n\":-1}"), (&rev(7, '0'), "{\"n\":-2}")]);
+        let old = Origin {
+            seen: Some(Seen { rev: rev(6, '0'), text: None }),
+            known: vec![rev(6, '0')],
+            scratch_base: None,
+        };
+        let mut last = rev(7, '0');
+        for n in 0..150 {
+            let saved = s.save(&id("x"), format!("{{\"n\":{n}}}").as_bytes(), &old, &NO).unwrap();
+            assert!(saved.rev > last);
+            last = saved.rev;
+            assert_eq!(text(&s), format!("{{\"n\":{n}}}"));
+        }
+        assert!(s.conflicts(&id("x")).unwrap()[0].len() > 40);
+    }
+
+    #[test]
+    fn where_there_is_no_room_above_the_winner_the_next_generation_must_do() {
+        let (s, _) = store();
+        let parent = rev(6, '0');
+        for leading in 0..11 {
+            let latest = format!("7-{}{}", "f".repeat(leading), "e".repeat(32 - leading));
+            let latest = Rev::new(latest).unwrap();
+            let name = s.beside(&latest, Some(&parent)).unwrap();
+            assert!(name > latest && name.is_child_of(&parent) && name.generation() == Some(7));
+        }
+        assert_eq!(s.beside(&rev(7, 'f'), Some(&parent)), None);
+        // Zeros before the number are another name, and the original's conflicts go by it.
+        let zeros = Rev::new(format!("07-{}", "0".repeat(32))).unwrap();
+        assert_eq!(s.beside(&zeros, Some(&parent)), None);
+        let (s, backend) = store_with(&[(&rev(6, '0'), "{\"n\":0}"), (&rev(7, 'f'), "{\"n\":1}")]);
+        let declared = format!("{{\"n\":2,\"_rev\":\"{}\"}}", rev(6, '0'));
+        let saved = s.update(&id("x"), declared.as_bytes()).unwrap();
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Stale, Some(8)));
+        drop(backend);
+    }
+
+    fn store_with(revs: &[(&Rev, &str)]) -> (Store, Arc<MemoryBackend>) {
+        let (s, backend) = store();
+        plant(&backend, revs);
+        (s, backend)
+    }
+
+    #[test]
+    fn a_backup_copied_back_is_a_return_or_if_edited_a_conflict() {
+        let (s, _b) = store_with(&[(&rev(6, 'a'), "{\"_rev\":\"\",\"n\":6}"), (&rev(7, 'a'), "{\"n\":7}")]);
+        let backup = format!("{{\"_rev\":\"{}\",\"n\":6}}", rev(6, 'a'));
+        let restored = s.save(&id("x"), backup.as_bytes(), &Origin::default(), &NO).unwrap();
+        assert_eq!((restored.outcome, restored.rev.generation()), (Outcome::Restore, Some(8)));
+        let edited = backup.replace("\"n\":6", "\"n\":5");
+        let stale = s.save(&id("x"), edited.as_bytes(), &Origin::default(), &NO).unwrap();
+        assert_eq!((stale.outcome, stale.rev.generation()), (Outcome::Stale, Some(8)));
+        assert!(stale.rev.is_child_of(&rev(6, 'a')));
+        assert_eq!(text(&s), format!("{{\"_rev\":\"{}\",\"n\":5}}", stale.rev));
+        // A revision of nobody, or of another object, says nothing.
+        let foreign = format!("{{\"_rev\":\"{}\",\"n\":1}}", rev(3, 'c'));
+        assert_eq!(s.update(&id("x"), foreign.as_bytes()).unwrap().outcome, Outcome::Fresh);
+        // One that is gone still says what the text was made from.
+        s.backend().retire(&id("x"), &rev(6, 'a'), "discarded", Durability::Ordered).unwrap();
+        assert_eq!(s.update(&id("x"), backup.as_bytes()).unwrap().outcome, Outcome::Restore);
+    }
+
+    #[test]
+    fn policies_change_what_a_stale_save_does() {
+        let origin = Origin {
+            seen: Some(Seen { rev: rev(5, 'a'), text: None }),
+            known: vec![rev(5, 'a')],
+            scratch_base: None,
+        };
+        let saved = |on_stale| {
+            let texts = [(&rev(5, 'a'), "{\"n\":5}"), (&rev(7, 'a'), "{\"n\":7}")];
+            let (s, _b) = store_with(&texts);
+            let saved = s.save(&id("x"), b"{\"n\":1}", &origin, &SaveOptions { on_stale, ..NO });
+            (saved, generations(&s), text(&s))
+        };
+        let (latest, generations, read) = saved(OnStale::Latest);
+        assert_eq!(
+            (latest.unwrap().outcome, generations, &*read),
+            (Outcome::Fresh, vec![5, 7, 8], "{\"n\":1}")
+        );
+        let (sibling, generations, read) = saved(OnStale::Sibling);
+        let sibling = sibling.unwrap();
+        assert_eq!((generations, &*read), (vec![5, 6, 7], "{\"n\":7}"));
+        assert_eq!((sibling.rev, sibling.outcome, sibling.altered), (rev(7, 'a'), Outcome::Stale, true));
+        let (refused, generations, _) = saved(OnStale::Refuse);
+        assert!(matches!(refused, Err(Error::Stale { .. })) && generations == [5, 7]);
+    }
+
+    #[test]
+    fn half_a_revision_is_passed_over_and_overtaken() {
+        let (s, _b) =
+            store_with(&[(&rev(7, 'a'), "{\"n\":7}"), (&rev(8, 'a'), "{\"n\":"), (&rev(9, 'a'), "")]);
+        assert_eq!(text(&s), "{\"n\":7}");
+        let saved = s.update(&id("x"), b"{\"n\":8}").unwrap();
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Fresh, Some(10)));
+        assert!(saved.rev.is_child_of(&rev(7, 'a')));
+        // With nothing that can be read there is no object, and yet it can be saved.
+        let (s, _b) = store_with(&[(&rev(3, 'a'), "")]);
+        assert!(matches!(s.winner(&id("x")), Err(Error::NoObject(_))));
+        assert!(matches!(s.create(&id("x"), b"{}"), Err(Error::Exists(_))));
+        let saved = s.upsert(&id("x"), b"{}").unwrap();
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Created, Some(4)));
+    }
+
+    #[test]
+    fn an_empty_directory_is_filled() {
+        let (s, backend) = store();
+        backend.plant_empty(&id("x"));
+        assert!(matches!(s.create(&id("x"), b"{}"), Err(Error::Exists(_))));
+        assert!(matches!(s.winner(&id("x")), Err(Error::NoObject(_))));
+        let saved = s.save(&id("x"), b"{}", &Origin::default(), &NO).unwrap();
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Created, Some(0)));
+    }
+
+    #[test]
+    fn a_name_that_is_no_number_gets_one_before_the_next_save() {
+        let nan = |digit: char| Rev::new(format!("NaN-{}", digit.to_string().repeat(32))).unwrap();
+        let texts = [(&rev(3, 'a'), "{\"n\":3}"), (&nan('a'), "{\"n\":4}"), (&nan('b'), "{\"n\":5}")];
+        let (s, _b) = store_with(&texts);
+        assert_eq!((s.winner(&id("x")).unwrap().rev, text(&s)), (nan('b'), "{\"n\":5}".into()));
+        // The session has seen the old name: it is the winner all the same.
+        let origin = Origin {
+            seen: Some(Seen { rev: nan('b'), text: None }),
+            known: vec![nan('b')],
+            scratch_base: None,
+        };
+        let declares = format!("{{\"n\":6,\"_rev\":\"{}\"}}", nan('b'));
+        let saved = s.save(&id("x"), declares.as_bytes(), &origin, &NO).unwrap();
+        assert_eq!((saved.outcome, generations(&s)), (Outcome::Fresh, vec![3, 4, 5, 6]));
+        assert!(text(&s).starts_with("{\"n\":6,"));
+    }
+
+    #[test]
+    fn generations_end_before_the_original_loses_count() {
+        let (s, _b) = store_with(&[(&rev(LAST_GENERATION - 1, 'a'), "{}")]);
+        assert_eq!(s.update(&id("x"), b"{\"n\":1}").unwrap().rev.generation(), Some(LAST_GENERATION));
+        assert!(matches!(s.update(&id("x"), b"{\"n\":2}"), Err(Error::GenerationLimit(_))));
+        assert!(matches!(s.put(&id("x"), b"{}", &NO), Err(Error::GenerationLimit(_))));
+        assert!(matches!(s.upsert(&id("x"), b"{\"n\":2}"), Err(Error::GenerationLimit(_))));
+        // What says nothing new can be saved, and a conflict has room beside the last.
+        assert_eq!(s.update(&id("x"), b"{\"n\":1}").unwrap().outcome, Outcome::Same);
+        let huge = Rev::new(format!("1{}-{}", "0".repeat(40), "a".repeat(32))).unwrap();
+        let (s, _b) = store_with(&[(&rev(1, 'a'), "{\"n\":1}"), (&huge, "{\"n\":2}")]);
+        assert_eq!(text(&s), "{\"n\":2}");
+        assert!(matches!(s.update(&id("x"), b"{\"n\":3}"), Err(Error::GenerationLimit(_))));
+    }
+
+    #[test]
+    fn an_upsert_creates_or_assigns() {
+        let (s, _) = store();
+        let x = id("x");
+        s.upsert(&x, b"{\"_id\":\"x\",\"a\":1,\"b\":1}").unwrap();
+        assert_eq!(text(&s), "{\"_id\":\"x\",\"a\":1,\"b\":1}");
+        let saved = s.upsert(&x, b"{\"b\":2,\"c\":3}").unwrap();
+        assert_eq!(text(&s), format!("{{\"_id\":\"x\",\"a\":1,\"b\":2,\"_rev\":\"{}\",\"c\":3}}", saved.rev));
+        assert_eq!(saved.rev.generation(), Some(1));
+        // A patch is meant for what is there, whatever revision it says it comes from.
+        let stale = format!("{{\"_rev\":\"{}\",\"d\":4}}", s.revisions(&x).unwrap()[0]);
+        let saved = s.upsert(&x, stale.as_bytes()).unwrap();
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Fresh, Some(2)));
+        assert_eq!(s.upsert(&x, b"{\"d\":4}").unwrap().outcome, Outcome::Same);
+    }
+
+    #[test]
+    fn a_revived_object_goes_on_where_it_was() {
+        let (s, _) = store();
+        let (x, none) = (id("x"), Origin::default());
+        let memory = Memory::new();
+        s.create(&x, b"{\"a\":0,\"b\":0}").unwrap();
+        let [vim] = editors(&s, &memory);
+        vim.read();
+        let other = s.update(&x, b"{\"a\":1,\"b\":0}").unwrap();
+        let op = s.delete(&x).unwrap();
+        assert!(matches!(s.revive(&x, "no", b"{}", &none, &NO), Err(Error::NoObject(_))));
+        let origin = memory.origin(Some(vim.session), &x);
+        let saved = s.revive(&x, &op, b"{\"a\":0,\"b\":1}", &origin, &NO).unwrap();
+        assert_eq!((saved.outcome, text(&s)), (Outcome::Merge, "{\"a\":1,\"b\":1}".into()));
+        assert_eq!(generations(&s), [0, 1, 2]);
+        assert!(other.rev.generation() == Some(1) && s.winner(&x).unwrap().rev == saved.rev);
+        // Also where the policy would hide it under what was deleted.
+        let op = s.delete(&x).unwrap();
+        let declared = format!("{{\"_rev\":\"{}\",\"c\":1}}", s_first(&s, &x, &op));
+        let hidden = SaveOptions { on_stale: OnStale::Sibling, ..NO };
+        let saved = s.revive(&x, &op, declared.as_bytes(), &none, &hidden).unwrap();
+        assert_eq!((saved.rev.generation(), s.winner(&x).unwrap().rev), (Some(3), saved.rev));
+        s.update(&x, b"{\"a\":1,\"b\":1}").unwrap();
+        // The same text again brings it back as well.
+        let op = s.delete(&x).unwrap();
+        let saved = s.revive(&x, &op, b"{\"a\":1,\"b\":1}", &none, &NO).unwrap();
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Restore, Some(5)));
+        // An editor that saves what it had read does not undo what others did before the deletion.
+        let op = s.delete(&x).unwrap();
+        let origin = Origin {
+            seen: Some(Seen { rev: s_first(&s, &x, &op), text: None }),
+            known: vec![],
+            scratch_base: None,
+        };
+        s.revive(&x, &op, b"{\"a\":0,\"b\":0}", &origin, &NO).unwrap();
+        assert_eq!(text(&s), "{\"a\":1,\"b\":1}");
+    }
+
+    fn s_first(s: &Store, x: &ObjectId, op: &str) -> Rev {
+        let gone = s.backend().gone(x).unwrap();
+        let revs = gone.into_iter().find_map(|g| match g {
+            Gone::Object { op: o, revs } if o == op => Some(revs),
+            _ => None,
+        });
+        revs.unwrap().into_iter().min().unwrap()
+    }
+
+    #[test]
+    fn writers_in_one_process_take_turns() {
+        let (s, _) = store();
+        let x = id("x");
+        std::thread::scope(|scope| {
+            for w in 0..8 {
+                let (s, x) = (&s, &x);
+                scope.spawn(move || {
+                    for n in 0..25 {
+                        s.save(x, format!("{{\"w{w}\":{n}}}").as_bytes(), &Origin::default(), &NO).unwrap();
+                        s.upsert(x, format!("{{\"u{w}\":{n}}}").as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(generations(&s), (0..400).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn writers_in_many_processes_lose_nothing_to_creates_and_deletes() {
+        // Each with a store of its own on one medium: no turns between them.
+        let (_, backend) = store();
+        let x = id("x");
+        let all = parking_lot::Mutex::new(vec![]);
+        std::thread::scope(|scope| {
+            for w in 0..4 {
+                let (backend, x, all) = (backend.clone(), &x, &all);
+                scope.spawn(move || {
+                    let s = Store::with_backend(backend);
+                    for n in 0..50 {
+                        let text = format!("{{\"w\":{w},\"n\":{n}}}");
+                        all.lock().push(s.save(x, text.as_bytes(), &Origin::default(), &NO).unwrap().rev);
+                        if n % 10 == w {
+                            let _ = s.delete(x);
+                        }
+                    }
+                });
+            }
+        });
+        let known = Known::look(&*backend, &x).unwrap();
+        assert!(all.into_inner().iter().all(|rev| known.knows(rev)));
+    }
+
+    #[test]
+    fn a_medium_that_fails_leaves_the_object_as_it_was() {
+        let ops = ["entries", "gone", "read", "publish", "keep", "rename", "sync", "set_attrs", "create"];
+        for (op, done) in ops.into_iter().flat_map(|op| [(op, false), (op, true)]) {
+            for nth in 1..4 {
+                let (_, memory) = store();
+                plant(&memory, &[(&rev(6, 'a'), "{\"a\":0,\"b\":0}"), (&rev(7, 'a'), "{\"a\":1,\"b\":0}")]);
+                let faulty = Arc::new(FaultBackend::new(memory.clone()));
+                let s = Store::with_backend(faulty.clone());
+                let origin = Origin {
+                    seen: Some(Seen { rev: rev(6, 'a'), text: None }),
+                    known: vec![],
+                    scratch_base: None,
+                };
+                faulty.fail(Fault { op: Some(op), nth, errno: 28, done });
+                let saved = s.save(&id("x"), b"{\"a\":0,\"b\":1}", &origin, &NO);
+                let fired = faulty.clear() == 0;
+                assert_eq!(saved.is_err(), fired, "{op} {nth} {done}: {saved:?}");
+                let merged = "{\"a\":1,\"b\":1}";
+                match saved {
+                    Ok(_) => assert_eq!(text(&s), merged),
+                    // Only what was done and not answered for is there, and that is whole.
+                    Err(_) if op == "publish" && done => assert_eq!(text(&s), merged),
+                    Err(_) => {
+                        assert_eq!((text(&s), generations(&s)), ("{\"a\":1,\"b\":0}".into(), vec![6, 7]))
+                    }
+                }
+                // Whoever saves again succeeds, and does not conflict with what was not answered for.
+                s.save(&id("x"), b"{\"a\":0,\"b\":1}", &origin, &NO).unwrap();
+                assert!(text(&s) == merged && s.conflicts(&id("x")).unwrap().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_text_to_be_durable_is_synced() {
+        let (_, memory) = store();
+        let faulty = Arc::new(FaultBackend::new(memory));
+        let s = Store::with_backend(faulty.clone());
+        s.create(&id("x"), b"{}").unwrap();
+        let full = SaveOptions { how: Durability::Full, ..NO };
+        assert_eq!(s.save(&id("x"), b"{}", &Origin::default(), &full).unwrap().outcome, Outcome::Same);
+        assert_eq!((faulty.calls("sync"), faulty.calls("publish")), (1, 0));
+    }
+
+    #[test]
+    fn a_read_costs_one_listing_and_one_file() {
+        let (_, memory) = store();
+        plant(&memory, &[(&rev(6, 'a'), "{}"), (&rev(7, 'a'), "{}"), (&rev(8, 'a'), "{}")]);
+        let counting = Arc::new(FaultBackend::new(memory));
+        let s = Store::with_backend(counting.clone());
+        s.winner(&id("x")).unwrap();
+        let calls = ["entries", "gone", "read"].map(|op| counting.calls(op));
+        assert_eq!((calls, counting.all_calls()), ([1, 1, 1], 3));
     }
 }

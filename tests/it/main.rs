@@ -16,5 +16,6 @@ mod mount;
 #[cfg(feature = "fuse")]
 mod mounted;
 mod order;
+mod original;
 mod seed;
 mod tidy;

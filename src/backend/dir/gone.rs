@@ -237,15 +237,15 @@ impl DirBackend {
         for (name, _) in sys::list(dir.as_fd(), ".").map_err(failed)? {
             match fact(&name) {
                 Some(Fact::Rev(rev, why)) => gone.push(Gone::Rev { rev, why }),
-                Some(Fact::Object(op)) => match sys::list(dir.as_fd(), &name) {
-                    Ok(names) => {
-                        let revs = names.iter().filter_map(|(name, _)| Rev::new(name).ok()).collect();
-                        gone.push(Gone::Object { op, revs });
+                Some(Fact::Object(op)) => {
+                    let mut revs = Vec::new();
+                    match sys::each(dir.as_fd(), &name, |name, _| revs.extend(Rev::new(name).ok())) {
+                        Ok(()) => gone.push(Gone::Object { op, revs }),
+                        // Revived meanwhile, or nothing of ours.
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                        Err(e) => return Err(failed(e)),
                     }
-                    // Revived meanwhile, or nothing of ours.
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                    Err(e) => return Err(failed(e)),
-                },
+                }
                 None => {}
             }
         }

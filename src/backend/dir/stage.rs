@@ -20,16 +20,14 @@ use super::private::Private;
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability, Meta};
 
-/// What is known of a file system, by its magic number: how bytes are made to reach it before their name does.
+/// What is known of a file system, by its magic number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Medium {
-    /// ext4: allocation is delayed until writing starts, and a commit waits for data whose writing has started.
-    Ext,
     /// tmpfs, ramfs: nothing survives a power cut.
     Volatile,
     /// overlayfs: does not pass sync_file_range on; what is below is not known.
     Overlay,
-    /// xfs: the log keeps order, so a size that was logged before a name is there whenever the name is.
+    /// xfs: what follows an fsync of a directory matters, see [`Stage::sync_names`].
     Xfs,
     /// nfs: no NOREPLACE; a LINK that was sent twice may answer EEXIST for its own success.
     Nfs,
@@ -94,12 +92,19 @@ impl Drop for Temporary<'_> {
     }
 }
 
+/// The attributes of a file as they stay: naming changes its ctime, and xfs takes back spare blocks when it is closed.
+fn settled(file: OwnedFd, dir: BorrowedFd, name: &OsStr) -> Result<Meta> {
+    let open = sys::meta(file.as_fd())?.ok_or(Errno::IO)?;
+    drop(file);
+    // Somebody may have removed it already.
+    Ok(sys::meta_at(dir, name).ok().flatten().unwrap_or(open))
+}
+
 impl Stage {
     /// For the file system that `root` is on.
     pub fn new(root: BorrowedFd) -> Result<Self> {
         let magic = rustix::io::retry_on_intr(|| rustix::fs::fstatfs(root))?.f_type;
         let medium = match u32::try_from(magic & 0xffff_ffff).unwrap_or(0) {
-            0xef53 => Medium::Ext,
             0x0102_1994 | 0x8584_58f6 => Medium::Volatile,
             0x794c_7630 => Medium::Overlay,
             0x5846_5342 => Medium::Xfs,
@@ -144,21 +149,22 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        // Last, because naming a file changes its ctime.
-        sys::meta(file.as_fd())?.ok_or(Errno::IO)
+        settled(file, dir, name)
     }
 
-    /// Writes bytes and attributes to a new file, and brings them on their way to the medium ahead of a name.
+    /// Writes bytes and attributes to a new file, and gets the bytes to the medium ahead of a name.
+    ///
+    /// Waiting until they are written, without a flush of the medium, is what makes a journal put the file's size and
+    /// extents before its name: on xfs, btrfs, and ext4. Only to start the writing is not enough on ext4, which allocates
+    /// unwritten extents and marks them written when the data has arrived: of 60,440 revisions saved through 12 power
+    /// cuts 6 were there and full of zeros. The wait costs 50 µs beside the 70 that publishing takes anyhow.
     fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<()> {
         sys::write_all(file, text)?;
         sys::apply(file, attrs)?;
         match (how, self.medium) {
             (_, Medium::Volatile) => Ok(()),
             (Durability::Full, _) | (Durability::Ordered, Medium::Overlay) => sys::sync(file),
-            (Durability::Ordered, Medium::Ext) => sys::start_writing(file, false),
-            (Durability::Ordered, Medium::Xfs | Medium::Nfs | Medium::Other) => {
-                sys::start_writing(file, true)
-            }
+            (Durability::Ordered, Medium::Xfs | Medium::Nfs | Medium::Other) => sys::wait_written(file),
         }
     }
 
@@ -203,7 +209,7 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        sys::meta(file.as_fd())?.ok_or(Errno::IO)
+        settled(file, inside.as_fd(), file_name)
     }
 
     /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has: those of

@@ -140,23 +140,29 @@ pub fn links(fd: BorrowedFd) -> Result<u32> {
 
 /// All names in a directory but `.` and `..`, in the order of the medium, with what the listing says of their kind.
 pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Vec<(OsString, FileType)>> {
+    let mut names = Vec::new();
+    each(at, name, |name, kind| names.push((name.into(), kind)))?;
+    Ok(names)
+}
+
+/// [`list`] without keeping the names.
+pub fn each(at: BorrowedFd, name: impl AsRef<OsStr>, mut see: impl FnMut(&OsStr, FileType)) -> Result<()> {
     // Opened anew: a descriptor that others use has its place in the listing only once.
     let dir = open_dir(at, name)?;
-    let mut names = Vec::new();
     let mut buffer = Vec::with_capacity(32 << 10);
     let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
     let mut entries = RawDir::new(dir.as_fd(), room);
     while let Some(entry) = entries.next() {
         match entry {
             Ok(e) if matches!(e.file_name().to_bytes(), b"." | b"..") => {}
-            Ok(e) => names.push((OsStr::from_bytes(e.file_name().to_bytes()).into(), e.file_type())),
+            Ok(e) => see(OsStr::from_bytes(e.file_name().to_bytes()), e.file_type()),
             Err(Errno::INTR) => {}
             // Removed while it was listed.
             Err(Errno::NOENT) => break,
             Err(e) => return Err(e),
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// All bytes of a file, from its start.
@@ -337,14 +343,10 @@ pub fn sync_dir(dir: BorrowedFd) -> Result<()> {
     sync(open_dir(dir, ".")?.as_fd())
 }
 
-/// Starts writing a file's bytes to the medium; with `wait`, returns when they are there (their size may not be).
-pub fn start_writing(fd: BorrowedFd, wait: bool) -> Result<()> {
-    let flags = match wait {
-        true => {
-            libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER
-        }
-        false => libc::SYNC_FILE_RANGE_WRITE,
-    };
+/// Writes a file's bytes to the medium and waits until it has them, in its cache or beyond. Their size may not be there.
+pub fn wait_written(fd: BorrowedFd) -> Result<()> {
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     let done = call(|| {
         // SAFETY: no memory is passed, and `fd` is open for as long as it is borrowed. rustix has no such call.
         match unsafe { libc::sync_file_range(fd.as_raw_fd(), 0, 0, flags) } {
