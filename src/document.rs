@@ -18,6 +18,8 @@ mod merge;
 mod number;
 mod scan;
 mod string;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 use edit::{Edits, Layout};
@@ -303,7 +305,10 @@ pub fn object_view(text: &[u8], id: &str, rev: &str) -> Vec<u8> {
         .map(|((name, truth), _)| [string::encode(name), string::encode(truth)])
         .collect();
     let appended: Vec<(&[u8], &[u8])> = missing.iter().map(|[k, v]| (k.as_bytes(), v.as_bytes())).collect();
-    layout.rewrite(&[], &appended, None, &mut edits);
+    // An object without members shows no more of its style than whether it likes lines.
+    let lines = text[layout.span.clone()].contains(&b'\n');
+    let model = self::layout(if lines { b"{\n  \"a\": 1\n}" } else { b"{\"a\":1}" }).ok();
+    layout.rewrite(&[], &appended, model.as_ref(), &mut edits);
     edits.apply(text)
 }
 
@@ -384,4 +389,542 @@ fn is_stamp(name: &[u8]) -> bool {
 /// The members of an object and of the objects in it.
 fn objects(text: &[u8]) -> Result<Tree<'_>, NotObject> {
     Tree::read(text, false, |builder| visit(text, builder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Dice, damaged, object, text, value};
+    use super::*;
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+    use serde_json::Value;
+
+    fn syntax(text: &str) -> (usize, usize, String) {
+        match check(text.as_bytes()) {
+            Err(NotObject::Syntax { line, column, what }) => (line, column, what),
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    fn show(text: &[u8]) -> String {
+        String::from_utf8_lossy(text).into_owned()
+    }
+
+    #[test]
+    fn objects() {
+        for text in [
+            "{}",
+            " {} ",
+            "\t\r\n{ } \n",
+            r#"{"a":1}"#,
+            r#"{"a":{"b":[1,2,{"c":null}]},"a":true}"#,
+            r#"{"":-0.0}"#,
+            r#"{"a":1e400,"b":12345678901234567890123,"c":1.10}"#,
+            r#"{"\ud800":"\udfff\ud800"}"#,
+            "{\"a\":\"\x7f\u{2028}\u{feff}\"}",
+            r#"{"a":"\u00e9\/\b\f\n\r\t\"\\"}"#,
+            "{\"é😀\":\"é😀\"}",
+        ] {
+            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_values() {
+        for (text, kind) in [
+            ("[]", "an array"),
+            (" [1, {}] ", "an array"),
+            ("[1", "an array"),
+            ("\"x\"", "a string"),
+            ("\"x", "a string"),
+            ("1", "a number"),
+            ("-1.5e3\n", "a number"),
+            ("true", "true"),
+            ("false", "false"),
+            ("null", "null"),
+        ] {
+            assert_eq!(check(text.as_bytes()), Err(NotObject::Kind(kind)), "{text}");
+        }
+        for text in [
+            "[section]\na=1",
+            "2024 report",
+            "nothing",
+            "tru",
+            "-",
+            "a: 1",
+            "<xml/>",
+            "// {}",
+            "\u{a0}{}",
+            "\x0b{}",
+            "}",
+        ] {
+            let (line, column, what) = syntax(text);
+            assert_eq!((line, column), (1, 1), "{text}");
+            assert!(what.starts_with("expected '{', found "), "{text}: {what}");
+        }
+    }
+
+    #[test]
+    fn encodings() {
+        let utf16 = |text: &str, bom: &[u8]| {
+            [bom, &text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()].concat()
+        };
+        for text in [
+            utf16("{}", b"\xff\xfe"),
+            utf16("{}", b"\xfe\xff"),
+            b"\xff\xfe\0\0{\0\0\0".to_vec(),
+            b"\0\0\xfe\xff\0\0\0{".to_vec(),
+            "\u{feff}{}".into(),
+        ] {
+            assert_eq!(check(&text), Err(NotObject::Bom), "{text:?}");
+        }
+        assert_eq!(check(strip_bom("\u{feff}{}".as_bytes())), Ok(()));
+        assert_eq!(strip_bom(b"{}"), b"{}");
+        assert_eq!(strip_bom("\u{feff}\u{feff}".as_bytes()), "\u{feff}".as_bytes());
+        assert_eq!(check(b"{\"a\":\"caf\xe9\"}"), Err(NotObject::NotUtf8 { offset: 9 }));
+        assert_eq!(check(b"{\"a\":\"\xed\xa0\x80\"}"), Err(NotObject::NotUtf8 { offset: 6 }));
+        assert_eq!(check(b"{\"a\":\"\xc0\x80\"}"), Err(NotObject::NotUtf8 { offset: 6 }));
+        assert_eq!(check(b"{}\xff"), Err(NotObject::NotUtf8 { offset: 2 }));
+        // Cut in a character: early where a character may stand, wrong where none may.
+        assert_eq!(check(b"{\"a\":\"\xf0\x9f\x98"), Err(NotObject::Incomplete));
+        assert_eq!(check(b"{\"\xc3"), Err(NotObject::Incomplete));
+        assert!(matches!(check(b"{\xc3"), Err(NotObject::Syntax { line: 1, column: 2, .. })));
+        assert!(matches!(check(b"{\"\\\xc3"), Err(NotObject::Syntax { .. })));
+        assert_eq!(check(b"{}\xc3"), Err(NotObject::Trailing { line: 1, column: 3 }));
+    }
+
+    #[test]
+    fn ends_too_early() {
+        assert_eq!(check(b""), Err(NotObject::Empty));
+        let long = "  {\n\"a\\u00e9\\n\": [1, -2.5e+10, true, false, null, \"é😀\\ud83d\\ude00\", {\"b\": {}}], \"c\": 0}";
+        for end in 1..long.len() {
+            assert_eq!(
+                check(&long.as_bytes()[..end]),
+                Err(NotObject::Incomplete),
+                "{}",
+                show(&long.as_bytes()[..end])
+            );
+        }
+        assert_eq!(check(long.as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn faults_say_where_and_what() {
+        for (text, line, column, what) in [
+            ("{\n  \"a\": 1,\n}", 3, 1, "expected a name in double quotes, found '}'"),
+            ("{a:1}", 1, 2, "expected a name in double quotes or '}', found 'a'"),
+            ("{\"é\" 1}", 1, 6, "expected ':', found '1'"),
+            ("{\"a\":1 \"b\":2}", 1, 8, "expected ',' or '}', found '\"'"),
+            ("{\"a\":[1 2]}", 1, 9, "expected ',' or ']', found '2'"),
+            ("{\"a\":[1,]}", 1, 9, "expected a value, found ']'"),
+            ("{\"a\":'b'}", 1, 6, "expected a value, found '\\''"),
+            ("{\"a\":01}", 1, 7, "expected ',' or '}', found '1'"),
+            ("{\"a\":1.}", 1, 8, "expected a digit, found '}'"),
+            ("{\"a\":\"\n\"}", 1, 7, "expected control characters escaped in a string, found '\\n'"),
+            ("{\"a\":\"\\x\"}", 1, 8, "expected one of \" \\ / b f n r t u after a backslash, found 'x'"),
+            ("{\"a\":\"\\u12g4\"}", 1, 11, "expected four hex digits after \\u, found 'g'"),
+            ("{\"a\":NaN}", 1, 6, "expected a value, found 'N'"),
+            ("{\"a\":nul}", 1, 6, "expected a value, found 'n'"),
+            ("{\"a\":1]", 1, 7, "expected ',' or '}', found ']'"),
+            ("{\"a\":\u{2028}1}", 1, 6, "expected a value, found '\\u{2028}'"),
+        ] {
+            assert_eq!(syntax(text), (line, column, what.into()), "{text}");
+        }
+        for (text, line, column) in
+            [("{}x", 1, 3), ("{}\n{}", 2, 1), ("{\n} ,\n", 2, 3), ("{}\0", 1, 3), ("{}}", 1, 3)]
+        {
+            assert_eq!(check(text.as_bytes()), Err(NotObject::Trailing { line, column }), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_reason_is_one_line() {
+        for text in ["", "{", "[]", "\u{feff}{}", "{}x", "{\n\n\"\n\"}", "{\u{85}", "{\x1b"] {
+            let message = check(text.as_bytes()).unwrap_err().to_string();
+            assert!(!message.is_empty() && !message.contains(char::is_control), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn members_in_order_with_their_spans() {
+        let text = " { \"a\" : [1, {\"x\": 2}] ,\"\\u0061\":\"é\", \"\\ud800\": {} }";
+        let found: Vec<(String, &str, &str)> = members(text.as_bytes())
+            .unwrap()
+            .into_iter()
+            .map(|m| (m.key, &text[m.key_span], &text[m.value]))
+            .collect();
+        let expected = [
+            ("a", "\"a\"", "[1, {\"x\": 2}]"),
+            ("a", "\"\\u0061\"", "\"é\""),
+            ("\u{fffd}", "\"\\ud800\"", "{}"),
+        ];
+        assert_eq!(found, expected.map(|(k, s, v)| (k.to_string(), s, v)));
+        assert_eq!(members(b"{}"), Ok(Vec::new()));
+        assert_eq!(members(b"[]"), Err(NotObject::Kind("an array")));
+    }
+
+    #[test]
+    fn the_declared_revision() {
+        for (text, rev) in [
+            (r#"{"_rev":"1-a"}"#, Some("1-a")),
+            (r#"{"_rev":"1-a","_rev":"2-b"}"#, Some("2-b")),
+            (r#"{"_rev":"1-a","_rev":2}"#, None),
+            (r#"{"\u005frev":"3-\u0063"}"#, Some("3-c")),
+            (r#"{"a":{"_rev":"1-a"}}"#, None),
+            (r#"{"_rev":"\ud800"}"#, None),
+            ("{}", None),
+            (r#"{"_rev":"1-a""#, None),
+            (r#"[{"_rev":"1-a"}]"#, None),
+        ] {
+            assert_eq!(declared_rev(text.as_bytes()).as_deref(), rev, "{text}");
+        }
+        assert!(
+            has_stamp(br#"{"_id":1}"#)
+                && has_stamp(br#"{"a":1,"_rev":null}"#)
+                && has_stamp(br#"{"_\u0069d":1}"#)
+        );
+        assert!(!has_stamp(br#"{"a":{"_id":1}}"#) && !has_stamp(b"_id") && !has_stamp(br#"["_id"]"#));
+    }
+
+    #[test]
+    fn stamps_touch_only_what_is_there() {
+        let stamped = |text: &str| show(&stamp(text.as_bytes(), "x\"\n", "8-b"));
+        for (text, expected) in [
+            ("{\"a\":{\"_rev\":1,\"_id\":2}}", "{\"a\":{\"_rev\":1,\"_id\":2}}"),
+            (
+                "{ \"_id\" :\n null,\"n\": 1.10, \"_rev\":[1,{\"_rev\":2}] }\n",
+                "{ \"_id\" :\n \"x\\\"\\n\",\"n\": 1.10, \"_rev\":\"8-b\" }\n",
+            ),
+            (
+                "{\"_rev\":\"7-a\",\"_rev\":{\"a\":1},\"_rev\":3}",
+                "{\"_rev\":\"8-b\",\"_rev\":\"8-b\",\"_rev\":\"8-b\"}",
+            ),
+            ("{\"\\u005frev\":\"7-a\"}", "{\"\\u005frev\":\"8-b\"}"),
+            ("{\"_rev\":\"8-\\u0062\"}", "{\"_rev\":\"8-\\u0062\"}"),
+            ("{\"_rev\":\"7-a\"", "{\"_rev\":\"7-a\""),
+        ] {
+            assert_eq!(stamped(text), expected);
+        }
+        assert!(matches!(stamp(b"{\"_rev\":\"8-b\",\"a\":1}", "x", "8-b"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn same_but_for_the_stamps() {
+        let yes = [
+            ("{\"_rev\":\"1-a\",\"x\":1}", "{\"_rev\":\"2-bb\",\"x\":1}"),
+            ("{\"x\":1}", "{\"x\":1}"),
+            ("no", "no"),
+            ("{\"_id\":1, \"_rev\":{}}\n", "{\"_id\":\"a\", \"_rev\":[1]}\n"),
+            ("{\"_rev\":1,\"_rev\":2}", "{\"_rev\":3,\"_rev\":4}"),
+        ];
+        let no = [
+            ("{\"_rev\":\"1-a\",\"x\":1}", "{\"_rev\":\"1-a\",\"x\":2}"),
+            ("{\"_rev\":1,\"x\":1}", "{\"x\":1,\"_rev\":1}"),
+            ("{\"_rev\":1}", "{\"_id\":1}"),
+            ("{\"_rev\":1}", "{}"),
+            ("{\"_rev\":1}", "{\"_rev\":1}\n"),
+            ("{\"_rev\":1}", "{\"_rev\": 1}"),
+            ("{\"_rev\":1}", "{\"\\u005frev\":1}"),
+            ("{\"a\":{\"_rev\":1}}", "{\"a\":{\"_rev\":2}}"),
+            ("no", "{}"),
+            ("{", "{ "),
+            ("{\"_rev\":1,\"_rev\":2}", "{\"_rev\":3}"),
+        ];
+        for (pairs, expected) in [(yes.as_slice(), true), (no.as_slice(), false)] {
+            for (a, b) in pairs {
+                assert_eq!(same(a.as_bytes(), b.as_bytes()), expected, "{a} {b}");
+                assert_eq!(same(b.as_bytes(), a.as_bytes()), expected, "{b} {a}");
+            }
+        }
+    }
+
+    #[test]
+    fn as_get_object_returns_it() {
+        for (text, expected) in [
+            ("{}", "{\"_id\":\"x\",\"_rev\":\"1-a\"}"),
+            ("{ }\n", "{\"_id\":\"x\",\"_rev\":\"1-a\"}\n"),
+            ("{\n}\n", "{\n  \"_id\": \"x\",\n  \"_rev\": \"1-a\"\n}\n"),
+            ("{\"a\":1.10}", "{\"a\":1.10,\"_id\":\"x\",\"_rev\":\"1-a\"}"),
+            ("{\"a\": 1, \"_rev\": 5}", "{\"a\": 1, \"_rev\": \"1-a\", \"_id\": \"x\"}"),
+            (
+                "{\n  \"_id\": \"y\",\n  \"a\": [\n    1\n  ]\n}",
+                "{\n  \"_id\": \"x\",\n  \"a\": [\n    1\n  ],\n  \"_rev\": \"1-a\"\n}",
+            ),
+            ("{\"_rev\":0,\"_id\":0}", "{\"_rev\":\"1-a\",\"_id\":\"x\"}"),
+            ("[1]", "[1]"),
+        ] {
+            assert_eq!(show(&object_view(text.as_bytes(), "x", "1-a")), expected);
+        }
+    }
+
+    #[test]
+    fn assign_replaces_and_appends() {
+        let assigned =
+            |onto: &str, from: &str| assign(onto.as_bytes(), from.as_bytes()).map(|text| show(&text));
+        for (onto, from, expected) in [
+            (
+                "{\"a\": 1, \"b\": 2}\n",
+                "{\"b\":{\"x\":1},\"c\":3}",
+                "{\"a\": 1, \"b\": {\"x\":1}, \"c\": 3}\n",
+            ),
+            ("{\"a\":1,\"a\":2}", "{\"a\":3}", "{\"a\":1,\"a\":3}"),
+            ("{\"a\":1}", "{\"\\u0061\":2,\"b\":1,\"b\":2}", "{\"a\":2,\"b\":2}"),
+            ("{}", "{\n \"a\": 1\n}", "{\n \"a\": 1\n}"),
+            ("{\"a\":1.10}", "{}", "{\"a\":1.10}"),
+            ("{\"_rev\":\"1-a\"}", "{\"_rev\":\"2-b\"}", "{\"_rev\":\"2-b\"}"),
+        ] {
+            assert_eq!(assigned(onto, from).as_deref(), Ok(expected));
+        }
+        assert_eq!(assigned("[]", "{}"), Err(NotObject::Kind("an array")));
+        assert_eq!(assigned("{}", "{"), Err(NotObject::Incomplete));
+    }
+
+    #[test]
+    fn equal_values() {
+        let eq = |a: &str, b: &str| (equal(a.as_bytes(), b.as_bytes()), equal(b.as_bytes(), a.as_bytes()));
+        for (a, b) in [
+            (
+                "{\"a\":1,\"b\":[1.0,{\"x\":1,\"y\":2}]}",
+                " { \"b\" : [ 10e-1 , {\"y\":2,\"x\":1} ] , \"a\":1e0 }",
+            ),
+            ("{\"a\":1,\"a\":2}", "{\"a\":2}"),
+            ("{\"a\":\"\\u00e9\"}", "{\"\\u0061\":\"é\"}"),
+            ("[]", " [ ] "),
+            ("\"a\"", "\"\\u0061\""),
+            ("{", "{"),
+            ("{\"a\":{\"b\":[],\"b\":[[1]]}}", "{\"a\":{\"b\":[[1.0]]}}"),
+        ] {
+            assert_eq!(eq(a, b), (true, true), "{a} {b}");
+        }
+        for (a, b) in [
+            ("{\"a\":-0}", "{\"a\":0}"),
+            ("[1,2]", "[2,1]"),
+            ("[1]", "[1,1]"),
+            ("{\"a\":1}", "{\"a\":1,\"b\":1}"),
+            ("{\"a\":1,\"a\":2}", "{\"a\":1}"),
+            ("{\"a\":\"1\"}", "{\"a\":1}"),
+            ("{\"a\":null}", "{}"),
+            ("[]", "{}"),
+            ("{\"\\ud800\":1}", "{\"\\ufffd\":1}"),
+            ("{\"a\":1e400}", "{\"a\":1e401}"),
+            ("{", "{ "),
+            ("[true]", "[false]"),
+            ("{}", "{}x"),
+            ("[[]]", "[{}]"),
+            ("{\"a\":[[1,[2]]]}", "{\"a\":[[1,[3]]]}"),
+        ] {
+            assert_eq!(eq(a, b), (false, false), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn captured_by_the_winner() {
+        for (loser, winner, expected) in [
+            ("{\"a\":1}", "{\"b\":2,\"a\":1.0}", true),
+            ("{\"_rev\":\"1-a\",\"_id\":\"x\",\"a\":1}", "{\"a\":1}", true),
+            ("{\"a\":{\"_id\":1}}", "{\"a\":{}}", false),
+            ("{\"a\":{\"b\":1}}", "{\"a\":{\"b\":1,\"c\":2}}", true),
+            ("{\"a\":{\"b\":1}}", "{\"a\":{\"c\":2}}", false),
+            ("{\"a\":{}}", "{\"a\":1}", false),
+            ("{\"a\":[1,2]}", "{\"a\":[1,2,3]}", false),
+            ("{\"a\":[{\"x\":1}]}", "{\"a\":[{\"x\":1,\"y\":2}]}", false),
+            ("{\"a\":[{\"x\":1,\"y\":2}]}", "{\"a\":[{\"y\":2,\"x\":1e0}]}", true),
+            ("{\"a\":1,\"a\":2}", "{\"a\":2}", true),
+            ("{\"a\":2}", "{\"a\":2,\"a\":1}", false),
+            ("{}", "{}", true),
+            ("{}", "[]", false),
+            ("[]", "[]", true),
+            ("{\"a\":12345678901234567890}", "{\"a\":12345678901234567000}", false),
+        ] {
+            assert_eq!(captured(loser.as_bytes(), winner.as_bytes()), expected, "{loser} {winner}");
+        }
+    }
+
+    /// Nests `core` as `{"a":{"a":…}}` or `{"a":[[…]]}`.
+    fn deep(core: &str, array: bool) -> Vec<u8> {
+        const LEVELS: usize = 100_000;
+        let (open, close) = if array { ("[", "]") } else { ("{\"a\":", "}") };
+        format!("{{\"a\":{}{core}{}}}", open.repeat(LEVELS), close.repeat(LEVELS)).into_bytes()
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let work = || {
+            for array in [false, true] {
+                let (base, latest) = (deep("{\"b\":1}", array), deep("{\"b\":1.0,\"c\":2}", array));
+                let mine = deep("{\"b\":3}", array);
+                assert_eq!(check(&base), Ok(()));
+                assert_eq!(members(&base).unwrap().len(), 1);
+                assert_eq!(check(&base[..base.len() - 1]), Err(NotObject::Incomplete));
+                assert!(!equal(&base, &mine) && equal(&base, &deep("{\"b\": 1e0}", array)));
+                assert!(captured(&base, &deep("{\"b\": 1e0}", array)) && !captured(&base, &mine));
+                assert_eq!(captured(&base, &latest), !array);
+                let changes = diff(&base, &mine);
+                assert_eq!((changes.len(), changes[0].kind), (1, Kind::Changed));
+                assert!(changes[0].path.starts_with("/a") && changes[0].path.len() <= 260);
+                let merged = merge(&base, &latest, &mine).unwrap();
+                assert_eq!(merged.overlaps.len(), usize::from(array));
+                assert!(equal(
+                    &merged.text,
+                    &deep(if array { "{\"b\":3}" } else { "{\"c\":2,\"b\":3}" }, array)
+                ));
+                assert_eq!(
+                    object_view(&base, "x", "1-a").len(),
+                    base.len() + ",\"_id\":\"x\",\"_rev\":\"1-a\"".len()
+                );
+                assert_eq!(assign(&base, &mine).unwrap(), mine);
+                assert!(
+                    !has_stamp(&base)
+                        && same(&base, &base)
+                        && matches!(stamp(&base, "x", "y"), Cow::Borrowed(_))
+                );
+            }
+            assert_eq!(check("[".repeat(1_000_000).as_bytes()), Err(NotObject::Kind("an array")));
+        };
+        let small = std::thread::Builder::new().stack_size(256 << 10);
+        assert!(small.spawn(work).unwrap().join().is_ok());
+    }
+
+    /// Whether serde_json's validator, which builds nothing, takes the text as an object.
+    fn oracle(text: &[u8]) -> bool {
+        let start = text.iter().find(|b| !b" \t\r\n".contains(b));
+        std::str::from_utf8(text).is_ok()
+            && start == Some(&b'{')
+            && serde_json::from_slice::<IgnoredAny>(text).is_ok()
+    }
+
+    /// What can follow in a text that is a prefix of an object, such that the text comes to an end.
+    fn completed(mut text: Vec<u8>) -> Option<Vec<u8>> {
+        // A quote first: inside a string everything else would go on for ever.
+        let next = b"\"}]:0,rueals{\x80\x90\xa0\xbf";
+        for _ in 0..text.len() + 40 {
+            if check(&text).is_ok() {
+                return Some(text);
+            }
+            let more = |b: &u8| check(&[text.as_slice(), &[*b]].concat());
+            let fits = |b: &&u8| matches!(more(b), Ok(()) | Err(NotObject::Incomplete));
+            text.push(*next.iter().find(fits)?);
+        }
+        None
+    }
+
+    fn everything(text: &[u8], other: &[u8]) {
+        let valid = check(text);
+        assert_eq!(members(text).map(drop), valid);
+        let _ = (declared_rev(text), has_stamp(text), same(text, other), equal(text, other));
+        let stamped = stamp(text, "x", "1-a");
+        assert_eq!(check(&stamped), valid);
+        assert!(valid.is_err() || same(text, &stamped));
+        let view = object_view(text, "x", "1-a");
+        assert_eq!(check(&view), valid);
+        if valid.is_ok() {
+            assert_eq!(declared_rev(&view).as_deref(), Some("1-a"));
+            assert!(captured(text, &view) && captured(&view, text));
+            assert_eq!(object_view(&view, "x", "1-a"), view);
+            assert!(equal(text, text) && diff(text, text).is_empty());
+        }
+        if let Ok(assigned) = assign(text, other) {
+            assert_eq!(check(&assigned), Ok(()));
+        }
+        assert_eq!(
+            captured(text, other) && captured(other, text),
+            diff(text, other).is_empty() && captured(text, other)
+        );
+        for (b, l, m) in [
+            (text, other, text),
+            (other, text, text),
+            (text, text, other),
+            (other, b"{}", text),
+            (text, other, b"{}"),
+        ] {
+            match merge(b, l, m) {
+                Ok(merged) => assert_eq!(check(&merged.text), Ok(())),
+                Err(_) => assert!([b, l, m].iter().any(|text| check(text).is_err())),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn accepts_what_serde_json_accepts(text in damaged()) {
+            prop_assert_eq!(check(&text).is_ok(), oracle(&text), "{}: {:?}", show(&text), check(&text));
+        }
+
+        #[test]
+        fn prefixes_are_incomplete(object in object(), seed: u64) {
+            let text = text(&object, seed);
+            for end in 1..text.len() {
+                match check(&text[..end]) {
+                    Ok(()) => prop_assert!(text[end..].iter().all(u8::is_ascii_whitespace)),
+                    other => prop_assert_eq!(other, Err(NotObject::Incomplete), "{}", show(&text[..end])),
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_incomplete_can_be_completed(text in damaged()) {
+            if check(&text) == Err(NotObject::Incomplete) {
+                prop_assert!(completed(text.clone()).is_some(), "{}", show(&text));
+            }
+        }
+
+        #[test]
+        fn nothing_panics(a in damaged(), b in damaged()) {
+            everything(&a, &b);
+        }
+
+        #[test]
+        fn nothing_panics_on_bytes(a: Vec<u8>, b: Vec<u8>, c in "[{}\\[\\]:,\"\\\\u0-9a-f. \n-]{0,30}") {
+            everything(&a, &b);
+            everything(c.as_bytes(), &a);
+        }
+
+        #[test]
+        fn equal_as_values_are(a in object(), b in object(), seeds: (u64, u64)) {
+            let (x, y) = (text(&a, seeds.0), text(&b, seeds.1));
+            prop_assert_eq!(equal(&x, &y), a == b);
+            let again = text(&a, seeds.1);
+            prop_assert!(equal(&x, &again), "{} {}", show(&x), show(&again));
+            prop_assert!(captured(&x, &again));
+            prop_assert!(diff(&x, &again).is_empty());
+        }
+
+        #[test]
+        fn assign_as_values_do(a in object(), b in object(), seeds: (u64, u64)) {
+            let (x, y) = (text(&a, seeds.0), text(&b, seeds.1));
+            let (mut expected, from) = (value(&x), value(&y));
+            let (Value::Object(onto), Value::Object(from)) = (&mut expected, from) else { unreachable!() };
+            onto.extend(from);
+            prop_assert_eq!(value(&assign(&x, &y).unwrap()), expected);
+        }
+
+        #[test]
+        fn stamping_changes_the_stamps_alone(a in object(), seed: u64, places: u64) {
+            let mut object = a;
+            let members = object.as_object_mut().unwrap();
+            let mut dice = Dice(places);
+            for name in STAMPS {
+                if dice.roll(2) == 0 {
+                    members.insert(name.into(), dice.pick(&["", "1-a", "é"]).into());
+                }
+            }
+            let x = text(&object, seed);
+            let mut expected = value(&x);
+            let stamped = stamp(&x, "i", "2-b").into_owned();
+            for (name, truth) in [("_id", "i"), ("_rev", "2-b")] {
+                if let Some(there) = expected.get_mut(name) {
+                    *there = truth.into();
+                }
+            }
+            prop_assert_eq!(value(&stamped), expected.clone());
+            prop_assert!(same(&x, &stamped) && same(&stamped, &x));
+            prop_assert!(stamp(&stamped, "i", "2-b") == stamped);
+            let view = object_view(&x, "i", "2-b");
+            expected["_id"] = "i".into();
+            expected["_rev"] = "2-b".into();
+            prop_assert_eq!(value(&view), expected);
+        }
+    }
 }

@@ -131,3 +131,82 @@ impl<'a> Layout<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::document::layout;
+
+    use super::*;
+
+    /// `text` without the members at `removed` and with `appended`, written `name=value`.
+    fn rewritten(text: &str, removed: &[usize], appended: &[&str], model: &str) -> String {
+        let (object, model) = (layout(text.as_bytes()).unwrap(), layout(model.as_bytes()).unwrap());
+        let removed: Vec<bool> = (0..object.slots.len()).map(|i| removed.contains(&i)).collect();
+        let appended: Vec<(&[u8], &[u8])> = appended
+            .iter()
+            .map(|s| s.split_once('=').unwrap())
+            .map(|(k, v)| (k.as_bytes(), v.as_bytes()))
+            .collect();
+        let mut edits = Edits::default();
+        object.rewrite(&removed, &appended, Some(&model), &mut edits);
+        String::from_utf8(edits.apply(text.as_bytes())).unwrap()
+    }
+
+    const PRETTY: &str = "{\n  \"a\": 1,\n  \"b\": 2,\n  \"c\": 3\n}\n";
+
+    #[test]
+    fn removing_leaves_no_trace() {
+        for (text, removed, expected) in [
+            (PRETTY, [0].as_slice(), "{\n  \"b\": 2,\n  \"c\": 3\n}\n"),
+            (PRETTY, &[1], "{\n  \"a\": 1,\n  \"c\": 3\n}\n"),
+            (PRETTY, &[2], "{\n  \"a\": 1,\n  \"b\": 2\n}\n"),
+            (PRETTY, &[0, 1], "{\n  \"c\": 3\n}\n"),
+            (PRETTY, &[1, 2], "{\n  \"a\": 1\n}\n"),
+            (PRETTY, &[0, 2], "{\n  \"b\": 2\n}\n"),
+            (PRETTY, &[0, 1, 2], "{}\n"),
+            (PRETTY, &[], PRETTY),
+            (r#"{"a": 1, "b": 2}"#, &[0], r#"{"b": 2}"#),
+            (r#"{"a": 1, "b": 2}"#, &[1], r#"{"a": 1}"#),
+            (r#"{ "a":1 , "b":2 , "c":3 }"#, &[1], r#"{ "a":1 , "c":3 }"#),
+            (r#"{ "a":1 , "b":2 }"#, &[1], r#"{ "a":1 }"#),
+            (r#" { "a":1 } "#, &[0], r#" {} "#),
+            ("{}", &[], "{}"),
+            ("{\n}", &[], "{\n}"),
+        ] {
+            assert_eq!(rewritten(text, removed, &[], "{}"), expected, "{text} {removed:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_added_looks_like_the_rest() {
+        for (text, expected) in [
+            (PRETTY, "{\n  \"a\": 1,\n  \"b\": 2,\n  \"c\": 3,\n  \"x\": 8,\n  \"y\": 9\n}\n"),
+            (r#"{"a":1}"#, r#"{"a":1,"x":8,"y":9}"#),
+            (r#"{"a": 1}"#, r#"{"a": 1, "x": 8, "y": 9}"#),
+            (r#"{ "a": 1 }"#, r#"{ "a": 1, "x": 8, "y": 9 }"#),
+            ("{\n\t\"a\" : 1\n}", "{\n\t\"a\" : 1,\n\t\"x\" : 8,\n\t\"y\" : 9\n}"),
+            ("{\"a\": 1,\n \"b\":\n  [1]}", "{\"a\": 1,\n \"b\":\n  [1],\n \"x\": 8,\n \"y\": 9}"),
+            ("{\r\n    \"a\": 1\r\n}", "{\r\n    \"a\": 1,\r\n    \"x\": 8,\r\n    \"y\": 9\r\n}"),
+        ] {
+            assert_eq!(rewritten(text, &[], &[r#""x"=8"#, r#""y"=9"#], "{}"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_object_takes_the_look_of_the_model() {
+        let added = [r#""x"=8"#, r#""y"=9"#];
+        let expected = "{\n  \"x\": 8,\n  \"y\": 9\n}";
+        assert_eq!(rewritten("{}", &[], &added, PRETTY), expected);
+        assert_eq!(rewritten("{ }", &[], &added, PRETTY), expected);
+        assert_eq!(rewritten("{\n\n}", &[], &added, r#"{"a":1}"#), r#"{"x":8,"y":9}"#);
+    }
+
+    #[test]
+    fn removing_and_adding_at_once() {
+        let added = [r#""x"=8"#];
+        assert_eq!(rewritten(PRETTY, &[2], &added, "{}"), "{\n  \"a\": 1,\n  \"b\": 2,\n  \"x\": 8\n}\n");
+        assert_eq!(rewritten(PRETTY, &[0, 1, 2], &added, "{}"), "{\n  \"x\": 8\n}\n");
+        assert_eq!(rewritten(PRETTY, &[0, 2], &added, "{}"), "{\n  \"b\": 2,\n  \"x\": 8\n}\n");
+        assert_eq!(rewritten(r#"{"a":1}"#, &[0], &added, "{}"), r#"{"x":8}"#);
+    }
+}

@@ -214,3 +214,323 @@ impl std::fmt::Display for Path {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Dice, object, text, value};
+    use super::super::{check, equal};
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    fn merged(base: &str, latest: &str, mine: &str) -> (String, Vec<String>) {
+        let merged = merge(base.as_bytes(), latest.as_bytes(), mine.as_bytes()).unwrap();
+        (String::from_utf8(merged.text).unwrap(), merged.overlaps)
+    }
+
+    #[test]
+    fn disjoint_changes() {
+        for (base, latest, mine, expected) in [
+            // A changed value keeps its writer's spelling, the rest the other's.
+            (
+                "{\"a\":1,\"b\":1}",
+                "{ \"a\": 2.50,\n\"b\":1 }\n",
+                "{\"a\":1,\"b\":1e2}",
+                "{ \"a\": 2.50,\n\"b\":1e2 }\n",
+            ),
+            // Added, in the style of the text that it is added to.
+            (
+                "{\"a\":1}",
+                "{\n  \"a\": 1,\n  \"l\": 2\n}\n",
+                "{\"m\":[1, 2],\"a\":1}",
+                "{\n  \"a\": 1,\n  \"l\": 2,\n  \"m\": [1, 2]\n}\n",
+            ),
+            // Deleted by the one, changed elsewhere by the other.
+            ("{\"a\":1,\"b\":1}", "{\"a\":1,\"b\":2}", "{\"b\":1}", "{\"b\":2}"),
+            ("{\"a\":1,\"b\":1}", "{\"b\":1}", "{\"a\":1,\"b\":2}", "{\"b\":2}"),
+            // Both the same.
+            ("{\"a\":1}", "{\"a\":2.0}", "{\"a\":2}", "{\"a\":2.0}"),
+            ("{\"a\":1}", "{}", "{}", "{}"),
+            ("{}", "{\"a\":[1]}", "{\"a\":[1.0]}", "{\"a\":[1]}"),
+            // Nested, though both spell the whole differently.
+            (
+                "{\"o\":{\"a\":1,\"b\":1}}",
+                "{\"o\":{ \"a\":1, \"b\":2 }}",
+                "{\"o\":{\"b\":1,\"a\":3}}",
+                "{\"o\":{ \"a\":3, \"b\":2 }}",
+            ),
+            (
+                "{\"o\":{\"a\":1}}",
+                "{\"o\":{\"a\":1,\"l\":1}}",
+                "{\"o\":{\"a\":1,\"m\":{}}}",
+                "{\"o\":{\"a\":1,\"l\":1,\"m\":{}}}",
+            ),
+            // Both added an object: the members are what was added.
+            ("{}", "{\"o\":{\"l\":1}}", "{\"o\":{\"m\":1}}", "{\"o\":{\"l\":1,\"m\":1}}"),
+            // Only the spelling changed: no change.
+            (
+                "{\"a\":[1,2],\"b\":\"é\"}",
+                "{\"a\":[1,2],\"b\":\"é\",\"c\":0}",
+                "{\"b\":\"\\u00e9\",\"a\":[1.0, 2]}",
+                "{\"a\":[1,2],\"b\":\"é\",\"c\":0}",
+            ),
+            // The stamps are not a change.
+            (
+                "{\"_rev\":\"1-a\",\"a\":1}",
+                "{\"_rev\":\"2-b\",\"a\":2}",
+                "{\"_rev\":\"9-z\",\"_id\":\"x\",\"a\":1,\"b\":1}",
+                "{\"_rev\":\"2-b\",\"a\":2,\"b\":1}",
+            ),
+            // But below the top these names are data.
+            (
+                "{\"o\":{\"_rev\":1}}",
+                "{\"o\":{\"_rev\":1},\"l\":1}",
+                "{\"o\":{\"_rev\":2}}",
+                "{\"o\":{\"_rev\":2},\"l\":1}",
+            ),
+            // An object that was emptied and filled again.
+            ("{\"o\":{\"a\":1}}", "{\"o\":{\n\"a\":1\n}}", "{\"o\":{\"b\":2}}", "{\"o\":{\n\"b\":2\n}}"),
+            (
+                "{\"o\":{}}",
+                "{\"o\":{ }, \"l\": 1}",
+                "{\"o\":{\n \"b\": 2\n}}",
+                "{\"o\":{\n \"b\": 2\n}, \"l\": 1}",
+            ),
+            // A scalar became an object, and the other way round.
+            (
+                "{\"a\":1,\"b\":{}}",
+                "{\"a\":1,\"b\":{},\"l\":1}",
+                "{\"a\":{},\"b\":1}",
+                "{\"a\":{},\"b\":1,\"l\":1}",
+            ),
+        ] {
+            assert_eq!(merged(base, latest, mine), (expected.into(), vec![]), "{base} {latest} {mine}");
+        }
+    }
+
+    #[test]
+    fn repeated_names() {
+        for (base, latest, mine, expected) in [
+            ("{\"a\":0,\"a\":1}", "{\"a\":8,\"a\":1,\"l\":1}", "{\"a\":2}", "{\"a\":8,\"a\":2,\"l\":1}"),
+            // All go: an earlier one would come to life.
+            ("{\"a\":1,\"b\":1}", "{\"a\":0,\"b\":1,\"a\":1}", "{\"b\":2}", "{\"b\":2}"),
+            ("{}", "{\"l\":1}", "{\"a\":1,\"b\":2,\"\\u0061\":3}", "{\"l\":1,\"b\":2,\"\\u0061\":3}"),
+            ("{\"a\":1,\"a\":2}", "{\"a\":2,\"l\":1}", "{\"a\":3,\"a\":2}", "{\"a\":2,\"l\":1}"),
+        ] {
+            assert_eq!(merged(base, latest, mine), (expected.into(), vec![]), "{base} {latest} {mine}");
+        }
+    }
+
+    #[test]
+    fn overlaps_are_mine_and_said() {
+        for (base, latest, mine, expected, path) in [
+            ("{\"a\":1}", "{\"a\":2,\"l\":1}", "{\"a\":3}", "{\"a\":3,\"l\":1}", "/a"),
+            ("{}", "{\"a\":2}", "{\"a\":3}", "{\"a\":3}", "/a"),
+            ("{\"a\":1}", "{\"l\":1}", "{\"a\":3}", "{\"l\":1,\"a\":3}", "/a"),
+            ("{\"a\":1}", "{\"a\":2}", "{}", "{}", "/a"),
+            ("{\"a\":[1]}", "{\"a\":[1,2]}", "{\"a\":[0,1]}", "{\"a\":[0,1]}", "/a"),
+            (
+                "{\"o\":{\"a/~\":1}}",
+                "{\"o\":{\"a/~\":2}}",
+                "{\"o\":{\"a/~\":3}}",
+                "{\"o\":{\"a/~\":3}}",
+                "/o/a~1~0",
+            ),
+            ("{\"o\":{\"a\":1}}", "{\"o\":{\"a\":2}}", "{}", "{}", "/o"),
+            ("{\"o\":{\"a\":1}}", "{}", "{\"o\":{\"a\":2}}", "{\"o\":{\"a\":2}}", "/o"),
+            ("{\"o\":{\"a\":1}}", "{\"o\":{\"a\":2}}", "{\"o\":5}", "{\"o\":5}", "/o"),
+            ("{\"o\":1}", "{\"o\":{\"a\":2}}", "{\"o\":{\"b\":2}}", "{\"o\":{\"b\":2}}", "/o"),
+            ("{\"a\":0}", "{\"a\":-0}", "{\"a\":0.1}", "{\"a\":0.1}", "/a"),
+            (
+                "{\"\\n\\u0085\":0}",
+                "{\"\\n\\u0085\":1}",
+                "{\"\\n\\u0085\":2}",
+                "{\"\\n\\u0085\":2}",
+                "/\\n\\u0085",
+            ),
+        ] {
+            assert_eq!(
+                merged(base, latest, mine),
+                (expected.into(), vec![path.into()]),
+                "{base} {latest} {mine}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_does_not_merge() {
+        assert_eq!(merge(b"[]", b"{}", b"{}"), Err(NotObject::Kind("an array")));
+        assert_eq!(merge(b"{}", b"{", b"{}"), Err(NotObject::Incomplete));
+        assert!(merge(b"{}", b"{}", b"x").is_err());
+    }
+
+    #[test]
+    fn differences_in_the_order_of_the_old_text() {
+        let (old, new) = (
+            "{\"z\":1,\"o\":{\"a\":1,\"b\":[1],\"c\":{\"d\":null}},\"_rev\":\"1-a\",\"gone\":{}}",
+            "{\"new\":{\"x\":1},\"o\":{\"n\":1,\"b\":[1.0],\"a\":2,\"c\":{\"d\":0}},\"z\":1e0,\"_rev\":\"2-b\",\"_id\":\"x\"}",
+        );
+        let found: Vec<_> = diff(old.as_bytes(), new.as_bytes())
+            .into_iter()
+            .map(|c| (c.path, c.kind, c.old.map(|s| &old[s]), c.new.map(|s| &new[s])))
+            .collect();
+        let expected = [
+            ("/o/a", Kind::Changed, Some("1"), Some("2")),
+            ("/o/c/d", Kind::Changed, Some("null"), Some("0")),
+            ("/o/n", Kind::Added, None, Some("1")),
+            ("/gone", Kind::Removed, Some("{}"), None),
+            ("/new", Kind::Added, None, Some("{\"x\":1}")),
+        ];
+        assert_eq!(found, expected.map(|(path, kind, a, b)| (path.to_string(), kind, a, b)));
+        assert_eq!(diff(b"{", b"{"), []);
+        assert_eq!(
+            diff(b"{}", b"[1]"),
+            [Change { path: "".into(), kind: Kind::Changed, old: Some(0..2), new: Some(0..3) }]
+        );
+    }
+
+    #[test]
+    fn wide_and_deep_paths_stay_short() {
+        // Every level has a change: paths of full length would be 5 GB.
+        let levels = 100_000;
+        let nested =
+            |n: usize| format!("{}{{}}{}", format!("{{\"x\":{n},\"a\":").repeat(levels), "}".repeat(levels));
+        let (a, b, c) = (nested(1), nested(2), nested(3));
+        let changes = diff(a.as_bytes(), b.as_bytes());
+        assert_eq!(changes.len(), levels);
+        assert!(changes.iter().all(|change| change.path.len() <= PATH_MAX + '…'.len_utf8()));
+        let merged = merge(a.as_bytes(), b.as_bytes(), c.as_bytes()).unwrap();
+        assert_eq!((merged.overlaps.len(), merged.text), (levels, c.into_bytes()));
+    }
+
+    /// The merge of values, written down as simply as it can be.
+    fn model(
+        b: Option<&Value>,
+        l: Option<&Value>,
+        m: Option<&Value>,
+        path: &str,
+        overlaps: &mut Vec<String>,
+    ) -> Option<Value> {
+        if m == b || l == m {
+            return l.cloned();
+        }
+        if l == b {
+            return m.cloned();
+        }
+        let empty = Map::new();
+        match (
+            b.map_or(Some(&empty), Value::as_object),
+            l.and_then(Value::as_object),
+            m.and_then(Value::as_object),
+        ) {
+            (Some(b), Some(l), Some(m)) => {
+                let names: std::collections::BTreeSet<&String> =
+                    b.keys().chain(l.keys()).chain(m.keys()).collect();
+                let member = |name: &String| {
+                    let path =
+                        format!("{path}/{}", name.replace('~', "~0").replace('/', "~1").replace('"', "\\\""));
+                    Some((name.clone(), model(b.get(name), l.get(name), m.get(name), &path, overlaps)?))
+                };
+                Some(Value::Object(names.into_iter().filter_map(member).collect()))
+            }
+            _ => {
+                overlaps.push(path.into());
+                m.cloned()
+            }
+        }
+    }
+
+    /// What a few edits make of a value.
+    fn edited(base: &Value, other: &Value, seed: u64) -> Value {
+        let mut dice = Dice(seed);
+        let mut value = base.clone();
+        let (Value::Object(members), Value::Object(others)) = (&mut value, other) else {
+            return other.clone();
+        };
+        for (name, theirs) in others {
+            match (dice.roll(4), members.get(name)) {
+                (0, _) => drop(members.remove(name)),
+                (1, _) | (2, None) => drop(members.insert(name.clone(), theirs.clone())),
+                (2, Some(ours)) => {
+                    let ours = edited(ours, theirs, dice.0);
+                    members.insert(name.clone(), ours);
+                }
+                _ => {}
+            }
+        }
+        value
+    }
+
+    fn three() -> impl Strategy<Value = [Value; 3]> {
+        (object(), object(), object(), any::<[u64; 2]>()).prop_map(|(base, x, y, seeds)| {
+            let (latest, mine) = (edited(&base, &x, seeds[0]), edited(&base, &y, seeds[1]));
+            [base, latest, mine]
+        })
+    }
+
+    fn show(text: &[u8]) -> String {
+        String::from_utf8_lossy(text).into_owned()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn as_values_merge([base, latest, mine] in three(), seeds: [u64; 3]) {
+            let (b, l, m) = (text(&base, seeds[0]), text(&latest, seeds[1]), text(&mine, seeds[2]));
+            let merged = merge(&b, &l, &m).unwrap();
+            prop_assert_eq!(check(&merged.text), Ok(()));
+            let mut overlaps = Vec::new();
+            let expected = model(Some(&base), Some(&latest), Some(&mine), "", &mut overlaps).unwrap();
+            overlaps.sort();
+            let all = format!("{}\n{}\n{}\n{}", show(&b), show(&l), show(&m), show(&merged.text));
+            prop_assert_eq!(value(&merged.text), value(&text(&expected, 0)), "{}", all);
+            prop_assert_eq!(merged.overlaps, overlaps, "{}", all);
+            prop_assert!(equal(&merged.text, &text(&expected, seeds[0])));
+        }
+
+        #[test]
+        fn one_side_alone([base, _, mine] in three(), seeds: [u64; 3]) {
+            let (b, again, m) = (text(&base, seeds[0]), text(&base, seeds[1]), text(&mine, seeds[2]));
+            let mine_only = merge(&b, &again, &m).unwrap();
+            prop_assert!(equal(&mine_only.text, &m) && mine_only.overlaps.is_empty(), "{}", show(&mine_only.text));
+            prop_assert_eq!(merge(&b, &m, &again).unwrap(), Merged { text: m.clone(), overlaps: vec![] });
+            prop_assert_eq!(merge(&b, &m, &m).unwrap(), Merged { text: m, overlaps: vec![] });
+        }
+
+        #[test]
+        fn what_nobody_touched_keeps_its_bytes([base, latest, mine] in three(), seeds: [u64; 3]) {
+            let l = text(&latest, seeds[1]);
+            let merged = merge(&text(&base, seeds[0]), &l, &text(&mine, seeds[2])).unwrap();
+            for member in super::super::members(&l).unwrap() {
+                let name = &member.key;
+                if mine.get(name) == base.get(name) {
+                    let spans = super::super::members(&merged.text).unwrap();
+                    let kept = spans.iter().any(|s| s.key == *name && merged.text[s.value.clone()] == l[member.value.clone()]);
+                    prop_assert!(kept, "{} in {}", name, show(&merged.text));
+                }
+            }
+        }
+
+        #[test]
+        fn differences_are_all_and_only_those([old, new, _] in three(), seeds: [u64; 2]) {
+            let (a, b) = (text(&old, seeds[0]), text(&new, seeds[1]));
+            let changes = diff(&a, &b);
+            prop_assert_eq!(changes.is_empty(), old == new);
+            // Putting the changes into the old value gives the new one.
+            let mut patched = value(&a);
+            for change in &changes {
+                let path = change.path.replace("\\\"", "\"");
+                let (parent, name) = path.rsplit_once('/').unwrap();
+                let name = name.replace("~1", "/").replace("~0", "~");
+                let parent = patched.pointer_mut(parent).and_then(Value::as_object_mut).unwrap();
+                let there = match &change.new {
+                    Some(span) => parent.insert(name, value(&b[span.clone()])),
+                    None => parent.remove(&name),
+                };
+                prop_assert_eq!(there, change.old.as_ref().map(|span| value(&a[span.clone()])));
+            }
+            prop_assert_eq!(patched, value(&b));
+        }
+    }
+}

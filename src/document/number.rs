@@ -104,3 +104,79 @@ fn trim_end(digits: &[u8]) -> &[u8] {
     let zeros = digits.iter().rev().take_while(|&&b| b == b'0').count();
     &digits[..digits.len() - zeros]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn spellings_of_one_number() {
+        let groups: [&[&str]; 8] = [
+            &["1", "1.0", "10e-1", "0.1e1", "1e0", "1E+0", "1e-0", "100.00e-2", "0.001e+0003"],
+            &["-1.5", "-15e-1", "-0.15E1"],
+            &["0", "0.0", "0e5", "0E-99999999999999999999999", "0.000e1"],
+            &["-0", "-0.0", "-0e1"],
+            &["1e400", "10e399", "0.1e401", "1e0400"],
+            &["1e99999999999999999999999999999", "0.1e100000000000000000000000000000"],
+            &["1e-100000000000000000000000000000", "10e-100000000000000000000000000001"],
+            &["12345678901234567890", "1234567890123456789e1"],
+        ];
+        for (i, group) in groups.iter().enumerate() {
+            for (j, other) in groups.iter().enumerate() {
+                for a in *group {
+                    for b in *other {
+                        assert_eq!(equal(a.as_bytes(), b.as_bytes()), i == j, "{a} {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn different_numbers() {
+        for (a, b) in [
+            ("0.1", "0.10000000000000001"),
+            ("12345678901234567890", "12345678901234567000"),
+            ("9007199254740993", "9007199254740992"),
+            ("1", "-1"),
+            ("1", "10"),
+            ("101", "11"),
+            ("1.01", "1.1"),
+            ("1e400", "1e401"),
+            ("1e5", "1e-5"),
+            ("1e100000000000000000000", "1e-100000000000000000000"),
+            ("1e99999999999999999999999999999", "1e99999999999999999999999999998"),
+            ("1e340282366920938463463374607431768211456", "1"),
+        ] {
+            assert!(!equal(a.as_bytes(), b.as_bytes()), "{a} {b}");
+            assert!(!equal(b.as_bytes(), a.as_bytes()), "{b} {a}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn like_integers_of_a_common_scale(
+            (a, x) in (-2000i64..2000, -9i32..9), (b, y) in (-2000i64..2000, -9i32..9), dots in 0usize..4,
+        ) {
+            let scaled = |n: i64, e: i32| i128::from(n) * 10i128.pow((e + 9) as u32);
+            let a_text = format!("{a}e{x}");
+            // b with its point moved `dots` digits to the left.
+            let digits = format!("{:04}", b.unsigned_abs());
+            let (whole, part) = digits.split_at(4 - dots);
+            let whole = whole.trim_start_matches('0');
+            let b_text = format!(
+                "{}{}{}{part}e{}",
+                if b < 0 { "-" } else { "" },
+                if whole.is_empty() { "0" } else { whole },
+                if part.is_empty() { "" } else { "." },
+                y + dots as i32,
+            );
+            prop_assert_eq!(
+                equal(a_text.as_bytes(), b_text.as_bytes()), scaled(a, x) == scaled(b, y), "{} {}", a_text, b_text
+            );
+            let itself = format!("{b}e{y}");
+            prop_assert!(equal(itself.as_bytes(), b_text.as_bytes()), "{} {}", itself, b_text);
+        }
+    }
+}

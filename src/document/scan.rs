@@ -217,3 +217,77 @@ fn literal(text: &[u8], at: usize, word: &'static [u8]) -> Result<usize, Fault> 
     }
     Ok(at + word.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(text: &str) -> Result<usize, Fault> {
+        value(text.as_bytes(), 0, &mut ())
+    }
+
+    #[test]
+    fn plain_finds_the_first_byte_that_matters_at_any_offset() {
+        for length in 0..40 {
+            for special in [b'"', b'\\', 0, 0x1f, b'\n'] {
+                for place in 0..=length {
+                    let mut text = vec![b' '; length];
+                    text.extend([0x7f, 0x80, 0xff, 0x20, 0x21, 0x23, 0x5b, 0x5d, 0xa2, 0xdc]);
+                    text.insert(place, special);
+                    text.insert(place + 1, b'"');
+                    assert_eq!(plain(&text, 0), place);
+                    assert_eq!(plain(&text, place + 1), place + 1);
+                }
+            }
+            assert_eq!(plain(&vec![0x80; length], 0), length);
+        }
+        for b in 0..=255 {
+            let hit = b < 0x20 || b == b'"' || b == b'\\';
+            assert_eq!(plain(&[b; 17], 0), if hit { 0 } else { 17 }, "{b}");
+        }
+    }
+
+    #[test]
+    fn numbers_end_where_they_must() {
+        let faults = ["-", "1.", "1e", "1e+", "1E-", "-0."].map(|text| (text, Err(Fault::End)));
+        let whole_ones =
+            ["0", "-0", "10", "0.0", "1.5e+10", "1E400", "-12e-3"].map(|text| (text, Ok(text.len())));
+        let cut =
+            [("01", 1), ("0x", 1), ("1.5.2", 3), ("1e5e", 3), ("00", 1)].map(|(text, end)| (text, Ok(end)));
+        for (text, expected) in faults.into_iter().chain(whole_ones).chain(cut) {
+            assert_eq!(whole(text), expected, "{text}");
+        }
+        for text in ["-x", "1.x", "1ex", "1e+x", "--1", "1..", "-.5"] {
+            assert!(matches!(whole(text), Err(Fault::At { expected: "a digit", .. })), "{text}");
+        }
+        for text in ["+1", ".5", "Infinity", "NaN", "'a'", "undefined", "\u{feff}1"] {
+            assert_eq!(whole(text), Err(Fault::At { offset: 0, expected: "a value" }), "{text}");
+        }
+    }
+
+    #[test]
+    fn visitors_see_everything_once_and_in_order() {
+        #[derive(Default)]
+        struct Log(String);
+        impl Visit for Log {
+            fn open(&mut self, at: usize) {
+                self.0 += &format!("<{at} ");
+            }
+            fn close(&mut self, end: usize) {
+                self.0 += &format!(">{end} ");
+            }
+            fn key(&mut self, span: Range<usize>) {
+                self.0 += &format!("k{span:?} ");
+            }
+            fn scalar(&mut self, span: Range<usize>) {
+                self.0 += &format!("v{span:?} ");
+            }
+        }
+        let mut log = Log::default();
+        let text = br#"{"a":[],"b":[1,{"c":null}, "x"],"d":{}} "#;
+        assert_eq!(value(text, 0, &mut log), Ok(39));
+        let expected =
+            "<0 k1..4 <5 >7 k8..11 <12 v13..14 <15 k16..19 v20..24 >25 v27..30 >31 k32..35 <36 >38 >39 ";
+        assert_eq!(log.0, expected);
+    }
+}

@@ -84,3 +84,55 @@ pub(super) fn escape(c: char, out: &mut String) {
         c => out.push(c),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decoded(s: &str) -> Vec<u8> {
+        decode(s.as_bytes()).into_owned()
+    }
+
+    #[test]
+    fn escapes() {
+        assert_eq!(decoded(r#""\"\\\/\b\f\n\r\tx""#), b"\"\\/\x08\x0c\n\r\tx");
+        assert_eq!(decoded(r#""\u0041\u00e9\uD83D\ude00""#), "Aé😀".as_bytes());
+        assert_eq!(decoded(r#""\u005frev""#), b"_rev");
+        assert_eq!(decoded(r#""""#), b"");
+    }
+
+    #[test]
+    fn lone_surrogates_stay_themselves() {
+        let all = [
+            r#""\ud800""#,
+            r#""\udfff""#,
+            r#""\ufffd""#,
+            r#""\ude00\ud83d""#,
+            r#""\ud83d\ude00""#,
+            r#""\ud83dx""#,
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert_eq!(decoded(a) == decoded(b), i == j, "{a} {b}");
+            }
+        }
+        assert_eq!(
+            decoded(r#""\ud83d\ud83d\ude00""#),
+            [b"\xed\xa0\xbd".as_slice(), "😀".as_bytes()].concat()
+        );
+        assert_eq!(lossy(&decoded(r#""a\ud800\udbffb""#)), "a\u{fffd}\u{fffd}b");
+        assert_eq!(lossy(&decoded(r#""\ud83d\ude00""#)), "😀");
+    }
+
+    proptest! {
+        #[test]
+        fn written_and_read(s in any::<String>()) {
+            let quoted = encode(&s);
+            prop_assert_eq!(serde_json::from_str::<String>(&quoted).ok(), Some(s.clone()));
+            prop_assert_eq!(decode(quoted.as_bytes()).into_owned(), s.clone().into_bytes());
+            let escaped: String = s.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+            prop_assert_eq!(decoded(&format!("\"{escaped}\"")), s.into_bytes());
+        }
+    }
+}
