@@ -38,6 +38,8 @@ need_fuse() {
   need fusermount3:fuse3
   [ -c /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
   [ -c /dev/fuse ] || die "there is no /dev/fuse here: in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
+  # fusermount3 opens it as the user. Where udev runs, a rule of the package has made it everybody's.
+  [ -e /run/udev/control ] || [ "$(stat -c %a /dev/fuse)" = 666 ] || as_root chmod 666 /dev/fuse || true
 }
 
 need_rust() {

@@ -8,8 +8,9 @@
 here=$(dirname "$(readlink -f "$0")"); dir=$(readlink -f "${CASES:-$here}")
 export BIN=${1:?mount command}; shift; L=$here/lib.sh; T=$(mktemp -d); P=0; X=0
 case ${BIN%% *} in /*) ;; */*) BIN=$PWD/$BIN;; esac
-# mount -t fuse.revfs (case 23) finds the program on the path.
-export NAME=${NAME-revfs} PATH=$(dirname "${BIN%% *}"):$PATH
+# mount -t fuse.revfs (case 23) looks for the program in the usual places only: it is there while the cases run.
+export NAME=${NAME-revfs}; link=/usr/local/bin/$NAME
+[ -z "$NAME" ] || [ -e "$link" ] || { ln -sf "${BIN%% *}" "$link" && trap 'rm -f "$link"' EXIT; }
 export SEED=${SEED:-$here/../../target/seed/node_modules} B=${B:-$(mktemp -d -p /var/tmp revfs-cases.XXXXXX)}
 [ -d "$SEED/multiprocess-store" ] || { echo "no multiprocess-store in SEED=$SEED; scripts/test installs it"; exit 2; }
 SEED=$(readlink -f "$SEED")
