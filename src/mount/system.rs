@@ -203,7 +203,7 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
             }
         }
         Err(rustix::io::Errno::BUSY) => Err(Failure::new(format!(
-            "cannot unmount {}: a program still uses it; end it (fuser -vm), or unmount lazily: revfs umount -l",
+            "cannot unmount {}: it is busy, a program uses it; end that (fuser -vm names it) or unmount lazily: revfs umount -l",
             point.display()
         ))),
         Err(e) => Err(Failure::new(format!("cannot unmount {}: {}", point.display(), io::Error::from(e)))),

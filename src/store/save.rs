@@ -845,10 +845,10 @@ mod tests {
         let saved = s.revive(&x, &op, declared.as_bytes(), &none, &hidden).unwrap();
         assert_eq!((saved.rev.generation(), s.winner(&x).unwrap().rev), (Some(3), saved.rev));
         s.update(&x, b"{\"a\":1,\"b\":1}").unwrap();
-        // The same text again brings it back as well.
+        // The same text again brings it back as it was.
         let op = s.delete(&x).unwrap();
         let saved = s.revive(&x, &op, b"{\"a\":1,\"b\":1}", &none, &NO).unwrap();
-        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Restore, Some(5)));
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Same, Some(4)));
         // An editor that saves what it had read does not undo what others did before the deletion.
         let op = s.delete(&x).unwrap();
         let origin = Origin {
