@@ -109,6 +109,8 @@ pub struct Fs {
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Watcher,
+    /// Held from taking events to having noted them.
+    draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
     scratch: OwnedFd,
     drafts: OwnedFd,
@@ -152,6 +154,7 @@ impl Fs {
             next_handle: AtomicU64::new(1),
             memory: Memory::default(),
             watcher,
+            draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
             refusals: Mutex::new(Vec::new()),

@@ -25,7 +25,7 @@ use crate::rev::ObjectId;
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Something in the object's directory: a name came (`Some`), or anything else.
+    /// Something in the object's directory: a name came (`Some`), or anything else, such as the end of a write.
     Object(ObjectId, Option<OsString>),
     /// The watched directory of the object left its place; it is watched no more.
     Left(ObjectId),
@@ -164,7 +164,7 @@ impl Watcher {
                 }
                 events.push(Event::Left(id));
             } else {
-                let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO | ReadFlags::CLOSE_WRITE);
+                let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
                 events.push(Event::Object(id, name.filter(|_| came)));
             }
         }

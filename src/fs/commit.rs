@@ -98,7 +98,9 @@ impl Fs {
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
             Verdict::Nothing if d.is_dirty() && !d.fresh => {
-                self.tables.lock().object(&d.id).emptied = Some(Instant::now());
+                let mut t = self.tables.lock();
+                t.object(&d.id).emptied = Some(Instant::now());
+                t.waiting.insert(d.id.clone());
             }
             Verdict::Nothing => {}
         }
@@ -362,27 +364,38 @@ impl Fs {
 
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
     pub fn end_grace(&self, grace: Duration) {
-        let due: Vec<(ObjectId, crate::rev::Rev)> = {
+        let mut due = Vec::new();
+        {
             let mut t = self.tables.lock();
             t.tidy();
-            let due = t.objects.iter().filter_map(|(id, o)| {
-                let hidden = o.hidden.as_ref().filter(|h| h.since.elapsed() >= grace)?;
-                Some((id.clone(), hidden.rev.clone()))
-            });
-            due.collect()
-        };
+            for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
+                let object = t.objects.get(&id);
+                match object.and_then(|o| o.hidden.as_ref()) {
+                    Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.rev.clone())),
+                    Some(_) => {}
+                    None if object.is_some_and(|o| o.is_waiting(self.options.grace)) => {}
+                    None => {
+                        t.waiting.remove(&id);
+                        self.forget_object(&mut t, &id);
+                    }
+                }
+            }
+        }
         for (id, rev) in due {
-            let moved_on = self.store.winner_meta(&id).is_ok_and(|(now, _)| now != rev);
-            let result = if moved_on { Ok(()) } else { self.store.delete(&id).map(drop) };
-            match result {
-                Ok(()) | Err(Error::NoObject(_)) => {}
+            // A save since, by anybody: the name shows it again.
+            match self.store.delete_at(&id, &rev) {
+                Ok(_) | Err(Error::NoObject(_)) => {}
                 Err(e) => error!("{id}: cannot delete it after its file was renamed away: {e}"),
             }
             let mut notices = vec![Notice::Root];
             let mut t = self.tables.lock();
-            t.object(&id).hidden = None;
+            // A create since has taken it: then the name is its business.
+            if let Some(object) = t.objects.get_mut(&id)
+                && object.hidden.as_ref().is_some_and(|h| h.rev == rev)
+            {
+                object.hidden = None;
+            }
             t.doubt(&id, &mut notices);
-            self.forget_object(&mut t, &id);
             drop(t);
             self.tell(notices);
         }

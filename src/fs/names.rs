@@ -175,6 +175,7 @@ impl Fs {
         object.epoch += 1;
         (object.hidden, object.emptied) = (None, None);
         object.deleted = Some(Deleted { since: Instant::now(), op });
+        t.waiting.insert(id.clone());
         drop(t);
         self.tell(notices);
         Ok(())

@@ -267,6 +267,8 @@ impl Fs {
 
     /// Takes all signs of changes that are there and doubts what they speak of.
     pub(super) fn drain(&self) {
+        // Whoever comes second must not go on before what the first has taken is in the tables.
+        let draining = self.draining.lock();
         let events = self.watcher.drain();
         if events.is_empty() {
             return;
@@ -302,6 +304,7 @@ impl Fs {
             }
         }
         drop(t);
+        drop(draining);
         notices.dedup();
         self.tell(notices);
     }

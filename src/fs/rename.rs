@@ -244,6 +244,7 @@ impl Fs {
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev });
+        t.waiting.insert(id.clone());
         self.become_scratch(&mut t, id, home, node, &mut notices);
         drop(t);
         self.tell(notices);

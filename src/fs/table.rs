@@ -3,8 +3,8 @@
 //! Invariants: no I/O and no waiting happens while [`Tables`] is locked. A node lives while the kernel knows it or a
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,6 +96,15 @@ pub struct ObjectState {
     pub emptied: Option<Instant>,
 }
 
+impl ObjectState {
+    /// Whether the name waits for the second half of an update.
+    pub fn is_waiting(&self, grace: Duration) -> bool {
+        self.hidden.is_some()
+            || self.deleted.as_ref().is_some_and(|d| d.since.elapsed() <= grace)
+            || self.emptied.is_some_and(|t| t.elapsed() <= grace)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Hidden {
     pub since: Instant,
@@ -122,6 +131,8 @@ pub struct Tables {
     pub scratch: HashMap<(u64, u64), Ino>,
     pub views: HashMap<View, Ino>,
     pub pending: HashMap<(u32, ObjectId), Pending>,
+    /// The objects whose names wait for something until a grace is over.
+    pub waiting: HashSet<ObjectId>,
     /// Threads that were told ESTALE for an object: their next open is served from what their lookup found.
     pub excused: HashMap<(u32, ObjectId), Instant>,
     next: Ino,
@@ -135,6 +146,7 @@ impl Tables {
             scratch: HashMap::new(),
             views: HashMap::new(),
             pending: HashMap::new(),
+            waiting: HashSet::new(),
             excused: HashMap::new(),
             next: OTHERS,
         };
@@ -284,12 +296,7 @@ impl Tables {
     /// Whether anything about the object's name is worth remembering; if not it is forgotten.
     pub fn forget_object(&mut self, id: &ObjectId, grace: Duration) -> bool {
         let idle = self.objects.get(id).is_some_and(|o| {
-            o.home.is_none()
-                && o.drafts.is_empty()
-                && o.fresh.is_none()
-                && o.hidden.is_none()
-                && o.deleted.as_ref().is_none_or(|d| d.since.elapsed() > grace)
-                && o.emptied.is_none_or(|t| t.elapsed() > grace)
+            o.home.is_none() && o.drafts.is_empty() && o.fresh.is_none() && !o.is_waiting(grace)
         });
         if idle {
             self.objects.remove(id);

@@ -15,6 +15,24 @@ impl Store {
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn delete(&self, id: &ObjectId) -> Result<String> {
         let _turn = self.turn(id);
+        self.remove(id)
+    }
+
+    /// [`delete`](Self::delete), but only where `rev` still wins: no save of this process can come between. Returns
+    /// whether it did.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn delete_at(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
+        let _turn = self.turn(id);
+        let wins = self.winner_meta(id)?.0 == *rev;
+        if wins {
+            self.remove(id)?;
+        }
+        Ok(wins)
+    }
+
+    fn remove(&self, id: &ObjectId) -> Result<String> {
         let op = self.operation();
         self.backend().remove(id, &op, Durability::Ordered)?;
         Ok(op)

@@ -177,3 +177,64 @@ fn node_and_the_mount_see_each_others_saves() {
     let shown: serde_json::Value = serde_json::from_str(&m.read("a.json")).unwrap();
     assert_eq!(shown["v"].to_string(), winner);
 }
+
+/// Runs one of the test programs that come with the original, its store put where `store` is.
+fn run_own_test(name: &str, its_store: &str, store: &std::path::Path) -> String {
+    let package = seed::dir().join("multiprocess-store");
+    let program = fs::read_to_string(package.join(name)).unwrap();
+    assert!(program.contains(its_store), "{name} uses another store than {its_store}");
+    let program = program
+        .replace(its_store, store.to_str().unwrap())
+        .replace("'./index.js'", &format!("{:?}", package.join("index.js")))
+        .replace("'uuid/v4'", &format!("{:?}", seed::dir().join("uuid/v4")));
+    let out = Command::new("node").arg("-e").arg(program).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{name}: {said}");
+    said
+}
+
+#[test]
+fn the_originals_own_tests_pass_on_a_store_that_revfs_wrote() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("helloObject.json", "{\"text\": \"Hello Object Store!\"}\n");
+    for round in 1..=3 {
+        let said = run_own_test("test.js", "~/Tests/hello-store", &place.store());
+        assert!(said.contains("Object is already there"), "{said}");
+        assert!(said.contains("Yup, data gets saved no problem."), "{said}");
+        let (alice, bob) =
+            (said.contains("Alice won, her data won."), said.contains("Bob won, his data won."));
+        assert!(alice != bob, "one of two wins: {said}");
+        assert!(!said.contains("TEST ERROR"), "{said}");
+        let listed: serde_json::Value = {
+            let at = said.find("listOfConflicts").unwrap();
+            let rest = &said[at + "listOfConflicts".len()..];
+            serde_json::Deserializer::from_str(rest).into_iter().next().unwrap().unwrap()
+        };
+        let store = revfs::store::Store::open(place.store()).unwrap();
+        let ours = store.conflicts(&revfs::rev::ObjectId::new("helloObject").unwrap()).unwrap();
+        let ours: Vec<Vec<String>> =
+            ours.iter().map(|g| g.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(listed, serde_json::json!(ours));
+        assert_eq!(ours.len(), round);
+        // What won there is what the mount shows, and the next round starts from a save through it.
+        let shown = m.read("helloObject.json");
+        m.write("helloObject.json", shown.replace("Hello", "Hello again,"));
+    }
+    let users = Place::new();
+    let m = users.mount(&[]);
+    m.write("alice.json", "{\"password\":\"secret\",\"_id\":\"alice\"}");
+    m.write("carol.json", "{\"password\":\"from the mount\"}");
+    let said = run_own_test("test.user-manager.js", "/tmp/a-user-manager-store", &users.store());
+    for line in ["That username is already taken", "Alice has updated her password!", "SIMULATION COMPLETE."]
+    {
+        assert!(said.contains(line), "{said}");
+    }
+    assert_eq!(m.names(), ["alice.json", "bob.json", "carol.json"]);
+    let empty = Place::new();
+    let m = empty.mount(&[]);
+    let said = run_own_test("test.user-manager.js", "/tmp/a-user-manager-store", &empty.store());
+    assert!(said.contains("Done! You can now login") && said.contains("SIMULATION COMPLETE."), "{said}");
+    assert_eq!(m.names(), ["alice.json", "bob.json", "carol.json"]);
+    assert!(m.read("carol.json").contains("hunter2"));
+}
