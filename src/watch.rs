@@ -20,7 +20,7 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::rev::ObjectId;
+use crate::rev::{ObjectId, Rev};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +163,8 @@ impl Watcher {
                     let _ = inotify::remove_watch(&self.queue, event.wd());
                 }
                 events.push(Event::Left(id));
-            } else {
+            } else if name.as_ref().is_none_or(|name| Rev::new(name).is_ok()) {
+                // Other names (each O_TMPFILE closes as one) change nothing that anybody reads.
                 let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
                 events.push(Event::Object(id, name.filter(|_| came)));
             }
