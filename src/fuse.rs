@@ -6,59 +6,30 @@ use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use log::{debug, error};
 
 use crate::fs::attr::{Attr, Caller, Found};
 use crate::fs::errno::Fail;
 use crate::fs::scratch::{Change, SetTime};
-use crate::fs::{self, Fs, Kernel, Mode, Opened};
+use crate::fs::{self, Fs, Mode, Opened};
+
+mod tell;
+
+pub use tell::Tell;
 
 /// The adapter that fuser serves.
 pub struct Adapter(pub Arc<Fs>);
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
-
-/// Tells the kernel what changed. Attributes at once; names from a thread of their own, because the kernel waits with
-/// them for lookups that only our workers can answer.
-pub struct Tell {
-    notifier: Notifier,
-    names: mpsc::Sender<std::ffi::OsString>,
-}
-
-impl Tell {
-    /// Starts the thread; it ends with the last reference.
-    pub fn new(notifier: Notifier) -> io::Result<Tell> {
-        let (names, queue) = mpsc::channel::<std::ffi::OsString>();
-        let own = notifier.clone();
-        std::thread::Builder::new().name("notify".into()).spawn(move || {
-            for name in queue {
-                let _ = own.inval_entry(INodeNo::ROOT, &name);
-            }
-        })?;
-        Ok(Tell { notifier, names })
-    }
-}
-
-impl Kernel for Tell {
-    fn forget_attr(&self, node: u64) {
-        // A negative offset leaves pages alone, so the kernel waits for no read.
-        let _ = self.notifier.inval_inode(INodeNo(node), -1, 0);
-    }
-
-    fn forget_entry(&self, name: &OsStr) {
-        let _ = self.names.send(name.to_owned());
-    }
-}
 
 fn caller(req: &Request) -> Caller {
     Caller { uid: req.uid(), gid: req.gid(), thread: req.pid() }
@@ -456,6 +427,36 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         empty(guard(|| self.0.fallocate(fh.0, offset, length, mode)), reply);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        match guard(|| self.0.seek(fh.0, offset, whence)) {
+            Ok(offset) => reply.offset(offset),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        // Python asks each text file that it opens whether it is a terminal.
+        reply.error(errno(&Fail::NotATerminal));
     }
 
     // ENOSYS once spares a call for every write and every line of `ls -l`. Only the list is answered, and is empty:

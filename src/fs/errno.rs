@@ -32,6 +32,9 @@ pub enum Fail {
     TooLarge,
     BadHandle,
     Busy,
+    NotATerminal,
+    /// A seek beyond the end.
+    NoSuchOffset,
 }
 
 /// `Result` with [`Fail`].
@@ -57,6 +60,8 @@ impl Fail {
             Fail::TooLarge => libc::EFBIG,
             Fail::BadHandle => libc::EBADF,
             Fail::Busy => libc::EBUSY,
+            Fail::NotATerminal => libc::ENOTTY,
+            Fail::NoSuchOffset => libc::ENXIO,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, SeekFrom};
 
 use super::attr::{Caller, Found, Ino};
 use super::errno::{Fail, Result};
@@ -450,6 +450,31 @@ impl Fs {
             }
         }
         self.drop_handle_of(node);
+    }
+
+    /// The next data or hole from `offset` on, as `lseek` has it. A text has no holes but the one behind its end.
+    pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<i64> {
+        let handle = self.handle(handle)?;
+        let at = u64::try_from(offset).map_err(|_| Fail::NoSuchOffset)?;
+        let size = match (&*handle, self.draft_behind(&handle)) {
+            (_, Some(draft)) => draft.lock().len(),
+            (Handle::Bytes { bytes, .. }, _) => bytes.len() as u64,
+            (Handle::Revision { file, .. } | Handle::Scratch { file, .. }, _) => {
+                let from = match whence {
+                    libc::SEEK_DATA => SeekFrom::Data(at),
+                    libc::SEEK_HOLE => SeekFrom::Hole(at),
+                    _ => return Err(Fail::Invalid),
+                };
+                return Ok(rustix::fs::seek(file, from)? as i64);
+            }
+            (Handle::Draft { .. } | Handle::Directory { .. }, _) => return Err(Fail::BadHandle),
+        };
+        match whence {
+            libc::SEEK_DATA | libc::SEEK_HOLE if at >= size => Err(Fail::NoSuchOffset),
+            libc::SEEK_DATA => Ok(offset),
+            libc::SEEK_HOLE => Ok(size as i64),
+            _ => Err(Fail::Invalid),
+        }
     }
 
     /// Reserves space. Objects have none to reserve: a text grows as it is written.

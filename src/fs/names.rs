@@ -76,7 +76,10 @@ impl Fs {
             return Ok(found);
         }
         let perm = Mode::from_raw_mode(mode & 0o7777);
-        self.make(who, parent, name, |dir| rustix::fs::mknodat(dir, name, kind, perm, u64::from(rdev)))
+        self.make(who, parent, name, |dir| {
+            rustix::fs::mknodat(dir, name, kind, perm, u64::from(rdev))?;
+            rustix::fs::chmodat(dir, name, perm, AtFlags::empty())
+        })
     }
 
     /// Makes a symbolic link.

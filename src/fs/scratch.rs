@@ -190,9 +190,8 @@ pub fn create(
     let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))?);
     if !before {
         give(dir, file.as_fd(), who)?;
-        if mode & 0o7000 != 0 {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
-        }
+        // The kernel has applied the caller's umask; the daemon's own must not count.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
     }
     let node = ScratchNode::at(dir, name)?;
     Ok((node, file))

@@ -444,3 +444,20 @@ fn a_name_renamed_away_shows_again_when_others_save_the_object() {
     assert_eq!(m.read("a.json"), "{\"a\":\"theirs\"}");
     assert_eq!(place.revs("a").len(), 2);
 }
+
+#[test]
+fn a_text_has_no_holes() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok("truncate -s 1M sparse; cp --sparse=always sparse copy; cmp sparse copy");
+    for (file, write) in [("a.json", false), ("a.json", true), ("n.json", true)] {
+        let file = OpenOptions::new().read(true).write(write).create(write).open(m.path(file)).unwrap();
+        if write {
+            file.set_len(7).unwrap();
+        }
+        use rustix::fs::{SeekFrom as Seek, seek};
+        assert_eq!((seek(&file, Seek::Data(3)), seek(&file, Seek::Hole(3))), (Ok(3), Ok(7)));
+        assert_eq!(seek(&file, Seek::Data(7)), Err(rustix::io::Errno::NXIO));
+    }
+}
