@@ -17,5 +17,7 @@ mod mount;
 mod mounted;
 mod order;
 mod original;
+#[cfg(feature = "fuse")]
+mod readme;
 mod seed;
 mod tidy;
