@@ -15,7 +15,7 @@
 //! | `views` | `.conflicts` and its like |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! tables; none is held while the kernel is told something, because it may answer by asking.
+//! draining, tables; none is held while the kernel is told something, because it may answer by asking.
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
@@ -109,6 +109,8 @@ pub struct Fs {
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Watcher,
+    /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
+    draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
     scratch: OwnedFd,
     drafts: OwnedFd,
@@ -152,6 +154,7 @@ impl Fs {
             next_handle: AtomicU64::new(1),
             memory: Memory::default(),
             watcher,
+            draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
             refusals: Mutex::new(Vec::new()),

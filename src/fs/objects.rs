@@ -267,6 +267,7 @@ impl Fs {
 
     /// Takes all signs of changes that are there and doubts what they speak of.
     pub(super) fn drain(&self) {
+        let turn = self.draining.lock();
         let events = self.watcher.drain();
         if events.is_empty() {
             return;
@@ -301,7 +302,7 @@ impl Fs {
                 }
             }
         }
-        drop(t);
+        drop((t, turn));
         notices.dedup();
         self.tell(notices);
     }
