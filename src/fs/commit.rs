@@ -26,7 +26,7 @@ use crate::document::{self, NotObject};
 use crate::draft::{Draft, Verdict};
 use crate::error::Error;
 use crate::rev::ObjectId;
-use crate::session::{Origin, Seen};
+use crate::session::{Origin, Seen, Session};
 use crate::store::{Outcome, SaveOptions, Saved};
 
 /// How many refusals `.status` remembers.
@@ -55,7 +55,7 @@ impl Fs {
                 }
                 Ok(())
             }
-            Verdict::Publish => self.publish(node, d, how).map(drop),
+            Verdict::Publish => self.publish(node, d, how),
             // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
             Verdict::Refuse(NotObject::Incomplete)
                 if closer
@@ -105,14 +105,10 @@ impl Fs {
     }
 
     /// Makes a draft's text the object's next revision.
-    fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<Saved> {
+    fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let origin = self.origin(d);
         let options = SaveOptions { attrs: d.attrs(), how, on_stale: self.options.on_stale };
-        let saved = self.save(&d.id, d.text(), &origin, &options)?;
-        if let Some(session) = d.opener {
-            let own = saved.altered.then(|| Arc::from(d.text()));
-            self.memory.wrote(session, &d.id, &saved.rev, own);
-        }
+        let (saved, seen) = self.save(d.opener, &d.id, d.text(), &origin, &options)?;
         if d.fresh {
             self.discard_fresh(&d.id);
             d.fresh = false;
@@ -125,35 +121,37 @@ impl Fs {
                 t.object(&d.id).drafts.push((node, opener));
             }
         }
-        d.set_published(saved.rev.clone(), saved.meta.clone());
-        Ok(saved)
+        d.set_published(seen, saved.meta);
+        Ok(())
     }
 
     /// What the writer's text was made from.
     fn origin(&self, d: &Draft) -> Origin {
         let mut origin = self.memory.origin(d.opener, &d.id);
-        if let Some(rev) = &d.loaded {
-            origin.seen = Some(Seen { rev: rev.clone(), text: None });
+        if d.base.is_some() {
+            origin.seen.clone_from(&d.base);
         }
         origin
     }
 
-    /// Saves a text under the rules of this mount and makes the object's name show it.
+    /// Saves a text under the rules of this mount and makes the object's name show it. `writer` has seen it then: the
+    /// second of two values is what a text stems from that is made from this one.
     pub(super) fn save(
         &self,
+        writer: Option<Session>,
         id: &ObjectId,
-        text: &[u8],
+        given: &[u8],
         origin: &Origin,
         options: &SaveOptions,
-    ) -> Result<Saved> {
+    ) -> Result<(Saved, Seen)> {
         let (op, epoch) = {
             let mut t = self.tables.lock();
             let object = t.object(id);
             let recent = object.deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
             (recent.map(|d| d.op.clone()), object.epoch)
         };
-        let plain = self.without_view(id, text);
-        let text = plain.as_deref().unwrap_or(text);
+        let plain = self.without_view(id, given);
+        let text = plain.as_deref().unwrap_or(given);
         let saved = match op {
             // unlink and create: one update (mv from another file system, install, git checkout).
             Some(op) => match self.store.revive(id, &op, text, origin, options) {
@@ -162,6 +160,10 @@ impl Fs {
             },
             None => self.store.save(id, text, origin, options)?,
         };
+        let seen = Seen { rev: saved.rev.clone(), text: saved.altered.then(|| Arc::from(given)) };
+        if let Some(session) = writer {
+            self.memory.wrote(session, id, &seen.rev, seen.text.clone());
+        }
         match saved.outcome {
             Outcome::Same => {}
             Outcome::Merge => {
@@ -182,8 +184,9 @@ impl Fs {
         let object = t.object(id);
         let new = object.home.is_none();
         (object.hidden, object.deleted, object.emptied) = (None, None, None);
-        if object.home.is_some() && !self.options.object_view {
-            if object.watched && object.epoch == epoch {
+        // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
+        if object.home.is_some() && object.epoch == epoch && !self.options.object_view {
+            if object.watched {
                 object.known = Some(epoch);
             }
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
@@ -195,7 +198,7 @@ impl Fs {
             notices.push(Notice::Root);
         }
         self.tell(notices);
-        Ok(saved)
+        Ok((saved, seen))
     }
 
     /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.

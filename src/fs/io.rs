@@ -22,7 +22,7 @@ use super::{Fs, Name};
 use crate::backend::Durability;
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
-use crate::session::Session;
+use crate::session::{Seen, Session};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -359,7 +359,7 @@ impl Fs {
         let handle = self.handle(handle)?;
         if let Some(draft) = self.draft_behind(&handle) {
             let d = draft.lock();
-            if let (Some(session), Some(rev)) = (d.opener, &d.loaded) {
+            if let (Some(session), Some(Seen { rev, text: None })) = (d.opener, &d.base) {
                 self.memory.saw(session, &d.id, rev);
             }
             return Ok(d.read(offset, size).to_vec());

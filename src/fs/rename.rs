@@ -167,10 +167,7 @@ impl Fs {
                 how: self.durability(),
                 on_stale: self.options.on_stale,
             };
-            let saved = self.save(id, &text, &origin, &options)?;
-            if let Some(session) = self.session(who) {
-                self.memory.wrote(session, id, &saved.rev, saved.altered.then(|| Arc::from(text.as_slice())));
-            }
+            let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
         }
@@ -289,8 +286,9 @@ impl Fs {
                 owner: Some((shown.meta.uid, shown.meta.gid)),
             };
             let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
-            let origin = self.memory.origin(self.session(who), to);
-            self.save(to, &text, &origin, &options)?;
+            let session = self.session(who);
+            let origin = self.memory.origin(session, to);
+            self.save(session, to, &text, &origin, &options)?;
             self.delete(from)?;
         }
         self.discard_fresh(to);
@@ -357,7 +355,7 @@ impl Fs {
             }
             (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, dir.fd(self), name, &id),
             (End::Object(id), End::Scratch(dir)) => self.exchange_scratch(who, dir.fd(self), newname, &id),
-            (End::Object(a), End::Object(b)) => self.exchange_objects(&a, &b),
+            (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
             (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
         }
     }
@@ -374,7 +372,7 @@ impl Fs {
         let origin = self.origin_of_scratch(who, id, &file);
         let options =
             SaveOptions { attrs: attrs_of(&attr), how: self.durability(), on_stale: self.options.on_stale };
-        self.save(id, &text, &origin, &options)?;
+        self.save(self.session(who), id, &text, &origin, &options)?;
         let node = scratch::replace(dir, name, &old, &self.object_attr(id, &shown.meta), false)?;
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
@@ -384,7 +382,7 @@ impl Fs {
         Ok(())
     }
 
-    fn exchange_objects(&self, a: &ObjectId, b: &ObjectId) -> Result<()> {
+    fn exchange_objects(&self, who: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
         let texts = [a, b].map(|id| -> Result<_> {
             let (home, shown, _) = self.shown(id, false)?;
             Ok((home, self.store.read(id, &shown.rev)?, shown.meta))
@@ -394,7 +392,7 @@ impl Fs {
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
             let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
             let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
-            self.save(id, &text, &Origin::default(), &options)?;
+            self.save(self.session(who), id, &text, &Origin::default(), &options)?;
         }
         // The kernel has exchanged the nodes; both are looked up again.
         let mut notices = Vec::new();

@@ -1,8 +1,45 @@
 //! Descriptors that are held while the name behind them changes, and saves that follow each other.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 
 use crate::mounted::Place;
+
+#[test]
+fn each_save_through_one_descriptor_follows_the_one_before() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let file = OpenOptions::new().read(true).write(true).open(m.path("a.json")).unwrap();
+    for text in ["{\"a\":2}", "{\"a\":3}", "{\"a\":1}"] {
+        file.write_all_at(text.as_bytes(), 0).unwrap();
+        file.sync_all().unwrap();
+        let mut again = [0; 7];
+        file.read_exact_at(&mut again, 0).unwrap();
+        assert_eq!(m.read("a.json"), text);
+    }
+    assert_eq!(place.revs("a").len(), 4);
+    assert_eq!(m.sh_ok("ls .conflicts"), "");
+}
+
+#[test]
+fn saves_by_renaming_another_object_over_it_follow_each_other() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "python3 -c '
+import os
+first = open(\"a.json\").read()
+for text in (\"{\\\"a\\\":2}\", \"{\\\"a\\\":3}\", first):
+    with open(\"tmp.json\", \"w\") as f: f.write(text)
+    os.replace(\"tmp.json\", \"a.json\")
+    assert os.popen(\"cat a.json\").read() == text, os.popen(\"cat a.json\").read()
+'",
+    );
+    assert_eq!(place.revs("a").len(), 4);
+    assert_eq!(m.sh_ok("ls .conflicts"), "");
+}
 
 #[test]
 fn an_open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
