@@ -289,6 +289,9 @@ impl Fs {
             let session = self.session(who);
             let origin = self.memory.origin(session, to);
             self.save(session, to, &text, &origin, &options)?;
+        }
+        self.follow(from, to, moved.is_some());
+        if moved.is_none() {
             self.delete(from)?;
         }
         self.discard_fresh(to);
@@ -305,6 +308,21 @@ impl Fs {
         drop(t);
         self.tell(notices);
         Ok(())
+    }
+
+    /// Programs that write a file go on writing it under its new name.
+    fn follow(&self, from: &ObjectId, to: &ObjectId, with_history: bool) {
+        for draft in self.open_drafts(from) {
+            let mut d = draft.lock();
+            d.id = to.clone();
+            if !with_history {
+                // The revisions that it knows are another object's.
+                (d.base, d.published) = (None, None);
+            }
+        }
+        let mut t = self.tables.lock();
+        let drafts = std::mem::take(&mut t.object(from).drafts);
+        t.object(to).drafts.extend(drafts);
     }
 
     fn was_deleted(&self, id: &ObjectId) -> bool {

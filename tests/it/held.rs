@@ -1,6 +1,7 @@
 //! Descriptors that are held while the name behind them changes, and saves that follow each other.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use crate::mounted::Place;
@@ -39,6 +40,36 @@ for text in (\"{\\\"a\\\":2}\", \"{\\\"a\\\":3}\", first):
     );
     assert_eq!(place.revs("a").len(), 4);
     assert_eq!(m.sh_ok("ls .conflicts"), "");
+}
+
+#[test]
+fn what_is_written_after_an_unlink_and_a_create_goes_to_the_new_file() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let old = OpenOptions::new().write(true).open(m.path("a.json")).unwrap();
+    fs::remove_file(m.path("a.json")).unwrap();
+    m.write("a.json", "{\"a\":2}");
+    let mut new = OpenOptions::new().append(true).open(m.path("a.json")).unwrap();
+    new.write_all(b"\n").unwrap();
+    drop(new);
+    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
+    drop(old);
+    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
+}
+
+#[test]
+fn open_writers_follow_their_file_to_its_new_name() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
+    file.write_all(b"{\"a\":").unwrap();
+    fs::rename(m.path("a.json"), m.path("b.json")).unwrap();
+    file.write_all(b"2}").unwrap();
+    drop(file);
+    assert_eq!(m.names(), ["b.json"]);
+    assert_eq!(m.read("b.json"), "{\"a\":2}");
 }
 
 #[test]
