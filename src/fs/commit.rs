@@ -19,13 +19,13 @@ use super::attr::{Attr, Caller, Ino, timespec};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
 use super::scratch::ScratchNode;
-use super::table::{Node, Notice, object_ino};
+use super::table::{Deleted, Hidden, Node, Notice, ObjectState, object_ino};
 use super::{Counts, Fs};
-use crate::backend::{Attrs, Durability};
+use crate::backend::{Attrs, Durability, Gone};
 use crate::document::{self, NotObject};
 use crate::draft::{Draft, Verdict};
 use crate::error::Error;
-use crate::rev::ObjectId;
+use crate::rev::{ObjectId, Rev};
 use crate::session::{Origin, Seen, Session};
 use crate::store::{Outcome, SaveOptions, Saved};
 
@@ -365,30 +365,60 @@ impl Fs {
 
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
     pub fn end_grace(&self, grace: Duration) {
-        let due: Vec<(ObjectId, crate::rev::Rev)> = {
+        let due: Vec<(ObjectId, Hidden)> = {
             let mut t = self.tables.lock();
             t.tidy();
             let due = t.objects.iter().filter_map(|(id, o)| {
                 let hidden = o.hidden.as_ref().filter(|h| h.since.elapsed() >= grace)?;
-                Some((id.clone(), hidden.rev.clone()))
+                Some((id.clone(), hidden.clone()))
             });
             due.collect()
         };
-        for (id, rev) in due {
-            let moved_on = self.store.winner_meta(&id).is_ok_and(|(now, _)| now != rev);
-            let result = if moved_on { Ok(()) } else { self.store.delete(&id).map(drop) };
-            match result {
-                Ok(()) | Err(Error::NoObject(_)) => {}
-                Err(e) => error!("{id}: cannot delete it after its file was renamed away: {e}"),
+        for (id, hidden) in due {
+            // A second half may have come while others were made final.
+            let since = |o: &ObjectState| o.hidden.as_ref().map(|h| h.since);
+            if self.tables.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
+                continue;
             }
+            let op = match self.delete_hidden(&id, &hidden.rev) {
+                Ok(op) => op,
+                Err(Error::NoObject(_)) => None,
+                Err(e) => {
+                    error!("{id}: cannot delete it after its file was renamed away: {e}");
+                    None
+                }
+            };
             let mut notices = vec![Notice::Root];
             let mut t = self.tables.lock();
-            t.object(&id).hidden = None;
+            let object = t.object(&id);
+            if object.hidden.take().is_none() {
+                // It has come now: the history goes on with it.
+                object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
+            }
             t.doubt(&id, &mut notices);
             self.forget_object(&mut t, &id);
             drop(t);
             self.tell(notices);
         }
+    }
+
+    /// Deletes an object whose winner is still the one that was renamed away. Returns by which operation, if any.
+    fn delete_hidden(&self, id: &ObjectId, rev: &Rev) -> Result<Option<String>, Error> {
+        let before = self.store.revisions(id)?;
+        if self.store.winner_meta(id)?.0 != *rev {
+            return Ok(None);
+        }
+        let op = self.store.delete(id)?;
+        let came = |gone: &Gone| match gone {
+            Gone::Object { op: by, revs } => *by == op && revs.iter().any(|rev| !before.contains(rev)),
+            Gone::Rev { .. } => false,
+        };
+        // Others saved at this very moment: the object is theirs.
+        if self.store.backend().gone(id)?.iter().any(came) {
+            self.store.backend().restore(id, &op, Durability::Ordered)?;
+            return Ok(None);
+        }
+        Ok(Some(op))
     }
 
     /// Forgets what processes read and wrote that have ended since.

@@ -116,20 +116,17 @@ impl Fs {
             return Err(Fail::NameTooLong);
         }
         let session = self.session(who);
-        let hidden = self.tables.lock().object(id).hidden.take();
-        let over = match self.resolve(id) {
-            Ok(home) if hidden.is_none() && mode.exclusive() => {
-                let _ = home;
-                return Err(Fail::Exists);
-            }
-            // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
-            Ok(home) => Some(home),
-            Err(Fail::NotFound) => None,
+        let there = match self.resolve(id) {
+            Ok(_) if mode.exclusive() => return Err(Fail::Exists),
+            Ok(_) => true,
+            Err(Fail::NotFound) => false,
             Err(fail) => return Err(fail),
         };
+        // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
+        let over = there || self.tables.lock().object(id).hidden.take().is_some();
         let draft = match (over, self.fresh_draft(id)?) {
-            (None, Some(_)) if mode.exclusive() => return Err(Fail::Exists),
-            (None, Some((node, draft))) => {
+            (false, Some(_)) if mode.exclusive() => return Err(Fail::Exists),
+            (false, Some((node, draft))) => {
                 let found = self.hold_draft(node, &draft)?;
                 let opened = self.open_draft(who, node, draft, mode)?;
                 return Ok((found, opened));
@@ -137,8 +134,8 @@ impl Fs {
             (over, _) => {
                 let mut draft = Draft::new(id.clone(), session);
                 (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
-                draft.fresh = over.is_none();
-                if over.is_some() && hidden.is_none() && !mode.truncate {
+                draft.fresh = !over;
+                if there && !mode.truncate {
                     let (_, shown, text) = self.shown(id, true)?;
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
                 }
@@ -147,11 +144,11 @@ impl Fs {
         };
         let mut t = self.tables.lock();
         let node = t.add(Node::Draft(draft.clone()));
-        if over.is_none() {
+        if !over {
             t.object(id).fresh = Some(node);
         }
         drop(t);
-        if over.is_none() {
+        if !over {
             self.tell(vec![Notice::Root]);
         }
         let found = self.hold_draft(node, &draft)?;
@@ -437,11 +434,12 @@ impl Fs {
         if let Handle::Scratch { scratch, write: true, .. } = &*handle {
             scratch.remove_writer();
         }
-        if let Some(draft) = &draft {
-            let mut d = draft.lock();
+        // Counted down under the draft's lock, or of two that go at once neither is the last.
+        let mut held = draft.as_ref().map(|draft| draft.lock());
+        if let Some(d) = &mut held {
             let last = self.tables.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
             if last {
-                self.settle(node, &mut d);
+                self.settle(node, d);
                 let mut t = self.tables.lock();
                 if let Some(object) = t.objects.get_mut(&d.id) {
                     object.drafts.retain(|(n, _)| *n != node);
@@ -449,7 +447,11 @@ impl Fs {
                 self.forget_object(&mut t, &d.id);
             }
         }
-        self.drop_handle_of(node);
+        if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
+            entry.handles = entry.handles.saturating_sub(1);
+        }
+        drop(held);
+        self.tables.lock().reap(node);
     }
 
     /// Reserves space. Objects have none to reserve: a text grows as it is written.

@@ -151,11 +151,10 @@ impl Fs {
             let epoch = {
                 let mut t = self.tables.lock();
                 let object = t.object(id);
-                if object.hidden.is_some() {
-                    return Err(Fail::NotFound);
-                }
+                let sure = object.watched && object.known == Some(object.epoch);
                 match object.home {
-                    Some(home) if object.watched && object.known == Some(object.epoch) => return Ok(home),
+                    _ if sure && object.hidden.is_some() => return Err(Fail::NotFound),
+                    Some(home) if sure => return Ok(home),
                     _ => object.epoch,
                 }
             };
@@ -171,6 +170,12 @@ impl Fs {
             match winner {
                 Ok((rev, meta)) => {
                     object.known = Some(epoch);
+                    match object.hidden.take_if(|hidden| hidden.rev != rev) {
+                        _ if object.hidden.is_some() => return Err(Fail::NotFound),
+                        // Others have gone on with what was renamed away here.
+                        Some(_) => notices.push(Notice::Root),
+                        None => {}
+                    }
                     let home = t.show(id, rev, meta, &mut notices);
                     drop(t);
                     self.tell(notices);

@@ -59,6 +59,40 @@ fn what_is_written_after_an_unlink_and_a_create_goes_to_the_new_file() {
 }
 
 #[test]
+fn two_descriptors_closed_at_once_leave_nothing_behind() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "timeout 100 python3 -c '
+import os, threading
+gate = threading.Barrier(2)
+def close(fds):
+    for fd in fds:
+        gate.wait(); os.close(fd)
+for i in range(150):
+    a = [os.open(\"a.json\", os.O_WRONLY) for _ in range(8)]
+    b = [os.open(\"a.json\", os.O_WRONLY) for _ in range(8)]
+    t = threading.Thread(target=close, args=(a,)); t.start()
+    close(b); t.join()
+'",
+    );
+}
+
+#[test]
+fn a_change_by_others_shows_a_name_that_was_renamed_away() {
+    let place = Place::new();
+    let m = place.mount(&["-o", "grace=1"]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok("mv a.json a.json~; test ! -e a.json");
+    place.seed("a", 7, "{\"a\":7}");
+    assert_eq!(m.read("a.json"), "{\"a\":7}");
+    assert_eq!(m.names(), ["a.json", "a.json~"]);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(m.read("a.json"), "{\"a\":7}");
+}
+
+#[test]
 fn open_writers_follow_their_file_to_its_new_name() {
     let place = Place::new();
     let m = place.mount(&[]);
