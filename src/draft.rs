@@ -181,8 +181,16 @@ impl Draft {
         (self.kept, self.attrs_set) = (false, false);
     }
 
-    /// Marks the text as worth publishing though no write came: a renamed scratch file's.
-    pub fn set_dirty(&mut self) {
+    /// The text has another name: what was kept of it was kept under the old one.
+    pub fn rename(&mut self, id: ObjectId) {
+        (self.id, self.kept) = (id, false);
+        if !self.is_empty() {
+            self.set_dirty();
+        }
+    }
+
+    /// Marks the text as worth publishing.
+    fn set_dirty(&mut self) {
         self.state = State::Dirty;
         self.kept = false;
     }

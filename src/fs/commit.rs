@@ -98,7 +98,9 @@ impl Fs {
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
             Verdict::Nothing if d.is_dirty() && !d.fresh => {
-                self.tables.lock().object(&d.id).emptied = Some(Instant::now());
+                if let Ok((_, shown, _)) = self.shown(&d.id, false) {
+                    self.tables.lock().object(&d.id).emptied = Some((Instant::now(), shown.rev));
+                }
             }
             Verdict::Nothing => {}
         }
@@ -421,9 +423,14 @@ impl Fs {
         Ok(Some(op))
     }
 
-    /// Forgets what processes read and wrote that have ended since.
+    /// Forgets what processes read and wrote that have ended since, and names that nobody holds and nothing is to be
+    /// remembered of.
     pub fn forget_ended(&self) {
         self.memory.forget_ended();
+        let mut t = self.tables.lock();
+        for id in t.sweep(self.options.grace) {
+            self.forget_object(&mut t, &id);
+        }
     }
 
     /// How long names wait for their second half.

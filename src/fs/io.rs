@@ -236,14 +236,16 @@ impl Fs {
         let session = self.session(who);
         // Two descriptors of one process write one text, unless the second starts anew: then each is a save of its own.
         let shared = if mode.truncate { None } else { self.draft_of(session, id) };
-        let emptied = self.tables.lock().object(id).emptied.is_some_and(|t| t.elapsed() < self.options.grace);
-        let load = shared.is_none() && !mode.truncate && !emptied;
+        let mut load = shared.is_none() && !mode.truncate;
         let (shown, text) = match self.shown(id, load) {
             Ok((_, shown, text)) => (shown, text),
             // The retried lookup tells the program.
             Err(Fail::NotFound) => return Fail::Stale,
             Err(fail) => return fail,
         };
+        // Others may have saved since.
+        let emptied = self.tables.lock().object(id).emptied.clone();
+        load &= !emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
         let mut draft = Draft::new(id.clone(), session);
         draft.mode = Some(shown.meta.mode);
         draft.owner = Some((shown.meta.uid, shown.meta.gid));

@@ -350,10 +350,8 @@ impl Fs {
                 }
             }
         }
-        (d.id, d.fresh) = (to.clone(), !over);
-        if !d.is_empty() {
-            d.set_dirty();
-        }
+        d.rename(to.clone());
+        d.fresh = !over;
         let node = node.unwrap_or(0);
         let result = self.commit(node, &mut d, Durability::Ordered, None);
         let open = self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0);

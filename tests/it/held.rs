@@ -112,7 +112,7 @@ fn an_open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
     place.seed("a", 0, "{\"n\":0}");
     let m = place.mount(&[]);
     let dir = place.store().join("a");
-    for n in 1..3000u64 {
+    for n in 1..1500u64 {
         let text = format!("{{\"n\":{n}}}");
         let rev = format!("{n}-{}", uuid::Uuid::new_v4().simple());
         fs::write(place.work().join("t"), &text).unwrap();
@@ -126,4 +126,80 @@ fn an_open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
             }
         }
     }
+}
+
+#[test]
+fn writers_at_once_leave_the_winner_in_sight() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":0}");
+    let script = "
+import sys, os
+who, n = sys.argv[1], int(sys.argv[2])
+for i in range(20):
+    with open(\"a.json\", \"w\") as f: f.write(\"{\\\"w\\\":\\\"%s-%d-%d\\\"}\" % (who, n, i))
+    open(\"a.json\").read()
+";
+    fs::write(place.work().join("w.py"), script).unwrap();
+    for n in 0..5 {
+        m.sh_ok(&format!("for w in 1 2 3 4; do python3 ../side/w.py $w {n} & done; wait"));
+        let seen = m.read("a.json");
+        let status = m.sh_ok("ls .conflicts/a");
+        let store = revfs::store::Store::open_or_create(place.store()).unwrap();
+        let id = revfs::rev::ObjectId::new("a").unwrap();
+        let winner = store.winner(&id).unwrap();
+        assert_eq!(seen.as_bytes(), winner.text, "{n}: {status}");
+    }
+}
+
+#[test]
+fn what_others_save_after_a_file_was_emptied_is_there() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(": > a.json");
+    place.seed("a", 7, "{\"a\":7}");
+    m.sh_ok("echo >> a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":7}\n");
+}
+
+#[test]
+fn odd_calls_answer_as_on_any_disk() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "python3 -c '
+import os, errno
+def fails(code, call, *args):
+    try: call(*args)
+    except OSError as e: assert e.errno == code, (call, args, e)
+    else: raise AssertionError((call, args))
+os.mkdir(\"d\")
+fails(errno.ENOTDIR, os.rename, \"d\", \"a.json\")
+fails(errno.EISDIR, os.rename, \"a.json\", \"d\")
+fails(errno.ENOTDIR, os.rmdir, \"a.json\")
+fails(errno.EEXIST, os.mkdir, \"a.json\")
+fails(errno.EEXIST, os.symlink, \"x\", \"a.json\")
+fails(errno.ENOTDIR, os.stat, \"a.json/x\")
+fails(errno.EISDIR, os.open, \"d\", os.O_WRONLY)
+fails(errno.EEXIST, os.open, \"a.json\", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+fails(errno.ENOENT, os.unlink, \"none.json\")
+fails(errno.ENOENT, os.rename, \"none.json\", \"x\")
+fails(errno.ENAMETOOLONG, os.open, \"x\" * 300 + \".json\", os.O_CREAT | os.O_WRONLY)
+fd = os.open(\"u.json\", os.O_CREAT | os.O_RDWR)
+os.write(fd, b\"{}\"); os.unlink(\"u.json\"); os.lseek(fd, 0, 0)
+assert os.read(fd, 9) == b\"{}\" and os.fstat(fd).st_nlink == 0
+os.close(fd)
+os.mknod(\"k.json\"); assert os.path.getsize(\"k.json\") == 0
+os.rename(\"k.json\", \"k.txt\"); assert not os.path.exists(\"k.json\")
+os.rename(\"k.txt\", \"k2.json\"); assert os.path.getsize(\"k2.json\") == 0
+os.rename(\"k2.json\", \"k3.json\"); assert os.listdir(\".\").count(\"k3.json\") == 1
+os.unlink(\"k3.json\")
+os.rename(\"a.json\", \"d/a.json\"); assert open(\"d/a.json\").read() and not os.path.exists(\"a.json\")
+os.rename(\"d/a.json\", \"a.json\"); assert open(\"a.json\").read()
+assert sorted(os.listdir(\".\")) == [\"a.json\", \"d\"], os.listdir(\".\")
+'",
+    );
+    place.assert_clean();
 }
