@@ -148,15 +148,7 @@ impl Fs {
             return Err(Fail::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
-        let node = {
-            let t = self.tables.lock();
-            let ino = t.scratch.get(&file.key).copied();
-            ino.and_then(|ino| Some((ino, t.node(ino)?.clone())))
-        };
-        let writer = match &node {
-            Some((ino, Node::Scratch(s))) if s.has_writers() => Some(*ino),
-            _ => None,
-        };
+        let writer = self.writer_of(&file);
         let origin = self.origin_of_scratch(who, id, &file);
         let fresh = text.is_empty() && !self.taken(id)?;
         let unwritten = text.is_empty() && writer.is_some();
@@ -176,6 +168,13 @@ impl Fs {
             self.adopt_as_draft(who, id, writer, text, &attr)?;
         }
         Ok(())
+    }
+
+    /// The node of a scratch file, if programs write it.
+    fn writer_of(&self, file: &ScratchNode) -> Option<Ino> {
+        let t = self.tables.lock();
+        let ino = *t.scratch.get(&file.key)?;
+        matches!(t.node(ino)?, Node::Scratch(s) if s.has_writers()).then_some(ino)
     }
 
     /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
@@ -390,6 +389,9 @@ impl Fs {
             SaveOptions { attrs: attrs_of(&attr), how: self.durability(), on_stale: self.options.on_stale };
         self.save(self.session(who), id, &text, &origin, &options)?;
         let node = scratch::replace(dir, name, &old, &self.object_attr(id, &shown.meta), false)?;
+        if let Some(writer) = self.writer_of(&file) {
+            self.adopt_as_draft(who, id, Some(writer), text, &attr)?;
+        }
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         self.become_scratch(&mut t, id, home, node, &mut notices);

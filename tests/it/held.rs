@@ -203,3 +203,18 @@ assert sorted(os.listdir(\".\")) == [\"a.json\", \"d\"], os.listdir(\".\")
     );
     place.assert_clean();
 }
+
+#[test]
+fn a_scratch_file_exchanged_while_it_is_written_goes_on_as_the_object() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(m.path("t")).unwrap();
+    file.write_all(b"{\"t\":1}").unwrap();
+    let dir = fs::File::open(m.path("")).unwrap();
+    rustix::fs::renameat_with(&dir, "t", &dir, "a.json", rustix::fs::RenameFlags::EXCHANGE).unwrap();
+    assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":1}", "{\"a\":1}"));
+    file.write_all_at(b"{\"t\":2}", 0).unwrap();
+    drop(file);
+    assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":2}", "{\"a\":1}"));
+}
