@@ -80,8 +80,9 @@ impl Fs {
         let pending = self.tables.lock().pending(who.thread, id);
         if let Some(node) = pending
             && let Ok(Node::Draft(draft)) = self.node(node)
+            && let Ok(found) = self.hold_draft(node, &draft)
         {
-            return self.hold_draft(node, &draft);
+            return Ok(found);
         }
         // A node may be replaced before it is held. That must not cost the program one of its two tries.
         for _ in 0..SHOWN_TRIES {
@@ -92,10 +93,15 @@ impl Fs {
                 },
                 Err(fail) => {
                     self.tables.lock().excused.remove(&(who.thread, id.clone()));
-                    return match (&fail, self.fresh_draft(id)?) {
-                        (Fail::NotFound, Some((node, draft))) => self.hold_draft(node, &draft),
-                        _ => Err(fail),
+                    let fresh = match fail {
+                        Fail::NotFound => self.fresh_draft(id)?,
+                        _ => None,
                     };
+                    match fresh.map(|(node, draft)| self.hold_draft(node, &draft)) {
+                        Some(Err(Fail::Stale)) => {}
+                        Some(held) => return held,
+                        None => return Err(fail),
+                    }
                 }
             }
         }

@@ -64,24 +64,25 @@ impl Fs {
         };
         // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
         let over = there || self.tables.lock().object(id).hidden.take().is_some();
-        let draft = match (over, self.fresh_draft(id)?) {
-            (false, Some(_)) if mode.exclusive() => return Err(Fail::Exists),
-            (false, Some((node, draft))) => {
-                let found = self.hold_draft(node, &draft)?;
-                let opened = self.open_draft(who, node, draft, mode)?;
-                return Ok((found, opened));
+        let fresh = if over { None } else { self.fresh_draft(id)? };
+        if let Some((node, draft)) = fresh {
+            if mode.exclusive() {
+                return Err(Fail::Exists);
             }
-            (over, _) => {
-                let mut draft = Draft::new(id.clone(), session);
-                (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
-                draft.fresh = !over;
-                if there && !mode.truncate {
-                    let (_, shown, text) = self.shown(id, true)?;
-                    draft.load(Some(shown.rev), text, shown.meta.mtime);
-                }
-                Arc::new(Mutex::new(draft))
+            match self.open_held(who, node, draft, mode) {
+                // Gone at this moment: a new one.
+                Err(Fail::Stale) => {}
+                opened => return opened,
             }
-        };
+        }
+        let mut draft = Draft::new(id.clone(), session);
+        (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
+        draft.fresh = !over;
+        if there && !mode.truncate {
+            let (_, shown, text) = self.shown(id, true)?;
+            draft.load(Some(shown.rev), text, shown.meta.mtime);
+        }
+        let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
         let node = t.add(Node::Draft(draft.clone()));
         if !over {
@@ -91,9 +92,25 @@ impl Fs {
         if !over {
             self.tell(vec![Notice::Root]);
         }
+        self.open_held(who, node, draft, mode)
+    }
+
+    /// Opens a draft that the kernel has not looked up: it gets a reference with the handle.
+    fn open_held(
+        &self,
+        who: Caller,
+        node: Ino,
+        draft: Arc<Mutex<Draft>>,
+        mode: Mode,
+    ) -> Result<(Found, Opened)> {
         let found = self.hold_draft(node, &draft)?;
-        let opened = self.open_draft(who, node, draft, mode)?;
-        Ok((found, opened))
+        match self.open_draft(who, node, draft, mode) {
+            Ok(opened) => Ok((found, opened)),
+            Err(fail) => {
+                self.forget(node, 1);
+                Err(fail)
+            }
+        }
     }
 
     /// A daemon that runs as root makes objects for others.

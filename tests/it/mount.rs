@@ -461,3 +461,38 @@ fn a_text_has_no_holes() {
         assert_eq!(seek(&file, Seek::Data(7)), Err(rustix::io::Errno::NXIO));
     }
 }
+
+#[test]
+fn nobody_is_told_that_a_handle_is_stale() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let start = std::time::Instant::now();
+    let threads: Vec<_> = (0..4u64)
+        .map(|w| {
+            let dir = m.path("");
+            std::thread::spawn(move || {
+                let (mut n, mut errors) = (w, Vec::new());
+                while start.elapsed() < std::time::Duration::from_secs(3) {
+                    n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let (path, temp) =
+                        (dir.join(format!("o{}.json", (n >> 33) % 3)), dir.join(format!("t{w}")));
+                    let done = match (n >> 40) % 5 {
+                        0 => fs::remove_file(&path),
+                        1 => fs::write(&path, format!("{{\"w\":{w}}}")),
+                        2 => fs::read(&path).map(drop),
+                        3 => {
+                            fs::write(&temp, format!("{{\"t\":{w}}}")).and_then(|()| fs::rename(&temp, &path))
+                        }
+                        _ => OpenOptions::new().read(true).write(true).open(&path).map(drop),
+                    };
+                    errors.extend(done.err().filter(|e| e.kind() != std::io::ErrorKind::NotFound));
+                }
+                errors
+            })
+        })
+        .collect();
+    for thread in threads {
+        let errors = thread.join().unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
