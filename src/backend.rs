@@ -48,6 +48,13 @@ pub struct Meta {
     pub gid: u32,
 }
 
+impl Meta {
+    /// When the revision was published: programs can set `mtime`, and do.
+    pub fn published(&self) -> SystemTime {
+        self.born.unwrap_or(self.ctime)
+    }
+}
+
 /// What a new revision's file is to look like; `None` leaves it to the medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attrs {

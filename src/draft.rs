@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::backend::{Attrs, Meta};
 use crate::document::{self, NotObject};
 use crate::rev::{ObjectId, Rev};
-use crate::session::Session;
+use crate::session::{Seen, Session};
 
 /// The text and what is known of it.
 #[derive(Debug)]
@@ -17,8 +17,9 @@ pub struct Draft {
     pub id: ObjectId,
     /// The process that opened it first; `None` where it cannot be told.
     pub opener: Option<Session>,
-    /// The revision whose bytes the text started from, and whether anything of them is still in it.
-    pub loaded: Option<Rev>,
+    /// What the text stems from: the revision that it started from, or the save that it was last. `None` where nothing of
+    /// that is left in it.
+    pub base: Option<Seen>,
     pub mode: Option<u32>,
     pub owner: Option<(u32, u32)>,
     /// The name was empty before: everybody sees this draft under it.
@@ -61,7 +62,7 @@ impl Draft {
         Draft {
             id,
             opener,
-            loaded: None,
+            base: None,
             mode: None,
             owner: None,
             fresh: false,
@@ -77,7 +78,8 @@ impl Draft {
 
     /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
     pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
-        (self.loaded, self.text, self.mtime) = (rev, text, mtime);
+        self.base = rev.map(|rev| Seen { rev, text: None });
+        (self.text, self.mtime) = (text, mtime);
         self.state = State::Clean;
     }
 
@@ -133,7 +135,7 @@ impl Draft {
     /// Cuts or extends the text. What is cut to nothing no longer stems from what was loaded.
     pub fn truncate(&mut self, size: usize) {
         if size == 0 {
-            self.loaded = None;
+            self.base = None;
         }
         if size != self.text.len() || size == 0 {
             self.text.resize(size, 0);
@@ -171,15 +173,24 @@ impl Draft {
         }
     }
 
-    /// The text became a revision.
-    pub fn set_published(&mut self, rev: Rev, meta: Meta) {
-        self.published = Some((rev, meta));
+    /// The text became a revision; what is written next stems from that.
+    pub fn set_published(&mut self, saved: Seen, meta: Meta) {
+        self.published = Some((saved.rev.clone(), meta));
+        self.base = Some(saved);
         self.state = State::Clean;
         (self.kept, self.attrs_set) = (false, false);
     }
 
-    /// Marks the text as worth publishing though no write came: a renamed scratch file's.
-    pub fn set_dirty(&mut self) {
+    /// The text has another name: what was kept of it was kept under the old one.
+    pub fn rename(&mut self, id: ObjectId) {
+        (self.id, self.kept) = (id, false);
+        if !self.is_empty() {
+            self.set_dirty();
+        }
+    }
+
+    /// Marks the text as worth publishing.
+    fn set_dirty(&mut self) {
         self.state = State::Dirty;
         self.kept = false;
     }

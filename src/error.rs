@@ -6,7 +6,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use crate::document::NotObject;
-use crate::rev::{ObjectId, Rev};
+use crate::rev::{ObjectId, Rev, SUFFIX};
 
 /// `Result` with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -48,7 +48,12 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NoObject(id) => write!(f, "no object {id}"),
+            Error::NoObject(id) => match id.to_text().strip_suffix(SUFFIX) {
+                Some(stem) if !stem.is_empty() => {
+                    write!(f, "no object {id}; ids do not end in {SUFFIX} as files do")
+                }
+                _ => write!(f, "no object {id}"),
+            },
             Error::NoRevision(id, rev) => write!(f, "object {id} has no revision {rev}"),
             Error::Exists(id) => write!(f, "object {id} exists already; use update or upsert"),
             Error::BadId { name, why } => write!(f, "{name:?} cannot be an object id: {why}"),

@@ -15,7 +15,7 @@
 //! | `views` | `.conflicts` and its like |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! tables; none is held while the kernel is told something, because it may answer by asking.
+//! draining, tables; none is held while the kernel is told something, because it may answer by asking.
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
@@ -109,7 +109,7 @@ pub struct Fs {
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Watcher,
-    /// Held from taking events to having noted them.
+    /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
     scratch: OwnedFd,

@@ -105,6 +105,12 @@ fn check(store: &Path, point: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     if !store.is_dir() {
         return Err(Failure::misuse(format!("the store {} is not a directory", store.display())));
     }
+    if let Some(mount) = store.ancestors().find_map(|dir| mounted_at(dir).filter(|m| m.fstype == FSTYPE)) {
+        let (store, source) = (store.display(), mount.source.display());
+        return Err(Failure::misuse(format!(
+            "{store} is in a revfs mount itself; mount its store, {source}"
+        )));
+    }
     let shown = point.display().to_string();
     let missing = |e: io::Error| {
         Failure::misuse(format!("cannot open the mount point {shown}: {e}; create it with mkdir"))

@@ -159,6 +159,8 @@ struct Entry {
     seen: Seen,
     known: Vec<Rev>,
     used: u64,
+    /// The session has read the object, not only written it.
+    read: bool,
 }
 
 impl Default for Memory {
@@ -181,25 +183,25 @@ impl Memory {
 
     /// The session has opened this revision for reading.
     pub fn saw(&self, session: Session, id: &ObjectId, rev: &Rev) {
-        self.note(session, id, Seen { rev: rev.clone(), text: None });
+        self.note(session, id, Seen { rev: rev.clone(), text: None }, true);
     }
 
     /// The session has saved, and this is the revision that its text is in: a new one, or the winner where the text was
     /// the winner's already. `own_text`: its text, where the revision's is another.
     pub fn wrote(&self, session: Session, id: &ObjectId, rev: &Rev, own_text: Option<Arc<[u8]>>) {
-        self.note(session, id, Seen { rev: rev.clone(), text: own_text });
+        self.note(session, id, Seen { rev: rev.clone(), text: own_text }, false);
     }
 
-    fn note(&self, session: Session, id: &ObjectId, seen: Seen) {
+    fn note(&self, session: Session, id: &ObjectId, seen: Seen, read: bool) {
         let mut inner = self.inner.lock();
         let key = (session, id.clone());
         inner.clock += 1;
         let now = inner.clock;
-        let mut known = inner.remove(&key).map_or_else(Vec::new, |entry| entry.known);
+        let (mut known, had_read) = inner.remove(&key).map_or_else(Default::default, |e| (e.known, e.read));
         remember(&mut known, &seen.rev);
         inner.bytes += size(&seen);
         inner.by_use.insert(now, key.clone());
-        inner.seen.insert(key, Entry { seen, known, used: now });
+        inner.seen.insert(key, Entry { seen, known, used: now, read: read || had_read });
         while inner.seen.len() > 1 && (inner.seen.len() > self.entries || inner.bytes > self.bytes) {
             let Some(oldest) = inner.by_use.values().next().cloned() else { break };
             inner.remove(&oldest);
@@ -207,6 +209,9 @@ impl Memory {
     }
 
     /// What is known of a text that this session is about to save, but for the scratch file's part.
+    ///
+    /// A session that has only ever written the object has no view of it: a shell whose every `echo … > x.json` is a text
+    /// of its own would otherwise be in conflict with whatever its user did in between, `sed -i` or `git checkout`.
     pub fn origin(&self, session: Option<Session>, id: &ObjectId) -> Origin {
         let Some(session) = session else { return Origin::default() };
         let mut inner = self.inner.lock();
@@ -215,8 +220,11 @@ impl Memory {
         let now = inner.clock;
         let Some(entry) = inner.seen.get_mut(&key) else { return Origin::default() };
         let before = std::mem::replace(&mut entry.used, now);
-        let origin =
-            Origin { seen: Some(entry.seen.clone()), known: entry.known.clone(), scratch_base: None };
+        let origin = Origin {
+            seen: entry.read.then(|| entry.seen.clone()),
+            known: entry.known.clone(),
+            scratch_base: None,
+        };
         inner.by_use.remove(&before);
         inner.by_use.insert(now, key);
         origin
@@ -349,6 +357,17 @@ mod tests {
     }
 
     #[test]
+    fn who_only_writes_has_no_view() {
+        let memory = Memory::new();
+        memory.wrote(session(1), &id("x"), &rev(1, 'a'), None);
+        let origin = memory.origin(Some(session(1)), &id("x"));
+        assert_eq!((origin.seen, origin.known), (None, vec![rev(1, 'a')]));
+        memory.saw(session(1), &id("x"), &rev(1, 'a'));
+        memory.wrote(session(1), &id("x"), &rev(2, 'a'), None);
+        assert_eq!(memory.origin(Some(session(1)), &id("x")).seen.map(|s| s.rev), Some(rev(2, 'a')));
+    }
+
+    #[test]
     fn memory_is_bounded_and_keeps_what_is_used() {
         let memory = Memory::bounded(3, 100);
         let knows = |pid| memory.origin(Some(session(pid)), &id("x")).seen.is_some();
@@ -363,6 +382,7 @@ mod tests {
         memory.wrote(session(1), &id("x"), &rev(2, 'a'), text(60));
         memory.wrote(session(4), &id("x"), &rev(2, 'b'), text(60));
         assert_eq!([1, 3, 4].map(knows), [false, false, true]);
+        memory.saw(session(5), &id("x"), &rev(1, 'b'));
         memory.wrote(session(5), &id("x"), &rev(2, 'b'), text(1000));
         assert_eq!([4, 5].map(knows), [false, true]);
         assert_eq!(memory.inner.lock().bytes, 1000);

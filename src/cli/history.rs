@@ -103,7 +103,7 @@ fn role(role: &Role) -> &'static str {
 
 fn row(revision: &Revision) -> String {
     let (time, size) = match &revision.meta {
-        Some(meta) => (utc(meta.mtime), meta.size.to_string()),
+        Some(meta) => (utc(meta.published()), meta.size.to_string()),
         None => ("-".into(), "-".into()),
     };
     let parent = revision.parent.as_ref().map_or("-", Rev::as_str);
@@ -117,7 +117,7 @@ fn json(revision: &Revision) -> String {
         r#"{{"rev":{},"generation":{},"time":{},"size":{},"role":{},"parent":{}}}"#,
         quoted(revision.rev.as_str()),
         revision.rev.generation().map_or_else(null, |n| n.to_string()),
-        meta.map_or_else(null, |meta| quoted(&utc(meta.mtime))),
+        meta.map_or_else(null, |meta| quoted(&utc(meta.published()))),
         meta.map_or_else(null, |meta| meta.size.to_string()),
         quoted(role(&revision.role)),
         revision.parent.as_ref().map_or_else(null, |parent| quoted(parent.as_str())),

@@ -84,10 +84,14 @@ const HELPER_FAILED: u8 = 32;
 
 /// Runs as a mount helper where `args` look like it, and gives the exit code in mount(8)'s terms. That is under the
 /// names `mount.fuse.revfs` and `mount.revfs`, and as `revfs STORE MOUNTPOINT …`, which is how mount.fuse3(8) calls the
-/// program of a type `fuse.revfs`. No command contains a slash, so a path is never mistaken for one.
+/// program of a type `fuse.revfs`. No command contains a slash, so a path is never mistaken for one; and no command but
+/// `mount` takes a path and then options.
 pub fn as_helper(args: &[OsString]) -> Option<u8> {
     let named = program(args).to_str().is_some_and(|name| name.starts_with("mount."));
-    if !named && !args.get(1).is_some_and(|first| place::is_place(first)) {
+    let place = |n| args.get(n).is_some_and(|arg: &OsString| place::is_place(arg));
+    let bare = |arg: &OsString| arg != "mount" && !arg.as_encoded_bytes().starts_with(b"-");
+    let listed = args.get(1).is_some_and(bare) && place(2) && args.get(3).is_some_and(|arg| arg == "-o");
+    if !named && !place(1) && !listed {
         return None;
     }
     let helper = match Helper::try_parse_from(args) {
@@ -175,6 +179,9 @@ mod tests {
     fn mount_8_is_recognised_and_commands_are_not() {
         assert_eq!(helper(&["revfs", "get", "./store", "a"]), None);
         assert_eq!(helper(&["revfs"]), None);
+        assert_eq!(helper(&["revfs", "docs", "/mnt", "-o", "rw", "-f"]), Some(0));
+        assert_eq!(helper(&["revfs", "mount", "/docs", "-o", "rw", "/mnt"]), None);
+        assert_eq!(helper(&["revfs", "umount", "-l", "/mnt"]), None);
         assert_eq!(helper(&["/usr/bin/revfs", "/srv/docs", "/mnt", "-f", "-o", "rw"]), Some(0));
         assert_eq!(
             helper(&["/sbin/mount.fuse.revfs", "docs", "/mnt", "-n", "-s", "-f", "-o", "rw,nofail"]),

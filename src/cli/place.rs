@@ -2,7 +2,7 @@
 //!
 //! In order: the option `--store`; a first argument that cannot be an id, because it contains a slash or is `.`, `..`
 //! or `~`; `$REVFS_STORE`; the nearest directory from the current one upwards that is a store (has `.revfs/format`)
-//! or the top of a revfs mount, which stands for its store.
+//! or the top of a revfs mount, which stands for its store, as it does wherever a store's path leads into one.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -38,13 +38,19 @@ pub fn is_place(argument: &OsStr) -> bool {
 fn found(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let from_environment =
         || std::env::var_os("REVFS_STORE").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    named.or_else(from_environment).or_else(around_here).ok_or_else(|| {
+    let given = named.or_else(from_environment).map(|path| behind(&path).unwrap_or(path));
+    given.or_else(around_here).ok_or_else(|| {
         Failure::Usage(
             "which store? give --store DIR, or its path before the ids (./docs), or set REVFS_STORE; \
              inside a store or its mount none is needed"
                 .into(),
         )
     })
+}
+
+/// The store behind a path that leads into a revfs mount: what is there are files, not objects' directories.
+fn behind(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()?.ancestors().find_map(mounted_from)
 }
 
 fn around_here() -> Option<PathBuf> {

@@ -91,7 +91,7 @@ impl Ls {
 /// What `ls -l` says before the id; of an object that holds nothing readable, dashes.
 fn columns(store: &Store, id: &ObjectId) -> Result<String, Failure> {
     let (generation, size, time) = match store.winner_meta(id) {
-        Ok((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.mtime)),
+        Ok((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.published())),
         Err(Error::NoObject(_)) => ("-".into(), "-".into(), "-".into()),
         Err(e) => return Err(e.into()),
     };

@@ -19,14 +19,14 @@ use super::attr::{Attr, Caller, Ino, timespec};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
 use super::scratch::ScratchNode;
-use super::table::{Node, Notice, object_ino};
+use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
 use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
 use crate::document::{self, NotObject};
 use crate::draft::{Draft, Verdict};
 use crate::error::Error;
 use crate::rev::ObjectId;
-use crate::session::{Origin, Seen};
+use crate::session::{Origin, Seen, Session};
 use crate::store::{Outcome, SaveOptions, Saved};
 
 /// How many refusals `.status` remembers.
@@ -55,7 +55,7 @@ impl Fs {
                 }
                 Ok(())
             }
-            Verdict::Publish => self.publish(node, d, how).map(drop),
+            Verdict::Publish => self.publish(node, d, how),
             // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
             Verdict::Refuse(NotObject::Incomplete)
                 if closer
@@ -98,23 +98,21 @@ impl Fs {
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
             Verdict::Nothing if d.is_dirty() && !d.fresh => {
-                let mut t = self.tables.lock();
-                t.object(&d.id).emptied = Some(Instant::now());
-                t.waiting.insert(d.id.clone());
+                if let Ok((_, shown, _)) = self.shown(&d.id, false) {
+                    let mut t = self.tables.lock();
+                    t.object(&d.id).emptied = Some((Instant::now(), shown.rev));
+                    t.waiting.insert(d.id.clone());
+                }
             }
             Verdict::Nothing => {}
         }
     }
 
     /// Makes a draft's text the object's next revision.
-    fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<Saved> {
+    fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let origin = self.origin(d);
         let options = SaveOptions { attrs: d.attrs(), how, on_stale: self.options.on_stale };
-        let saved = self.save(&d.id, d.text(), &origin, &options)?;
-        if let Some(session) = d.opener {
-            let own = saved.altered.then(|| Arc::from(d.text()));
-            self.memory.wrote(session, &d.id, &saved.rev, own);
-        }
+        let (saved, seen) = self.save(d.opener, &d.id, d.text(), &origin, &options)?;
         if d.fresh {
             self.discard_fresh(&d.id);
             d.fresh = false;
@@ -127,35 +125,37 @@ impl Fs {
                 t.object(&d.id).drafts.push((node, opener));
             }
         }
-        d.set_published(saved.rev.clone(), saved.meta.clone());
-        Ok(saved)
+        d.set_published(seen, saved.meta);
+        Ok(())
     }
 
     /// What the writer's text was made from.
     fn origin(&self, d: &Draft) -> Origin {
         let mut origin = self.memory.origin(d.opener, &d.id);
-        if let Some(rev) = &d.loaded {
-            origin.seen = Some(Seen { rev: rev.clone(), text: None });
+        if d.base.is_some() {
+            origin.seen.clone_from(&d.base);
         }
         origin
     }
 
-    /// Saves a text under the rules of this mount and makes the object's name show it.
+    /// Saves a text under the rules of this mount and makes the object's name show it. `writer` has seen it then: the
+    /// second of two values is what a text stems from that is made from this one.
     pub(super) fn save(
         &self,
+        writer: Option<Session>,
         id: &ObjectId,
-        text: &[u8],
+        given: &[u8],
         origin: &Origin,
         options: &SaveOptions,
-    ) -> Result<Saved> {
+    ) -> Result<(Saved, Seen)> {
         let (op, epoch) = {
             let mut t = self.tables.lock();
             let object = t.object(id);
             let recent = object.deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
             (recent.map(|d| d.op.clone()), object.epoch)
         };
-        let plain = self.without_view(id, text);
-        let text = plain.as_deref().unwrap_or(text);
+        let plain = self.without_view(id, given);
+        let text = plain.as_deref().unwrap_or(given);
         let saved = match op {
             // unlink and create: one update (mv from another file system, install, git checkout).
             Some(op) => match self.store.revive(id, &op, text, origin, options) {
@@ -164,6 +164,10 @@ impl Fs {
             },
             None => self.store.save(id, text, origin, options)?,
         };
+        let seen = Seen { rev: saved.rev.clone(), text: saved.altered.then(|| Arc::from(given)) };
+        if let Some(session) = writer {
+            self.memory.wrote(session, id, &seen.rev, seen.text.clone());
+        }
         match saved.outcome {
             Outcome::Same => {}
             Outcome::Merge => {
@@ -184,8 +188,9 @@ impl Fs {
         let object = t.object(id);
         let new = object.home.is_none();
         (object.hidden, object.deleted, object.emptied) = (None, None, None);
-        if object.home.is_some() && !self.options.object_view {
-            if object.watched && object.epoch == epoch {
+        // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
+        if object.home.is_some() && object.epoch == epoch && !self.options.object_view {
+            if object.watched {
                 object.known = Some(epoch);
             }
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
@@ -197,7 +202,7 @@ impl Fs {
             notices.push(Notice::Root);
         }
         self.tell(notices);
-        Ok(saved)
+        Ok((saved, seen))
     }
 
     /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.
@@ -371,7 +376,7 @@ impl Fs {
             for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
                 let object = t.objects.get(&id);
                 match object.and_then(|o| o.hidden.as_ref()) {
-                    Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.rev.clone())),
+                    Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.clone())),
                     Some(_) => {}
                     None if object.is_some_and(|o| o.is_waiting(self.options.grace)) => {}
                     None => {
@@ -381,19 +386,26 @@ impl Fs {
                 }
             }
         }
-        for (id, rev) in due {
-            // A save since, by anybody: the name shows it again.
-            match self.store.delete_at(&id, &rev) {
-                Ok(_) | Err(Error::NoObject(_)) => {}
-                Err(e) => error!("{id}: cannot delete it after its file was renamed away: {e}"),
+        for (id, hidden) in due {
+            // A second half may have come while others were made final.
+            let since = |o: &ObjectState| o.hidden.as_ref().map(|h| h.since);
+            if self.tables.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
+                continue;
             }
+            let op = match self.store.delete_at(&id, &hidden.rev) {
+                Ok(op) => op,
+                Err(Error::NoObject(_)) => None,
+                Err(e) => {
+                    error!("{id}: cannot delete it after its file was renamed away: {e}");
+                    None
+                }
+            };
             let mut notices = vec![Notice::Root];
             let mut t = self.tables.lock();
-            // A create since has taken it: then the name is its business.
-            if let Some(object) = t.objects.get_mut(&id)
-                && object.hidden.as_ref().is_some_and(|h| h.rev == rev)
-            {
-                object.hidden = None;
+            let object = t.object(&id);
+            if object.hidden.take().is_none() {
+                // It has come now: the history goes on with it.
+                object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
             }
             t.doubt(&id, &mut notices);
             drop(t);
@@ -401,9 +413,13 @@ impl Fs {
         }
     }
 
-    /// Forgets what processes read and wrote that have ended since.
+    /// Forgets what processes read and wrote that have ended since, and nodes and names that nobody holds.
     pub fn forget_ended(&self) {
         self.memory.forget_ended();
+        let mut t = self.tables.lock();
+        for id in t.sweep(self.options.grace) {
+            self.forget_object(&mut t, &id);
+        }
     }
 
     /// How long names wait for their second half.

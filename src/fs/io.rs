@@ -22,7 +22,7 @@ use super::{Fs, Name};
 use crate::backend::Durability;
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
-use crate::session::Session;
+use crate::session::{Seen, Session};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -116,20 +116,17 @@ impl Fs {
             return Err(Fail::NameTooLong);
         }
         let session = self.session(who);
-        let hidden = self.tables.lock().object(id).hidden.take();
-        let over = match self.resolve(id) {
-            Ok(home) if hidden.is_none() && mode.exclusive() => {
-                let _ = home;
-                return Err(Fail::Exists);
-            }
-            // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
-            Ok(home) => Some(home),
-            Err(Fail::NotFound) => None,
+        let there = match self.resolve(id) {
+            Ok(_) if mode.exclusive() => return Err(Fail::Exists),
+            Ok(_) => true,
+            Err(Fail::NotFound) => false,
             Err(fail) => return Err(fail),
         };
+        // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
+        let over = there || self.tables.lock().object(id).hidden.take().is_some();
         let draft = match (over, self.fresh_draft(id)?) {
-            (None, Some(_)) if mode.exclusive() => return Err(Fail::Exists),
-            (None, Some((node, draft))) => {
+            (false, Some(_)) if mode.exclusive() => return Err(Fail::Exists),
+            (false, Some((node, draft))) => {
                 let found = self.hold_draft(node, &draft)?;
                 let opened = self.open_draft(who, node, draft, mode)?;
                 return Ok((found, opened));
@@ -137,8 +134,8 @@ impl Fs {
             (over, _) => {
                 let mut draft = Draft::new(id.clone(), session);
                 (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
-                draft.fresh = over.is_none();
-                if over.is_some() && hidden.is_none() && !mode.truncate {
+                draft.fresh = !over;
+                if there && !mode.truncate {
                     let (_, shown, text) = self.shown(id, true)?;
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
                 }
@@ -147,11 +144,11 @@ impl Fs {
         };
         let mut t = self.tables.lock();
         let node = t.add(Node::Draft(draft.clone()));
-        if over.is_none() {
+        if !over {
             t.object(id).fresh = Some(node);
         }
         drop(t);
-        if over.is_none() {
+        if !over {
             self.tell(vec![Notice::Root]);
         }
         let found = self.hold_draft(node, &draft)?;
@@ -239,19 +236,22 @@ impl Fs {
         let session = self.session(who);
         // Two descriptors of one process write one text, unless the second starts anew: then each is a save of its own.
         let shared = if mode.truncate { None } else { self.draft_of(session, id) };
-        let emptied = self.tables.lock().object(id).emptied.is_some_and(|t| t.elapsed() < self.options.grace);
-        let load = shared.is_none() && !mode.truncate && !emptied;
-        let (shown, text) = match self.shown(id, load) {
-            Ok((_, shown, text)) => (shown, text),
-            // The retried lookup tells the program.
-            Err(Fail::NotFound) => return Fail::Stale,
-            Err(fail) => return fail,
-        };
+        let mut load = shared.is_none() && !mode.truncate;
         let mut draft = Draft::new(id.clone(), session);
-        draft.mode = Some(shown.meta.mode);
-        draft.owner = Some((shown.meta.uid, shown.meta.gid));
-        if load {
-            draft.load(Some(shown.rev), text, shown.meta.mtime);
+        match self.shown(id, load) {
+            Ok((_, shown, text)) => {
+                // Others may have saved since.
+                let emptied = self.tables.lock().object(id).emptied.clone();
+                load &= !emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
+                draft.mode = Some(shown.meta.mode);
+                draft.owner = Some((shown.meta.uid, shown.meta.gid));
+                if load {
+                    draft.load(Some(shown.rev), text, shown.meta.mtime);
+                }
+            }
+            // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
+            Err(Fail::NotFound) => draft.owner = self.owner_for(who),
+            Err(fail) => return fail,
         }
         let mut t = self.tables.lock();
         t.tidy();
@@ -359,7 +359,7 @@ impl Fs {
         let handle = self.handle(handle)?;
         if let Some(draft) = self.draft_behind(&handle) {
             let d = draft.lock();
-            if let (Some(session), Some(rev)) = (d.opener, &d.loaded) {
+            if let (Some(session), Some(Seen { rev, text: None })) = (d.opener, &d.base) {
                 self.memory.saw(session, &d.id, rev);
             }
             return Ok(d.read(offset, size).to_vec());
@@ -437,11 +437,12 @@ impl Fs {
         if let Handle::Scratch { scratch, write: true, .. } = &*handle {
             scratch.remove_writer();
         }
-        if let Some(draft) = &draft {
-            let mut d = draft.lock();
+        // Counted down under the draft's lock, or of two that go at once neither is the last.
+        let mut held = draft.as_ref().map(|draft| draft.lock());
+        if let Some(d) = &mut held {
             let last = self.tables.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
             if last {
-                self.settle(node, &mut d);
+                self.settle(node, d);
                 let mut t = self.tables.lock();
                 if let Some(object) = t.objects.get_mut(&d.id) {
                     object.drafts.retain(|(n, _)| *n != node);
@@ -449,7 +450,11 @@ impl Fs {
                 self.forget_object(&mut t, &d.id);
             }
         }
-        self.drop_handle_of(node);
+        if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
+            entry.handles = entry.handles.saturating_sub(1);
+        }
+        drop(held);
+        self.tables.lock().reap(node);
     }
 
     /// The next data or hole from `offset` on, as `lseek` has it. A text has no holes but the one behind its end.

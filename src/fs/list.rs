@@ -131,8 +131,10 @@ impl Fs {
                 continue;
             };
             // A directory without a revision is one that its writer has not finished.
-            let shows = !hidden.contains(&id)
-                && (known.contains(&id) || self.store.revisions(&id).is_ok_and(|revs| !revs.is_empty()));
+            let shows = match hidden.contains(&id) {
+                true => self.resolve(&id).is_ok(),
+                false => known.contains(&id) || self.store.revisions(&id).is_ok_and(|revs| !revs.is_empty()),
+            };
             if shows {
                 items.push(DirItem { name, ino: object_ino(&id), kind: FileType::RegularFile });
                 listed.insert(id);

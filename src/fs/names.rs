@@ -156,19 +156,20 @@ impl Fs {
         self.delete(id)
     }
 
+    /// The drafts of an object that programs have open.
+    pub(super) fn open_drafts(&self, id: &ObjectId) -> Vec<Arc<Mutex<Draft>>> {
+        let t = self.tables.lock();
+        let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
+        let drafts = nodes.iter().filter_map(|(node, _)| match t.node(*node) {
+            Some(Node::Draft(draft)) => Some(draft.clone()),
+            _ => None,
+        });
+        drafts.collect()
+    }
+
     /// Deletes an object for everybody; programs that write it go on writing a file without a name.
     pub(super) fn delete(&self, id: &ObjectId) -> Result<()> {
-        let drafts: Vec<Arc<Mutex<Draft>>> = {
-            let t = self.tables.lock();
-            let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
-            nodes
-                .iter()
-                .filter_map(|(node, _)| match t.node(*node) {
-                    Some(Node::Draft(draft)) => Some(draft.clone()),
-                    _ => None,
-                })
-                .collect()
-        };
+        let drafts = self.open_drafts(id);
         let op = self.store.delete(id)?;
         drafts.iter().for_each(|draft| draft.lock().unlinked = true);
         let mut notices = vec![Notice::Root];
@@ -176,6 +177,8 @@ impl Fs {
         t.hide(id, &mut notices);
         let object = t.object(id);
         object.epoch += 1;
+        // What is written into them is no text of this name's next file.
+        object.drafts.clear();
         (object.hidden, object.emptied) = (None, None);
         object.deleted = Some(Deleted { since: Instant::now(), op });
         t.waiting.insert(id.clone());

@@ -151,11 +151,10 @@ impl Fs {
             let epoch = {
                 let mut t = self.tables.lock();
                 let object = t.object(id);
-                if object.hidden.is_some() {
-                    return Err(Fail::NotFound);
-                }
+                let sure = object.watched && object.known == Some(object.epoch);
                 match object.home {
-                    Some(home) if object.watched && object.known == Some(object.epoch) => return Ok(home),
+                    _ if sure && object.hidden.is_some() => return Err(Fail::NotFound),
+                    Some(home) if sure => return Ok(home),
                     _ => object.epoch,
                 }
             };
@@ -171,6 +170,12 @@ impl Fs {
             match winner {
                 Ok((rev, meta)) => {
                     object.known = Some(epoch);
+                    match object.hidden.take_if(|hidden| hidden.rev != rev) {
+                        _ if object.hidden.is_some() => return Err(Fail::NotFound),
+                        // Others have gone on with what was renamed away here.
+                        Some(_) => notices.push(Notice::Root),
+                        None => {}
+                    }
                     let home = t.show(id, rev, meta, &mut notices);
                     drop(t);
                     self.tell(notices);
@@ -268,7 +273,7 @@ impl Fs {
     /// Takes all signs of changes that are there and doubts what they speak of.
     pub(super) fn drain(&self) {
         // Whoever comes second must not go on before what the first has taken is in the tables.
-        let draining = self.draining.lock();
+        let turn = self.draining.lock();
         let events = self.watcher.drain();
         if events.is_empty() {
             return;
@@ -303,8 +308,7 @@ impl Fs {
                 }
             }
         }
-        drop(t);
-        drop(draining);
+        drop((t, turn));
         notices.dedup();
         self.tell(notices);
     }

@@ -148,15 +148,7 @@ impl Fs {
             return Err(Fail::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
-        let node = {
-            let t = self.tables.lock();
-            let ino = t.scratch.get(&file.key).copied();
-            ino.and_then(|ino| Some((ino, t.node(ino)?.clone())))
-        };
-        let writer = match &node {
-            Some((ino, Node::Scratch(s))) if s.has_writers() => Some(*ino),
-            _ => None,
-        };
+        let writer = self.writer_of(&file);
         let origin = self.origin_of_scratch(who, id, &file);
         let fresh = text.is_empty() && !self.taken(id)?;
         let unwritten = text.is_empty() && writer.is_some();
@@ -167,10 +159,7 @@ impl Fs {
                 how: self.durability(),
                 on_stale: self.options.on_stale,
             };
-            let saved = self.save(id, &text, &origin, &options)?;
-            if let Some(session) = self.session(who) {
-                self.memory.wrote(session, id, &saved.rev, saved.altered.then(|| Arc::from(text.as_slice())));
-            }
+            let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
         }
@@ -179,6 +168,13 @@ impl Fs {
             self.adopt_as_draft(who, id, writer, text, &attr)?;
         }
         Ok(())
+    }
+
+    /// The node of a scratch file, if programs write it.
+    fn writer_of(&self, file: &ScratchNode) -> Option<Ino> {
+        let t = self.tables.lock();
+        let ino = *t.scratch.get(&file.key)?;
+        matches!(t.node(ino)?, Node::Scratch(s) if s.has_writers()).then_some(ino)
     }
 
     /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
@@ -290,8 +286,12 @@ impl Fs {
                 owner: Some((shown.meta.uid, shown.meta.gid)),
             };
             let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
-            let origin = self.memory.origin(self.session(who), to);
-            self.save(to, &text, &origin, &options)?;
+            let session = self.session(who);
+            let origin = self.memory.origin(session, to);
+            self.save(session, to, &text, &origin, &options)?;
+        }
+        self.follow(from, to, moved.is_some());
+        if moved.is_none() {
             self.delete(from)?;
         }
         self.discard_fresh(to);
@@ -308,6 +308,21 @@ impl Fs {
         drop(t);
         self.tell(notices);
         Ok(())
+    }
+
+    /// Programs that write a file go on writing it under its new name.
+    fn follow(&self, from: &ObjectId, to: &ObjectId, with_history: bool) {
+        for draft in self.open_drafts(from) {
+            let mut d = draft.lock();
+            d.id = to.clone();
+            if !with_history {
+                // The revisions that it knows are another object's.
+                (d.base, d.published) = (None, None);
+            }
+        }
+        let mut t = self.tables.lock();
+        let drafts = std::mem::take(&mut t.object(from).drafts);
+        t.object(to).drafts.extend(drafts);
     }
 
     fn was_deleted(&self, id: &ObjectId) -> bool {
@@ -335,10 +350,8 @@ impl Fs {
                 }
             }
         }
-        (d.id, d.fresh) = (to.clone(), !over);
-        if !d.is_empty() {
-            d.set_dirty();
-        }
+        d.rename(to.clone());
+        d.fresh = !over;
         let node = node.unwrap_or(0);
         let result = self.commit(node, &mut d, Durability::Ordered, None);
         let open = self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0);
@@ -358,7 +371,7 @@ impl Fs {
             }
             (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, dir.fd(self), name, &id),
             (End::Object(id), End::Scratch(dir)) => self.exchange_scratch(who, dir.fd(self), newname, &id),
-            (End::Object(a), End::Object(b)) => self.exchange_objects(&a, &b),
+            (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
             (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
         }
     }
@@ -375,8 +388,11 @@ impl Fs {
         let origin = self.origin_of_scratch(who, id, &file);
         let options =
             SaveOptions { attrs: attrs_of(&attr), how: self.durability(), on_stale: self.options.on_stale };
-        self.save(id, &text, &origin, &options)?;
+        self.save(self.session(who), id, &text, &origin, &options)?;
         let node = scratch::replace(dir, name, &old, &self.object_attr(id, &shown.meta), false)?;
+        if let Some(writer) = self.writer_of(&file) {
+            self.adopt_as_draft(who, id, Some(writer), text, &attr)?;
+        }
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         self.become_scratch(&mut t, id, home, node, &mut notices);
@@ -385,7 +401,7 @@ impl Fs {
         Ok(())
     }
 
-    fn exchange_objects(&self, a: &ObjectId, b: &ObjectId) -> Result<()> {
+    fn exchange_objects(&self, who: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
         let texts = [a, b].map(|id| -> Result<_> {
             let (home, shown, _) = self.shown(id, false)?;
             Ok((home, self.store.read(id, &shown.rev)?, shown.meta))
@@ -395,7 +411,7 @@ impl Fs {
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
             let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
             let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
-            self.save(id, &text, &Origin::default(), &options)?;
+            self.save(self.session(who), id, &text, &Origin::default(), &options)?;
         }
         // The kernel has exchanged the nodes; both are looked up again.
         let mut notices = Vec::new();

@@ -56,11 +56,13 @@ pub struct NodeEntry {
     pub read: bool,
     /// The revision whose attributes the kernel was told last.
     pub told: Option<Rev>,
+    /// Nobody held it when [`Tables::sweep`] came by.
+    idle: bool,
 }
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, read: false, told: None }
+        NodeEntry { node, lookups: 0, handles: 0, read: false, told: None, idle: false }
     }
 }
 
@@ -92,8 +94,9 @@ pub struct ObjectState {
     pub hidden: Option<Hidden>,
     /// The object was unlinked: a create within the grace brings its history back.
     pub deleted: Option<Deleted>,
-    /// The object was truncated to nothing and closed: the next writer within the grace starts from nothing.
-    pub emptied: Option<Instant>,
+    /// The object was truncated to nothing and closed when it showed this revision: the next writer within the grace
+    /// starts from nothing.
+    pub emptied: Option<(Instant, Rev)>,
 }
 
 impl ObjectState {
@@ -101,7 +104,7 @@ impl ObjectState {
     pub fn is_waiting(&self, grace: Duration) -> bool {
         self.hidden.is_some()
             || self.deleted.as_ref().is_some_and(|d| d.since.elapsed() <= grace)
-            || self.emptied.is_some_and(|t| t.elapsed() <= grace)
+            || self.emptied.as_ref().is_some_and(|(t, _)| t.elapsed() <= grace)
     }
 }
 
@@ -304,6 +307,27 @@ impl Tables {
         idle
     }
 
+    /// Ends what no event ends: times of grace, and nodes that were made for one call. A node must be met idle twice, for
+    /// a call may be about to hold it. Returns the objects of which something is known.
+    pub fn sweep(&mut self, grace: Duration) -> Vec<ObjectId> {
+        let mut idle = Vec::new();
+        for (ino, entry) in &mut self.nodes {
+            let unheld = entry.lookups == 0 && entry.handles == 0;
+            if unheld && entry.idle {
+                idle.push(*ino);
+            }
+            entry.idle = unheld;
+        }
+        idle.into_iter().for_each(|ino| self.reap(ino));
+        for object in self.objects.values_mut() {
+            object.deleted.take_if(|d| d.since.elapsed() > grace);
+            object.emptied.take_if(|(t, _)| t.elapsed() > grace);
+            object.fresh.take_if(|node| !self.nodes.contains_key(node));
+            object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
+        }
+        self.objects.keys().cloned().collect()
+    }
+
     /// The draft announced to a thread.
     pub fn pending(&self, thread: u32, id: &ObjectId) -> Option<Ino> {
         let pending = self.pending.get(&(thread, id.clone()))?;
@@ -334,4 +358,35 @@ pub fn object_ino(id: &ObjectId) -> Ino {
     h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     h ^= h >> 33;
     OBJECTS + (h & (OBJECTS - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_swept_away() {
+        let mut t = Tables::new();
+        let grace = Duration::ZERO;
+        let id = |name| ObjectId::new(name).unwrap();
+        let draft = |t: &mut Tables, name| {
+            let node = t.add(Node::Draft(Arc::new(Mutex::new(Draft::new(id(name), None)))));
+            t.object(&id(name)).fresh = Some(node);
+            node
+        };
+        t.object(&id("unlinked")).deleted = Some(Deleted { since: Instant::now(), op: String::new() });
+        t.object(&id("emptied")).emptied = Some((Instant::now(), Rev::new(format!("0-{:032x}", 1)).unwrap()));
+        t.object(&id("nothing"));
+        draft(&mut t, "idle");
+        let held = draft(&mut t, "held");
+        t.nodes.get_mut(&held).unwrap().lookups = 1;
+        std::thread::sleep(Duration::from_millis(1));
+        for nodes in [3, 2] {
+            for id in t.sweep(grace) {
+                t.forget_object(&id, grace);
+            }
+            assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
+        }
+        assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
+    }
 }

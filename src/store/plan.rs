@@ -75,7 +75,7 @@ pub fn plan<'a>(
     on_stale: OnStale,
     read: impl Fn(&Rev) -> Result<Option<Vec<u8>>>,
 ) -> Result<Decision<'a>> {
-    if document::same(text, latest.text) {
+    if says(text, latest.text, latest.id, latest.rev) {
         return Ok(Decision::Nothing { winner: true });
     }
     let publish = |text: Cow<'a, [u8]>, place, parent: &Rev, outcome| {
@@ -92,7 +92,7 @@ pub fn plan<'a>(
         // The writer's own bytes of a merge: it has not seen what the merge added, though it made the winner.
         Base::View { rev, text: Some(own) } => (rev, Some(own.to_vec())),
     };
-    let says_the_same = seen.as_ref().is_some_and(|seen| document::same(text, seen));
+    let says_the_same = seen.as_ref().is_some_and(|seen| says(text, seen, latest.id, rev));
     match base {
         Base::View { .. } if says_the_same => return Ok(Decision::Nothing { winner: false }),
         Base::Declared(_) if says_the_same => {
@@ -126,6 +126,13 @@ pub fn plan<'a>(
         }
         Some(merged) => publish(merged.text.into(), Place::Beside, rev, Outcome::Overlap),
     }
+}
+
+/// Whether a text says what a revision says: its bytes, or those with the stamps that `get` shows them with.
+fn says(text: &[u8], stored: &[u8], id: &ObjectId, rev: &Rev) -> bool {
+    document::same(text, stored)
+        || text.len() > stored.len()
+            && document::same(text, &document::object_view(stored, &id.to_text(), rev.as_str()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::known::{DELETED, DISCARDED};
 use super::save::{Ready, inherit};
 use super::{Outcome, Saved, Store};
-use crate::backend::{Attrs, Durability};
+use crate::backend::{Attrs, Durability, Gone};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
@@ -18,18 +18,29 @@ impl Store {
         self.remove(id)
     }
 
-    /// [`delete`](Self::delete), but only where `rev` still wins: no save of this process can come between. Returns
-    /// whether it did.
+    /// [`delete`](Self::delete), but only where `rev` still wins and nobody saves meanwhile. Returns the operation, `None`
+    /// where the object stays.
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
-    pub fn delete_at(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
+    pub fn delete_at(&self, id: &ObjectId, rev: &Rev) -> Result<Option<String>> {
+        // No save of this process can come between.
         let _turn = self.turn(id);
-        let wins = self.winner_meta(id)?.0 == *rev;
-        if wins {
-            self.remove(id)?;
+        let before = self.revisions(id)?;
+        if self.winner_meta(id)?.0 != *rev {
+            return Ok(None);
         }
-        Ok(wins)
+        let op = self.remove(id)?;
+        let came = |gone: &Gone| match gone {
+            Gone::Object { op: by, revs } => *by == op && revs.iter().any(|rev| !before.contains(rev)),
+            Gone::Rev { .. } => false,
+        };
+        // Another process saved at this very moment: the object is its.
+        if self.backend().gone(id)?.iter().any(came) {
+            self.backend().restore(id, &op, Durability::Ordered)?;
+            return Ok(None);
+        }
+        Ok(Some(op))
     }
 
     fn remove(&self, id: &ObjectId) -> Result<String> {

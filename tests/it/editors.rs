@@ -209,3 +209,32 @@ fn git_keeps_the_objects_as_its_work_tree() {
     assert_eq!(m.sh_ok(&format!("{git} ls-files")), "a.json\nb.json\n");
     place.assert_clean();
 }
+
+#[test]
+fn a_shell_that_goes_on_writing_is_in_conflict_with_nobody() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let shell = |script: &str| m.sh_ok(&format!("set -e -o pipefail; {script}"));
+    shell("echo '{\"a\":1}' > a.json; sed -i s/1/2/ a.json; echo '{\"a\":3}' > a.json");
+    assert_eq!((m.read("a.json").as_str(), m.sh_ok("ls .conflicts").as_str()), ("{\"a\":3}\n", ""));
+    shell("echo '{\"a\":1}' > b.json; jq -c .b=1 b.json | sponge b.json; echo '{\"a\":5}' > b.json");
+    assert_eq!(m.read("b.json"), "{\"a\":5}\n");
+    shell("echo '{\"a\":1}' > c.json; jq -c .b=1 c.json | sponge c.json; echo '{\"a\":1}' > c.json");
+    assert_eq!((m.read("c.json").as_str(), place.revs("c").len()), ("{\"a\":1}\n", 3));
+}
+
+#[test]
+fn an_old_revision_copied_back_is_a_restore() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}\n");
+    m.write("a.json", "{\"a\":2}\n");
+    let old = place.revs("a")[0].clone();
+    // As the command shows it, with its stamps.
+    let revfs = env!("CARGO_BIN_EXE_revfs");
+    m.sh_ok(&format!("{revfs} get --rev {old} ../store a > ../side/old; cp ../side/old a.json"));
+    assert_eq!(m.sh_ok("jq .a a.json; ls .conflicts"), "1\n");
+    assert_eq!(place.revs("a").len(), 3);
+    m.sh_ok(&format!("{revfs} get ../store a | {revfs} update ../store"));
+    assert_eq!(place.revs("a").len(), 3, "what is there already is no revision");
+}

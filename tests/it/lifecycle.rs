@@ -60,6 +60,13 @@ fn a_second_mount_on_the_same_point_does_not_stack() {
     assert_eq!(out.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&out.stderr).contains("mounted already"));
     m.write("a.json", "{}");
+    // The path of a mount stands for its store, or is refused; never is it taken for a store itself.
+    let get = revfs(&["get".as_ref(), place.point().as_os_str(), "a".as_ref()]);
+    assert!(get.status.success() && String::from_utf8_lossy(&get.stdout).contains("\"_id\""), "{get:?}");
+    let other = place.work().join("other");
+    fs::create_dir(&other).unwrap();
+    refused(&place.point(), &other, &[], "revfs mount itself");
+    assert_eq!(m.names(), ["a.json"]);
 }
 
 #[test]

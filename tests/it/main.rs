@@ -6,6 +6,8 @@ mod compat;
 mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
+#[cfg(feature = "fuse")]
+mod held;
 mod json;
 #[cfg(feature = "fuse")]
 mod lifecycle;

@@ -1,0 +1,220 @@
+//! Descriptors that are held while the name behind them changes, and saves that follow each other.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use crate::mounted::Place;
+
+#[test]
+fn each_save_through_one_descriptor_follows_the_one_before() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let file = OpenOptions::new().read(true).write(true).open(m.path("a.json")).unwrap();
+    for text in ["{\"a\":2}", "{\"a\":3}", "{\"a\":1}"] {
+        file.write_all_at(text.as_bytes(), 0).unwrap();
+        file.sync_all().unwrap();
+        let mut again = [0; 7];
+        file.read_exact_at(&mut again, 0).unwrap();
+        assert_eq!(m.read("a.json"), text);
+    }
+    assert_eq!(place.revs("a").len(), 4);
+    assert_eq!(m.sh_ok("ls .conflicts"), "");
+}
+
+#[test]
+fn saves_by_renaming_another_object_over_it_follow_each_other() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "python3 -c '
+import os
+first = open(\"a.json\").read()
+for text in (\"{\\\"a\\\":2}\", \"{\\\"a\\\":3}\", first):
+    with open(\"tmp.json\", \"w\") as f: f.write(text)
+    os.replace(\"tmp.json\", \"a.json\")
+    assert os.popen(\"cat a.json\").read() == text, os.popen(\"cat a.json\").read()
+'",
+    );
+    assert_eq!(place.revs("a").len(), 4);
+    assert_eq!(m.sh_ok("ls .conflicts"), "");
+}
+
+#[test]
+fn what_is_written_after_an_unlink_and_a_create_goes_to_the_new_file() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let old = OpenOptions::new().write(true).open(m.path("a.json")).unwrap();
+    fs::remove_file(m.path("a.json")).unwrap();
+    m.write("a.json", "{\"a\":2}");
+    let mut new = OpenOptions::new().append(true).open(m.path("a.json")).unwrap();
+    new.write_all(b"\n").unwrap();
+    drop(new);
+    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
+    drop(old);
+    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
+}
+
+#[test]
+fn two_descriptors_closed_at_once_leave_nothing_behind() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "timeout 100 python3 -c '
+import os, threading
+gate = threading.Barrier(2)
+def close(fds):
+    for fd in fds:
+        gate.wait(); os.close(fd)
+for i in range(150):
+    a = [os.open(\"a.json\", os.O_WRONLY) for _ in range(8)]
+    b = [os.open(\"a.json\", os.O_WRONLY) for _ in range(8)]
+    t = threading.Thread(target=close, args=(a,)); t.start()
+    close(b); t.join()
+'",
+    );
+}
+
+#[test]
+fn a_change_by_others_shows_a_name_that_was_renamed_away() {
+    let place = Place::new();
+    let m = place.mount(&["-o", "grace=1"]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok("mv a.json a.json~; test ! -e a.json");
+    place.seed("a", 7, "{\"a\":7}");
+    assert_eq!(m.read("a.json"), "{\"a\":7}");
+    assert_eq!(m.names(), ["a.json", "a.json~"]);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(m.read("a.json"), "{\"a\":7}");
+}
+
+#[test]
+fn open_writers_follow_their_file_to_its_new_name() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
+    file.write_all(b"{\"a\":").unwrap();
+    fs::rename(m.path("a.json"), m.path("b.json")).unwrap();
+    file.write_all(b"2}").unwrap();
+    drop(file);
+    assert_eq!(m.names(), ["b.json"]);
+    assert_eq!(m.read("b.json"), "{\"a\":2}");
+}
+
+#[test]
+fn an_open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
+    let place = Place::new();
+    place.seed("a", 0, "{\"n\":0}");
+    let m = place.mount(&[]);
+    let dir = place.store().join("a");
+    for n in 1..1500u64 {
+        let text = format!("{{\"n\":{n}}}");
+        let rev = format!("{n}-{}", uuid::Uuid::new_v4().simple());
+        fs::write(place.work().join("t"), &text).unwrap();
+        fs::rename(place.work().join("t"), dir.join(rev)).unwrap();
+        assert_eq!(m.read("a.json"), text);
+        if n % 100 == 0 {
+            for old in place.revs("a") {
+                if !old.starts_with(&format!("{n}-")) {
+                    fs::remove_file(dir.join(old)).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn writers_at_once_leave_the_winner_in_sight() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":0}");
+    let script = "
+import sys, os
+who, n = sys.argv[1], int(sys.argv[2])
+for i in range(20):
+    with open(\"a.json\", \"w\") as f: f.write(\"{\\\"w\\\":\\\"%s-%d-%d\\\"}\" % (who, n, i))
+    open(\"a.json\").read()
+";
+    fs::write(place.work().join("w.py"), script).unwrap();
+    for n in 0..5 {
+        m.sh_ok(&format!("for w in 1 2 3 4; do python3 ../side/w.py $w {n} & done; wait"));
+        let seen = m.read("a.json");
+        let status = m.sh_ok("ls .conflicts/a");
+        let store = revfs::store::Store::open_or_create(place.store()).unwrap();
+        let id = revfs::rev::ObjectId::new("a").unwrap();
+        let winner = store.winner(&id).unwrap();
+        assert_eq!(seen.as_bytes(), winner.text, "{n}: {status}");
+    }
+}
+
+#[test]
+fn what_others_save_after_a_file_was_emptied_is_there() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(": > a.json");
+    place.seed("a", 7, "{\"a\":7}");
+    m.sh_ok("echo >> a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":7}\n");
+}
+
+#[test]
+fn odd_calls_answer_as_on_any_disk() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "python3 -c '
+import os, errno
+def fails(code, call, *args):
+    try: call(*args)
+    except OSError as e: assert e.errno == code, (call, args, e)
+    else: raise AssertionError((call, args))
+os.mkdir(\"d\")
+fails(errno.ENOTDIR, os.rename, \"d\", \"a.json\")
+fails(errno.EISDIR, os.rename, \"a.json\", \"d\")
+fails(errno.ENOTDIR, os.rmdir, \"a.json\")
+fails(errno.EEXIST, os.mkdir, \"a.json\")
+fails(errno.EEXIST, os.symlink, \"x\", \"a.json\")
+fails(errno.ENOTDIR, os.stat, \"a.json/x\")
+fails(errno.EISDIR, os.open, \"d\", os.O_WRONLY)
+fails(errno.EEXIST, os.open, \"a.json\", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+fails(errno.ENOENT, os.unlink, \"none.json\")
+fails(errno.ENOENT, os.rename, \"none.json\", \"x\")
+fails(errno.ENAMETOOLONG, os.open, \"x\" * 300 + \".json\", os.O_CREAT | os.O_WRONLY)
+fd = os.open(\"u.json\", os.O_CREAT | os.O_RDWR)
+os.write(fd, b\"{}\"); os.unlink(\"u.json\"); os.lseek(fd, 0, 0)
+assert os.read(fd, 9) == b\"{}\" and os.fstat(fd).st_nlink == 0
+os.close(fd)
+os.mknod(\"k.json\"); assert os.path.getsize(\"k.json\") == 0
+os.rename(\"k.json\", \"k.txt\"); assert not os.path.exists(\"k.json\")
+os.rename(\"k.txt\", \"k2.json\"); assert os.path.getsize(\"k2.json\") == 0
+os.rename(\"k2.json\", \"k3.json\"); assert os.listdir(\".\").count(\"k3.json\") == 1
+os.unlink(\"k3.json\")
+os.rename(\"a.json\", \"d/a.json\"); assert open(\"d/a.json\").read() and not os.path.exists(\"a.json\")
+os.rename(\"d/a.json\", \"a.json\"); assert open(\"a.json\").read()
+assert sorted(os.listdir(\".\")) == [\"a.json\", \"d\"], os.listdir(\".\")
+'",
+    );
+    place.assert_clean();
+}
+
+#[test]
+fn a_scratch_file_exchanged_while_it_is_written_goes_on_as_the_object() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(m.path("t")).unwrap();
+    file.write_all(b"{\"t\":1}").unwrap();
+    let dir = fs::File::open(m.path("")).unwrap();
+    rustix::fs::renameat_with(&dir, "t", &dir, "a.json", rustix::fs::RenameFlags::EXCHANGE).unwrap();
+    assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":1}", "{\"a\":1}"));
+    file.write_all_at(b"{\"t\":2}", 0).unwrap();
+    drop(file);
+    assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":2}", "{\"a\":1}"));
+}
