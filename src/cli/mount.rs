@@ -10,14 +10,14 @@ use super::{place, program};
 
 /// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
 #[derive(Debug, Args)]
-#[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT")]
+#[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT", after_help = OPTIONS)]
 pub struct Mount {
     /// A directory, existing; a leading `~` is the home directory
     #[arg(value_name = "STORE", id = "directory")]
     directory: PathBuf,
     /// An empty directory, neither inside the store nor around it
     mountpoint: PathBuf,
-    /// Mount options, separated by commas; the README lists them
+    /// Mount options, separated by commas
     #[arg(short = 'o', value_name = "OPTION[,OPTION…]")]
     options: Vec<String>,
     /// Stay in the foreground until unmounted
@@ -52,6 +52,20 @@ impl Mount {
         Err(no_fuse())
     }
 }
+
+/// The part of `mount --help` that lists the words for `-o`.
+const OPTIONS: &str = "\
+Mount options:
+  ro                  no writes
+  allow_other         let other users in, as far as file permissions go
+  durable             the same as --durable
+  view=object         show `_id` and `_rev` in every file, as getObject does (default: view=stored)
+  on_stale=POLICY     a save over a newer revision: merge (default), latest, sibling or refuse
+  grace=SECONDS       how long a removed name waits for its next text, to be one update (10)
+  max_size=BYTES      the longest text a program may write (1 GiB)
+  uid=N gid=N umask=OCTAL   what files show, instead of their own
+  threads=N log=FILE fsname=NAME
+  nosuid nodev noexec noatime sync …   the kernel's own; words for fstab and systemd do nothing";
 
 /// What mount(8), or mount.fuse3(8) on its behalf, calls `mount.fuse.revfs` with.
 #[derive(Debug, Parser)]
