@@ -382,6 +382,22 @@ fn umount_knows_its_own() {
     env.feed(&["umount"], b"").fails(2, "MOUNTPOINT");
 }
 
+#[cfg(feature = "fuse")]
+#[test]
+fn inside_a_mount_its_store_is_meant() {
+    let place = crate::mounted::Place::new();
+    let mount = place.mount(&[]);
+    mount.write("a.json", "{}");
+    std::fs::create_dir(mount.path("deep")).unwrap();
+    let env = Env::new();
+    for here in [place.point(), mount.path("deep")] {
+        assert_eq!(run(env.command(&["ls"]).current_dir(&here), b"").ok(), "a\n");
+        assert_eq!(run(env.command(&["get", "--raw", "a"]).current_dir(&here), b"").ok(), "{}");
+    }
+    let _held = fs::File::open(mount.path("a.json")).unwrap();
+    env.feed(&["umount".as_ref(), place.point().as_os_str()], b"").fails(3, "busy");
+}
+
 #[cfg(not(feature = "fuse"))]
 #[test]
 fn a_build_without_fuse_says_so() {
