@@ -6,7 +6,7 @@
 //! | [`errno`] | all failures and the one errno table |
 //! | `table` | nodes, what names show, what is open: the state, under one lock that is never held over I/O |
 //! | `objects` | which revision an object's name shows, and when that changed |
-//! | `io` | open, create, read, write, flush, release |
+//! | `open`, `io` | open and create; read, write, flush, release |
 //! | `commit` | when a draft becomes a revision, and where it goes when it cannot |
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
@@ -44,6 +44,7 @@ mod list;
 mod meta;
 mod names;
 mod objects;
+mod open;
 mod rename;
 pub mod scratch;
 mod table;

@@ -148,8 +148,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match guard(|| self.0.getattr(ino.0)) {
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match guard(|| self.0.getattr(caller(req), ino.0)) {
             Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
             Err(e) => reply.error(e),
         }
@@ -361,7 +361,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let dot = match guard(|| self.0.getattr(fs::attr::ROOT)) {
+        let dot = match guard(|| self.0.getattr(caller(req), fs::attr::ROOT)) {
             Ok((a, _)) => file_attr(a.ino, &a),
             Err(e) => return reply.error(e),
         };

@@ -8,6 +8,23 @@ use clap::{ArgAction, Args, Parser};
 use super::exit::{Exit, Failure};
 use super::{place, program};
 
+/// What `-o` takes, for `--help`.
+const OPTIONS: &str = "\
+Mount options:
+  ro                      no writes
+  allow_other             let other users in, as far as file permissions go
+  durable                 every close survives a power cut, as fsync does
+  view=stored|object      the stored bytes, or with `_id` and `_rev` always there
+  on_stale=merge|latest|sibling|refuse
+                          what a save over a newer revision becomes
+  grace=SECONDS           how long a removed name waits for its next text (10)
+  max_size=BYTES          the longest text (1 GiB)
+  uid=N gid=N umask=OCTAL owner and permissions shown
+  threads=N               worker threads (4)
+  log=FILE fsname=NAME    the log; the source that mount and df show
+  nosuid nodev noexec noatime sync …  the kernel's own
+Words for fstab and systemd are accepted and ignored.";
+
 /// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
 #[derive(Debug, Args)]
 #[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT", after_help = OPTIONS)]
@@ -17,7 +34,7 @@ pub struct Mount {
     directory: PathBuf,
     /// An empty directory, neither inside the store nor around it
     mountpoint: PathBuf,
-    /// Mount options, separated by commas
+    /// Mount options, separated by commas, see below
     #[arg(short = 'o', value_name = "OPTION[,OPTION…]")]
     options: Vec<String>,
     /// Stay in the foreground until unmounted
@@ -52,20 +69,6 @@ impl Mount {
         Err(no_fuse())
     }
 }
-
-/// The part of `mount --help` that lists the words for `-o`.
-const OPTIONS: &str = "\
-Mount options:
-  ro                  no writes
-  allow_other         let other users in, as far as file permissions go
-  durable             the same as --durable
-  view=object         show `_id` and `_rev` in every file, as getObject does (default: view=stored)
-  on_stale=POLICY     a save over a newer revision: merge (default), latest, sibling or refuse
-  grace=SECONDS       how long a removed name waits for its next text, to be one update (10)
-  max_size=BYTES      the longest text a program may write (1 GiB)
-  uid=N gid=N umask=OCTAL   what files show, instead of their own
-  threads=N log=FILE fsname=NAME
-  nosuid nodev noexec noatime sync …   the kernel's own; words for fstab and systemd do nothing";
 
 /// What mount(8), or mount.fuse3(8) on its behalf, calls `mount.fuse.revfs` with.
 #[derive(Debug, Parser)]

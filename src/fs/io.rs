@@ -1,28 +1,22 @@
-//! Open files: create, open, read, write, flush, fsync, release.
-//!
-//! Opening an object for writing answers ESTALE once. The kernel then looks the name up again on the same thread and
-//! finds the draft's node, which nobody else does: writers and readers never share pages.
+//! Open files: read, write, flush, fsync, release.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use rustix::fs::{OFlags, SeekFrom};
 
-use super::attr::{Caller, Found, Ino};
+use super::Fs;
+use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::list::Listing;
-use super::scratch::{self, ScratchNode, os};
-use super::table::{Node, Notice, Pending};
-use super::{Fs, Name};
+use super::scratch::{ScratchNode, os};
+use super::table::Node;
 use crate::backend::Durability;
-use crate::draft::{Draft, Verdict};
-use crate::rev::{ObjectId, Rev};
-use crate::session::{Seen, Session};
+use crate::draft::Draft;
+use crate::session::Seen;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +36,11 @@ impl Mode {
         Mode { read: access != OFlags::WRONLY, write: access != OFlags::RDONLY || truncate, truncate, flags }
     }
 
-    fn exclusive(&self) -> bool {
+    pub(super) fn append(&self) -> bool {
+        OFlags::from_bits_retain(self.flags as u32).contains(OFlags::APPEND)
+    }
+
+    pub(super) fn exclusive(&self) -> bool {
         OFlags::from_bits_retain(self.flags as u32).contains(OFlags::EXCL)
     }
 }
@@ -61,11 +59,31 @@ pub struct Opened {
 
 /// What a handle reads and writes.
 pub(super) enum Handle {
-    Revision { node: Ino, file: File },
-    Bytes { node: Ino, bytes: Vec<u8> },
-    Draft { node: Ino, draft: Arc<Mutex<Draft>>, write: bool },
-    Scratch { node: Ino, scratch: Arc<ScratchNode>, file: File, write: bool },
-    Directory { node: Ino, listing: Mutex<Option<Arc<Listing>>> },
+    Revision {
+        node: Ino,
+        file: File,
+    },
+    Bytes {
+        node: Ino,
+        bytes: Vec<u8>,
+    },
+    /// `append`: writes go to the end, wherever the kernel takes that to be.
+    Draft {
+        node: Ino,
+        draft: Arc<Mutex<Draft>>,
+        write: bool,
+        append: bool,
+    },
+    Scratch {
+        node: Ino,
+        scratch: Arc<ScratchNode>,
+        file: File,
+        write: bool,
+    },
+    Directory {
+        node: Ino,
+        listing: Mutex<Option<Arc<Listing>>>,
+    },
 }
 
 impl Handle {
@@ -85,245 +103,6 @@ impl Handle {
 }
 
 impl Fs {
-    /// Creates a file and opens it.
-    pub fn create(
-        &self,
-        who: Caller,
-        parent: Ino,
-        name: &OsStr,
-        perm: u32,
-        mode: Mode,
-    ) -> Result<(Found, Opened)> {
-        let dir = match self.node(parent)? {
-            Node::Root => match Name::of(name)? {
-                Name::Object(id) => return self.create_object(who, &id, perm, mode),
-                Name::View(_) => return Err(Fail::Exists),
-                Name::Scratch => None,
-            },
-            Node::Scratch(dir) => Some(dir),
-            Node::View(_) => return Err(Fail::NotPermitted("views hold only what the store holds")),
-            Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
-        };
-        let fd = dir.as_ref().map_or(self.scratch_root(), |d| d.fd());
-        let (node, file) = scratch::create(fd, name, perm, mode.flags, who)?;
-        let found = self.hold_scratch(node)?;
-        let Node::Scratch(scratch) = self.node(found.node)? else { return Err(Fail::Stale) };
-        Ok((found.clone(), self.opened_scratch(found.node, scratch, file, mode)))
-    }
-
-    fn create_object(&self, who: Caller, id: &ObjectId, perm: u32, mode: Mode) -> Result<(Found, Opened)> {
-        if id.file_name().is_none() {
-            return Err(Fail::NameTooLong);
-        }
-        let session = self.session(who);
-        let there = match self.resolve(id) {
-            Ok(_) if mode.exclusive() => return Err(Fail::Exists),
-            Ok(_) => true,
-            Err(Fail::NotFound) => false,
-            Err(fail) => return Err(fail),
-        };
-        // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
-        let over = there || self.tables.lock().object(id).hidden.take().is_some();
-        let draft = match (over, self.fresh_draft(id)?) {
-            (false, Some(_)) if mode.exclusive() => return Err(Fail::Exists),
-            (false, Some((node, draft))) => {
-                let found = self.hold_draft(node, &draft)?;
-                let opened = self.open_draft(who, node, draft, mode)?;
-                return Ok((found, opened));
-            }
-            (over, _) => {
-                let mut draft = Draft::new(id.clone(), session);
-                (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
-                draft.fresh = !over;
-                if there && !mode.truncate {
-                    let (_, shown, text) = self.shown(id, true)?;
-                    draft.load(Some(shown.rev), text, shown.meta.mtime);
-                }
-                Arc::new(Mutex::new(draft))
-            }
-        };
-        let mut t = self.tables.lock();
-        let node = t.add(Node::Draft(draft.clone()));
-        if !over {
-            t.object(id).fresh = Some(node);
-        }
-        drop(t);
-        if !over {
-            self.tell(vec![Notice::Root]);
-        }
-        let found = self.hold_draft(node, &draft)?;
-        let opened = self.open_draft(who, node, draft, mode)?;
-        Ok((found, opened))
-    }
-
-    /// A daemon that runs as root makes objects for others.
-    pub(super) fn owner_for(&self, who: Caller) -> Option<(u32, u32)> {
-        rustix::process::geteuid().is_root().then_some((who.uid, who.gid))
-    }
-
-    /// Opens a node.
-    pub fn open(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
-        match self.node(ino)? {
-            Node::Revision(shown) if mode.write => Err(self.announce_draft(who, &shown.id, mode)),
-            Node::Revision(shown) => self.open_revision(who, ino, &shown.id),
-            Node::Draft(draft) => self.open_draft(who, ino, draft, mode),
-            Node::Scratch(scratch) => {
-                let file = scratch.open(mode.flags)?;
-                Ok(self.opened_scratch(ino, scratch, file, mode))
-            }
-            Node::View(view) => {
-                if mode.write {
-                    return Err(Fail::NotPermitted("views are read-only"));
-                }
-                let bytes = self.read_view(&view)?;
-                let handle = self.add_handle(Handle::Bytes { node: ino, bytes });
-                Ok(Opened { handle, keep: false, no_flush: true, direct: true })
-            }
-            Node::Root => Err(Fail::IsADirectory),
-        }
-    }
-
-    fn open_revision(&self, who: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
-        if !self.excused(who, id) {
-            match self.resolve(id) {
-                Ok(home) if home == ino => {}
-                Ok(_) | Err(Fail::NotFound) => return Err(self.send_back(who, id)),
-                Err(fail) => return Err(fail),
-            }
-        }
-        // Whatever the node shows now is opened; if it moves on meanwhile the handle keeps this revision.
-        let (rev, told) = {
-            let mut t = self.tables.lock();
-            let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
-            let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
-            let rev = shown.rev.clone();
-            entry.handles += 1;
-            entry.read = true;
-            (rev.clone(), entry.told.as_ref() == Some(&rev))
-        };
-        if !told {
-            // The lookup that led here found an earlier revision in this node: its size would cut this one's text.
-            self.tell(vec![Notice::Attr(ino)]);
-        }
-        let opened = match self.options.object_view {
-            false => self.backend_open(id, &rev).map(|file| Handle::Revision { node: ino, file }),
-            true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
-        };
-        let handle = match opened {
-            Ok(handle) => self.add_handle(handle),
-            Err(fail) => {
-                self.drop_handle_of(ino);
-                // Removed between the check and the open: the name is looked up once more.
-                return Err(if fail.errno() == Fail::NotFound.errno() {
-                    self.send_back(who, id)
-                } else {
-                    fail
-                });
-            }
-        };
-        if let Some(session) = self.session(who) {
-            self.memory.saw(session, id, &rev);
-        }
-        Ok(Opened { handle, keep: true, no_flush: true, direct: false })
-    }
-
-    fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
-        Ok(self.store.backend().open(id, rev)?)
-    }
-
-    /// Prepares a draft for the thread and has it look the name up again.
-    pub(super) fn announce_draft(&self, who: Caller, id: &ObjectId, mode: Mode) -> Fail {
-        let session = self.session(who);
-        // Two descriptors of one process write one text, unless the second starts anew: then each is a save of its own.
-        let shared = if mode.truncate { None } else { self.draft_of(session, id) };
-        let mut load = shared.is_none() && !mode.truncate;
-        let mut draft = Draft::new(id.clone(), session);
-        match self.shown(id, load) {
-            Ok((_, shown, text)) => {
-                // Others may have saved since.
-                let emptied = self.tables.lock().object(id).emptied.clone();
-                load &= !emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
-                draft.mode = Some(shown.meta.mode);
-                draft.owner = Some((shown.meta.uid, shown.meta.gid));
-                if load {
-                    draft.load(Some(shown.rev), text, shown.meta.mtime);
-                }
-            }
-            // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
-            Err(Fail::NotFound) => draft.owner = self.owner_for(who),
-            Err(fail) => return fail,
-        }
-        let mut t = self.tables.lock();
-        t.tidy();
-        let node = shared.unwrap_or_else(|| t.add(Node::Draft(Arc::new(Mutex::new(draft)))));
-        t.pending.insert((who.thread, id.clone()), Pending { node, since: Instant::now() });
-        Fail::Stale
-    }
-
-    /// The draft of an object that a process has open.
-    fn draft_of(&self, session: Option<Session>, id: &ObjectId) -> Option<Ino> {
-        let t = self.tables.lock();
-        let drafts = &t.objects.get(id)?.drafts;
-        drafts.iter().find(|(_, s)| s.is_some() && *s == session).map(|(node, _)| *node)
-    }
-
-    fn open_draft(&self, who: Caller, node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode) -> Result<Opened> {
-        let session = self.session(who);
-        let mut d = draft.lock();
-        let id = d.id.clone();
-        let (first, writers) = {
-            let mut t = self.tables.lock();
-            t.pending.remove(&(who.thread, id.clone()));
-            let entry = t.nodes.get_mut(&node).ok_or(Fail::Stale)?;
-            (entry.handles == 0, entry.handles)
-        };
-        if !mode.write && !d.fresh && first {
-            // Not a writer: it came here by a descriptor or because its thread cannot be told from a writer's.
-            drop(d);
-            let (_, _, bytes) =
-                self.shown(&id, true).map_err(|f| if let Fail::NotFound = f { Fail::Stale } else { f })?;
-            self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
-            let handle = self.add_handle(Handle::Bytes { node, bytes });
-            return Ok(Opened { handle, keep: false, no_flush: true, direct: true });
-        }
-        if !mode.write && writers > 0 && d.opener != session && matches!(d.verdict(), Verdict::Refuse(_)) {
-            // Half of the first text of a new name: not there yet.
-            return Err(Fail::NotFound);
-        }
-        if first && mode.write {
-            d.opener = session;
-            if d.published.is_some() && !d.is_dirty() && !mode.truncate {
-                let object = self.store.winner(&id)?;
-                d.load(Some(object.rev.clone()), self.text_of(&id, &object.rev)?, object.meta.mtime);
-            }
-        }
-        if mode.truncate {
-            d.truncate(0);
-        }
-        {
-            let mut t = self.tables.lock();
-            t.nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
-            if first && mode.write && !d.fresh {
-                let opener = d.opener;
-                t.object(&id).drafts.push((node, opener));
-            }
-        }
-        drop(d);
-        let handle = self.add_handle(Handle::Draft { node, draft, write: mode.write });
-        Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: false })
-    }
-
-    fn opened_scratch(&self, node: Ino, scratch: Arc<ScratchNode>, file: File, mode: Mode) -> Opened {
-        if mode.write {
-            scratch.add_writer();
-        }
-        if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
-            entry.handles += 1;
-        }
-        let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write });
-        Opened { handle, keep: false, no_flush: !mode.write, direct: false }
-    }
-
     pub(super) fn add_handle(&self, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         self.handles.lock().insert(number, Arc::new(handle));
@@ -334,7 +113,7 @@ impl Fs {
         self.handles.lock().get(&number).cloned().ok_or(Fail::BadHandle)
     }
 
-    fn drop_handle_of(&self, node: Ino) {
+    pub(super) fn drop_handle_of(&self, node: Ino) {
         let mut t = self.tables.lock();
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
@@ -398,7 +177,12 @@ impl Fs {
             if end > self.options.max_size {
                 return Err(Fail::TooLarge);
             }
-            draft.lock().write(offset as usize, bytes);
+            let mut d = draft.lock();
+            let offset = match &*handle {
+                Handle::Draft { append: true, .. } => d.len(),
+                _ => offset,
+            };
+            d.write(offset as usize, bytes);
             return Ok(());
         }
         match &*handle {

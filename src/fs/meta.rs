@@ -1,5 +1,7 @@
 //! Attributes: getattr, setattr, statfs, readlink.
 
+use std::time::Instant;
+
 use rustix::fs::{FileType, StatVfs};
 
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
@@ -13,20 +15,20 @@ use crate::rev::{ObjectId, Rev};
 
 impl Fs {
     /// `stat` of a node, and how long it stays true.
-    pub fn getattr(&self, ino: Ino) -> Result<(Attr, std::time::Duration)> {
+    pub fn getattr(&self, who: Caller, ino: Ino) -> Result<(Attr, std::time::Duration)> {
         match self.node(ino)? {
             Node::Root => {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
             }
-            Node::Revision(shown) => self.revision_attr(ino, shown),
+            Node::Revision(shown) => self.revision_attr(who, ino, shown),
             Node::Draft(draft) => Ok((self.draft_attr(&draft.lock()), NOW)),
             Node::Scratch(scratch) => Ok((self.masked(scratch.attr()?), NOW)),
             Node::View(view) => Ok((self.view_attr(ino, &view)?, NOW)),
         }
     }
 
-    fn revision_attr(&self, ino: Ino, shown: Shown) -> Result<(Attr, std::time::Duration)> {
+    fn revision_attr(&self, who: Caller, ino: Ino, shown: Shown) -> Result<(Attr, std::time::Duration)> {
         let home = match self.resolve(&shown.id) {
             Ok(home) => Some(home),
             Err(Fail::NotFound) => None,
@@ -46,7 +48,10 @@ impl Fs {
         match home.and_then(|home| t.node(home)) {
             Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
             _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
-            _ => Err(Fail::Stale),
+            _ => {
+                t.refused.insert((who.thread, now.id), Instant::now());
+                Err(Fail::Stale)
+            }
         }
     }
 
@@ -63,7 +68,15 @@ impl Fs {
 
     /// Changes attributes. `handle` is the file that the program has open, if it named one.
     pub fn setattr(&self, who: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
-        match self.node(ino)? {
+        let handle = handle.and_then(|h| self.handle(h).ok());
+        let node = match (self.node(ino)?, handle.as_deref()) {
+            // A draft that was opened past the node of the revision.
+            (Node::Revision(_), Some(Handle::Draft { node, .. })) => {
+                return self.setattr_draft(who, *node, change);
+            }
+            (node, _) => node,
+        };
+        match node {
             Node::Root => {
                 // `rsync -a dir/ mnt/` and `cp -a dir/. mnt/` set the root's attributes, too. Its time is the later of
                 // the two directories that it shows.
@@ -85,29 +98,8 @@ impl Fs {
                 self.attrs_changed(&shown.id, &shown.rev, meta.clone());
                 Ok(self.object_attr(&shown.id, &meta))
             }
-            Node::Draft(draft) => {
-                let mut d = draft.lock();
-                if let Some(size) = change.size {
-                    if size > self.options.max_size {
-                        return Err(Fail::TooLarge);
-                    }
-                    d.truncate(size as usize);
-                    let open = self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles > 0);
-                    if !open {
-                        let id = d.id.clone();
-                        self.tables.lock().pending.remove(&(who.thread, id));
-                        self.truncated(ino, &mut d)?;
-                    }
-                }
-                let meta = Meta { mode: d.mode.unwrap_or(0o644), ..self.draft_meta(&d) };
-                let rest = Change { size: None, ..*change };
-                if rest.mode.or(rest.uid).or(rest.gid).is_some() || rest.mtime.is_some() {
-                    self.set_draft_attrs(&mut d, &attrs(&rest, &meta))?;
-                }
-                Ok(self.draft_attr(&d))
-            }
+            Node::Draft(_) => self.setattr_draft(who, ino, change),
             Node::Scratch(scratch) => {
-                let handle = handle.and_then(|h| self.handle(h).ok());
                 let file = match handle.as_deref() {
                     Some(Handle::Scratch { file, write: true, .. }) => Some(file),
                     _ => None,
@@ -117,6 +109,29 @@ impl Fs {
             }
             Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
         }
+    }
+
+    fn setattr_draft(&self, who: Caller, ino: Ino, change: &Change) -> Result<Attr> {
+        let Node::Draft(draft) = self.node(ino)? else { return Err(Fail::Stale) };
+        let mut d = draft.lock();
+        if let Some(size) = change.size {
+            if size > self.options.max_size {
+                return Err(Fail::TooLarge);
+            }
+            d.truncate(size as usize);
+            let open = self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles > 0);
+            if !open {
+                let id = d.id.clone();
+                self.tables.lock().pending.remove(&(who.thread, id));
+                self.truncated(ino, &mut d)?;
+            }
+        }
+        let meta = Meta { mode: d.mode.unwrap_or(0o644), ..self.draft_meta(&d) };
+        let rest = Change { size: None, ..*change };
+        if rest.mode.or(rest.uid).or(rest.gid).is_some() || rest.mtime.is_some() {
+            self.set_draft_attrs(&mut d, &attrs(&rest, &meta))?;
+        }
+        Ok(self.draft_attr(&d))
     }
 
     /// A truncation by path has nobody who will close the file: it is complete now, or waits for the next writer.

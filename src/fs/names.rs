@@ -135,6 +135,7 @@ impl Fs {
             },
             Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.fd(), name, AtFlags::empty())?),
             Node::View(View::Conflict(id)) => self.discard(&id, name),
+            Node::View(View::DraftsOf(id)) => self.drop_draft(&id, name),
             Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
             Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
         }

@@ -138,6 +138,9 @@ pub struct Tables {
     pub waiting: HashSet<ObjectId>,
     /// Threads that were told ESTALE for an object: their next open is served from what their lookup found.
     pub excused: HashMap<(u32, ObjectId), Instant>,
+    /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
+    /// succeed.
+    pub refused: HashMap<(u32, ObjectId), Instant>,
     next: Ino,
 }
 
@@ -151,6 +154,7 @@ impl Tables {
             pending: HashMap::new(),
             waiting: HashSet::new(),
             excused: HashMap::new(),
+            refused: HashMap::new(),
             next: OTHERS,
         };
         tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
@@ -346,6 +350,7 @@ impl Tables {
         });
         dead.into_iter().for_each(|node| self.reap(node));
         self.excused.retain(|_, since| since.elapsed() < PENDING);
+        self.refused.retain(|_, since| since.elapsed() < PENDING);
     }
 }
 

@@ -7,12 +7,13 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::Ordering;
 
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType};
 
 use super::Fs;
 use super::attr::{Attr, Found, Ino, NOW};
 use super::errno::{Fail, Result};
 use super::list::DirItem;
+use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
 use crate::backend::{Durability, Gone};
 use crate::error::Error;
@@ -186,6 +187,18 @@ impl Fs {
             Err(Error::NoRevision(..)) => Err(Fail::NotFound),
             other => Ok(other?),
         }
+    }
+
+    /// `rm .drafts/<id>/<text>`: the one thing that is removed for good. It was never saved, and somebody looked at it.
+    pub(super) fn drop_draft(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
+        if name == FRESH {
+            return Err(Fail::NotPermitted("this text shows under the object's name; remove that"));
+        }
+        self.draft_file(id, name)?;
+        let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
+        rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
+        let _ = rustix::fs::unlinkat(&self.drafts, id.as_os_str(), AtFlags::REMOVEDIR);
+        Ok(())
     }
 
     fn status(&self) -> Vec<u8> {

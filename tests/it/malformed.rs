@@ -78,6 +78,8 @@ fn refused_at_close() {
     assert_eq!(said, MALFORMED.len(), "one line each");
     m.write("a.json", "{\"ok\":2}");
     assert_eq!(place.revs("a").len(), 2);
+    m.sh_ok("rm .drafts/a/*; test -z \"$(ls .drafts)\"");
+    assert!(drafts(&place).is_empty());
     place.assert_clean();
 }
 
