@@ -38,7 +38,9 @@ need_fuse() {
   need fusermount3:fuse3
   [ -c /dev/fuse ] || as_root modprobe fuse 2>/dev/null || true
   [ -c /dev/fuse ] || die "there is no /dev/fuse here: in a container, run it with --device /dev/fuse --cap-add SYS_ADMIN"
-  # fusermount3 opens it as the user. Where udev runs, a rule of the package has made it everybody's.
+  # fusermount3 looks there whose a mount is; a bare chroot has none.
+  [ -e /etc/mtab ] || as_root ln -s /proc/self/mounts /etc/mtab || true
+  # It opens the device as the user. Where udev runs, a rule of the package has made it everybody's.
   [ -e /run/udev/control ] || [ "$(stat -c %a /dev/fuse)" = 666 ] || as_root chmod 666 /dev/fuse || true
 }
 

@@ -202,7 +202,7 @@ impl Store {
         self.backend().objects()
     }
 
-    /// Every object that has a winner, in no order. What goes wrong with one does not end the walk.
+    /// Every object that has a winner, by id. What goes wrong with one does not end the walk.
     ///
     /// # Errors
     /// [`Error::Io`] where the store cannot be listed.
@@ -212,7 +212,9 @@ impl Store {
             Err(Error::NoObject(_)) => None,
             found => Some(found),
         };
-        Ok(self.ids()?.into_iter().filter_map(object))
+        let mut ids = self.ids()?;
+        ids.sort();
+        Ok(ids.into_iter().filter_map(object))
     }
 
     /// The conflicts, as the original's `getConflicts` lists them.
