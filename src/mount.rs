@@ -37,7 +37,9 @@ const READY: &[u8] = b"ready";
 /// How often the housekeeping runs.
 const PULSE: Duration = Duration::from_millis(500);
 /// After how many pulses what is known of processes that have ended is forgotten.
-const FORGET: u64 = 120;
+const FORGET: u64 = 10;
+/// After how many pulses nodes and names are looked through for those that nobody holds.
+const SWEEP: u64 = 120;
 /// How long an unmounted daemon waits for programs that still hold files.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -307,6 +309,9 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>) {
             fs.end_grace(fs.grace());
             if pulse.is_multiple_of(FORGET) {
                 fs.forget_ended();
+            }
+            if pulse.is_multiple_of(SWEEP) {
+                fs.sweep();
             }
         }
     });

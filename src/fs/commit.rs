@@ -413,9 +413,13 @@ impl Fs {
         }
     }
 
-    /// Forgets what processes read and wrote that have ended since, and nodes and names that nobody holds.
+    /// Forgets what processes read and wrote that have ended since.
     pub fn forget_ended(&self) {
         self.memory.forget_ended();
+    }
+
+    /// Forgets nodes and names that nobody holds.
+    pub fn sweep(&self) {
         let mut t = self.tables.lock();
         for id in t.sweep(self.options.grace) {
             self.forget_object(&mut t, &id);
