@@ -215,6 +215,7 @@ fn detach(log: Option<&Path>) -> io::Result<()> {
 /// Mounts and serves until the mount ends.
 fn serve(store: &Path, point: &Path, options: &Options) -> Result<(), Failure> {
     raise_file_limit();
+    use_one_heap();
     let backend = DirBackend::open(store).map_err(|e| Failure::new(e.to_string()))?;
     let fs = Arc::new(Fs::new(backend, options.fs.clone()).map_err(|e| Failure::new(e.to_string()))?);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
@@ -323,5 +324,15 @@ fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         warn!("cannot raise the limit of open files: {e}");
+    }
+}
+
+/// All workers take memory from one heap: glibc gives each thread one of its own, and a walk over 100,000 objects leaves
+/// half of each unused (145 MB instead of 93).
+fn use_one_heap() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallopt sets a number; no other thread runs yet.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     }
 }
