@@ -15,7 +15,9 @@
 //! | `views` | `.conflicts` and its like |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! draining, tables; none is held while the kernel is told something, because it may answer by asking.
+//! `draining`, tables. The tables are locked neither over I/O nor while the kernel is told something. What the kernel is
+//! told at once (attributes) waits for nobody; what may wait for our own answers (names) goes by another thread. No call
+//! that a closing descriptor makes reads `/proc/<pid>/stat`: it may come from the middle of that process's execve.
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
