@@ -1,7 +1,7 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
-//! One file per group of commands: [`read`] (`get ls all`), [`write`] (`put create update upsert rm`), [`history`]
-//! (`conflicts log`), [`mount`] (`mount umount`). [`place`] finds the store, [`exit`] holds the codes, [`text`] the
+//! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `history`
+//! (`conflicts log`), `mount` (`mount umount`). `place` finds the store, [`exit`] holds the codes, `text` the
 //! output. Invariants: standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
