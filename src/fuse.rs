@@ -361,16 +361,12 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let dot = match guard(|| self.0.getattr(caller(req), fs::attr::ROOT)) {
-            Ok((a, _)) => file_attr(a.ino, &a),
-            Err(e) => return reply.error(e),
-        };
         let filled = guard(|| {
             self.0.readdirplus(caller(req), fh.0, offset, |item, next, found| {
                 let (ttl, attr) = match found {
                     Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
                     // Of `.` and `..` the kernel takes the number alone.
-                    None => (Duration::ZERO, FileAttr { ino: INodeNo(item.ino), ..dot }),
+                    None => (Duration::ZERO, file_attr(item.ino, &Attr::dot(item.ino))),
                 };
                 reply.add(INodeNo(item.ino), next, &item.name, &ttl, &attr, Generation(0))
             })

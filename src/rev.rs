@@ -149,10 +149,7 @@ impl Rev {
 
     /// 48 bits of FNV-1a over the name, mixed once more so that all bits depend on all bytes; twelve hex digits.
     pub fn mark(&self) -> String {
-        let mut h = 0xcbf2_9ce4_8422_2325u64;
-        for b in self.0.bytes() {
-            h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        let mut h = fnv1a(self.0.as_bytes());
         h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         format!("{:012x}", (h ^ (h >> 33)) >> 16)
@@ -216,6 +213,11 @@ pub fn natural(a: &str, b: &str) -> Ordering {
             },
         }
     }
+}
+
+/// FNV-1a of 64 bits.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 fn digits(s: &str) -> &str {

@@ -66,6 +66,18 @@ impl MemoryBackend {
 }
 
 impl State {
+    /// What is gone of an object that does not exist now, and where in it the operation is.
+    fn removed(&mut self, id: &ObjectId, op: &str) -> Result<(&mut Vec<Removed>, usize)> {
+        let missing = || Error::NoObject(id.clone());
+        let gone = self.gone.get_mut(id).ok_or_else(missing)?;
+        let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
+        let at = at.ok_or_else(missing)?;
+        match self.objects.contains_key(id) {
+            true => Err(Error::Exists(id.clone())),
+            false => Ok((gone, at)),
+        }
+    }
+
     fn now(&mut self) -> SystemTime {
         self.clock += 1;
         UNIX_EPOCH + Duration::from_secs(self.clock)
@@ -248,14 +260,7 @@ impl Backend for MemoryBackend {
     fn restore(&self, id: &ObjectId, op: &str, _: Durability) -> Result<()> {
         plain(id, op)?;
         let mut state = self.0.lock();
-        let missing = || Error::NoObject(id.clone());
-        let exists = state.objects.contains_key(id);
-        let gone = state.gone.get_mut(id).ok_or_else(missing)?;
-        let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
-        let at = at.ok_or_else(missing)?;
-        if exists {
-            return Err(Error::Exists(id.clone()));
-        }
+        let (gone, at) = state.removed(id, op)?;
         if let Removed::Object { object, .. } = gone.remove(at) {
             state.objects.insert(id.clone(), object);
         }
@@ -274,14 +279,7 @@ impl Backend for MemoryBackend {
         plain(id, op)?;
         let mut state = self.0.lock();
         let text = state.text(text, attrs);
-        let missing = || Error::NoObject(id.clone());
-        let exists = state.objects.contains_key(id);
-        let gone = state.gone.get_mut(id).ok_or_else(missing)?;
-        let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
-        let at = at.ok_or_else(missing)?;
-        if exists {
-            return Err(Error::Exists(id.clone()));
-        }
+        let (gone, at) = state.removed(id, op)?;
         if let Removed::Object { object, .. } = &gone[at]
             && object.revs.contains_key(rev)
         {

@@ -86,6 +86,24 @@ impl Attr {
         }
     }
 
+    /// `.` or `..` in a listing, of which the kernel takes the number alone.
+    pub fn dot(ino: Ino) -> Attr {
+        Attr {
+            ino,
+            size: 0,
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            kind: FileType::Directory,
+            perm: 0,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+        }
+    }
+
     /// A directory or file that exists only in the mount: `like` gives owner and times.
     pub fn synthetic(ino: Ino, kind: FileType, perm: u32, size: u64, like: &Attr) -> Attr {
         let nlink = if kind == FileType::Directory { 2 } else { 1 };

@@ -5,20 +5,19 @@
 //! is kept as `new` and shows under its name.
 
 use std::ffi::OsStr;
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attr::{Attr, Caller, Ino, timespec};
+use super::attr::{Attr, Caller, Ino};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
-use super::scratch::ScratchNode;
+use super::scratch::{self, ScratchNode};
 use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
 use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
@@ -111,7 +110,7 @@ impl Fs {
     /// Makes a draft's text the object's next revision.
     fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let origin = self.origin(d);
-        let options = SaveOptions { attrs: d.attrs(), how, on_stale: self.options.on_stale };
+        let options = SaveOptions { how, ..self.save_options(d.attrs()) };
         let (saved, seen) = self.save(d.opener, &d.id, d.text(), &origin, &options)?;
         if d.fresh {
             self.discard_fresh(&d.id);
@@ -136,6 +135,11 @@ impl Fs {
             origin.seen.clone_from(&d.base);
         }
         origin
+    }
+
+    /// How this mount saves a text that is to look like `attrs`.
+    pub(super) fn save_options(&self, attrs: Attrs) -> SaveOptions {
+        SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale }
     }
 
     /// Saves a text under the rules of this mount and makes the object's name show it. `writer` has seen it then: the
@@ -237,25 +241,8 @@ impl Fs {
     fn keep(&self, d: &Draft) -> Result<()> {
         let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
         let name = if d.fresh && !d.unlinked { FRESH.to_owned() } else { kept_name() };
-        let temp = format!(".{}", uuid::Uuid::new_v4().simple());
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&dir, temp.as_str(), flags, Mode::from_raw_mode(0o600))?;
-        let mut file = std::fs::File::from(fd);
-        let written = (|| {
-            file.write_all(d.text()).map_err(super::scratch::os)?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(d.mode.unwrap_or(0o644) & 0o777))?;
-            if let Some((uid, gid)) = d.owner {
-                let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-                let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
-            }
-            let time = timespec(d.mtime());
-            rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })?;
-            Ok(rustix::fs::renameat(&dir, temp.as_str(), &dir, name.as_str())?)
-        })();
-        if written.is_err() {
-            let _ = rustix::fs::unlinkat(&dir, temp.as_str(), AtFlags::empty());
-        }
-        written
+        let like = Attr { perm: d.mode.unwrap_or(0o644) & 0o777, atime: d.mtime(), ..self.unmasked_attr(d) };
+        scratch::replace(dir.as_fd(), OsStr::new(&name), d.text(), &like, false).map(drop)
     }
 
     /// The directory of an object's kept texts.
@@ -278,7 +265,7 @@ impl Fs {
     /// The text that a name shows though it is not an object, and its attributes.
     pub(super) fn kept_fresh(&self, id: &ObjectId) -> Result<Option<(Vec<u8>, Attr)>> {
         let Some(dir) = self.drafts_of(id, false)? else { return Ok(None) };
-        match ScratchNode::at(std::os::fd::AsFd::as_fd(&dir), OsStr::new(FRESH)) {
+        match ScratchNode::at(dir.as_fd(), OsStr::new(FRESH)) {
             Ok(file) => Ok(Some((file.read_all(self.options.max_size)?, file.attr()?))),
             Err(Fail::Os(Errno::NOENT)) => Ok(None),
             Err(fail) => Err(fail),
@@ -307,11 +294,15 @@ impl Fs {
 
     /// A draft's attributes: the object's inode number, so that no program sees two files (vim's E949).
     pub(super) fn draft_attr(&self, d: &Draft) -> Attr {
+        self.masked(self.unmasked_attr(d))
+    }
+
+    fn unmasked_attr(&self, d: &Draft) -> Attr {
         let (uid, gid) = d
             .owner
             .unwrap_or_else(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         let published = d.published.as_ref().filter(|_| !d.is_dirty()).map(|(_, meta)| meta);
-        self.masked(Attr {
+        Attr {
             ino: object_ino(&d.id),
             size: d.len(),
             blocks: d.len().div_ceil(512),
@@ -324,7 +315,7 @@ impl Fs {
             uid,
             gid,
             rdev: 0,
-        })
+        }
     }
 
     /// `touch` and `chmod` of an open file that nobody wrote to: its revision gets what was set.

@@ -93,8 +93,11 @@ impl Fs {
                 Err(self.announce_draft(who, &shown.id, mode))
             }
             Node::Revision(shown) => {
-                let meta =
-                    self.store.backend().set_attrs(&shown.id, &shown.rev, &attrs(change, &shown.meta))?;
+                let meta = self.store.backend().set_attrs(
+                    &shown.id,
+                    &shown.rev,
+                    &attrs(change, (shown.meta.uid, shown.meta.gid)),
+                )?;
                 self.attrs_changed(&shown.id, &shown.rev, meta.clone());
                 Ok(self.object_attr(&shown.id, &meta))
             }
@@ -126,10 +129,9 @@ impl Fs {
                 self.truncated(ino, &mut d)?;
             }
         }
-        let meta = Meta { mode: d.mode.unwrap_or(0o644), ..self.draft_meta(&d) };
-        let rest = Change { size: None, ..*change };
-        if rest.mode.or(rest.uid).or(rest.gid).is_some() || rest.mtime.is_some() {
-            self.set_draft_attrs(&mut d, &attrs(&rest, &meta))?;
+        if change.mode.or(change.uid).or(change.gid).is_some() || change.mtime.is_some() {
+            let Attr { uid, gid, .. } = self.draft_attr(&d);
+            self.set_draft_attrs(&mut d, &attrs(change, (uid, gid)))?;
         }
         Ok(self.draft_attr(&d))
     }
@@ -141,21 +143,6 @@ impl Fs {
             return Ok(());
         }
         self.commit(node, d, self.durability(), None)
-    }
-
-    fn draft_meta(&self, d: &crate::draft::Draft) -> Meta {
-        let a = self.draft_attr(d);
-        Meta {
-            size: a.size,
-            blocks: a.blocks,
-            mtime: a.mtime,
-            atime: a.atime,
-            ctime: a.ctime,
-            born: None,
-            mode: a.perm,
-            uid: a.uid,
-            gid: a.gid,
-        }
     }
 
     /// A revision's file has other attributes now.
@@ -195,8 +182,9 @@ impl Fs {
     }
 }
 
-fn attrs(change: &Change, now: &Meta) -> Attrs {
+/// `owner` is the one now.
+fn attrs(change: &Change, owner: (u32, u32)) -> Attrs {
     let owner = (change.uid.is_some() || change.gid.is_some())
-        .then(|| (change.uid.unwrap_or(now.uid), change.gid.unwrap_or(now.gid)));
+        .then(|| (change.uid.unwrap_or(owner.0), change.gid.unwrap_or(owner.1)));
     Attrs { mtime: change.mtime.map(SetTime::resolve), mode: change.mode, owner }
 }

@@ -24,7 +24,6 @@ use crate::draft::Draft;
 use crate::error::Error;
 use crate::rev::ObjectId;
 use crate::session::Origin;
-use crate::store::SaveOptions;
 
 /// How a rename treats a target that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,11 +153,7 @@ impl Fs {
         let unwritten = text.is_empty() && writer.is_some();
         if !fresh && !unwritten {
             document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
-            let options = SaveOptions {
-                attrs: attrs_of(&attr),
-                how: self.durability(),
-                on_stale: self.options.on_stale,
-            };
+            let options = self.save_options(attrs_of(&attr));
             let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
@@ -285,7 +280,7 @@ impl Fs {
                 mode: Some(shown.meta.mode),
                 owner: Some((shown.meta.uid, shown.meta.gid)),
             };
-            let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
+            let options = self.save_options(attrs);
             let session = self.session(who);
             let origin = self.memory.origin(session, to);
             self.save(session, to, &text, &origin, &options)?;
@@ -386,8 +381,7 @@ impl Fs {
         let text = file.read_all(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
         let origin = self.origin_of_scratch(who, id, &file);
-        let options =
-            SaveOptions { attrs: attrs_of(&attr), how: self.durability(), on_stale: self.options.on_stale };
+        let options = self.save_options(attrs_of(&attr));
         self.save(self.session(who), id, &text, &origin, &options)?;
         let node = scratch::replace(dir, name, &old, &self.object_attr(id, &shown.meta), false)?;
         if let Some(writer) = self.writer_of(&file) {
@@ -410,7 +404,7 @@ impl Fs {
         let ((home_a, text_a, meta_a), (home_b, text_b, meta_b)) = (first?, second?);
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
             let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
-            let options = SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale };
+            let options = self.save_options(attrs);
             self.save(self.session(who), id, &text, &Origin::default(), &options)?;
         }
         // The kernel has exchanged the nodes; both are looked up again.

@@ -16,7 +16,7 @@ use super::scratch::ScratchNode;
 use super::views::View;
 use crate::backend::Meta;
 use crate::draft::Draft;
-use crate::rev::{ObjectId, Rev};
+use crate::rev::{ObjectId, Rev, fnv1a};
 use crate::session::Session;
 
 /// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
@@ -356,10 +356,7 @@ impl Tables {
 
 /// An object's inode number: the same in every mount of every copy of the store.
 pub fn object_ino(id: &ObjectId) -> Ino {
-    let mut h = 0xcbf2_9ce4_8422_2325u64;
-    for b in std::os::unix::ffi::OsStrExt::as_bytes(id.as_os_str()) {
-        h = (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut h = fnv1a(id.as_os_str().as_encoded_bytes());
     h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     h ^= h >> 33;
     OBJECTS + (h & (OBJECTS - 1))
