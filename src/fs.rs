@@ -13,6 +13,7 @@
 //! | `list` | directories |
 //! | `scratch` | everything that is not an object |
 //! | `views` | `.conflicts` and its like |
+//! | [`echo`] | changes by others, told to inotify |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
 //! `draining`, tables. The tables are locked neither over I/O nor while the kernel is told something. What the kernel is
@@ -25,7 +26,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use crate::watch::Watcher;
 
 pub mod attr;
 mod commit;
+pub mod echo;
 pub mod errno;
 mod io;
 mod list;
@@ -98,8 +100,8 @@ impl Default for Options {
 pub trait Kernel: Send + Sync {
     /// Forget the attributes of a node, before this returns.
     fn forget_attr(&self, node: Ino);
-    /// Forget what `name` in the root directory is, soon.
-    fn forget_entry(&self, name: &OsStr);
+    /// Forget what `name` in a directory is, soon.
+    fn forget_entry(&self, parent: Ino, name: &OsStr);
 }
 
 /// A mounted store.
@@ -118,6 +120,9 @@ pub struct Fs {
     scratch: OwnedFd,
     drafts: OwnedFd,
     counts: Counts,
+    echoes: echo::Echoes,
+    /// How many objects are watched at most that no program has looked at.
+    watch_all: AtomicUsize,
     refusals: Mutex<Vec<String>>,
 }
 
@@ -160,6 +165,8 @@ impl Fs {
             draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
+            echoes: echo::Echoes::default(),
+            watch_all: AtomicUsize::new(0),
             refusals: Mutex::new(Vec::new()),
         })
     }
@@ -188,7 +195,12 @@ impl Fs {
         for notice in notices {
             match notice {
                 table::Notice::Attr(node) => kernel.forget_attr(node),
-                table::Notice::Entry(name) => kernel.forget_entry(&name),
+                table::Notice::Entry(name) => kernel.forget_entry(attr::ROOT, &name),
+                table::Notice::Echoed(node) => {
+                    if let Some(dir) = self.echo_dir() {
+                        kernel.forget_entry(dir, OsStr::new(&node.to_string()));
+                    }
+                }
                 table::Notice::Root => kernel.forget_attr(attr::ROOT),
             }
         }

@@ -204,8 +204,8 @@ impl Filesystem for Adapter {
         entry(guard(|| self.0.mkdir(caller(req), parent.0, name, mode)), reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(guard(|| self.0.unlink(parent.0, name)), reply);
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(guard(|| self.0.unlink(caller(req), parent.0, name)), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -38,7 +38,6 @@ impl Fs {
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
         if home == Some(ino) {
-            entry.told = Some(now.rev.clone());
             let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
             return Ok((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW }));
         }
@@ -68,6 +67,9 @@ impl Fs {
 
     /// Changes attributes. `handle` is the file that the program has open, if it named one.
     pub fn setattr(&self, who: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
+        if self.is_echo(who) {
+            return self.attr_for_echo(ino);
+        }
         let handle = handle.and_then(|h| self.handle(h).ok());
         let node = match (self.node(ino)?, handle.as_deref()) {
             // A draft that was opened past the node of the revision.

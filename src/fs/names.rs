@@ -126,7 +126,10 @@ impl Fs {
     }
 
     /// Removes a name. An object goes at once, for everybody, and can be brought back.
-    pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
+    pub fn unlink(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<()> {
+        if self.is_echo(who) {
+            return Ok(());
+        }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::empty())?),
@@ -172,6 +175,7 @@ impl Fs {
     pub(super) fn delete(&self, id: &ObjectId) -> Result<()> {
         let drafts = self.open_drafts(id);
         let op = self.store.delete(id)?;
+        self.echoes.made_here(id, None);
         drafts.iter().for_each(|draft| draft.lock().unlinked = true);
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
@@ -185,6 +189,7 @@ impl Fs {
         t.waiting.insert(id.clone());
         drop(t);
         self.tell(notices);
+        self.echoes.left_behind(id);
         Ok(())
     }
 }

@@ -34,6 +34,9 @@ impl Fs {
         perm: u32,
         mode: Mode,
     ) -> Result<(Found, Opened)> {
+        if self.is_echo(who) {
+            return self.create_echo(name);
+        }
         let dir = match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => return self.create_object(who, &id, perm, mode),
@@ -120,6 +123,9 @@ impl Fs {
 
     /// Opens a node.
     pub fn open(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
+        if self.is_echo(who) {
+            return self.open_echo(ino);
+        }
         match self.node(ino)? {
             Node::Revision(shown) if mode.write && self.insists(who, &shown.id) => {
                 self.open_around(who, &shown.id, mode)
@@ -152,19 +158,14 @@ impl Fs {
             }
         }
         // Whatever the node shows now is opened; if it moves on meanwhile the handle keeps this revision.
-        let (rev, told) = {
+        let rev = {
             let mut t = self.tables.lock();
             let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            entry.read = true;
-            (rev.clone(), entry.told.as_ref() == Some(&rev))
+            rev
         };
-        if !told {
-            // The lookup that led here found an earlier revision in this node: its size would cut this one's text.
-            self.tell(vec![Notice::Attr(ino)]);
-        }
         let opened = match self.options.object_view {
             false => self.backend_open(id, &rev).map(|file| Handle::Revision { node: ino, file }),
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),

@@ -285,6 +285,10 @@ impl Fs {
             let origin = self.memory.origin(session, to);
             self.save(session, to, &text, &origin, &options)?;
         }
+        if let Some(saved) = &moved {
+            self.echoes.made_here(from, None);
+            self.echoes.made_here(to, Some(&saved.rev));
+        }
         self.follow(from, to, moved.is_some());
         if moved.is_none() {
             self.delete(from)?;

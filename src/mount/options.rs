@@ -17,6 +17,8 @@ pub struct Options {
     pub flags: MountFlags,
     /// Let users other than the one who mounts in.
     pub allow_other: bool,
+    /// Have changes that others make in the store raise inotify events on the mount.
+    pub notify: bool,
     /// Worker threads.
     pub threads: usize,
     /// Where the daemon says what happens, once it has no terminal.
@@ -31,6 +33,7 @@ impl Default for Options {
             fs: fs::Options::default(),
             flags: MountFlags::NOSUID | MountFlags::NODEV,
             allow_other: false,
+            notify: true,
             threads: 4,
             log: None,
             fsname: None,
@@ -103,6 +106,7 @@ impl Options {
             "dirsync" => self.flags |= MountFlags::DIRSYNC,
             "allow_other" => self.allow_other = true,
             "durable" => self.fs.durable = true,
+            "notify" | "nonotify" => self.notify = key == "notify",
             "fsname" => self.fsname = value.map(str::to_owned),
             "log" => self.log = value.map(PathBuf::from),
             "uid" => self.fs.uid = Some(number(10, "uid=NUMBER")?),

@@ -23,3 +23,5 @@ mod original;
 mod readme;
 mod seed;
 mod tidy;
+#[cfg(feature = "fuse")]
+mod watching;
