@@ -11,7 +11,7 @@
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
-//! | `scratch` | everything that is not an object |
+//! | `scratch`, `presence` | everything that is not an object; whether another mount shares it |
 //! | `views` | `.conflicts` and its like |
 //! | [`echo`] | changes by others, told to inotify |
 //!
@@ -25,7 +25,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -49,6 +49,7 @@ mod meta;
 mod names;
 mod objects;
 mod open;
+mod presence;
 mod rename;
 pub mod scratch;
 mod table;
@@ -60,6 +61,7 @@ pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
 use io::Handle;
+use presence::Presence;
 use table::Tables;
 
 /// How a mount behaves.
@@ -117,7 +119,8 @@ pub struct Fs {
     /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
-    scratch: OwnedFd,
+    scratch: scratch::Dir,
+    presence: Presence,
     drafts: OwnedFd,
     counts: Counts,
     echoes: echo::Echoes,
@@ -149,10 +152,12 @@ impl Fs {
     pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
-        let scratch = backend.private_dir("scratch")?;
+        let scratch = Arc::new(backend.private_dir("scratch")?);
+        let presence = Presence::announce(&backend);
         let watcher = Watcher::new(backend.root(), scratch.as_fd(), Watcher::default_limit())?;
         Ok(Fs {
             scratch,
+            presence,
             drafts: backend.private_dir("drafts")?,
             store,
             backend,
@@ -181,8 +186,8 @@ impl Fs {
         &self.store
     }
 
-    fn scratch_root(&self) -> BorrowedFd<'_> {
-        self.scratch.as_fd()
+    fn scratch_root(&self) -> &scratch::Dir {
+        &self.scratch
     }
 
     fn durability(&self) -> Durability {
@@ -196,6 +201,7 @@ impl Fs {
             match notice {
                 table::Notice::Attr(node) => kernel.forget_attr(node),
                 table::Notice::Entry(name) => kernel.forget_entry(attr::ROOT, &name),
+                table::Notice::EntryIn(parent, name) => kernel.forget_entry(parent, &name),
                 table::Notice::Echoed(node) => {
                     if let Some(dir) = self.echo_dir() {
                         kernel.forget_entry(dir, OsStr::new(&node.to_string()));

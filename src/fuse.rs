@@ -268,7 +268,13 @@ impl Filesystem for Adapter {
         match guard(|| self.0.create(caller(req), parent.0, name, mode, Mode::new(flags))) {
             Ok((f, o)) => {
                 let attr = file_attr(f.node, &f.attr);
-                reply.created(&Duration::ZERO, &attr, Generation(0), FileHandle(o.handle), open_flags(&o));
+                reply.created(
+                    &f.attr_ttl.min(f.entry_ttl),
+                    &attr,
+                    Generation(0),
+                    FileHandle(o.handle),
+                    open_flags(&o),
+                );
             }
             Err(e) => reply.error(e),
         }

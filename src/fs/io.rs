@@ -223,8 +223,8 @@ impl Fs {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
         let draft = self.draft_behind(&handle);
-        if let Handle::Scratch { scratch, write: true, .. } = &*handle {
-            scratch.remove_writer();
+        if let Handle::Scratch { scratch, write, .. } = &*handle {
+            scratch.remove_handle(*write);
         }
         // Counted down under the draft's lock, or of two that go at once neither is the last.
         let mut held = draft.as_ref().map(|draft| draft.lock());

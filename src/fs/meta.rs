@@ -1,5 +1,6 @@
 //! Attributes: getattr, setattr, statfs, readlink.
 
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use rustix::fs::{FileType, StatVfs};
@@ -23,7 +24,10 @@ impl Fs {
             }
             Node::Revision(shown) => self.revision_attr(who, ino, shown),
             Node::Draft(draft) => Ok((self.draft_attr(&draft.lock()), NOW)),
-            Node::Scratch(scratch) => Ok((self.masked(scratch.attr()?), NOW)),
+            Node::Scratch(scratch) => {
+                let ttl = self.scratch_ttl();
+                Ok((self.masked(scratch.attr()?), ttl))
+            }
             Node::View(view) => Ok((self.view_attr(ino, &view)?, NOW)),
         }
     }
@@ -82,7 +86,7 @@ impl Fs {
             Node::Root => {
                 // `rsync -a dir/ mnt/` and `cp -a dir/. mnt/` set the root's attributes, too. Its time is the later of
                 // the two directories that it shows.
-                for dir in [self.backend.root(), self.scratch_root()] {
+                for dir in [self.backend.root(), self.scratch_root().as_fd()] {
                     ScratchNode::of(dir.try_clone_to_owned().map_err(scratch::os)?)?.change(change, None)?;
                 }
                 self.root_attr()

@@ -43,7 +43,7 @@ impl Fs {
                 Name::View(view) => self.lookup_view(view),
                 Name::Scratch => self.lookup_scratch(self.scratch_root(), name),
             },
-            Node::Scratch(dir) => self.lookup_scratch(dir.fd(), name),
+            Node::Scratch(dir) => self.lookup_scratch(dir.dir()?, name),
             Node::View(view) => self.lookup_view(self.view_child(&view, name)?),
             Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
         }

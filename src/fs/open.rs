@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,15 +42,14 @@ impl Fs {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => return self.create_object(who, &id, perm, mode),
                 Name::View(_) => return Err(Fail::Exists),
-                Name::Scratch => None,
+                Name::Scratch => self.scratch_root().clone(),
             },
-            Node::Scratch(dir) => Some(dir),
+            Node::Scratch(dir) => dir.dir()?.clone(),
             Node::View(_) => return Err(Fail::NotPermitted("views hold only what the store holds")),
             Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
         };
-        let fd = dir.as_ref().map_or(self.scratch_root(), |d| d.fd());
-        let (node, file) = scratch::create(fd, name, perm, mode.flags, who)?;
-        let found = self.hold_scratch(node)?;
+        let (node, file) = scratch::create(dir.as_fd(), name, perm, mode.flags, who)?;
+        let found = self.hold_scratch(node, &dir, name)?;
         let Node::Scratch(scratch) = self.node(found.node)? else { return Err(Fail::Stale) };
         Ok((found.clone(), self.opened_scratch(found.node, scratch, file, mode)))
     }
@@ -294,6 +294,10 @@ impl Fs {
             // Half of the first text of a new name: not there yet.
             return Err(Fail::NotFound);
         }
+        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !self.excused(who, &id) {
+            // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
+            return Err(self.send_back(who, &id));
+        }
         if first && mode.write {
             d.opener = session;
             if d.published.is_some() && !d.is_dirty() && !mode.truncate {
@@ -318,9 +322,7 @@ impl Fs {
     }
 
     fn opened_scratch(&self, node: Ino, scratch: Arc<ScratchNode>, file: File, mode: Mode) -> Opened {
-        if mode.write {
-            scratch.add_writer();
-        }
+        scratch.add_handle(mode.write);
         if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
             entry.handles += 1;
         }

@@ -5,14 +5,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::FileType;
 
 use super::attr::{Ino, ROOT};
-use super::scratch::ScratchNode;
+use super::scratch::{Dir, Key, ScratchNode};
 use super::views::View;
 use crate::backend::Meta;
 use crate::draft::Draft;
@@ -67,6 +68,8 @@ impl NodeEntry {
 pub enum Notice {
     Attr(Ino),
     Entry(OsString),
+    /// A name in a scratch directory.
+    EntryIn(Ino, OsString),
     /// A node's number as a name, see `echo`.
     Echoed(Ino),
     /// The root directory has another time or other names.
@@ -131,7 +134,7 @@ pub struct Pending {
 pub struct Tables {
     pub nodes: HashMap<Ino, NodeEntry>,
     pub objects: HashMap<ObjectId, ObjectState>,
-    pub scratch: HashMap<(u64, u64), Ino>,
+    pub scratch: HashMap<Key, Ino>,
     pub views: HashMap<View, Ino>,
     pub pending: HashMap<(u32, ObjectId), Pending>,
     /// The objects whose names wait for something until a grace is over.
@@ -189,14 +192,17 @@ impl Tables {
     }
 
     /// The node of a scratch file, known already or new.
-    pub fn add_scratch(&mut self, scratch: ScratchNode) -> Ino {
+    pub fn add_scratch(&mut self, scratch: ScratchNode, dir: &Dir, name: &OsStr, kind: FileType) -> Ino {
         if let Some(&ino) = self.scratch.get(&scratch.key)
-            && self.nodes.contains_key(&ino)
+            && let Some(entry) = self.nodes.get(&ino)
         {
+            if let Node::Scratch(known) = &entry.node {
+                known.add_place(dir, name);
+            }
             return ino;
         }
         let (key, wanted) = (scratch.key, scratch.ino());
-        let node = Node::Scratch(Arc::new(scratch));
+        let node = Node::Scratch(Arc::new(scratch.into_cached(dir, name, kind)));
         let ino = self.add_at(wanted, node);
         self.scratch.insert(key, ino);
         ino

@@ -21,6 +21,8 @@ mod order;
 mod original;
 #[cfg(feature = "fuse")]
 mod readme;
+#[cfg(feature = "fuse")]
+mod scratch;
 mod seed;
 mod tidy;
 #[cfg(feature = "fuse")]
