@@ -22,6 +22,8 @@
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
+//!
+#![doc = include_str!("fs/semantics.md")]
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -24,6 +24,10 @@ mod readme;
 #[cfg(feature = "fuse")]
 mod scratch;
 mod seed;
+#[cfg(feature = "fuse")]
+mod semantics;
 mod tidy;
+#[cfg(feature = "fuse")]
+mod tour;
 #[cfg(feature = "fuse")]
 mod watching;
