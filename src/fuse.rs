@@ -104,6 +104,15 @@ fn empty(result: Result<(), Errno>, reply: ReplyEmpty) {
     }
 }
 
+fn xattr(result: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
+    match result {
+        Ok(bytes) if size == 0 => reply.size(bytes.len() as u32),
+        Ok(bytes) if bytes.len() > size as usize => reply.error(errno(&Fail::Longer)),
+        Ok(bytes) => reply.data(&bytes),
+        Err(e) => reply.error(e),
+    }
+}
+
 fn open_flags(opened: &Opened) -> FopenFlags {
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep);
@@ -455,33 +464,28 @@ impl Filesystem for Adapter {
         reply.error(errno(&Fail::NotATerminal));
     }
 
-    // ENOSYS once spares a call for every write and every line of `ls -l`. Only the list is answered, and is empty:
-    // `getfattr -d` and `cp -a` take a refusal there for a failure.
     fn setxattr(
         &self,
         _req: &Request,
-        _ino: INodeNo,
-        _name: &OsStr,
-        _value: &[u8],
-        _flags: i32,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::ENOSYS);
+        empty(guard(|| self.0.set_xattr(ino.0, name, value, flags)), reply);
     }
 
-    fn getxattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        xattr(guard(|| self.0.get_xattr(ino.0, name)), size, reply);
     }
 
-    fn listxattr(&self, _req: &Request, _ino: INodeNo, size: u32, reply: ReplyXattr) {
-        match size {
-            0 => reply.size(0),
-            _ => reply.data(&[]),
-        }
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        xattr(guard(|| self.0.list_xattr(ino.0)), size, reply);
     }
 
-    fn removexattr(&self, _req: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(guard(|| self.0.remove_xattr(ino.0, name)), reply);
     }
 }

@@ -160,7 +160,8 @@ impl ScratchNode {
         Ok(rustix::fs::readlinkat(&self.fd, "", Vec::new())?.into_bytes())
     }
 
-    fn proc_path(&self) -> String {
+    /// A path to the file, wherever it is now.
+    pub fn proc_path(&self) -> String {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd())
     }
 }

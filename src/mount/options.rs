@@ -124,6 +124,7 @@ impl Options {
             "dirsync" => self.flags |= MountFlags::DIRSYNC,
             "allow_other" => self.allow_other = true,
             "durable" => self.fs.durable = true,
+            "xattr" => self.fs.xattr = true,
             "fsname" => self.fsname = value.map(str::to_owned),
             "log" => self.log = value.map(PathBuf::from),
             "uid" => self.fs.uid = Some(number(10, "uid=NUMBER")?),

@@ -4,8 +4,10 @@ begin
 : "${FIO_SIZE:=$([ -n "$long" ] && echo 64m || echo 8m)}"
 verify() {
   mkdir "$1/fio"
-  fio --directory="$1/fio" --size="$2" --rw=randrw --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting "${@:3}"
-  rm -r "$1/fio"
+  cd "$1/fio"
+  fio --size="$2" --rw=randrw --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting "${@:3}"
+  cd ..
+  rm -r fio
 }
 job() { try 900 "$1" verify "$mnt" "$FIO_SIZE" --name="$1" "${@:2}"; }
 job psync --ioengine=psync --bs=4k --nrfiles=16 --fsync=64

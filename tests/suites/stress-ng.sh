@@ -1,6 +1,6 @@
 # stress-ng's file stressors, each with --verify. STRESS_SECONDS: how long each runs (2; --long 10); STRESS_WORKERS (2).
 need stress-ng:stress-ng mountpoint:util-linux
-begin
+begin xattr
 : "${STRESS_SECONDS:=$([ -n "$long" ] && echo 10 || echo 2)}" "${STRESS_WORKERS:=2}"
 stressors=(access chmod chown copy-file dentry dir dirdeep dirmany dup fallocate fcntl file-ioctl filename flock fpunch
   fsize hdd io link locka lockf lockofd mmap open readahead rename seek sendfile symlink sync-file touch utime xattr)
