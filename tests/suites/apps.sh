@@ -10,7 +10,7 @@ python_test() {
 }
 for module in os posix shutil pathlib tempfile glob fileio io json mmap largefile file zipfile tarfile dbm_dumb mailbox \
   fcntl genericpath posixpath filecmp fileinput bufio shelve lzma gzip; do
-  try 600 "python-$module" python_test "$mnt/py" "test_$module"
+  try 900 "python-$module" python_test "$mnt/py" "test_$module"
 done
 
 git_works() {

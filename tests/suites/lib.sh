@@ -36,10 +36,13 @@ end_mount() {
     sleep 0.1
   done
   ! mountpoint -q "$mnt" 2>/dev/null || { umount -l "$mnt"; echo "$mnt was busy" >>"$logs/umount"; }
-  ( sleep 30; kill -9 "$pid" ) 2>/dev/null & local guard=$!
+  for _ in $(seq 300); do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  ! kill -9 "$pid" 2>/dev/null || echo "the daemon had to be killed" >>"$logs/umount"
   ended=0
   wait "$pid" || ended=$?
-  kill "$guard" 2>/dev/null
 }
 
 # try SECONDS NAME COMMAND…   one case: it passes if the command does, in time. What it says goes to $logs/NAME. The
