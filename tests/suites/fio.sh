@@ -2,17 +2,17 @@
 need fio:fio mountpoint:util-linux
 begin
 : "${FIO_SIZE:=$([ -n "$long" ] && echo 64m || echo 8m)}"
+# verify DIRECTORY OPTION…
 verify() {
-  mkdir "$1/fio"
-  cd "$1/fio"
-  fio --size="$2" --rw=randrw --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting "${@:3}"
-  cd ..
-  rm -r fio
+  mkdir "$1"
+  cd "$1"
+  fio --rw=randrw --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting "${@:2}"
+  rm -r "$1"
 }
-job() { try 900 "$1" verify "$mnt" "$FIO_SIZE" --name="$1" "${@:2}"; }
+job() { try 900 "$1" verify "$mnt/$1" --name="$1" --size="$FIO_SIZE" "${@:2}"; }
 job psync --ioengine=psync --bs=4k --nrfiles=16 --fsync=64
 job mmap --ioengine=mmap --bs=4k --numjobs=4 --fsync=256
-job odd-sizes --ioengine=sync --bsrange=1-64k --bs_unaligned --numjobs=2
+job odd-sizes --ioengine=sync --bs=4099 --numjobs=2
 job direct --ioengine=psync --direct=1 --bs=16k --numjobs=2
 job libaio --ioengine=libaio --iodepth=8 --bs=8k --numjobs=2
 job vectors --ioengine=pvsync2 --bs=12k --overwrite=1 --fdatasync=128
