@@ -11,9 +11,10 @@
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
-//! | `scratch` | everything that is not an object |
+//! | `scratch`, `presence` | everything that is not an object; whether another mount shares it |
 //! | `views` | `.conflicts` and its like |
 //! | `xattr` | extended attributes |
+//! | [`echo`] | changes by others, told to inotify |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
 //! `draining`, tables. The tables are locked neither over I/O nor while the kernel is told something. What the kernel is
@@ -25,8 +26,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use crate::watch::Watcher;
 
 pub mod attr;
 mod commit;
+pub mod echo;
 pub mod errno;
 mod io;
 mod list;
@@ -48,6 +50,7 @@ mod meta;
 mod names;
 mod objects;
 mod open;
+mod presence;
 mod rename;
 pub mod scratch;
 mod table;
@@ -60,6 +63,7 @@ pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
 use io::Handle;
+use presence::Presence;
 use table::Tables;
 
 /// How a mount behaves.
@@ -103,8 +107,8 @@ impl Default for Options {
 pub trait Kernel: Send + Sync {
     /// Forget the attributes of a node, before this returns.
     fn forget_attr(&self, node: Ino);
-    /// Forget what `name` in the root directory is, soon.
-    fn forget_entry(&self, name: &OsStr);
+    /// Forget what `name` in a directory is, soon.
+    fn forget_entry(&self, parent: Ino, name: &OsStr);
 }
 
 /// A mounted store.
@@ -120,9 +124,13 @@ pub struct Fs {
     /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
-    scratch: OwnedFd,
+    scratch: scratch::Dir,
+    presence: Presence,
     drafts: OwnedFd,
     counts: Counts,
+    echoes: echo::Echoes,
+    /// How many objects are watched at most that no program has looked at.
+    watch_all: AtomicUsize,
     refusals: Mutex<Vec<String>>,
 }
 
@@ -149,10 +157,12 @@ impl Fs {
     pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
-        let scratch = backend.private_dir("scratch")?;
+        let scratch = Arc::new(backend.private_dir("scratch")?);
+        let presence = Presence::announce(&backend);
         let watcher = Watcher::new(backend.root(), scratch.as_fd(), Watcher::default_limit())?;
         Ok(Fs {
             scratch,
+            presence,
             drafts: backend.private_dir("drafts")?,
             store,
             backend,
@@ -165,6 +175,8 @@ impl Fs {
             draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
+            echoes: echo::Echoes::default(),
+            watch_all: AtomicUsize::new(0),
             refusals: Mutex::new(Vec::new()),
         })
     }
@@ -179,8 +191,8 @@ impl Fs {
         &self.store
     }
 
-    fn scratch_root(&self) -> BorrowedFd<'_> {
-        self.scratch.as_fd()
+    fn scratch_root(&self) -> &scratch::Dir {
+        &self.scratch
     }
 
     fn durability(&self) -> Durability {
@@ -193,7 +205,13 @@ impl Fs {
         for notice in notices {
             match notice {
                 table::Notice::Attr(node) => kernel.forget_attr(node),
-                table::Notice::Entry(name) => kernel.forget_entry(&name),
+                table::Notice::Entry(name) => kernel.forget_entry(attr::ROOT, &name),
+                table::Notice::EntryIn(parent, name) => kernel.forget_entry(parent, &name),
+                table::Notice::Echoed(node) => {
+                    if let Some(dir) = self.echo_dir() {
+                        kernel.forget_entry(dir, OsStr::new(&node.to_string()));
+                    }
+                }
                 table::Notice::Root => kernel.forget_attr(attr::ROOT),
             }
         }

@@ -213,8 +213,8 @@ impl Filesystem for Adapter {
         entry(guard(|| self.0.mkdir(caller(req), parent.0, name, mode)), reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(guard(|| self.0.unlink(parent.0, name)), reply);
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(guard(|| self.0.unlink(caller(req), parent.0, name)), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -277,7 +277,13 @@ impl Filesystem for Adapter {
         match guard(|| self.0.create(caller(req), parent.0, name, mode, Mode::new(flags))) {
             Ok((f, o)) => {
                 let attr = file_attr(f.node, &f.attr);
-                reply.created(&Duration::ZERO, &attr, Generation(0), FileHandle(o.handle), open_flags(&o));
+                reply.created(
+                    &f.attr_ttl.min(f.entry_ttl),
+                    &attr,
+                    Generation(0),
+                    FileHandle(o.handle),
+                    open_flags(&o),
+                );
             }
             Err(e) => reply.error(e),
         }

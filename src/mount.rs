@@ -10,12 +10,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
 use log::{error, info, warn};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -24,9 +27,11 @@ use crate::fs::Fs;
 use crate::fuse::{Adapter, Tell};
 use crate::store::expand;
 
+mod echo;
 mod options;
 mod system;
 
+use echo::Echoer;
 pub use options::Options;
 pub use system::{FSTYPE, MountInfo, mounted_at, mounts, resolve, unmount};
 
@@ -40,6 +45,9 @@ const PULSE: Duration = Duration::from_millis(500);
 const FORGET: u64 = 10;
 /// After how many pulses nodes and names are looked through for those that nobody holds.
 const SWEEP: u64 = 120;
+/// How many objects are watched that no program has looked at, so that inotify tells of their changes, too: 1.4 kB of
+/// kernel memory each.
+const WATCH_IDLE: usize = 32_768;
 /// How long an unmounted daemon waits for programs that still hold files.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -170,8 +178,9 @@ fn check(store: &Path, point: &Path) -> Result<(PathBuf, PathBuf), Failure> {
 
 /// Whether the mount's daemon is gone.
 fn is_dead(point: &Path) -> bool {
-    let gone = [io::ErrorKind::NotConnected, io::ErrorKind::ConnectionAborted];
-    std::fs::metadata(point).is_err_and(|e| gone.contains(&e.kind()))
+    // Not `stat`, which the kernel answers from its memory.
+    let gone = [Errno::NOTCONN, Errno::CONNABORTED];
+    rustix::fs::statfs(point).is_err_and(|e| gone.contains(&e))
 }
 
 /// Starts the daemon and waits until it serves.
@@ -232,6 +241,9 @@ fn serve(store: &Path, point: &Path, options: &Options) -> Result<(), Failure> {
     let fs = Arc::new(Fs::new(backend, options.fs.clone()).map_err(|e| Failure::new(e.to_string()))?);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| Failure::new(format!("cannot watch signals: {e}")))?;
+    // Before there are threads, a mount, or descriptors that it would keep.
+    let echoer =
+        if options.notify && !options.flags.contains(MountFlags::RDONLY) { start_echo() } else { None };
     let source = options.fsname.as_ref().map_or(store.as_os_str(), std::ffi::OsStr::new);
     let device: OwnedFd = system::mount(source, point, options)?;
     let mounted = mounted_at(point).map(|m| m.device);
@@ -254,6 +266,8 @@ fn serve(store: &Path, point: &Path, options: &Options) -> Result<(), Failure> {
     };
     let ended = Arc::new(AtomicBool::new(false));
     housekeeping(fs.clone(), ended.clone());
+    let echoing =
+        echoer.and_then(|echoer| echo_changes(fs.clone(), ended.clone(), echoer, point, mounted.as_deref()));
     let handle = signals.handle();
     let stopper = {
         let (fs, point, mounted, ended) = (fs.clone(), point.to_owned(), mounted, ended.clone());
@@ -278,6 +292,8 @@ fn serve(store: &Path, point: &Path, options: &Options) -> Result<(), Failure> {
     ended.store(true, Ordering::Release);
     handle.close();
     let _ = stopper.join();
+    fs.stop_echoes();
+    let _ = echoing.map(JoinHandle::join);
     fs.shutdown();
     served.map_err(|e| Failure::new(format!("the mount {} ended: {e}", point.display())))
 }
@@ -328,6 +344,56 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>) {
             }
         }
     });
+}
+
+/// Without it the mount works, but inotify tells of this mount's own changes only.
+fn start_echo() -> Option<Echoer> {
+    Echoer::start().inspect_err(|e| warn!("inotify will not tell of changes by others: {e}")).ok()
+}
+
+/// `major:minor` as `st_dev` has it.
+fn device_number(text: &str) -> Option<u64> {
+    let (major, minor) = text.split_once(':')?;
+    Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Has changes that others make in the store raise inotify events on the mount.
+fn echo_changes(
+    fs: Arc<Fs>,
+    ended: Arc<AtomicBool>,
+    echoer: Echoer,
+    point: &Path,
+    device: Option<&str>,
+) -> Option<JoinHandle<()>> {
+    let device = device.and_then(device_number)?;
+    if let Err(e) = echoer.place(point, device) {
+        warn!("inotify will not tell of changes by others: {e}");
+        return None;
+    }
+    fs.echo_as(echoer.pid());
+    let (watching, (done, watched)) = (fs.clone(), mpsc::channel::<()>());
+    std::thread::spawn(move || {
+        match watching.watch_all(WATCH_IDLE) {
+            Ok(true) => {}
+            Ok(false) => {
+                info!("over {WATCH_IDLE} objects: inotify tells of changes by others of those in use")
+            }
+            Err(e) => warn!("cannot watch all objects: {e}"),
+        }
+        drop(done);
+    });
+    // Who mounts a store of usual size and waits for the next change misses none.
+    let _ = watched.recv_timeout(PULSE / 2);
+    Some(std::thread::spawn(move || {
+        while !ended.load(Ordering::Acquire) {
+            for echo in fs.echoes(PULSE) {
+                if let Err(e) = echoer.send(&echo) {
+                    fs.echo_as(0);
+                    return warn!("inotify tells of changes by others no more: {e}");
+                }
+            }
+        }
+    }))
 }
 
 /// Each scratch file that the kernel knows holds a descriptor.

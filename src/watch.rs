@@ -29,8 +29,8 @@ pub enum Event {
     Object(ObjectId, Option<OsString>),
     /// The watched directory of the object left its place; it is watched no more.
     Left(ObjectId),
-    /// An object's directory came or went.
-    Store(ObjectId),
+    /// An object's directory came (`true`) or went.
+    Store(ObjectId, bool),
     /// Something in the directory besides, see [`Watcher::new`].
     Besides,
     /// Events were lost: anything may have changed.
@@ -145,7 +145,8 @@ impl Watcher {
             let name = event.file_name().map(|n| OsString::from_vec(n.to_bytes().to_vec()));
             if event.wd() == state.root {
                 if let Some(Ok(id)) = name.map(ObjectId::new) {
-                    events.push(Event::Store(id));
+                    let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+                    events.push(Event::Store(id, came));
                 }
                 continue;
             }

@@ -99,6 +99,14 @@ impl DirBackend {
         self.private.dir(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
     }
 
+    /// An empty file of ours for locks, opened for reading and made if missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
+        self.private.lock_file(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+    }
+
     fn io(&self, op: &'static str, id: &ObjectId, rev: Option<&Rev>, e: Errno) -> Error {
         let dir = self.path.join(id.as_os_str());
         Error::io(op, rev.map_or(dir.clone(), |rev| dir.join(rev.as_str())))(e)

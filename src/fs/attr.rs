@@ -15,6 +15,10 @@ pub const ROOT: Ino = 1;
 /// How long the kernel may keep what it was told: until it is told otherwise.
 pub const LONG: Duration = Duration::from_secs(3600);
 
+/// Scratch files of a mount that shares them with no other: what another one changes right after it has come, it may
+/// hide this long.
+pub const SCRATCH: Duration = Duration::from_secs(1);
+
 /// Not at all: it asks each time.
 pub const NOW: Duration = Duration::ZERO;
 

@@ -123,6 +123,7 @@ impl Fs {
                 let opener = d.opener;
                 t.object(&d.id).drafts.push((node, opener));
             }
+            t.leave(&d.id, node);
         }
         d.set_published(seen, saved.meta);
         Ok(())
@@ -187,6 +188,7 @@ impl Fs {
         if saved.outcome != Outcome::Same {
             Counts::add(&self.counts.revisions);
         }
+        self.echoes.made_here(id, Some(&saved.rev));
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         let object = t.object(id);
@@ -201,11 +203,15 @@ impl Fs {
         } else {
             t.doubt(id, &mut notices);
         }
+        let left = !t.object(id).former.is_empty();
         drop(t);
         if new {
             notices.push(Notice::Root);
         }
         self.tell(notices);
+        if left {
+            self.echoes.left_behind(id);
+        }
         Ok((saved, seen))
     }
 
@@ -384,7 +390,10 @@ impl Fs {
                 continue;
             }
             let op = match self.store.delete_at(&id, &hidden.rev) {
-                Ok(op) => op,
+                Ok(op) => {
+                    self.echoes.made_here(&id, None);
+                    op
+                }
                 Err(Error::NoObject(_)) => None,
                 Err(e) => {
                     error!("{id}: cannot delete it after its file was renamed away: {e}");

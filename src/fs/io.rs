@@ -80,6 +80,10 @@ pub(super) enum Handle {
         file: File,
         write: bool,
     },
+    /// See `echo`.
+    Echo {
+        node: Ino,
+    },
     Directory {
         node: Ino,
         listing: Mutex<Option<Arc<Listing>>>,
@@ -93,6 +97,7 @@ impl Handle {
             | Handle::Bytes { node, .. }
             | Handle::Draft { node, .. }
             | Handle::Scratch { node, .. }
+            | Handle::Echo { node }
             | Handle::Directory { node, .. } => *node,
         }
     }
@@ -162,7 +167,7 @@ impl Fs {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(bytes[start..start.saturating_add(size).min(bytes.len())].to_vec())
             }
-            Handle::Draft { .. } | Handle::Directory { .. } => Err(Fail::BadHandle),
+            Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. } => Err(Fail::BadHandle),
         }
     }
 
@@ -218,8 +223,8 @@ impl Fs {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
         let draft = self.draft_behind(&handle);
-        if let Handle::Scratch { scratch, write: true, .. } = &*handle {
-            scratch.remove_writer();
+        if let Handle::Scratch { scratch, write, .. } = &*handle {
+            scratch.remove_handle(*write);
         }
         // Counted down under the draft's lock, or of two that go at once neither is the last.
         let mut held = draft.as_ref().map(|draft| draft.lock());
@@ -239,6 +244,9 @@ impl Fs {
         }
         drop(held);
         self.tables.lock().reap(node);
+        if let Handle::Echo { node } = &*handle {
+            self.end_echo(*node);
+        }
     }
 
     /// The next data or hole from `offset` on, as `lseek` has it. A text has no holes but the one behind its end.
@@ -256,7 +264,9 @@ impl Fs {
                 };
                 return Ok(rustix::fs::seek(file, from)? as i64);
             }
-            (Handle::Draft { .. } | Handle::Directory { .. }, _) => return Err(Fail::BadHandle),
+            (Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. }, _) => {
+                return Err(Fail::BadHandle);
+            }
         };
         match whence {
             libc::SEEK_DATA | libc::SEEK_HOLE if at >= size => Err(Fail::NoSuchOffset),

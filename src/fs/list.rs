@@ -108,7 +108,7 @@ impl Fs {
         let mut items = vec![dot(".", ino), dot("..", super::attr::ROOT)];
         match self.node(ino)? {
             Node::Root => self.list_root(&mut items)?,
-            Node::Scratch(dir) => items.extend(scratch_items(dir.fd())?),
+            Node::Scratch(dir) => items.extend(scratch_items(dir.dir()?)?),
             Node::View(view) => items.extend(self.list_view(&view)?),
             Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
         }
@@ -176,6 +176,10 @@ impl Fs {
     }
 }
 
-fn scratch_items(dir: std::os::fd::BorrowedFd<'_>) -> Result<impl Iterator<Item = DirItem>> {
-    Ok(scratch::list(dir)?.into_iter().map(|(name, ino, kind)| DirItem { name, ino, kind }))
+fn scratch_items(dir: &scratch::Dir) -> Result<impl Iterator<Item = DirItem> + use<>> {
+    Ok(scratch::list(std::os::fd::AsFd::as_fd(dir))?.into_iter().map(|(name, ino, kind)| DirItem {
+        name,
+        ino,
+        kind,
+    }))
 }

@@ -1,5 +1,6 @@
 //! Attributes: getattr, setattr, statfs, readlink.
 
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use rustix::fs::{FileType, StatVfs};
@@ -23,7 +24,10 @@ impl Fs {
             }
             Node::Revision(shown) => self.revision_attr(who, ino, shown),
             Node::Draft(draft) => Ok((self.draft_attr(&draft.lock()), NOW)),
-            Node::Scratch(scratch) => Ok((self.masked(scratch.attr()?), NOW)),
+            Node::Scratch(scratch) => {
+                let ttl = self.scratch_ttl();
+                Ok((self.masked(scratch.attr()?), ttl))
+            }
             Node::View(view) => Ok((self.view_attr(ino, &view)?, NOW)),
         }
     }
@@ -38,7 +42,6 @@ impl Fs {
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
         if home == Some(ino) {
-            entry.told = Some(now.rev.clone());
             let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
             return Ok((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW }));
         }
@@ -68,6 +71,9 @@ impl Fs {
 
     /// Changes attributes. `handle` is the file that the program has open, if it named one.
     pub fn setattr(&self, who: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
+        if self.is_echo(who) {
+            return self.attr_for_echo(ino);
+        }
         let handle = handle.and_then(|h| self.handle(h).ok());
         let node = match (self.node(ino)?, handle.as_deref()) {
             // A draft that was opened past the node of the revision.
@@ -80,7 +86,7 @@ impl Fs {
             Node::Root => {
                 // `rsync -a dir/ mnt/` and `cp -a dir/. mnt/` set the root's attributes, too. Its time is the later of
                 // the two directories that it shows.
-                for dir in [self.backend.root(), self.scratch_root()] {
+                for dir in [self.backend.root(), self.scratch_root().as_fd()] {
                     ScratchNode::of(dir.try_clone_to_owned().map_err(scratch::os)?)?.change(change, None)?;
                 }
                 self.root_attr()

@@ -5,53 +5,50 @@
 //! and the create brings the history back; a rename away hides the name here and leaves the store alone meanwhile.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode};
 
-use super::attr::{Caller, Found, Ino, NOW};
+use super::attr::{Caller, Found, Ino, NOW, SCRATCH};
 use super::errno::{Fail, Result};
-use super::scratch::{self, ScratchNode};
+use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Deleted, Node, Notice};
 use super::{Fs, Name, views::View};
 use crate::draft::Draft;
 use crate::rev::ObjectId;
 
-/// A directory that holds scratch files: the root or one of its own.
-pub(super) struct Dir(pub(super) Option<Arc<ScratchNode>>);
-
-impl Dir {
-    pub(super) fn fd<'a>(&'a self, fs: &'a Fs) -> BorrowedFd<'a> {
-        self.0.as_ref().map_or(fs.scratch_root(), |d| d.fd())
-    }
-}
-
 impl Fs {
-    pub(super) fn lookup_scratch(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Found> {
-        self.hold_scratch(ScratchNode::at(dir, name)?)
+    pub(super) fn lookup_scratch(&self, dir: &Dir, name: &OsStr) -> Result<Found> {
+        self.hold_scratch(ScratchNode::at(dir.as_fd(), name)?, dir, name)
     }
 
-    /// Counts the kernel's reference to a scratch node and answers with it, for now: other mounts share the files.
-    pub(super) fn hold_scratch(&self, node: ScratchNode) -> Result<Found> {
+    /// Counts the kernel's reference to a scratch node and answers with it.
+    pub(super) fn hold_scratch(&self, node: ScratchNode, dir: &Dir, name: &OsStr) -> Result<Found> {
         let attr = self.masked(node.attr()?);
+        let ttl = self.scratch_ttl();
         let mut t = self.tables.lock();
-        let ino = t.add_scratch(node);
+        let ino = t.add_scratch(node, dir, name, attr.kind);
         t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
-        Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
+        Ok(Found { node: ino, attr, attr_ttl: ttl, entry_ttl: ttl })
+    }
+
+    /// How long what is told of scratch files stays true: not at all while another mount may change them.
+    pub(super) fn scratch_ttl(&self) -> Duration {
+        if self.presence.is_alone() { SCRATCH } else { NOW }
     }
 
     /// The directory where a new scratch name goes.
     fn scratch_dir(&self, parent: Ino, name: &OsStr) -> Result<Dir> {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(Dir(None)),
+                Name::Scratch => Ok(self.scratch_root().clone()),
                 Name::View(_) => Err(Fail::Exists),
                 Name::Object(_) => Err(Fail::NotPermitted("an object is a regular file")),
             },
-            Node::Scratch(dir) => Ok(Dir(Some(dir))),
+            Node::Scratch(dir) => Ok(dir.dir()?.clone()),
             Node::View(_) => Err(Fail::NotPermitted("views hold only what the store holds")),
             Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
         }
@@ -95,8 +92,8 @@ impl Fs {
         make: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
     ) -> Result<Found> {
         let dir = self.scratch_dir(parent, name)?;
-        let fd = dir.fd(self);
-        self.hold_scratch(scratch::make(fd, name, who, || make(fd))?)
+        let fd = dir.as_fd();
+        self.hold_scratch(scratch::make(fd, name, who, || make(fd))?, &dir, name)
     }
 
     /// Gives a scratch file another name. Objects have one name each.
@@ -106,9 +103,9 @@ impl Fs {
         };
         let dir = self.scratch_dir(parent, name)?;
         // AT_EMPTY_PATH needs a capability; the magic link does not.
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&node.fd()));
-        rustix::fs::linkat(rustix::fs::CWD, path, dir.fd(self), name, AtFlags::SYMLINK_FOLLOW)?;
-        self.lookup_scratch(dir.fd(self), name)
+        let file = node.fd()?;
+        rustix::fs::linkat(rustix::fs::CWD, scratch::proc_path(&file), &dir, name, AtFlags::SYMLINK_FOLLOW)?;
+        self.lookup_scratch(&dir, name)
     }
 
     /// Removes a directory.
@@ -119,21 +116,24 @@ impl Fs {
                 Name::View(_) => Err(Fail::NotPermitted("views are always there")),
                 Name::Object(_) => Err(Fail::NotADirectory),
             },
-            Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.fd(), name, AtFlags::REMOVEDIR)?),
+            Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.dir()?, name, AtFlags::REMOVEDIR)?),
             Node::View(_) => Err(Fail::NotPermitted("views are always there")),
             Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
         }
     }
 
     /// Removes a name. An object goes at once, for everybody, and can be brought back.
-    pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
+    pub fn unlink(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<()> {
+        if self.is_echo(who) {
+            return Ok(());
+        }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::empty())?),
                 Name::View(_) => Err(Fail::NotPermitted("views are always there")),
                 Name::Object(id) => self.unlink_object(&id),
             },
-            Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.fd(), name, AtFlags::empty())?),
+            Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.dir()?, name, AtFlags::empty())?),
             Node::View(View::Conflict(id)) => self.discard(&id, name),
             Node::View(View::DraftsOf(id)) => self.drop_draft(&id, name),
             Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
@@ -172,6 +172,7 @@ impl Fs {
     pub(super) fn delete(&self, id: &ObjectId) -> Result<()> {
         let drafts = self.open_drafts(id);
         let op = self.store.delete(id)?;
+        self.echoes.made_here(id, None);
         drafts.iter().for_each(|draft| draft.lock().unlinked = true);
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
@@ -185,6 +186,7 @@ impl Fs {
         t.waiting.insert(id.clone());
         drop(t);
         self.tell(notices);
+        self.echoes.left_behind(id);
         Ok(())
     }
 }

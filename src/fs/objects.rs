@@ -34,13 +34,16 @@ pub(super) const FRESH: &str = "new";
 impl Fs {
     /// What `name` is in the directory `parent`; the kernel holds the node found until it forgets it.
     pub fn lookup(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<Found> {
+        if self.is_echo(who) {
+            return self.lookup_echo(parent, name);
+        }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => self.lookup_object(who, &id),
                 Name::View(view) => self.lookup_view(view),
                 Name::Scratch => self.lookup_scratch(self.scratch_root(), name),
             },
-            Node::Scratch(dir) => self.lookup_scratch(dir.fd(), name),
+            Node::Scratch(dir) => self.lookup_scratch(dir.dir()?, name),
             Node::View(view) => self.lookup_view(self.view_child(&view, name)?),
             Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
         }
@@ -64,7 +67,7 @@ impl Fs {
     /// Forgets what is known of an object that nobody holds. Its watch ends under the same lock that it is checked
     /// under in [`resolve`](Self::resolve), or an object could seem watched that is not.
     pub(super) fn forget_object(&self, t: &mut Tables, id: &ObjectId) {
-        if t.forget_object(id, self.options.grace) {
+        if t.forget_object(id, self.options.grace) && !self.watches_idle() {
             self.watcher.unwatch(id);
         }
     }
@@ -117,7 +120,6 @@ impl Fs {
         let entry = t.nodes.get_mut(&home).ok_or(Fail::Stale)?;
         let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
         let attr = self.object_attr(id, &shown.meta);
-        entry.told = Some(shown.rev.clone());
         entry.lookups += 1;
         let ttl = if sure { LONG } else { NOW };
         Ok(Found {
@@ -280,30 +282,33 @@ impl Fs {
     pub(super) fn drain(&self) {
         // Whoever comes second must not go on before what the first has taken is in the tables.
         let turn = self.draining.lock();
-        let events = self.watcher.drain();
+        let mut events = self.watcher.drain();
         if events.is_empty() {
             return;
         }
-        let mut notices = Vec::new();
+        let (mut notices, mut lost) = (Vec::new(), Vec::new());
         let mut t = self.tables.lock();
-        for event in events {
+        for event in &events {
             match event {
                 Event::Object(id, came) => {
                     // Our own publishing comes back as the name that is shown already.
-                    let shown = t.objects.get(&id).and_then(|o| o.home).and_then(|home| t.node(home));
-                    let known = matches!((shown, &came), (Some(Node::Revision(s)), Some(name)) if name == s.rev.as_str());
+                    let shown = t.objects.get(id).and_then(|o| o.home).and_then(|home| t.node(home));
+                    let known = matches!((shown, came), (Some(Node::Revision(s)), Some(name)) if *name == s.rev.as_str());
                     if !known {
-                        t.doubt(&id, &mut notices);
+                        t.doubt(id, &mut notices);
                     }
                 }
                 Event::Left(id) => {
-                    if let Some(object) = t.objects.get_mut(&id) {
+                    if let Some(object) = t.objects.get_mut(id) {
                         object.watched = false;
                     }
-                    t.doubt(&id, &mut notices);
+                    t.doubt(id, &mut notices);
                 }
-                Event::Store(id) => {
-                    t.doubt(&id, &mut notices);
+                Event::Store(id, came) => {
+                    if *came && self.watches_idle() {
+                        self.watcher.watch(id);
+                    }
+                    t.doubt(id, &mut notices);
                     notices.push(Notice::Root);
                 }
                 Event::Besides => notices.push(Notice::Root),
@@ -311,12 +316,15 @@ impl Fs {
                     let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
                     ids.iter().for_each(|id| t.doubt(id, &mut notices));
                     notices.push(Notice::Root);
+                    lost.extend(ids.into_iter().map(|id| Event::Object(id, None)));
                 }
             }
         }
         drop((t, turn));
         notices.dedup();
         self.tell(notices);
+        events.extend(lost);
+        self.echoes.heard(events.iter());
     }
 
     /// Waits for changes by others, at most `timeout`, and has the kernel forget what they made untrue.

@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,19 +35,21 @@ impl Fs {
         perm: u32,
         mode: Mode,
     ) -> Result<(Found, Opened)> {
+        if self.is_echo(who) {
+            return self.create_echo(name);
+        }
         let dir = match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => return self.create_object(who, &id, perm, mode),
                 Name::View(_) => return Err(Fail::Exists),
-                Name::Scratch => None,
+                Name::Scratch => self.scratch_root().clone(),
             },
-            Node::Scratch(dir) => Some(dir),
+            Node::Scratch(dir) => dir.dir()?.clone(),
             Node::View(_) => return Err(Fail::NotPermitted("views hold only what the store holds")),
             Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
         };
-        let fd = dir.as_ref().map_or(self.scratch_root(), |d| d.fd());
-        let (node, file) = scratch::create(fd, name, perm, mode.flags, who)?;
-        let found = self.hold_scratch(node)?;
+        let (node, file) = scratch::create(dir.as_fd(), name, perm, mode.flags, who)?;
+        let found = self.hold_scratch(node, &dir, name)?;
         let Node::Scratch(scratch) = self.node(found.node)? else { return Err(Fail::Stale) };
         Ok((found.clone(), self.opened_scratch(found.node, scratch, file, mode)))
     }
@@ -120,6 +123,9 @@ impl Fs {
 
     /// Opens a node.
     pub fn open(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
+        if self.is_echo(who) {
+            return self.open_echo(ino);
+        }
         match self.node(ino)? {
             Node::Revision(shown) if mode.write && self.insists(who, &shown.id) => {
                 self.open_around(who, &shown.id, mode)
@@ -152,19 +158,14 @@ impl Fs {
             }
         }
         // Whatever the node shows now is opened; if it moves on meanwhile the handle keeps this revision.
-        let (rev, told) = {
+        let rev = {
             let mut t = self.tables.lock();
             let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            entry.read = true;
-            (rev.clone(), entry.told.as_ref() == Some(&rev))
+            rev
         };
-        if !told {
-            // The lookup that led here found an earlier revision in this node: its size would cut this one's text.
-            self.tell(vec![Notice::Attr(ino)]);
-        }
         let opened = match self.options.object_view {
             false => self.backend_open(id, &rev).map(|file| Handle::Revision { node: ino, file }),
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
@@ -293,6 +294,10 @@ impl Fs {
             // Half of the first text of a new name: not there yet.
             return Err(Fail::NotFound);
         }
+        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !self.excused(who, &id) {
+            // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
+            return Err(self.send_back(who, &id));
+        }
         if first && mode.write {
             d.opener = session;
             if d.published.is_some() && !d.is_dirty() && !mode.truncate {
@@ -317,9 +322,7 @@ impl Fs {
     }
 
     fn opened_scratch(&self, node: Ino, scratch: Arc<ScratchNode>, file: File, mode: Mode) -> Opened {
-        if mode.write {
-            scratch.add_writer();
-        }
+        scratch.add_handle(mode.write);
         if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
             entry.handles += 1;
         }

@@ -4,7 +4,7 @@
 //! becomes that, or it answers ESTALE and the kernel looks the name up again.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,8 +14,7 @@ use rustix::fs::{AtFlags, FileType, RenameFlags};
 
 use super::attr::{Attr, Caller, Ino};
 use super::errno::{Fail, Result};
-use super::names::Dir;
-use super::scratch::{self, ScratchNode};
+use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Hidden, Node, Notice, Tables};
 use super::{Fs, Name};
 use crate::backend::{Attrs, Durability};
@@ -62,19 +61,23 @@ impl Fs {
         let from = self.end(parent, name, true)?;
         let to = self.end(newparent, newname, false)?;
         if flags.exchange {
-            return self.exchange(who, (from, name), (to, newname));
+            return self.exchange(who, (from, parent, name), (to, newparent, newname));
         }
         match (from, to) {
             (End::Scratch(a), End::Scratch(b)) => {
-                scratch::rename(a.fd(self), name, b.fd(self), newname, flags.bits())
+                scratch::rename(a.as_fd(), name, b.as_fd(), newname, flags.bits())?;
+                self.found_at(&b, newname);
+                Ok(())
             }
             (End::Scratch(a), End::Object(id) | End::Fresh(id, _)) => {
                 if flags.no_replace && self.taken(&id)? {
                     return Err(Fail::Exists);
                 }
-                self.scratch_to_object(who, a.fd(self), name, &id)
+                self.scratch_to_object(who, &a, name, &id)
             }
-            (End::Object(id), End::Scratch(dir)) => self.object_to_scratch(&id, dir.fd(self), newname, flags),
+            (End::Object(id), End::Scratch(dir)) => {
+                self.object_to_scratch(&id, (newparent, &dir), newname, flags)
+            }
             (End::Object(id), End::Object(to) | End::Fresh(to, _)) => {
                 if id == to {
                     return Ok(());
@@ -87,7 +90,7 @@ impl Fs {
             (End::Fresh(id, draft), End::Scratch(dir)) => {
                 let d = draft.lock();
                 let like = self.draft_attr(&d);
-                let node = scratch::replace(dir.fd(self), newname, d.text(), &like, flags.no_replace)?;
+                let node = scratch::replace(dir.as_fd(), newname, d.text(), &like, flags.no_replace)?;
                 drop((d, node));
                 draft.lock().unlinked = true;
                 self.tables.lock().object(&id).fresh = None;
@@ -109,9 +112,9 @@ impl Fs {
     /// What a name in a rename stands for.
     fn end(&self, parent: Ino, name: &OsStr, source: bool) -> Result<End> {
         match self.node(parent)? {
-            Node::Scratch(dir) => Ok(End::Scratch(Dir(Some(dir)))),
+            Node::Scratch(dir) => Ok(End::Scratch(dir.dir()?.clone())),
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(End::Scratch(Dir(None))),
+                Name::Scratch => Ok(End::Scratch(self.scratch_root().clone())),
                 Name::View(_) => Err(Fail::NotPermitted("views stay where they are")),
                 Name::Object(id) if id.file_name().is_none() => Err(Fail::NameTooLong),
                 Name::Object(id) if !source => Ok(End::Object(id)),
@@ -140,8 +143,8 @@ impl Fs {
     }
 
     /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
-    fn scratch_to_object(&self, who: Caller, dir: BorrowedFd<'_>, name: &OsStr, id: &ObjectId) -> Result<()> {
-        let file = ScratchNode::at(dir, name)?;
+    fn scratch_to_object(&self, who: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
+        let file = ScratchNode::at(dir.as_fd(), name)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
             return Err(Fail::NotPermitted("an object is a regular file"));
@@ -161,6 +164,8 @@ impl Fs {
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         if writer.is_some() || fresh {
             self.adopt_as_draft(who, id, writer, text, &attr)?;
+        } else {
+            self.become_former(id, &file);
         }
         Ok(())
     }
@@ -170,6 +175,34 @@ impl Fs {
         let t = self.tables.lock();
         let ino = *t.scratch.get(&file.key)?;
         matches!(t.node(ino)?, Node::Scratch(s) if s.has_writers()).then_some(ino)
+    }
+
+    /// The kernel has moved a scratch file's node along to an object's name: it is one that the name leads to no more, so
+    /// that the name is looked up again.
+    fn become_former(&self, id: &ObjectId, file: &ScratchNode) {
+        let Ok((_, shown, _)) = self.shown(id, false) else { return };
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        if let Some(node) = t.scratch.remove(&file.key)
+            && let Some(entry) = t.nodes.get_mut(&node)
+        {
+            entry.node = Node::Revision(shown);
+            t.leave(id, node);
+            notices.push(Notice::Attr(node));
+            notices.extend(id.file_name().map(Notice::Entry));
+        }
+        drop(t);
+        self.tell(notices);
+    }
+
+    /// A scratch file has another name: the descriptor that its node holds can be found again there.
+    fn found_at(&self, dir: &Dir, name: &OsStr) {
+        if let Ok(s) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let t = self.tables.lock();
+            if let Some(Node::Scratch(node)) = t.scratch.get(&scratch::key(&s)).and_then(|ino| t.node(*ino)) {
+                node.add_place(dir, name);
+            }
+        }
     }
 
     /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
@@ -190,6 +223,8 @@ impl Fs {
             return Ok(());
         };
         let opener = draft.opener;
+        let mut notices = vec![Notice::Attr(node)];
+        notices.extend(id.file_name().map(Notice::Entry));
         let mut t = self.tables.lock();
         if let Some(entry) = t.nodes.get_mut(&node) {
             if let Node::Scratch(scratch) = &entry.node {
@@ -202,6 +237,8 @@ impl Fs {
                 false => t.object(id).fresh = Some(node),
             }
         }
+        drop(t);
+        self.tell(notices);
         Ok(())
     }
 
@@ -225,18 +262,26 @@ impl Fs {
     fn object_to_scratch(
         &self,
         id: &ObjectId,
-        dir: BorrowedFd<'_>,
+        (parent, dir): (Ino, &Dir),
         name: &OsStr,
         flags: Flags,
     ) -> Result<()> {
         let (home, shown, text) = self.shown(id, true)?;
         let like = self.object_attr(id, &shown.meta);
-        let node = scratch::replace(dir, name, &text, &like, flags.no_replace)?;
+        let node = scratch::replace(dir.as_fd(), name, &text, &like, flags.no_replace)?;
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev });
         t.waiting.insert(id.clone());
-        self.become_scratch(&mut t, id, home, node, &mut notices);
+        self.become_scratch(
+            &mut t,
+            id,
+            home,
+            node.into_cached(dir, name, FileType::RegularFile),
+            &mut notices,
+        );
+        // The kernel has moved the entry along, with the time for which it held.
+        notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
         self.tell(notices);
         Ok(())
@@ -284,6 +329,10 @@ impl Fs {
             let session = self.session(who);
             let origin = self.memory.origin(session, to);
             self.save(session, to, &text, &origin, &options)?;
+        }
+        if let Some(saved) = &moved {
+            self.echoes.made_here(from, None);
+            self.echoes.made_here(to, Some(&saved.rev));
         }
         self.follow(from, to, moved.is_some());
         if moved.is_none() {
@@ -359,20 +408,36 @@ impl Fs {
         if over { result } else { Ok(()) }
     }
 
-    fn exchange(&self, who: Caller, (from, name): (End, &OsStr), (to, newname): (End, &OsStr)) -> Result<()> {
+    fn exchange(
+        &self,
+        who: Caller,
+        (from, fromparent, name): (End, Ino, &OsStr),
+        (to, toparent, newname): (End, Ino, &OsStr),
+    ) -> Result<()> {
         match (from, to) {
             (End::Scratch(a), End::Scratch(b)) => {
-                scratch::rename(a.fd(self), name, b.fd(self), newname, RenameFlags::EXCHANGE)
+                scratch::rename(a.as_fd(), name, b.as_fd(), newname, RenameFlags::EXCHANGE)?;
+                self.found_at(&a, name);
+                self.found_at(&b, newname);
+                Ok(())
             }
-            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, dir.fd(self), name, &id),
-            (End::Object(id), End::Scratch(dir)) => self.exchange_scratch(who, dir.fd(self), newname, &id),
+            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, (fromparent, &dir), name, &id),
+            (End::Object(id), End::Scratch(dir)) => {
+                self.exchange_scratch(who, (toparent, &dir), newname, &id)
+            }
             (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
             (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
         }
     }
 
-    fn exchange_scratch(&self, who: Caller, dir: BorrowedFd<'_>, name: &OsStr, id: &ObjectId) -> Result<()> {
-        let file = ScratchNode::at(dir, name)?;
+    fn exchange_scratch(
+        &self,
+        who: Caller,
+        (parent, dir): (Ino, &Dir),
+        name: &OsStr,
+        id: &ObjectId,
+    ) -> Result<()> {
+        let file = ScratchNode::at(dir.as_fd(), name)?;
         let (home, shown, old) = self.shown(id, true)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
@@ -383,13 +448,21 @@ impl Fs {
         let origin = self.origin_of_scratch(who, id, &file);
         let options = self.save_options(attrs_of(&attr));
         self.save(self.session(who), id, &text, &origin, &options)?;
-        let node = scratch::replace(dir, name, &old, &self.object_attr(id, &shown.meta), false)?;
-        if let Some(writer) = self.writer_of(&file) {
-            self.adopt_as_draft(who, id, Some(writer), text, &attr)?;
+        let node = scratch::replace(dir.as_fd(), name, &old, &self.object_attr(id, &shown.meta), false)?;
+        match self.writer_of(&file) {
+            Some(writer) => self.adopt_as_draft(who, id, Some(writer), text, &attr)?,
+            None => self.become_former(id, &file),
         }
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
-        self.become_scratch(&mut t, id, home, node, &mut notices);
+        self.become_scratch(
+            &mut t,
+            id,
+            home,
+            node.into_cached(dir, name, FileType::RegularFile),
+            &mut notices,
+        );
+        notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
         self.tell(notices);
         Ok(())

@@ -1,15 +1,21 @@
 //! Scratch files: every name that is not an object's, kept as an ordinary file under the store's private directory.
 //!
 //! A node holds the file itself by an `O_PATH` descriptor, so renames, links and removals by anybody cannot make it
-//! point elsewhere. Invariant: nothing of a scratch file's content is in memory.
+//! point elsewhere. Descriptors are few and the kernel may know more files (`npm install`, a clone of a large
+//! repository), so those of files that nobody has open are given up in turn and found again under a name that led to the
+//! file; directories keep theirs. Invariants: nothing of a scratch file's content is in memory; a descriptor is given up
+//! only while a name leads to its file.
 
-use std::ffi::OsStr;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, StatxFlags, Timespec, Timestamps, UTIME_NOW,
     UTIME_OMIT, Uid,
@@ -24,11 +30,117 @@ const BASE: Ino = 1 << 50;
 
 /// One scratch file, directory or link that the kernel knows.
 pub struct ScratchNode {
-    fd: OwnedFd,
+    hold: Hold,
     /// Device and inode below.
-    pub key: (u64, u64),
+    pub key: Key,
     /// Handles that may write.
-    pub writers: AtomicU32,
+    writers: AtomicU32,
+}
+
+/// Device and inode.
+pub type Key = (u64, u64);
+
+/// A directory of scratch files.
+pub type Dir = Arc<OwnedFd>;
+
+/// How a node holds its file.
+enum Hold {
+    Fixed(Dir),
+    Cached(Arc<Cached>),
+}
+
+/// A descriptor that can be given up.
+struct Cached {
+    key: Key,
+    fd: Mutex<Option<Arc<OwnedFd>>>,
+    /// Where the file was found, the latest last.
+    places: Mutex<Vec<(Dir, OsString)>>,
+    /// Open handles.
+    handles: AtomicU32,
+    /// Used since it was last considered.
+    used: AtomicBool,
+}
+
+/// The descriptors that can be given up, in the order in which they are considered.
+static CACHED: Mutex<VecDeque<Weak<Cached>>> = Mutex::new(VecDeque::new());
+
+/// At most this many names of one file are remembered.
+const PLACES: usize = 4;
+
+/// How many descriptors may be cached: half of what the process may open, and never more than is of use.
+fn cache_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        most.map_or(usize::MAX, |n| usize::try_from(n / 2).unwrap_or(usize::MAX)).min(16_384)
+    })
+}
+
+impl Cached {
+    /// The file, opened anew if need be. `ESTALE` where no name leads to it any more.
+    fn get(self: &Arc<Self>) -> Result<Arc<OwnedFd>> {
+        self.used.store(true, Ordering::Relaxed);
+        let mut fd = self.fd.lock();
+        if let Some(fd) = &*fd {
+            return Ok(fd.clone());
+        }
+        let found = self.places.lock().iter().rev().find_map(|(dir, name)| {
+            let node = ScratchNode::at(dir.as_fd(), name).ok().filter(|node| node.key == self.key)?;
+            let Hold::Fixed(fd) = node.hold else { return None };
+            Some(fd)
+        });
+        let found = found.ok_or(Fail::Stale)?;
+        *fd = Some(found.clone());
+        drop(fd);
+        self.enqueue();
+        Ok(found)
+    }
+
+    /// Puts the descriptor in line, and gives up the first ones while there are too many.
+    fn enqueue(self: &Arc<Self>) {
+        let mut line = CACHED.lock();
+        line.push_back(Arc::downgrade(self));
+        // Those in use go to the end; some calls later they may not be.
+        for _ in 0..8 {
+            if line.len() <= cache_limit() {
+                return;
+            }
+            let Some(first) = line.pop_front() else { return };
+            let Some(cached) = first.upgrade() else { continue };
+            if !cached.give_up() {
+                line.push_back(first);
+            }
+        }
+    }
+
+    fn give_up(&self) -> bool {
+        if self.used.swap(false, Ordering::Relaxed) || self.handles.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        // Whoever waits for the line may hold it.
+        let Some(mut fd) = self.fd.try_lock() else { return false };
+        let there = |(dir, name): &(Dir, OsString)| {
+            rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| key(&s) == self.key)
+        };
+        if !self.places.lock().iter().any(there) {
+            return false;
+        }
+        *fd = None;
+        true
+    }
+
+    fn add_place(&self, dir: &Dir, name: &OsStr) {
+        let mut places = self.places.lock();
+        let same = |(d, n): &(Dir, OsString)| n == name && Arc::ptr_eq(d, dir);
+        if places.last().is_some_and(same) {
+            return;
+        }
+        places.retain(|place| !same(place));
+        if places.len() == PLACES {
+            places.remove(0);
+        }
+        places.push((dir.clone(), name.to_owned()));
+    }
 }
 
 /// A change of attributes. `None` leaves a thing as it is.
@@ -68,12 +180,54 @@ impl ScratchNode {
     /// The file behind a descriptor.
     pub fn of(fd: OwnedFd) -> Result<ScratchNode> {
         let s = rustix::fs::fstat(&fd)?;
-        Ok(ScratchNode { fd, key: key(&s), writers: AtomicU32::new(0) })
+        Ok(ScratchNode { hold: Hold::Fixed(Arc::new(fd)), key: key(&s), writers: AtomicU32::new(0) })
+    }
+
+    /// A node that the kernel is about to know, found as `name` in `dir`: a file's descriptor may be given up from now on.
+    pub fn into_cached(self, dir: &Dir, name: &OsStr, kind: FileType) -> ScratchNode {
+        match self.hold {
+            Hold::Fixed(fd) if kind != FileType::Directory => {
+                let cached = Arc::new(Cached {
+                    key: self.key,
+                    fd: Mutex::new(Some(fd)),
+                    places: Mutex::new(vec![(dir.clone(), name.to_owned())]),
+                    handles: AtomicU32::new(0),
+                    used: AtomicBool::new(true),
+                });
+                cached.enqueue();
+                ScratchNode { hold: Hold::Cached(cached), ..self }
+            }
+            hold => ScratchNode { hold, ..self },
+        }
+    }
+
+    /// The file was found under this name, too.
+    pub fn add_place(&self, dir: &Dir, name: &OsStr) {
+        if let Hold::Cached(cached) = &self.hold {
+            cached.add_place(dir, name);
+        }
     }
 
     /// The directory itself, to look into.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    ///
+    /// # Errors
+    /// `NotADirectory`.
+    pub fn dir(&self) -> Result<&Dir> {
+        match &self.hold {
+            Hold::Fixed(fd) => Ok(fd),
+            Hold::Cached(_) => Err(Fail::NotADirectory),
+        }
+    }
+
+    /// The file itself, by an `O_PATH` descriptor.
+    ///
+    /// # Errors
+    /// `Stale` where other mounts have moved it: looking its name up again helps.
+    pub fn fd(&self) -> Result<Arc<OwnedFd>> {
+        match &self.hold {
+            Hold::Fixed(fd) => Ok(fd.clone()),
+            Hold::Cached(cached) => cached.get(),
+        }
     }
 
     /// The inode number that programs see.
@@ -82,7 +236,7 @@ impl ScratchNode {
     }
 
     pub fn stat(&self) -> Result<Stat> {
-        Ok(rustix::fs::fstat(&self.fd)?)
+        Ok(rustix::fs::fstat(self.fd()?)?)
     }
 
     pub fn attr(&self) -> Result<Attr> {
@@ -95,7 +249,7 @@ impl ScratchNode {
 
     /// When the file came to be; bounds from above what its writer can have read before.
     pub fn born(&self) -> Option<SystemTime> {
-        let x = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+        let x = rustix::fs::statx(self.fd().ok()?, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
         (x.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(x.stx_btime.tv_sec, x.stx_btime.tv_nsec))
     }
 
@@ -110,7 +264,8 @@ impl ScratchNode {
             | OFlags::NOATIME;
         // The kernel has turned appends into offsets already; with O_APPEND pwrite would ignore them.
         let flags = (OFlags::from_bits_retain(flags as u32) & keep) - OFlags::APPEND;
-        let path = self.proc_path();
+        let held = self.fd()?;
+        let path = proc_path(&held);
         let open = |flags| rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty());
         // Partial page writes and appends read the page first.
         let fd = match flags & OFlags::ACCMODE {
@@ -135,7 +290,8 @@ impl ScratchNode {
 
     /// Applies a change, through `file` where the program has the file open.
     pub fn change(&self, change: &Change, file: Option<&File>) -> Result<()> {
-        let path = self.proc_path();
+        let held = self.fd()?;
+        let path = proc_path(&held);
         if let Some(size) = change.size {
             match file {
                 Some(file) => rustix::fs::ftruncate(file, size)?,
@@ -144,26 +300,26 @@ impl ScratchNode {
         }
         if change.uid.is_some() || change.gid.is_some() {
             let (uid, gid) = (change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw));
-            rustix::fs::chownat(&self.fd, "", uid, gid, AtFlags::EMPTY_PATH)?;
+            rustix::fs::chownat(&held, "", uid, gid, AtFlags::EMPTY_PATH)?;
         }
         if let Some(mode) = change.mode {
             rustix::fs::chmod(&path, Mode::from_raw_mode(mode & 0o7777))?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
             let times = Timestamps { last_access: spec(change.atime), last_modification: spec(change.mtime) };
-            rustix::fs::utimensat(&self.fd, "", &times, AtFlags::EMPTY_PATH)?;
+            rustix::fs::utimensat(&held, "", &times, AtFlags::EMPTY_PATH)?;
         }
         Ok(())
     }
 
     pub fn readlink(&self) -> Result<Vec<u8>> {
-        Ok(rustix::fs::readlinkat(&self.fd, "", Vec::new())?.into_bytes())
+        Ok(rustix::fs::readlinkat(self.fd()?, "", Vec::new())?.into_bytes())
     }
+}
 
-    /// A path to the file, wherever it is now.
-    pub fn proc_path(&self) -> String {
-        format!("/proc/self/fd/{}", self.fd.as_raw_fd())
-    }
+/// A magic link that opens and links the file behind an `O_PATH` descriptor.
+pub fn proc_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// The inode number that programs see for inode `below`.
@@ -173,7 +329,7 @@ pub fn ino_of(below: u64) -> Ino {
 }
 
 /// What makes a scratch file itself.
-pub fn key(s: &Stat) -> (u64, u64) {
+pub fn key(s: &Stat) -> Key {
     (s.st_dev, s.st_ino)
 }
 
@@ -207,7 +363,7 @@ pub fn make(
 ) -> Result<ScratchNode> {
     make()?;
     let node = ScratchNode::at(dir, name)?;
-    give(dir, node.fd(), who)?;
+    give(dir, node.fd()?.as_fd(), who)?;
     Ok(node)
 }
 
@@ -281,12 +437,19 @@ fn give(dir: BorrowedFd<'_>, file: BorrowedFd<'_>, who: Caller) -> Result<()> {
 }
 
 impl ScratchNode {
-    pub fn add_writer(&self) {
-        self.writers.fetch_add(1, Ordering::AcqRel);
+    /// A handle is opened. Its descriptor stays: an open file may lose its last name.
+    pub fn add_handle(&self, write: bool) {
+        self.writers.fetch_add(u32::from(write), Ordering::AcqRel);
+        if let Hold::Cached(cached) = &self.hold {
+            cached.handles.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
-    pub fn remove_writer(&self) {
-        self.writers.fetch_sub(1, Ordering::AcqRel);
+    pub fn remove_handle(&self, write: bool) {
+        self.writers.fetch_sub(u32::from(write), Ordering::AcqRel);
+        if let Hold::Cached(cached) = &self.hold {
+            cached.handles.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     pub fn has_writers(&self) -> bool {

@@ -5,14 +5,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::FileType;
 
 use super::attr::{Ino, ROOT};
-use super::scratch::ScratchNode;
+use super::scratch::{Dir, Key, ScratchNode};
 use super::views::View;
 use crate::backend::Meta;
 use crate::draft::Draft;
@@ -52,17 +53,13 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
-    /// A reader has opened the revision that the node shows: the kernel may hold its pages.
-    pub read: bool,
-    /// The revision whose attributes the kernel was told last.
-    pub told: Option<Rev>,
     /// Nobody held it when [`Tables::sweep`] came by.
     idle: bool,
 }
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, read: false, told: None, idle: false }
+        NodeEntry { node, lookups: 0, handles: 0, idle: false }
     }
 }
 
@@ -71,6 +68,10 @@ impl NodeEntry {
 pub enum Notice {
     Attr(Ino),
     Entry(OsString),
+    /// A name in a scratch directory.
+    EntryIn(Ino, OsString),
+    /// A node's number as a name, see `echo`.
+    Echoed(Ino),
     /// The root directory has another time or other names.
     Root,
 }
@@ -90,6 +91,8 @@ pub struct ObjectState {
     pub drafts: Vec<(Ino, Option<Session>)>,
     /// The draft that everybody sees under the name, where there is no object.
     pub fresh: Option<Ino>,
+    /// Nodes that the name led to before and that the kernel still knows: open files, and files that programs watch.
+    pub former: Vec<Ino>,
     /// The name was renamed to a scratch name: hidden here, untouched in the store, until the grace is over.
     pub hidden: Option<Hidden>,
     /// The object was unlinked: a create within the grace brings its history back.
@@ -131,7 +134,7 @@ pub struct Pending {
 pub struct Tables {
     pub nodes: HashMap<Ino, NodeEntry>,
     pub objects: HashMap<ObjectId, ObjectState>,
-    pub scratch: HashMap<(u64, u64), Ino>,
+    pub scratch: HashMap<Key, Ino>,
     pub views: HashMap<View, Ino>,
     pub pending: HashMap<(u32, ObjectId), Pending>,
     /// The objects whose names wait for something until a grace is over.
@@ -189,14 +192,17 @@ impl Tables {
     }
 
     /// The node of a scratch file, known already or new.
-    pub fn add_scratch(&mut self, scratch: ScratchNode) -> Ino {
+    pub fn add_scratch(&mut self, scratch: ScratchNode, dir: &Dir, name: &OsStr, kind: FileType) -> Ino {
         if let Some(&ino) = self.scratch.get(&scratch.key)
-            && self.nodes.contains_key(&ino)
+            && let Some(entry) = self.nodes.get(&ino)
         {
+            if let Node::Scratch(known) = &entry.node {
+                known.add_place(dir, name);
+            }
             return ino;
         }
         let (key, wanted) = (scratch.key, scratch.ino());
-        let node = Node::Scratch(Arc::new(scratch));
+        let node = Node::Scratch(Arc::new(scratch.into_cached(dir, name, kind)));
         let ino = self.add_at(wanted, node);
         self.scratch.insert(key, ino);
         ino
@@ -211,8 +217,8 @@ impl Tables {
         ino
     }
 
-    /// Makes the object's name show a revision. The node stays unless a reader has opened the old revision: its pages
-    /// may still be there when the next reader comes, whoever drops them when.
+    /// Makes the object's name show a revision. A node that the kernel knows stays with its revision: pages may be cached,
+    /// a lookup's answer be under way, a program watch the file.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
         let shown = Shown { id: id.clone(), rev, meta };
         let home = self.object(id).home;
@@ -224,7 +230,7 @@ impl Tables {
                 if moved || old.meta != shown.meta {
                     notices.push(Notice::Attr(home));
                 }
-                if !moved || !entry.read {
+                if !moved || (entry.lookups == 0 && entry.handles == 0) {
                     *old = shown;
                     return home;
                 }
@@ -233,12 +239,19 @@ impl Tables {
         }
         let wanted = object_ino(id);
         let ino = self.add_at(wanted, Node::Revision(shown));
-        let object = self.object(id);
-        object.home = Some(ino);
+        self.object(id).home = Some(ino);
         if let Some(old) = home {
-            self.reap(old);
+            self.leave(id, old);
         }
         ino
+    }
+
+    /// A node that the object's name leads to no more.
+    pub fn leave(&mut self, id: &ObjectId, node: Ino) {
+        self.reap(node);
+        if self.nodes.contains_key(&node) {
+            self.object(id).former.push(node);
+        }
     }
 
     /// The object's name shows nothing any more; readers keep what they have open.
@@ -247,7 +260,7 @@ impl Tables {
         object.known = None;
         if let Some(home) = object.home.take() {
             notices.push(Notice::Attr(home));
-            self.reap(home);
+            self.leave(id, home);
         }
     }
 
@@ -285,16 +298,17 @@ impl Tables {
                 // Who holds the draft's lock now will find the number dead; that is as good.
                 if let Some(draft) = draft.try_lock()
                     && let Some(object) = self.objects.get_mut(&draft.id)
-                    && object.fresh == Some(ino)
                 {
-                    object.fresh = None;
+                    object.fresh.take_if(|node| *node == ino);
+                    object.former.retain(|node| *node != ino);
                 }
             }
             Node::Revision(shown) => {
-                if let Some(object) = self.objects.get_mut(&shown.id)
-                    && object.home == Some(ino)
-                {
-                    (object.home, object.known) = (None, None);
+                if let Some(object) = self.objects.get_mut(&shown.id) {
+                    if object.home == Some(ino) {
+                        (object.home, object.known) = (None, None);
+                    }
+                    object.former.retain(|node| *node != ino);
                 }
             }
         }
@@ -303,7 +317,11 @@ impl Tables {
     /// Whether anything about the object's name is worth remembering; if not it is forgotten.
     pub fn forget_object(&mut self, id: &ObjectId, grace: Duration) -> bool {
         let idle = self.objects.get(id).is_some_and(|o| {
-            o.home.is_none() && o.drafts.is_empty() && o.fresh.is_none() && !o.is_waiting(grace)
+            o.home.is_none()
+                && o.drafts.is_empty()
+                && o.fresh.is_none()
+                && o.former.is_empty()
+                && !o.is_waiting(grace)
         });
         if idle {
             self.objects.remove(id);
@@ -328,6 +346,7 @@ impl Tables {
             object.emptied.take_if(|(t, _)| t.elapsed() > grace);
             object.fresh.take_if(|node| !self.nodes.contains_key(node));
             object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
+            object.former.retain(|node| self.nodes.contains_key(node));
         }
         self.objects.keys().cloned().collect()
     }

@@ -32,6 +32,10 @@ pub enum View {
     DeletedOf(ObjectId),
     DeletedRevision(ObjectId, Rev),
     Status,
+    /// The nodes by number, see `echo`.
+    Echo,
+    /// What an echo finds where an object was.
+    Ghost,
 }
 
 impl View {
@@ -49,8 +53,8 @@ impl View {
     fn kind(&self) -> FileType {
         match self {
             View::Conflicts | View::Conflict(_) | View::Drafts | View::DraftsOf(_) => FileType::Directory,
-            View::Deleted | View::DeletedOf(_) => FileType::Directory,
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+            View::Deleted | View::DeletedOf(_) | View::Echo => FileType::Directory,
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
                 FileType::RegularFile
             }
         }
@@ -83,7 +87,8 @@ impl Fs {
             View::DraftsOf(of) => Ok(View::Draft(of.clone(), name.to_owned())),
             View::Deleted => Ok(View::DeletedOf(id()?)),
             View::DeletedOf(of) => Ok(View::DeletedRevision(of.clone(), rev()?)),
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+            View::Echo => Err(Fail::NotFound),
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
                 Err(Fail::NotADirectory)
             }
         }
@@ -92,7 +97,8 @@ impl Fs {
     pub(super) fn view_attr(&self, ino: Ino, view: &View) -> Result<Attr> {
         let there = |there: bool| if there { Ok(()) } else { Err(Fail::NotFound) };
         match view {
-            View::Conflicts | View::Drafts | View::Deleted | View::Status => {}
+            View::Conflicts | View::Drafts | View::Deleted | View::Status | View::Echo => {}
+            View::Ghost => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
             View::Conflict(id) => there(self.store.revisions(id).is_ok())?,
             View::DraftsOf(id) => there(self.drafts_of(id, false)?.is_some())?,
             View::DeletedOf(id) => there(!self.store.backend().gone(id)?.is_empty())?,
@@ -144,7 +150,8 @@ impl Fs {
                 revs.dedup();
                 of_revs(revs)
             }
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+            View::Echo => Vec::new(),
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
                 return Err(Fail::NotADirectory);
             }
         };

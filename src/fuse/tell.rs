@@ -1,6 +1,6 @@
 //! What the file system tells the kernel.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::mpsc;
 
@@ -12,17 +12,17 @@ use crate::fs::Kernel;
 /// them for lookups that only our workers can answer.
 pub struct Tell {
     notifier: Notifier,
-    names: mpsc::Sender<std::ffi::OsString>,
+    names: mpsc::Sender<(u64, OsString)>,
 }
 
 impl Tell {
     /// Starts the thread; it ends with the last reference.
     pub fn new(notifier: Notifier) -> io::Result<Tell> {
-        let (names, queue) = mpsc::channel::<std::ffi::OsString>();
+        let (names, queue) = mpsc::channel::<(u64, OsString)>();
         let own = notifier.clone();
         std::thread::Builder::new().name("notify".into()).spawn(move || {
-            for name in queue {
-                let _ = own.inval_entry(INodeNo::ROOT, &name);
+            for (parent, name) in queue {
+                let _ = own.inval_entry(INodeNo(parent), &name);
             }
         })?;
         Ok(Tell { notifier, names })
@@ -35,7 +35,7 @@ impl Kernel for Tell {
         let _ = self.notifier.inval_inode(INodeNo(node), -1, 0);
     }
 
-    fn forget_entry(&self, name: &OsStr) {
-        let _ = self.names.send(name.to_owned());
+    fn forget_entry(&self, parent: u64, name: &OsStr) {
+        let _ = self.names.send((parent, name.to_owned()));
     }
 }

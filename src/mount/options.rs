@@ -19,6 +19,8 @@ pub struct Options {
     pub remount: bool,
     /// Let users other than the one who mounts in.
     pub allow_other: bool,
+    /// Have changes that others make in the store raise inotify events on the mount.
+    pub notify: bool,
     /// Worker threads.
     pub threads: usize,
     /// Where the daemon says what happens, once it has no terminal.
@@ -34,6 +36,7 @@ impl Default for Options {
             flags: MountFlags::NOSUID | MountFlags::NODEV,
             remount: false,
             allow_other: false,
+            notify: true,
             threads: 4,
             log: None,
             fsname: None,
@@ -125,6 +128,7 @@ impl Options {
             "allow_other" => self.allow_other = true,
             "durable" => self.fs.durable = true,
             "xattr" => self.fs.xattr = true,
+            "notify" | "nonotify" => self.notify = key == "notify",
             "fsname" => self.fsname = value.map(str::to_owned),
             "log" => self.log = value.map(PathBuf::from),
             "uid" => self.fs.uid = Some(number(10, "uid=NUMBER")?),

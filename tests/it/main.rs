@@ -21,7 +21,11 @@ mod order;
 mod original;
 #[cfg(feature = "fuse")]
 mod readme;
+#[cfg(feature = "fuse")]
+mod scratch;
 mod seed;
 #[cfg(feature = "fuse")]
 mod suites_mount;
 mod tidy;
+#[cfg(feature = "fuse")]
+mod watching;

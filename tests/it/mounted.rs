@@ -127,8 +127,8 @@ impl Mount {
             if let Some(status) = mount.daemon.try_wait().unwrap() {
                 panic!("revfs mount ended with {status}: {}", mount.log());
             }
-            // A dead one that is still there answers with an error.
-            mount.is_live() && fs::metadata(point).is_ok()
+            // A dead one that is still there answers `stat` from the cache, this with an error.
+            mount.is_live() && rustix::fs::statfs(point).is_ok()
         });
         mount
     }
@@ -195,6 +195,11 @@ impl Mount {
             status.is_some()
         });
         status.unwrap()
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

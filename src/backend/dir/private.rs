@@ -71,6 +71,12 @@ impl Private {
         self.shared_dir(own, name)
     }
 
+    /// An empty file, made where it is missing, that everybody who may read the store may read.
+    pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
+        let own = once(&self.own, || self.shared_dir(self.root(), NAME))?;
+        sys::open_or_make_empty(own, name)
+    }
+
     /// Opens a directory, making it where it is missing, as open to others as the store is.
     pub fn shared_dir(&self, at: BorrowedFd, name: impl AsRef<std::ffi::OsStr>) -> Result<OwnedFd> {
         let name = name.as_ref();

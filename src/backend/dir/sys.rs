@@ -235,6 +235,19 @@ pub fn make_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
     call(|| fs::mkdirat(at, name.as_ref(), Mode::from_raw_mode(0o777)))
 }
 
+/// A file opened for reading; an empty one is made where there is none, for everybody to read.
+pub fn open_or_make_empty(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+    let name = name.as_ref();
+    match open_file(at, name) {
+        Err(Errno::NOENT) => {}
+        opened => return opened.map(|(file, _)| file),
+    }
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = call(|| fs::openat(at, name, flags, Mode::from_raw_mode(0o644)))?;
+    let _ = fs::fchmod(&file, Mode::from_raw_mode(0o644));
+    Ok(file)
+}
+
 pub fn unlink(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
     call(|| fs::unlinkat(at, name.as_ref(), AtFlags::empty()))
 }

@@ -1,0 +1,403 @@
+//! Echoes: changes made in the store by others, done once more through the mount so that inotify tells of them.
+//!
+//! The kernel raises inotify events for calls that are made through the mount, and knows no other way. So a process of
+//! ours (`mount/echo.rs`) makes one such call for each change: it creates, opens and closes, or unlinks the name. This
+//! file system knows the process by its id, lets each of its calls succeed, and does nothing.
+//!
+//! A program that watches a file itself watches a node. Each revision has a node of its own, so the name leads elsewhere
+//! after the next save by anybody; a node that the kernel holds all the same is an open file or one that is watched. It
+//! is touched by its number, in a directory that nobody else can look up.
+//!
+//! Invariants: an echo changes nothing; a change that a program made through this mount has had its event and gets no
+//! other; an event that is late or double is fine, one that is missing is not. Echoes hold no lock of the file system.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Fs;
+use super::attr::{Attr, Caller, Found, Ino, NOW};
+use super::errno::{Fail, Result};
+use super::io::{Handle, Opened};
+use super::table::{Node, Notice};
+use super::views::View;
+use crate::error::Error;
+use crate::rev::{ObjectId, Rev};
+use crate::watch::Event;
+
+/// The directory of nodes by number, for the echoing process alone.
+pub const DIR: &str = ".revfs-echo";
+
+/// How long signs of one change gather; also the time that the kernel has to forget what nobody watches.
+const GATHER: Duration = Duration::from_millis(15);
+
+/// How long a change that programs were told of is remembered: longer than its own signs are under way.
+const REMEMBER: Duration = Duration::from_secs(30);
+
+/// A call to make through the mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// Create the name.
+    Came(OsString),
+    /// Open the name for writing, touch and close it.
+    Changed(OsString),
+    /// Unlink the name.
+    Left(OsString),
+    /// The same as the last two for a name in [`DIR`].
+    NodeChanged(OsString),
+    NodeLeft(OsString),
+}
+
+/// What is known of changes on their way.
+#[derive(Default)]
+pub(super) struct Echoes {
+    /// The process that makes the calls; 0 for none.
+    pid: AtomicU32,
+    state: Mutex<State>,
+    due: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Objects in the order of their first sign.
+    order: Vec<ObjectId>,
+    signs: HashMap<ObjectId, Signs>,
+    /// The last state of an object that programs were told of: the winner, or that there is none.
+    told: HashMap<ObjectId, (Option<Rev>, Instant)>,
+    /// Names that the echoing process must find absent once, to create them, or there once, to unlink them.
+    coming: HashSet<ObjectId>,
+    leaving: HashSet<ObjectId>,
+}
+
+/// What the signs of one object's change say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Signs {
+    /// Not (only) made through this mount.
+    foreign: bool,
+    came: bool,
+    left: bool,
+}
+
+impl Echoes {
+    fn on(&self) -> bool {
+        self.pid.load(Ordering::Relaxed) != 0
+    }
+
+    fn add(&self, state: &mut State, id: ObjectId, signs: Signs) {
+        let there = state.signs.entry(id.clone()).or_insert_with(|| {
+            state.order.push(id);
+            Signs::default()
+        });
+        there.foreign |= signs.foreign;
+        (there.came, there.left) = (there.came | signs.came, there.left | signs.left);
+        self.due.notify_one();
+    }
+
+    /// A program changed the object through the mount; `rev` is what it shows now.
+    pub(super) fn made_here(&self, id: &ObjectId, rev: Option<&Rev>) {
+        if self.on() {
+            self.state.lock().told.insert(id.clone(), (rev.cloned(), Instant::now()));
+        }
+    }
+
+    /// Nodes that the object's name led to may be watched.
+    pub(super) fn left_behind(&self, id: &ObjectId) {
+        if self.on() {
+            self.add(&mut self.state.lock(), id.clone(), Signs::default());
+        }
+    }
+
+    /// Signs of changes in the store. Those of changes made here are passed over.
+    pub(super) fn heard<'a>(&self, events: impl Iterator<Item = &'a Event>) {
+        if !self.on() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for event in events {
+            let (id, signs) = match event {
+                Event::Object(id, _) => (id, Signs::default()),
+                Event::Left(id) => (id, Signs { left: true, ..Signs::default() }),
+                Event::Store(id, came) => (id, Signs { came: *came, left: !came, ..Signs::default() }),
+                Event::Besides | Event::Lost => continue,
+            };
+            let ours = match (event, state.told.get(id).map(|(rev, _)| rev)) {
+                (Event::Object(_, Some(name)), Some(Some(rev))) => name == rev.as_str(),
+                (Event::Store(_, true), Some(rev)) => rev.is_some(),
+                (Event::Store(_, false) | Event::Left(_), Some(rev)) => rev.is_none(),
+                _ => false,
+            };
+            if !ours {
+                self.add(&mut state, id.clone(), Signs { foreign: true, ..signs });
+            }
+        }
+    }
+
+    /// Waits for signs, at most `timeout`, and takes them.
+    fn take(&self, timeout: Duration) -> Vec<(ObjectId, Signs)> {
+        let mut state = self.state.lock();
+        if state.order.is_empty() {
+            self.due.wait_for(&mut state, timeout);
+        }
+        if state.order.is_empty() {
+            state.told.retain(|_, (_, since)| since.elapsed() < REMEMBER);
+            return Vec::new();
+        }
+        drop(state);
+        std::thread::sleep(GATHER);
+        let mut state = self.state.lock();
+        let mut signs = std::mem::take(&mut state.signs);
+        let order = std::mem::take(&mut state.order);
+        order.into_iter().filter_map(|id| signs.remove(&id).map(|signs| (id, signs))).collect()
+    }
+
+    /// What programs are to be told of a change by others that left the object at `now`.
+    fn judge(&self, id: &ObjectId, signs: Signs, now: Option<Rev>) -> Option<Echo> {
+        let name = id.file_name()?;
+        let mut state = self.state.lock();
+        let told = state.told.insert(id.clone(), (now.clone(), Instant::now())).map(|(rev, _)| rev);
+        if told.as_ref() == Some(&now) {
+            return None;
+        }
+        match now {
+            Some(_) if told == Some(None) || (told.is_none() && signs.came) => {
+                state.coming.insert(id.clone());
+                Some(Echo::Came(name))
+            }
+            Some(_) => Some(Echo::Changed(name)),
+            None if signs.left || matches!(told, Some(Some(_))) => {
+                state.leaving.insert(id.clone());
+                Some(Echo::Left(name))
+            }
+            None => None,
+        }
+    }
+}
+
+impl Fs {
+    /// From now on calls by the process `pid` are echoes. 0 ends that.
+    pub fn echo_as(&self, pid: u32) {
+        self.echoes.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// Watches every object, if there are at most `limit` and watches suffice: changes of objects that no program has
+    /// looked at are then echoed, too. Returns whether it does.
+    ///
+    /// # Errors
+    /// As [`Store::ids`](crate::store::Store::ids).
+    pub fn watch_all(&self, limit: usize) -> crate::error::Result<bool> {
+        let ids = self.store.ids()?;
+        let all = ids.len() <= limit;
+        self.watch_all.store(if all { limit } else { 0 }, Ordering::Relaxed);
+        if all {
+            ids.iter().for_each(|id| {
+                self.watcher.watch(id);
+            });
+        }
+        Ok(all)
+    }
+
+    /// Whether an object is watched even if the kernel knows nothing of it.
+    pub(super) fn watches_idle(&self) -> bool {
+        self.watcher.watched() <= self.watch_all.load(Ordering::Relaxed)
+    }
+
+    /// Waits for changes, at most `timeout`, and returns the calls that tell programs of them.
+    pub fn echoes(&self, timeout: Duration) -> Vec<Echo> {
+        let mut echoes = Vec::new();
+        for (id, signs) in self.echoes.take(timeout) {
+            let seen = self.tables.lock().objects.get(&id).is_some_and(|o| o.home.is_some());
+            if signs.foreign && seen {
+                // Moves the name on to another node, so that the one before is known to be left.
+                let _ = self.resolve(&id);
+            }
+            let now = match signs.foreign {
+                true => match self.store.winner_meta(&id) {
+                    Ok((rev, _)) => Some(Some(rev)),
+                    Err(Error::NoObject(_)) => Some(None),
+                    Err(_) => None,
+                },
+                false => None,
+            };
+            let gone = {
+                let t = self.tables.lock();
+                let object = t.objects.get(&id);
+                // Renamed away here: that had its event, and the store has not changed.
+                if object.is_some_and(|o| o.hidden.is_some()) {
+                    continue;
+                }
+                now.as_ref().map_or(object.is_some_and(|o| o.deleted.is_some()), Option::is_none)
+            };
+            if let Some(now) = now {
+                echoes.extend(self.echoes.judge(&id, signs, now));
+            }
+            let t = self.tables.lock();
+            let former = t.objects.get(&id).map(|o| o.former.as_slice()).unwrap_or_default();
+            let held = former.iter().filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
+            echoes.extend(held.map(|node| {
+                let name = node.to_string().into();
+                if gone { Echo::NodeLeft(name) } else { Echo::NodeChanged(name) }
+            }));
+        }
+        echoes
+    }
+
+    /// Ends a wait for changes at once.
+    pub fn stop_echoes(&self) {
+        self.echoes.due.notify_all();
+    }
+
+    /// Whether a call is an echo.
+    pub(super) fn is_echo(&self, who: Caller) -> bool {
+        who.thread != 0 && who.thread == self.echoes.pid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lookup_echo(&self, parent: Ino, name: &OsStr) -> Result<Found> {
+        match self.node(parent)? {
+            Node::Root if name == DIR => self.lookup_view(View::Echo),
+            Node::View(View::Echo) => {
+                let node = name.to_str().and_then(|name| name.parse().ok()).ok_or(Fail::NotFound)?;
+                self.hold_former(node)
+            }
+            Node::Root => {
+                let id = ObjectId::from_file_name(name).ok_or(Fail::NotFound)?;
+                let (coming, leaving) = {
+                    let mut state = self.echoes.state.lock();
+                    (state.coming.remove(&id), state.leaving.remove(&id))
+                };
+                if coming {
+                    return Err(Fail::NotFound);
+                }
+                if leaving {
+                    // The node that the name led to last: who watches it hears that it went.
+                    let last = self.tables.lock().objects.get(&id).and_then(|o| o.former.last().copied());
+                    return match last.map(|node| self.hold_former(node)) {
+                        Some(Ok(found)) => Ok(found),
+                        _ => self.lookup_view(View::Ghost),
+                    };
+                }
+                let home = self.resolve(&id)?;
+                self.hold_home(&id, home)
+            }
+            _ => Err(Fail::NotFound),
+        }
+    }
+
+    /// Counts the kernel's reference to a node that it knows already.
+    fn hold_former(&self, node: Ino) -> Result<Found> {
+        let shown = match self.node(node).map_err(|_| Fail::NotFound)? {
+            Node::Revision(shown) => shown,
+            Node::Draft(draft) => return self.hold_draft(node, &draft),
+            _ => return Err(Fail::NotFound),
+        };
+        let attr = self.object_attr(&shown.id, &shown.meta);
+        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::NotFound)?.lookups += 1;
+        Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    /// An echo opens a node: nothing is written, and its pages stay.
+    pub(super) fn open_echo(&self, node: Ino) -> Result<Opened> {
+        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
+        let handle = self.add_handle(Handle::Echo { node });
+        Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+    }
+
+    pub(super) fn create_echo(&self, name: &OsStr) -> Result<(Found, Opened)> {
+        let id = ObjectId::from_file_name(name).ok_or(Fail::NotFound)?;
+        let home = self.resolve(&id)?;
+        let found = self.hold_home(&id, home)?;
+        match self.open_echo(home) {
+            Ok(opened) => Ok((found, opened)),
+            Err(fail) => {
+                self.forget(home, 1);
+                Err(fail)
+            }
+        }
+    }
+
+    /// The attributes as they are, whatever an echo says to set.
+    pub(super) fn attr_for_echo(&self, node: Ino) -> Result<Attr> {
+        match self.node(node)? {
+            Node::Revision(shown) => Ok(self.object_attr(&shown.id, &shown.meta)),
+            Node::Draft(draft) => Ok(self.draft_attr(&draft.lock())),
+            Node::View(view) => self.view_attr(node, &view),
+            Node::Root | Node::Scratch(_) => Err(Fail::Invalid),
+        }
+    }
+
+    /// An echo is over: the kernel need not keep the node under its number.
+    pub(super) fn end_echo(&self, node: Ino) {
+        self.tell(vec![Notice::Echoed(node)]);
+    }
+
+    /// The node of [`DIR`], if the kernel knows it.
+    pub(super) fn echo_dir(&self) -> Option<Ino> {
+        self.tables.lock().views.get(&View::Echo).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(name).unwrap()
+    }
+
+    fn rev(generation: u64) -> Rev {
+        Rev::new(format!("{generation}-{}", "a".repeat(32))).unwrap()
+    }
+
+    fn echoes() -> Echoes {
+        let echoes = Echoes::default();
+        echoes.pid.store(1, Ordering::Relaxed);
+        echoes
+    }
+
+    fn told(echoes: &Echoes, events: &[Event], now: Option<Rev>) -> Vec<Echo> {
+        echoes.heard(events.iter());
+        let taken = echoes.take(Duration::ZERO);
+        let foreign = taken.into_iter().filter(|(_, signs)| signs.foreign);
+        foreign.filter_map(|(id, signs)| echoes.judge(&id, signs, now.clone())).collect()
+    }
+
+    #[test]
+    fn each_change_by_others_is_told_once() {
+        let e = echoes();
+        let x = id("x");
+        let name = |rev: &Rev| Some(OsString::from(rev.as_str()));
+        // The original: mkdir, create, write, close.
+        assert_eq!(told(&e, &[Event::Store(x.clone(), true)], None), []);
+        assert_eq!(told(&e, &[Event::Object(x.clone(), None)], Some(rev(0))), [Echo::Came("x.json".into())]);
+        assert_eq!(told(&e, &[Event::Object(x.clone(), name(&rev(1)))], Some(rev(0))), []);
+        let both = [Event::Object(x.clone(), name(&rev(1))), Event::Object(x.clone(), None)];
+        assert_eq!(told(&e, &both, Some(rev(1))), [Echo::Changed("x.json".into())]);
+        assert_eq!(told(&e, &[Event::Left(x.clone())], None), [Echo::Left("x.json".into())]);
+        assert_eq!(told(&e, &[Event::Store(x.clone(), false)], None), []);
+        // A whole directory at once.
+        assert_eq!(told(&e, &[Event::Store(id("y"), true)], Some(rev(0))), [Echo::Came("y.json".into())]);
+        // Of an object never told of before.
+        assert_eq!(told(&e, &[Event::Object(id("z"), None)], Some(rev(7))), [Echo::Changed("z.json".into())]);
+    }
+
+    #[test]
+    fn what_was_made_here_is_not_told_again() {
+        let e = echoes();
+        let x = id("x");
+        e.made_here(&x, Some(&rev(0)));
+        assert_eq!(told(&e, &[Event::Store(x.clone(), true)], Some(rev(0))), []);
+        e.made_here(&x, Some(&rev(1)));
+        assert_eq!(told(&e, &[Event::Object(x.clone(), None)], Some(rev(1))), []);
+        assert_eq!(
+            told(&e, &[Event::Object(x.clone(), None)], Some(rev(2))),
+            [Echo::Changed("x.json".into())]
+        );
+        e.made_here(&x, None);
+        let left = [Event::Left(x.clone()), Event::Store(x.clone(), false)];
+        assert_eq!(told(&e, &left, None), []);
+        // Others create it anew.
+        assert_eq!(told(&e, &[Event::Store(x, true)], Some(rev(3))), [Echo::Came("x.json".into())]);
+    }
+}

@@ -1,0 +1,269 @@
+//! Watching: inotify on the mount tells of saves through it, and of changes that others make in the store.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+use crate::mounted::{Mount, Place, wait_for};
+use crate::seed;
+
+/// What happened to a watched directory or file, as `EVENT name`.
+struct Watch {
+    queue: OwnedFd,
+    seen: Vec<String>,
+}
+
+impl Watch {
+    fn new(path: &Path) -> Watch {
+        let queue = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        let mask = WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MODIFY
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::MOVE
+            | WatchFlags::DELETE_SELF;
+        inotify::add_watch(&queue, path, mask).unwrap();
+        Watch { queue, seen: Vec::new() }
+    }
+
+    fn take(&mut self) {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
+        while let Ok(event) = reader.next() {
+            let name = event.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let kinds = [
+                (ReadFlags::CREATE, "CREATE"),
+                (ReadFlags::DELETE, "DELETE"),
+                (ReadFlags::MODIFY, "MODIFY"),
+                (ReadFlags::CLOSE_WRITE, "CLOSE_WRITE"),
+                (ReadFlags::MOVED_FROM, "MOVED_FROM"),
+                (ReadFlags::MOVED_TO, "MOVED_TO"),
+                (ReadFlags::DELETE_SELF, "DELETE_SELF"),
+            ];
+            for (kind, word) in kinds {
+                if event.events().contains(kind) {
+                    self.seen.push(format!("{word} {name}").trim_end().to_owned());
+                }
+            }
+        }
+    }
+
+    /// Waits for an event; those until then are forgotten.
+    fn expect(&mut self, event: &str) {
+        let mut at = None;
+        wait_for(event, || {
+            self.take();
+            at = self.seen.iter().position(|seen| seen == event);
+            at.is_some()
+        });
+        self.seen.drain(..=at.unwrap_or_default());
+    }
+
+    /// Waits until all that is under way has come; what came.
+    fn settle(&mut self) -> BTreeSet<String> {
+        std::thread::sleep(Duration::from_millis(300));
+        self.take();
+        std::mem::take(&mut self.seen).into_iter().collect()
+    }
+}
+
+fn update(place: &Place, id: &str) {
+    let js = format!(
+        "const o=await store.getObject('{id}');o.n=(o.n||0)+1;await store.updateObject(o);console.log('ok')"
+    );
+    assert_eq!(seed::run(&place.store(), &js, &[]), "ok\n");
+}
+
+fn objects(place: &Place, ids: &[&str]) {
+    for id in ids {
+        place.seed(id, 0, r#"{"n":0}"#);
+    }
+}
+
+#[test]
+fn changes_by_the_original_raise_events_in_the_directory() {
+    let place = Place::new();
+    objects(&place, &["seen", "idle"]);
+    let mount = place.mount(&[]);
+    mount.read("seen.json");
+    let mut dir = Watch::new(&place.point());
+    for id in ["seen", "idle", "seen", "idle"] {
+        update(&place, id);
+        dir.expect(&format!("MODIFY {id}.json"));
+        dir.expect(&format!("CLOSE_WRITE {id}.json"));
+    }
+    seed::run(&place.store(), "await store.createObject({_id:'new',n:0})", &[]);
+    dir.expect("CREATE new.json");
+    update(&place, "new");
+    dir.expect("CLOSE_WRITE new.json");
+    for id in ["new", "idle"] {
+        seed::run(&place.store(), &format!("await store.deleteObject('{id}')"), &[]);
+        dir.expect(&format!("DELETE {id}.json"));
+    }
+    seed::run(&place.store(), "await store.createObject({_id:'new',n:9})", &[]);
+    dir.expect("CREATE new.json");
+    assert_eq!(mount.names(), ["new.json", "seen.json"]);
+    assert_eq!(place.revs("new").len(), 1, "an echo saves nothing");
+}
+
+#[test]
+fn a_watched_file_stays_watched_through_saves_by_anybody() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let mount = place.mount(&[]);
+    let mut file = Watch::new(&mount.path("x.json"));
+    for round in 1..4 {
+        update(&place, "x");
+        file.expect("CLOSE_WRITE");
+        file.settle();
+        mount.write("x.json", format!(r#"{{"n":{round}0}}"#));
+        file.expect("CLOSE_WRITE");
+        file.settle();
+        mount.sh_ok("sed -i 's/0/00/' x.json");
+        file.expect("MODIFY");
+        file.settle();
+    }
+    fs::remove_file(mount.path("x.json")).unwrap();
+    file.expect("DELETE_SELF");
+
+    mount.write("y.json", "{}");
+    let mut file = Watch::new(&mount.path("y.json"));
+    update(&place, "y");
+    file.expect("MODIFY");
+    seed::run(&place.store(), "await store.deleteObject('y')", &[]);
+    file.expect("DELETE_SELF");
+}
+
+#[test]
+fn saves_through_the_mount_are_told_as_on_any_disk() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let mount = place.mount(&[]);
+    let disk = place.work();
+    fs::write(disk.join("x.json"), "{}").unwrap();
+    let script = "echo '{\"a\":1}' > x.json; sed -i s/1/2/ x.json; echo '{}' > y.json; mv y.json z.json; \
+                  cp x.json t; mv t x.json; rm z.json; touch x.json; mkdir d; echo 1 > d/e; rm -r d";
+    let (mut ours, mut theirs) = (Watch::new(&place.point()), Watch::new(&disk));
+    mount.sh_ok(script);
+    assert!(Command::new("bash").arg("-c").arg(script).current_dir(&disk).status().unwrap().success());
+    let plain = |events: BTreeSet<String>| -> BTreeSet<String> {
+        events.into_iter().filter(|e| !e.contains(" sed")).collect()
+    };
+    assert_eq!(plain(ours.settle()), plain(theirs.settle()));
+}
+
+#[test]
+fn two_mounts_tell_of_each_others_saves() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let other = place.work().join("mnt");
+    fs::create_dir(&other).unwrap();
+    let (one, two) = (place.mount(&[]), Mount::new(&place.store(), &other, &[]));
+    let (mut in_one, mut in_two) = (Watch::new(&place.point()), Watch::new(&other));
+    for round in 1..4 {
+        two.write("x.json", format!(r#"{{"n":{round}}}"#));
+        in_one.expect("CLOSE_WRITE x.json");
+        one.write("new.json", "{}");
+        in_two.expect("CREATE new.json");
+        fs::remove_file(two.path("new.json")).unwrap();
+        in_one.expect("DELETE new.json");
+    }
+    assert_eq!(place.revs("x").len(), 4);
+}
+
+#[test]
+fn node_watches_see_what_another_node_saves() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let _mount = place.mount(&[]);
+    let js = format!(
+        "const fs=require('fs'),dir={:?};
+         const seen=new Set(),wait=ms=>new Promise(r=>setTimeout(r,ms));
+         fs.watch(dir,(e,f)=>seen.add('dir '+f));
+         fs.watch(dir+'/x.json',e=>seen.add('file '+e));
+         await wait(300);
+         const o=await store.getObject('x');o.n=7;await store.updateObject(o);
+         for(let i=0;i<200&&!(seen.has('dir x.json')&&seen.has('file change'));i++)await wait(50);
+         console.log([...seen].sort().join());process.exit()",
+        place.point()
+    );
+    assert_eq!(seed::run(&place.store(), &js, &[]), "dir x.json,file change\n");
+}
+
+#[test]
+fn an_echo_leaves_nothing_behind_and_keeps_nothing_busy() {
+    let place = Place::new();
+    objects(&place, &["x", "y"]);
+    let mount = place.mount(&[]);
+    let before = fs::metadata(mount.path("x.json")).unwrap();
+    let mut dir = Watch::new(&place.point());
+    for generation in 1..21 {
+        let newest = place.seed("y", generation, r#"{"n":1}"#);
+        dir.expect("CLOSE_WRITE y.json");
+        assert!(place.revs("y").contains(&newest));
+    }
+    assert_eq!(place.revs("y").len(), 21);
+    let after = fs::metadata(mount.path("x.json")).unwrap();
+    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+    place.assert_clean();
+    assert_eq!(mount.sh("ls -d .revfs-echo").status.code(), Some(2), "nobody else finds its directory");
+    // In the midst of echoes: not busy.
+    for generation in 21..26 {
+        place.seed("y", generation, r#"{"n":2}"#);
+    }
+    if rustix::process::geteuid().is_root() {
+        assert!(Command::new("umount").arg(place.point()).status().unwrap().success());
+    } else {
+        println!("skipped: an ordinary user's unmount may find the mount busy at this moment");
+    }
+}
+
+#[test]
+fn without_echoes_there_is_no_process_and_no_event() {
+    let children = |mount: &Mount| {
+        let tasks = format!("/proc/{0}/task/{0}/children", mount.pid());
+        fs::read_to_string(tasks).unwrap_or_default().split_whitespace().count()
+    };
+    let place = Place::new();
+    objects(&place, &["x"]);
+    for (options, processes) in [(&["-o", "nonotify"][..], 0), (&["-o", "ro"], 0), (&[], 1)] {
+        let mount = place.mount(options);
+        assert_eq!(children(&mount), processes, "{options:?}");
+        let mut dir = Watch::new(&place.point());
+        update(&place, "x");
+        if processes == 0 {
+            assert!(dir.settle().is_empty());
+        } else {
+            dir.expect("MODIFY x.json");
+        }
+        assert!(mount.stop().success());
+    }
+}
+
+#[test]
+fn the_process_ends_with_a_killed_daemon() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let mount = place.mount(&[]);
+    let pid = mount.pid();
+    let child = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let child = child.trim().to_owned();
+    assert_eq!(fs::read_to_string(format!("/proc/{child}/comm")).unwrap(), "revfs-echo\n");
+    for _ in 0..5 {
+        place.seed("x", 1, "{}");
+    }
+    mount.kill();
+    wait_for("the echoing process to end", || {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    });
+    // The dead mount is cleared away, and all is as before.
+    let mount = place.mount(&[]);
+    assert_eq!(mount.read("x.json"), "{}");
+}
