@@ -13,6 +13,7 @@
 //! | `list` | directories |
 //! | `scratch`, `presence` | everything that is not an object; whether another mount shares it |
 //! | `views` | `.conflicts` and its like |
+//! | `xattr` | extended attributes |
 //! | [`echo`] | changes by others, told to inotify |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
@@ -56,6 +57,7 @@ mod rename;
 pub mod scratch;
 mod table;
 mod views;
+mod xattr;
 
 pub use io::{Mode, Opened};
 pub use list::DirItem;
@@ -79,6 +81,8 @@ pub struct Options {
     pub grace: Duration,
     /// The longest text in bytes that a program may write to an object.
     pub max_size: u64,
+    /// Scratch files have extended attributes. Then each write asks for one more answer, and each line of `ls -l`.
+    pub xattr: bool,
     /// Owner, group and permission mask that replace the files' own.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
@@ -93,6 +97,7 @@ impl Default for Options {
             object_view: false,
             grace: Duration::from_secs(10),
             max_size: 1 << 30,
+            xattr: false,
             uid: None,
             gid: None,
             umask: None,

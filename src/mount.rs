@@ -98,6 +98,9 @@ pub fn cli(
 ) -> Result<(), Failure> {
     lists.extend(durable.then(|| "durable".to_owned()));
     let mut options = Options::parse(&lists)?;
+    if options.remount {
+        return remount(&mountpoint, &lists);
+    }
     options.log = log.or(options.log).map(|path| std::path::absolute(&path).unwrap_or(path));
     let (store, point) = check(&expand(&store), &mountpoint)?;
     if foreground || std::env::var_os(DAEMON).is_some() {
@@ -105,6 +108,15 @@ pub fn cli(
     } else {
         launch(&lists, options.log.as_deref(), &store, &point)
     }
+}
+
+/// `mount -o remount,ro MOUNTPOINT`: the kernel's flags change, the daemon serves on. Our own options stay what they were.
+fn remount(point: &Path, lists: &[String]) -> Result<(), Failure> {
+    let shown = point.display();
+    let there = resolve(point).ok().and_then(|point| mounted_at(&point)).filter(|m| m.fstype == FSTYPE);
+    let there =
+        there.ok_or_else(|| Failure::misuse(format!("cannot remount {shown}: it is not a revfs mount")))?;
+    system::remount(&there.point, Options::reflag(&there.options, lists)?)
 }
 
 /// Refuses what would hide files or deadlock, and clears a dead mount away.

@@ -18,6 +18,7 @@ Mount options:
   on_stale=merge|latest|sibling|refuse
                           what a save over a newer revision becomes
   grace=SECONDS           how long a removed name waits for its next text (10)
+  xattr                   extended attributes (user.*) of scratch files
   max_size=BYTES          the longest text (1 GiB)
   uid=N gid=N umask=OCTAL owner and permissions shown
   threads=N               worker threads (4)

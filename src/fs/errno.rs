@@ -35,6 +35,10 @@ pub enum Fail {
     NotATerminal,
     /// A seek beyond the end.
     NoSuchOffset,
+    /// Once and for all: the kernel does not ask again.
+    NotThere,
+    /// The answer is longer than the program's buffer.
+    Longer,
 }
 
 /// `Result` with [`Fail`].
@@ -62,6 +66,8 @@ impl Fail {
             Fail::Busy => libc::EBUSY,
             Fail::NotATerminal => libc::ENOTTY,
             Fail::NoSuchOffset => libc::ENXIO,
+            Fail::NotThere => libc::ENOSYS,
+            Fail::Longer => libc::ERANGE,
         }
     }
 }

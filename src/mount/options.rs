@@ -15,6 +15,8 @@ pub struct Options {
     pub fs: fs::Options,
     /// `ro`, `nosuid`, `noexec`, …: the kernel's own.
     pub flags: MountFlags,
+    /// Change the kernel's own flags of a mount that is there, and nothing else.
+    pub remount: bool,
     /// Let users other than the one who mounts in.
     pub allow_other: bool,
     /// Have changes that others make in the store raise inotify events on the mount.
@@ -32,6 +34,7 @@ impl Default for Options {
         Options {
             fs: fs::Options::default(),
             flags: MountFlags::NOSUID | MountFlags::NODEV,
+            remount: false,
             allow_other: false,
             notify: true,
             threads: 4,
@@ -68,11 +71,27 @@ impl Options {
     /// # Errors
     /// A usage failure that names the option.
     pub fn parse(lists: &[String]) -> Result<Options, Failure> {
-        let mut options = Options::default();
+        Options::default().and(lists)
+    }
+
+    /// What an existing mount's flags become: all that mountinfo names `now`, changed by the words of `lists`.
+    ///
+    /// # Errors
+    /// As [`Options::parse`].
+    pub fn reflag(now: &[String], lists: &[String]) -> Result<MountFlags, Failure> {
+        let mut options = Options { flags: MountFlags::empty(), ..Options::default() };
+        let flags: Result<Vec<MountFlags>, Failure> =
+            now.chunks(1).map(|list| Ok(options.clone().and(list)?.flags)).collect();
+        options.flags = flags?.into_iter().collect();
+        Ok(options.and(lists)?.flags)
+    }
+
+    fn and(mut self, lists: &[String]) -> Result<Options, Failure> {
+        let options = &mut self;
         for word in lists.iter().flat_map(|list| list.split(',')).filter(|word| !word.is_empty()) {
             options.apply(word)?;
         }
-        Ok(options)
+        Ok(self)
     }
 
     fn apply(&mut self, word: &str) -> Result<(), Failure> {
@@ -90,7 +109,9 @@ impl Options {
                     self.flags.remove(MountFlags::RDONLY);
                 }
             }
-            "subtype" => {}
+            // What the kernel shows of a mount; mount(8) hands it back on a remount.
+            "subtype" | "user_id" | "group_id" => {}
+            "remount" => self.remount = true,
             "ro" => self.flags |= MountFlags::RDONLY,
             "suid" => self.flags.remove(MountFlags::NOSUID),
             "nosuid" => self.flags |= MountFlags::NOSUID,
@@ -106,6 +127,7 @@ impl Options {
             "dirsync" => self.flags |= MountFlags::DIRSYNC,
             "allow_other" => self.allow_other = true,
             "durable" => self.fs.durable = true,
+            "xattr" => self.fs.xattr = true,
             "notify" | "nonotify" => self.notify = key == "notify",
             "fsname" => self.fsname = value.map(str::to_owned),
             "log" => self.log = value.map(PathBuf::from),
@@ -153,6 +175,19 @@ mod tests {
         assert_eq!(options.fs.umask, Some(0o022));
         assert_eq!(options.fs.on_stale, OnStale::Sibling);
         assert_eq!((options.fs.grace, options.fs.max_size), (Duration::from_secs(3), 4096));
+    }
+
+    #[test]
+    fn a_remount_keeps_the_flags_it_does_not_name() {
+        let reflag = |now: &[&str], word: &str| {
+            let now: Vec<String> = now.iter().map(|&s| s.to_owned()).collect();
+            Options::reflag(&now, &[word.to_owned()]).unwrap()
+        };
+        let kernel = ["rw,noexec,relatime", "rw,user_id=0,group_id=0,default_permissions,allow_other"];
+        assert_eq!(reflag(&kernel, "remount,ro"), MountFlags::NOEXEC | MountFlags::RDONLY);
+        assert_eq!(reflag(&["ro", "rw"], "noexec"), MountFlags::NOEXEC | MountFlags::RDONLY);
+        assert_eq!(reflag(&["ro,nosuid,nodev"], "rw,exec"), MountFlags::NOSUID | MountFlags::NODEV);
+        assert!(Options::parse(&["rw,remount".to_owned()]).unwrap().remount);
     }
 
     #[test]

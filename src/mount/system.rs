@@ -30,6 +30,8 @@ pub struct MountInfo {
     pub point: PathBuf,
     pub fstype: String,
     pub source: OsString,
+    /// Options of the mount and of its superblock, two lists with commas.
+    pub options: [String; 2],
 }
 
 /// Everything that is mounted, in the order of mounting.
@@ -46,14 +48,16 @@ pub fn mounted_at(point: &Path) -> Option<MountInfo> {
 fn parse(line: &[u8]) -> Option<MountInfo> {
     let mut fields = line.split(|&b| b == b' ');
     let device = fields.nth(2)?;
-    let point = fields.nth(1)?;
+    let (point, options) = (fields.nth(1)?, fields.next()?);
     let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
-    let (fstype, source) = (rest.next()?, rest.next()?);
+    let (fstype, source, superblock) = (rest.next()?, rest.next()?, rest.next().unwrap_or_default());
+    let text = |field| String::from_utf8_lossy(field).into_owned();
     Some(MountInfo {
-        device: String::from_utf8_lossy(device).into_owned(),
+        device: text(device),
         point: PathBuf::from(OsString::from_vec(unescape(point))),
-        fstype: String::from_utf8_lossy(fstype).into_owned(),
+        fstype: text(fstype),
         source: OsString::from_vec(unescape(source)),
+        options: [text(options), text(superblock)],
     })
 }
 
@@ -180,6 +184,22 @@ fn receive(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
+/// Gives a mount other flags; the daemon need not know.
+///
+/// # Errors
+/// One line; a mount with files open for writing cannot become read-only.
+pub fn remount(point: &Path, flags: MountFlags) -> Result<(), Failure> {
+    use rustix::io::Errno;
+    rustix::mount::mount_remount(point, flags, "").map_err(|e| {
+        let shown = point.display();
+        Failure::new(match e {
+            Errno::BUSY => format!("cannot remount {shown}: a file there is open for writing"),
+            Errno::PERM => format!("cannot remount {shown}: only root can; unmount it and mount it anew"),
+            other => format!("cannot remount {shown}: {}", io::Error::from(other)),
+        })
+    })
+}
+
 /// Unmounts what is at `point`; `lazy` also while programs use it.
 ///
 /// # Errors
@@ -236,6 +256,7 @@ mod tests {
         assert_eq!(info.device, "98:0");
         assert_eq!(info.point, Path::new("/a b\\c"));
         assert_eq!((info.fstype.as_str(), info.source.as_os_str()), ("fuse.revfs", OsStr::new("/st,ore")));
+        assert_eq!(info.options, ["rw,noatime", "rw,user_id=0"]);
         assert_eq!(parse(b""), None);
         assert_eq!(unescape(br"\04"), br"\04");
     }

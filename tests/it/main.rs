@@ -26,6 +26,8 @@ mod scratch;
 mod seed;
 #[cfg(feature = "fuse")]
 mod semantics;
+#[cfg(feature = "fuse")]
+mod suites_mount;
 mod tidy;
 #[cfg(feature = "fuse")]
 mod tour;
