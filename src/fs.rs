@@ -73,10 +73,14 @@ pub struct Options {
     pub grace: Duration,
     /// The longest text in bytes that a program may write to an object.
     pub max_size: u64,
-    /// Owner, group and permission mask that replace the files' own.
+    /// Owner and group that replace the files' own.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
-    pub umask: Option<u32>,
+    /// Permissions that no file, and no directory, is shown to have.
+    pub fmask: Option<u32>,
+    pub dmask: Option<u32>,
+    /// Nobody will write: nothing is made in the store, which may be on a read-only medium.
+    pub read_only: bool,
 }
 
 impl Default for Options {
@@ -89,7 +93,9 @@ impl Default for Options {
             max_size: 1 << 30,
             uid: None,
             gid: None,
-            umask: None,
+            fmask: None,
+            dmask: None,
+            read_only: false,
         }
     }
 }
@@ -115,8 +121,9 @@ pub struct Fs {
     /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
-    scratch: OwnedFd,
-    drafts: OwnedFd,
+    /// `None` on a read-only mount of a store that never had any.
+    scratch: Option<OwnedFd>,
+    drafts: Option<OwnedFd>,
     counts: Counts,
     refusals: Mutex<Vec<String>>,
 }
@@ -144,11 +151,16 @@ impl Fs {
     pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
-        let scratch = backend.private_dir("scratch")?;
-        let watcher = Watcher::new(backend.root(), scratch.as_fd(), Watcher::default_limit())?;
+        let private = |name| match options.read_only {
+            true => backend.private_dir_if_any(name),
+            false => backend.private_dir(name).map(Some),
+        };
+        let (scratch, drafts) = (private("scratch")?, private("drafts")?);
+        let besides = scratch.as_ref().map(AsFd::as_fd);
+        let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit())?;
         Ok(Fs {
             scratch,
-            drafts: backend.private_dir("drafts")?,
+            drafts,
             store,
             backend,
             options,
@@ -174,8 +186,12 @@ impl Fs {
         &self.store
     }
 
-    fn scratch_root(&self) -> BorrowedFd<'_> {
-        self.scratch.as_fd()
+    fn scratch_root(&self) -> errno::Result<BorrowedFd<'_>> {
+        self.scratch.as_ref().map(AsFd::as_fd).ok_or(errno::Fail::NotFound)
+    }
+
+    fn drafts_root(&self) -> errno::Result<BorrowedFd<'_>> {
+        self.drafts.as_ref().map(AsFd::as_fd).ok_or(errno::Fail::NotFound)
     }
 
     fn durability(&self) -> Durability {

@@ -24,8 +24,8 @@ use crate::rev::ObjectId;
 pub(super) struct Dir(pub(super) Option<Arc<ScratchNode>>);
 
 impl Dir {
-    pub(super) fn fd<'a>(&'a self, fs: &'a Fs) -> BorrowedFd<'a> {
-        self.0.as_ref().map_or(fs.scratch_root(), |d| d.fd())
+    pub(super) fn fd<'a>(&'a self, fs: &'a Fs) -> Result<BorrowedFd<'a>> {
+        self.0.as_ref().map_or_else(|| fs.scratch_root(), |d| Ok(d.fd()))
     }
 }
 
@@ -95,7 +95,7 @@ impl Fs {
         make: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
     ) -> Result<Found> {
         let dir = self.scratch_dir(parent, name)?;
-        let fd = dir.fd(self);
+        let fd = dir.fd(self)?;
         self.hold_scratch(scratch::make(fd, name, who, || make(fd))?)
     }
 
@@ -107,15 +107,15 @@ impl Fs {
         let dir = self.scratch_dir(parent, name)?;
         // AT_EMPTY_PATH needs a capability; the magic link does not.
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&node.fd()));
-        rustix::fs::linkat(rustix::fs::CWD, path, dir.fd(self), name, AtFlags::SYMLINK_FOLLOW)?;
-        self.lookup_scratch(dir.fd(self), name)
+        rustix::fs::linkat(rustix::fs::CWD, path, dir.fd(self)?, name, AtFlags::SYMLINK_FOLLOW)?;
+        self.lookup_scratch(dir.fd(self)?, name)
     }
 
     /// Removes a directory.
     pub fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::REMOVEDIR)?),
+                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root()?, name, AtFlags::REMOVEDIR)?),
                 Name::View(_) => Err(Fail::NotPermitted("views are always there")),
                 Name::Object(_) => Err(Fail::NotADirectory),
             },
@@ -129,7 +129,7 @@ impl Fs {
     pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::empty())?),
+                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root()?, name, AtFlags::empty())?),
                 Name::View(_) => Err(Fail::NotPermitted("views are always there")),
                 Name::Object(id) => self.unlink_object(&id),
             },

@@ -44,7 +44,7 @@ impl Fs {
             Node::View(_) => return Err(Fail::NotPermitted("views hold only what the store holds")),
             Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
         };
-        let fd = dir.as_ref().map_or(self.scratch_root(), |d| d.fd());
+        let fd = dir.as_ref().map_or_else(|| self.scratch_root(), |d| Ok(d.fd()))?;
         let (node, file) = scratch::create(fd, name, perm, mode.flags, who)?;
         let found = self.hold_scratch(node)?;
         let Node::Scratch(scratch) = self.node(found.node)? else { return Err(Fail::Stale) };

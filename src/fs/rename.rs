@@ -66,15 +66,17 @@ impl Fs {
         }
         match (from, to) {
             (End::Scratch(a), End::Scratch(b)) => {
-                scratch::rename(a.fd(self), name, b.fd(self), newname, flags.bits())
+                scratch::rename(a.fd(self)?, name, b.fd(self)?, newname, flags.bits())
             }
             (End::Scratch(a), End::Object(id) | End::Fresh(id, _)) => {
                 if flags.no_replace && self.taken(&id)? {
                     return Err(Fail::Exists);
                 }
-                self.scratch_to_object(who, a.fd(self), name, &id)
+                self.scratch_to_object(who, a.fd(self)?, name, &id)
             }
-            (End::Object(id), End::Scratch(dir)) => self.object_to_scratch(&id, dir.fd(self), newname, flags),
+            (End::Object(id), End::Scratch(dir)) => {
+                self.object_to_scratch(&id, dir.fd(self)?, newname, flags)
+            }
             (End::Object(id), End::Object(to) | End::Fresh(to, _)) => {
                 if id == to {
                     return Ok(());
@@ -87,7 +89,7 @@ impl Fs {
             (End::Fresh(id, draft), End::Scratch(dir)) => {
                 let d = draft.lock();
                 let like = self.draft_attr(&d);
-                let node = scratch::replace(dir.fd(self), newname, d.text(), &like, flags.no_replace)?;
+                let node = scratch::replace(dir.fd(self)?, newname, d.text(), &like, flags.no_replace)?;
                 drop((d, node));
                 draft.lock().unlinked = true;
                 self.tables.lock().object(&id).fresh = None;
@@ -362,10 +364,10 @@ impl Fs {
     fn exchange(&self, who: Caller, (from, name): (End, &OsStr), (to, newname): (End, &OsStr)) -> Result<()> {
         match (from, to) {
             (End::Scratch(a), End::Scratch(b)) => {
-                scratch::rename(a.fd(self), name, b.fd(self), newname, RenameFlags::EXCHANGE)
+                scratch::rename(a.fd(self)?, name, b.fd(self)?, newname, RenameFlags::EXCHANGE)
             }
-            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, dir.fd(self), name, &id),
-            (End::Object(id), End::Scratch(dir)) => self.exchange_scratch(who, dir.fd(self), newname, &id),
+            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, dir.fd(self)?, name, &id),
+            (End::Object(id), End::Scratch(dir)) => self.exchange_scratch(who, dir.fd(self)?, newname, &id),
             (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
             (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
         }

@@ -22,4 +22,6 @@ mod original;
 #[cfg(feature = "fuse")]
 mod readme;
 mod seed;
+#[cfg(feature = "fuse")]
+mod system;
 mod tidy;
