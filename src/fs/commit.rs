@@ -255,13 +255,14 @@ impl Fs {
     pub(super) fn drafts_of(&self, id: &ObjectId, make: bool) -> Result<Option<OwnedFd>> {
         let name = id.as_os_str();
         if make {
-            match rustix::fs::mkdirat(&self.drafts, name, Mode::from_raw_mode(0o755)) {
+            match rustix::fs::mkdirat(self.drafts_root()?, name, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.drafts, name, flags, Mode::empty()) {
+        let Ok(drafts) = self.drafts_root() else { return Ok(None) };
+        match rustix::fs::openat(drafts, name, flags, Mode::empty()) {
             Ok(dir) => Ok(Some(dir)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -286,7 +287,7 @@ impl Fs {
                 Ok(s) if s.st_size > 0 => rustix::fs::renameat(&dir, FRESH, &dir, kept_name().as_str())?,
                 Ok(_) => {
                     rustix::fs::unlinkat(&dir, FRESH, AtFlags::empty())?;
-                    let _ = rustix::fs::unlinkat(&self.drafts, id.as_os_str(), AtFlags::REMOVEDIR);
+                    let _ = rustix::fs::unlinkat(self.drafts_root()?, id.as_os_str(), AtFlags::REMOVEDIR);
                 }
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),

@@ -114,7 +114,7 @@ impl Fs {
         match self.node(parent)? {
             Node::Scratch(dir) => Ok(End::Scratch(dir.dir()?.clone())),
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(End::Scratch(self.scratch_root().clone())),
+                Name::Scratch => Ok(End::Scratch(self.scratch_root()?.clone())),
                 Name::View(_) => Err(Fail::NotPermitted("views stay where they are")),
                 Name::Object(id) if id.file_name().is_none() => Err(Fail::NameTooLong),
                 Name::Object(id) if !source => Ok(End::Object(id)),

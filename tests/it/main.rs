@@ -28,6 +28,7 @@ mod seed;
 mod semantics;
 #[cfg(feature = "fuse")]
 mod suites_mount;
+mod system;
 mod tidy;
 #[cfg(feature = "fuse")]
 mod tour;
