@@ -33,10 +33,9 @@ use crate::fs::Fs;
 use crate::fuse::{Adapter, Tell};
 use crate::store::expand;
 use check::{Place, check};
-use daemon::{detach, is_daemon, launch};
+use daemon::{detach, is_daemon, keeper, launch};
 use echo::Echoer;
 use journal::notify;
-use system::{Device, Keeper};
 
 mod check;
 mod daemon;
@@ -45,6 +44,7 @@ mod journal;
 mod options;
 mod system;
 
+pub use daemon::keep;
 pub use journal::to_syslog;
 pub use options::{Access, Options, Row, TABLE, help};
 pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve, unmount};
@@ -190,7 +190,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     // Before there are threads, a mount, or descriptors that it would keep.
     let echoer = if options.notify && !options.fs.read_only { Echoer::try_start() } else { None };
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
-    let Device { fd, keeper } = system::mount(source, point, options)?;
+    let fd = system::mount(source, point, options)?;
     let mounted = mounted_at(point).map(|m| m.device);
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
@@ -202,22 +202,23 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
         };
         let session = Session::from_fd(Adapter(fs.clone()), fd, config.acl, config)?;
         fs.connect(Arc::new(Tell::new(session.notifier())?));
+        let keeper = if options.auto_unmount { Some(keeper(point)?) } else { None };
         if is_daemon() {
             detach(point, options.log.as_deref())?;
         }
-        Ok(session)
+        Ok((session, keeper))
     })();
-    let session = begun.map_err(|e| {
+    let (session, _keeper) = begun.map_err(|e| {
         let _ = unmount(point, true);
         Failure::new(format!("cannot serve {}: {e}", point.display()))
     })?;
-    let (keeper, ended) = (Arc::new(keeper), Arc::new(AtomicBool::new(false)));
+    let ended = Arc::new(AtomicBool::new(false));
     housekeeping(fs.clone(), ended.clone());
     let echoing =
         echoer.and_then(|echoer| echoer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
     let handle = signals.handle();
     let stopper = {
-        let (fs, keeper, ended, log) = (fs.clone(), keeper.clone(), ended.clone(), options.log.clone());
+        let (fs, ended, log) = (fs.clone(), ended.clone(), options.log.clone());
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 // A daemon outlives its terminal; what renames its log sends the same signal.
@@ -226,7 +227,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
                     continue;
                 }
                 info!("signal {signal}: committing, unmounting");
-                stop(&fs, mounted.as_deref(), &keeper, &ended);
+                stop(&fs, mounted.as_deref(), &ended);
                 return;
             }
         })
@@ -241,7 +242,6 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     let _ = echoing.map(JoinHandle::join);
     notify("STOPPING=1");
     fs.shutdown();
-    keeper.dismiss();
     served.map_err(|e| Failure::new(format!("the mount {} ended: {e}", point.display())))
 }
 
@@ -268,7 +268,7 @@ fn reopen(log: Option<&Path>) {
 
 /// Ends the mount from outside of its workers, wherever it was moved to. Programs that hold files open get what is
 /// complete saved; the process ends even if they never close.
-fn stop(fs: &Fs, mounted: Option<&str>, keeper: &Keeper, ended: &AtomicBool) {
+fn stop(fs: &Fs, mounted: Option<&str>, ended: &AtomicBool) {
     notify("STOPPING=1");
     fs.shutdown();
     // Somebody may have unmounted, and somebody else mounted there since.
@@ -280,7 +280,6 @@ fn stop(fs: &Fs, mounted: Option<&str>, keeper: &Keeper, ended: &AtomicBool) {
             }
         }
     }
-    keeper.dismiss();
     let mut waited = Duration::ZERO;
     while !ended.load(Ordering::Acquire) {
         if waited >= LINGER {

@@ -66,7 +66,7 @@ impl DirBackend {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = match rustix::io::retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty())) {
-            Err(Errno::NOTDIR) if path.exists() => {
+            Err(Errno::NOTDIR) => {
                 return Err(Error::NotAStore { path: path.into(), why: "it is not a directory".into() });
             }
             opened => opened.map_err(|e| Error::NoStore { path: path.into(), source: e.into() })?,

@@ -170,6 +170,9 @@ pub struct Umount {
     /// Detach it even while programs use it; it ends when they let go
     #[arg(short, long)]
     lazy: bool,
+    /// Wait for the end of standard input, and take away what is dead by then
+    #[arg(long, hide = true)]
+    keep: bool,
     mountpoint: PathBuf,
 }
 
@@ -183,7 +186,10 @@ impl Umount {
 
     #[cfg(feature = "fuse")]
     fn umount(self) -> Result<(), Failure> {
-        use crate::mount::{FSTYPE, mounted_at, mounts, resolve, unmount};
+        use crate::mount::{FSTYPE, keep, mounted_at, mounts, resolve, unmount};
+        if self.keep {
+            return Ok(keep(&self.mountpoint)?);
+        }
         let given = self.mountpoint.display();
         let point =
             resolve(&self.mountpoint).map_err(|e| Failure::No(format!("{given} is not mounted: {e}")))?;

@@ -4,10 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use log::warn;
-use rustix::fs::{OFlags, StatVfsMountFlags};
-use rustix::io::Errno;
+use rustix::fs::{FileType, OFlags, StatVfsMountFlags};
 
-use super::system::{FSTYPE, mounted_at, resolve, unmount};
+use super::system::{FSTYPE, is_dead, kind, mounted_at, resolve, unmount};
 use super::{Failure, Options};
 use crate::error::Error;
 
@@ -98,15 +97,8 @@ fn open_point(point: &Path, shown: &str) -> Result<PathBuf, Failure> {
         unmount(&resolved, true)?;
     }
     let resolved = resolved.canonicalize().map_err(|e| no_point(shown, &e))?;
-    if !resolved.is_dir() {
+    if kind(&resolved).map_err(|e| no_point(shown, &e))? != FileType::Directory {
         return Err(Failure::new(format!("the mount point {shown} is not a directory")));
     }
     Ok(resolved)
-}
-
-/// Whether the mount's daemon is gone.
-fn is_dead(point: &Path) -> bool {
-    // Not `stat`, which the kernel answers from its memory.
-    let gone = [Errno::NOTCONN, Errno::CONNABORTED];
-    rustix::fs::statfs(point).is_err_and(|e| gone.contains(&e))
 }

@@ -3,9 +3,12 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use super::system::{FSTYPE, is_dead, mounted_at, unmount};
 use super::{Failure, Kind, journal};
 
 /// Set for the program that the command starts as its daemon.
@@ -74,6 +77,38 @@ pub fn detach(point: &Path, log: Option<&Path>) -> io::Result<()> {
     io::stdout().write_all(READY)?;
     io::stdout().flush()?;
     Ok(rustix::stdio::dup2_stdout(&null)?)
+}
+
+/// Starts the program that takes the mount away when this one has died: `auto_unmount`. fusermount3 has that too, but
+/// not for a mount that only its maker may enter.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn keeper(point: &Path) -> io::Result<Child> {
+    let mut keeper = Command::new(std::env::current_exe()?);
+    keeper.args(["umount", "--keep", "--"]).arg(point).env_remove("NOTIFY_SOCKET").current_dir("/");
+    // Its standard input ends with this process, however that ends.
+    keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()
+}
+
+/// Waits for the end of the daemon that started this process, and takes away the mount that it left dead.
+///
+/// # Errors
+/// As [`unmount`].
+pub fn keep(point: &Path) -> Result<(), Failure> {
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    let ours = || mounted_at(point).is_some_and(|mount| mount.fstype == FSTYPE);
+    // Its descriptors are closed one after the other. A live mount is another daemon's.
+    for _ in 0..50 {
+        if !ours() {
+            return Ok(());
+        }
+        if is_dead(point) {
+            return unmount(point, true);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// A daemon that kept the descriptor of a lock would hold that lock as long as it serves: `(flock 9; revfs mount …) 9>lock`.

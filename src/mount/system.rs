@@ -10,10 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
@@ -84,35 +83,13 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Where the requests come from.
-pub struct Device {
-    pub fd: OwnedFd,
-    pub keeper: Keeper,
-}
-
-/// The program that takes the mount away when this one has died, under `auto_unmount`.
-#[derive(Default)]
-pub struct Keeper(Mutex<Option<Child>>);
-
-impl Keeper {
-    /// Ends it: the mount is gone, and it would take away what somebody else mounts there.
-    pub fn dismiss(&self) {
-        if let Some(mut child) = self.0.lock().take() {
-            let _ = child.kill().and_then(|()| child.wait());
-        }
-    }
-}
-
-/// Mounts `source` at `point`.
+/// Mounts `source` at `point` and returns the device that the requests come from.
 ///
 /// # Errors
 /// One line that says which way was tried and what to do.
-pub fn mount(source: &OsStr, point: &Path, options: &Options) -> Result<Device, Failure> {
-    if options.auto_unmount {
-        return by_fusermount(source, point, options);
-    }
+pub fn mount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
     match by_call(source, point, options) {
-        Ok(fd) => Ok(Device { fd, keeper: Keeper::default() }),
+        Ok(fd) => Ok(fd),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => by_fusermount(source, point, options),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             Err(Failure::new(format!("/dev/fuse is not there ({e}); load the fuse module: modprobe fuse")))
@@ -154,7 +131,6 @@ fn fusermount_options(source: &OsStr, options: &Options) -> OsString {
         (!flags.contains(MountFlags::NOSUID), "suid"),
         (!flags.contains(MountFlags::NODEV), "dev"),
         (options.access != Access::Owner, "allow_other"),
-        (options.auto_unmount, "auto_unmount"),
     ];
     let words = words.iter().filter(|word| word.0).map(|word| word.1);
     for word in words.chain(options.data.iter().map(String::as_str)) {
@@ -164,13 +140,13 @@ fn fusermount_options(source: &OsStr, options: &Options) -> OsString {
     OsString::from_vec(list)
 }
 
-fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Device, Failure> {
+fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
     let (ours, theirs) =
         UnixStream::pair().map_err(|e| Failure::new(format!("cannot make a socket: {e}")))?;
     // fusermount3 finds the socket by number: it must survive the exec.
     rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())
         .map_err(|e| Failure::new(format!("cannot hand a socket on: {e}")))?;
-    let mut child = Command::new("fusermount3")
+    let child = Command::new("fusermount3")
         .arg("-o")
         .arg(fusermount_options(source, options))
         .arg("--")
@@ -183,20 +159,11 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Devi
         .map_err(|e| Failure::new(format!("cannot run fusermount3: {e}; install the package fuse3")))?;
     drop(theirs);
     let device = receive(&ours);
-    if options.auto_unmount
-        && let Ok(Some(fd)) = device
-    {
-        let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
-        drop(child.stderr.take());
-        // It waits for the end of this process, which is the end of the socket.
-        std::mem::forget(ours);
-        return Ok(Device { fd, keeper: Keeper(Mutex::new(Some(child))) });
-    }
     let output = child.wait_with_output().map_err(|e| Failure::new(format!("fusermount3: {e}")))?;
     match device {
         Ok(Some(fd)) if output.status.success() => {
             let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
-            Ok(Device { fd, keeper: Keeper::default() })
+            Ok(fd)
         }
         _ => {
             let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
@@ -301,19 +268,33 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
     }
 }
 
+/// Whether the daemon of the mount at `point` is gone. Asks it, if it is not.
+pub fn is_dead(point: &Path) -> bool {
+    // Not `stat`, which the kernel answers from its memory.
+    let gone = [Errno::NOTCONN, Errno::CONNABORTED];
+    rustix::fs::statfs(point).is_err_and(|e| gone.contains(&e))
+}
+
 /// Resolves a path without touching what is mounted there: a dead mount answers nothing but errors.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if name != OsStr::from_bytes(b"..") => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             let joined = parent.canonicalize()?.join(name);
-            match std::fs::symlink_metadata(&joined) {
-                Ok(m) if m.file_type().is_symlink() => joined.canonicalize(),
+            match kind(&joined) {
+                Ok(FileType::Symlink) => joined.canonicalize(),
                 _ => Ok(joined),
             }
         }
         _ => path.canonicalize(),
     }
+}
+
+/// What is at a path. Links are not followed, and what is mounted on demand is not mounted for this: the standard
+/// library's `stat` would ask systemd to mount what this program is about to mount, and wait for it.
+pub fn kind(path: &Path) -> io::Result<FileType> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(FileType::from_raw_mode(rustix::fs::statat(CWD, path, flags)?.st_mode))
 }
 
 #[cfg(test)]

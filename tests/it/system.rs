@@ -419,3 +419,285 @@ is "$(stat -c %U store/n/0-*)" nobody
 "##,
     );
 }
+
+#[test]
+fn what_is_mounted_shows_well_whatever_its_path() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    in_private(
+        &place,
+        r##"
+nasty=$'a,allow_other,fsname=x b\\c"d#e\nf\tg'
+install -d -o nobody -g $(id -gn nobody) own own/mnt
+for who in root nobody; do
+    mkdir "own/$nasty"; chown $who "own/$nasty"
+    as $who revfs mount "own/$nasty" own/mnt
+    is "$(findmnt -rno FSTYPE own/mnt)" fuse.revfs
+    is "$(findmnt -no OPTIONS own/mnt | grep -c allow_other || true)" 0
+    # The path comes back from the mount table as it was given.
+    as $who sh -c "echo '{}' > own/mnt/a.json; revfs ls own/mnt" > out; is "$(cat out)" a
+    shown=${nasty//[$'\n\t']/?}
+    fails 1 "is mounted already, from /mnt/own/$shown; end that" as $who revfs mount "own/$nasty" own/mnt
+    as $who revfs umount own/mnt; gone /mnt/own/mnt
+    rm -r "own/$nasty"
+done
+mkdir "$nasty"; mount -t fuse.revfs store "$nasty"; echo '{}' > "$nasty/c.json"; is "$(revfs ls "./$nasty")" c
+revfs umount "$nasty"; is "$(ls -A "$nasty")" ''
+# Space and names are those of the store's file system.
+mount -t fuse.revfs store mnt -o noatime
+is "$(df --output=source,fstype,size,target mnt | tail -1 | xargs)" "/mnt/store fuse.revfs $(df --output=size store | tail -1 | xargs) /mnt/mnt"
+is "$(df --output=source,itotal mnt | tail -1 | xargs)" "/mnt/store $(df --output=itotal store | tail -1 | xargs)"
+df -i mnt | grep -q '^/mnt/store .* /mnt/mnt$'
+is "$(findmnt -no SOURCE,TARGET -t fuse.revfs -T mnt | xargs)" '/mnt/store /mnt/mnt'
+is "$(mount -t fuse.revfs | grep /mnt/mnt)" "/mnt/store on /mnt/mnt type fuse.revfs ($(findmnt -no OPTIONS mnt))"
+umount mnt
+# Under another name the commands find the store all the same.
+mount -t fuse.revfs store mnt -o 'fsname="notes, all"'
+is "$(findmnt -no SOURCE mnt)" 'notes, all'
+echo '{}' > mnt/c.json; is "$(revfs ls /mnt/mnt | xargs)" c; is "$(cd mnt && revfs ls)" c
+"##,
+    );
+}
+
+#[test]
+fn every_way_to_unmount() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.seed("a", 0, r#"{"a":1}"#);
+    in_private(
+        &place,
+        r##"
+ends() { soon eval '! daemon > /dev/null'; gone /mnt/mnt; is "$(ls -A mnt)" ''; }
+up() { revfs mount "$@" store mnt; is "$(cat mnt/a.json)" '{"a":1}'; }
+up; umount mnt; ends
+up; fusermount3 -u mnt; ends
+up; revfs umount mnt; ends
+for signal in TERM INT; do up; pkill -$signal -x revfs; ends; done
+# A daemon outlives its terminal.
+up --log /mnt/log; mv log log.1; pkill -HUP -x revfs; soon test -e log; mounted /mnt/mnt; umount mnt; ends
+revfs mount --foreground store mnt & soon mounted /mnt/mnt; kill -HUP $!; wait $!; ends
+# Busy.
+up; exec 5< mnt/a.json
+fails 3 'it is busy' revfs umount mnt; fails 3 'revfs umount -l' revfs umount mnt
+revfs umount --lazy mnt; gone /mnt/mnt; is "$(cat <&5)" '{"a":1}'; exec 5<&-; ends
+up; exec 5< mnt/a.json; pkill -TERM -x revfs; ends; exec 5<&-
+# Killed: everybody gets an error at once, and the next mount or umount clears it away.
+for way in 'revfs umount mnt' 'umount mnt' 'fusermount3 -u mnt' 'revfs mount store mnt' 'mount -t fuse.revfs store mnt'; do
+    up; pkill -9 -x revfs; soon eval '! daemon > /dev/null'
+    fails 2 'Transport endpoint is not connected' ls mnt
+    $way 2> /dev/null || die "$way"
+    if mounted /mnt/mnt; then is "$(cat mnt/a.json)" '{"a":1}'; umount mnt; fi
+    ends
+done
+# Moved, and bound elsewhere: the daemon finds its mounts.
+up; mount --bind mnt side; mkdir moved; mount --move mnt moved; pkill -TERM -x revfs; ends
+gone /mnt/side; gone /mnt/moved
+# Somebody else has mounted there since: that stays.
+up; umount -l mnt; mount -t tmpfs tmpfs mnt; pkill -TERM -x revfs || true; soon eval '! daemon > /dev/null'
+is "$(findmnt -no FSTYPE mnt)" tmpfs
+fails 1 'is not a revfs mount but one of type tmpfs; use umount' revfs umount mnt
+# Over another mount, and back.
+revfs mount store mnt; revfs umount mnt; is "$(findmnt -no FSTYPE mnt)" tmpfs; umount mnt
+fails 1 'mnt is not mounted' revfs umount mnt
+fails 1 'nowhere is not mounted' revfs umount nowhere
+up; fails 1 'store is not mounted; it is the store of the mount /mnt/mnt' revfs umount store; umount mnt; ends
+# The mount goes with its daemon, and a stranger's does not.
+up -o auto_unmount; pkill -9 -f 'revfs mount -o auto_unmount'; ends
+up -o auto_unmount; umount mnt; mount -t tmpfs tmpfs mnt; soon eval '! daemon > /dev/null'; mountpoint -q mnt; umount mnt
+up -o auto_unmount; pkill -TERM -f 'revfs mount -o auto_unmount'; ends
+install -d -o nobody -g $(id -gn nobody) own own/store own/mnt
+as nobody revfs mount own/store own/mnt -o auto_unmount; pkill -9 -f 'revfs mount -o auto_unmount'
+soon gone /mnt/own/mnt; soon eval '! daemon > /dev/null'
+"##,
+    );
+}
+
+#[test]
+fn a_daemon_in_the_background_is_heard_and_keeps_nothing() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    in_private(
+        &place,
+        r##"
+# A system with a syslog.
+mount -t tmpfs tmpfs side; cp -a /dev/null /dev/zero /dev/urandom /dev/fuse side; ln -s /proc/self/fd side/fd
+mount --move side /dev
+python3 -c '
+import socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("/dev/log")
+while True:
+    print(s.recv(4096).decode(), flush=True)
+' > heard &
+syslog=$!
+soon test -S /dev/log
+# Whoever waits for its output, or for a lock that the shell holds, waits for the command alone.
+is "$( (flock 9; revfs mount store mnt; echo up) 9> lock)" up
+flock -n lock true
+is "$(readlink /proc/$(daemon)/cwd)" /
+is "$(ls -l /proc/$(daemon)/fd/ | grep -c 'lock\|pipe:' || true)" 0
+echo '{' > typo; fails 1 'Bad message' cp typo mnt/a.json
+soon grep -q "^<28>revfs\[$(daemon)\]: /mnt/mnt: a: not a JSON object: .*kept in .drafts" heard
+umount mnt; soon eval '! daemon > /dev/null'
+# Without anybody who listens, and with one who does not read, it serves on.
+kill $syslog; rm /dev/log
+revfs mount store mnt; fails 1 'Bad message' cp typo mnt/a.json; umount mnt
+python3 -c '
+import socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind("/dev/log"); time.sleep(100)' &
+soon test -S /dev/log
+revfs mount store mnt
+for i in $(seq 60); do fails 1 'Bad message' cp typo mnt/a.json; done
+umount mnt
+# With a log file, there.
+revfs mount store mnt -o log=/mnt/log.d/x 2> out && die 'no directory for the log'
+grep -q 'cannot serve /mnt/mnt: .*No such file' out; gone /mnt/mnt
+(mkdir log.d && cd log.d && revfs mount /mnt/store /mnt/mnt --log x)
+fails 1 'Bad message' cp typo mnt/a.json; grep -q 'a: not a JSON object' log.d/x
+"##,
+    );
+}
+
+#[test]
+fn a_mount_on_demand_does_not_wait_for_itself() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.seed("a", 0, r#"{"a":1}"#);
+    in_private(
+        &place,
+        r##"
+grep -q autofs /proc/filesystems || { echo 'skipped: this kernel has no autofs'; exit 0; }
+# What systemd puts on the mount point of a line with x-systemd.automount.
+python3 - <<'END'
+import ctypes, os, subprocess
+os.setpgrp()
+r, w = os.pipe()
+libc = ctypes.CDLL(None, use_errno=True)
+data = f"fd={w},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct".encode()
+if libc.mount(b"systemd-1", b"/mnt/mnt", b"autofs", 0, data):
+    raise OSError(ctypes.get_errno(), "mount")
+subprocess.run(["mount", "-t", "fuse.revfs", "/mnt/store", "/mnt/mnt"], check=True, timeout=20, start_new_session=True)
+os.set_blocking(r, False)
+try:
+    raise SystemExit(f"the mount triggered itself: {os.read(r, 400)}")
+except BlockingIOError:
+    pass
+END
+is "$(findmnt -no FSTYPE mnt | xargs)" 'autofs fuse.revfs'
+is "$(cat mnt/a.json)" '{"a":1}'
+umount mnt
+"##,
+    );
+}
+
+#[test]
+fn mount_8_reaches_another_namespace() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.seed("a", 0, r#"{"a":1}"#);
+    in_private(
+        &place,
+        r##"
+unshare --mount sleep 100 & there=$!
+soon eval '[ "$(readlink /proc/$there/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ] && [ "$(cat /proc/$there/comm)" = sleep ]'
+mount -N $there -t fuse.revfs /mnt/store /mnt/mnt
+gone /mnt/mnt
+is "$(nsenter -t $there -m cat /mnt/mnt/a.json)" '{"a":1}'
+fails 32 'cannot enter the namespace /nowhere' mount.fuse.revfs /mnt/store /mnt/mnt -N /nowhere
+nsenter -t $there -m umount /mnt/mnt; soon eval '! daemon > /dev/null'
+"##,
+    );
+}
+
+/// Every command says the same of a store that is none, and ends with the same code.
+#[test]
+fn one_line_for_all_commands_where_there_is_no_store() {
+    let place = Place::new();
+    let dir = place.work();
+    fs::write(dir.join("file"), "x").unwrap();
+    let revfs = |args: &[&str]| {
+        let mut revfs = Command::new(env!("CARGO_BIN_EXE_revfs"));
+        let output = revfs.args(args).current_dir(&dir).stdin(Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (store, line) in [
+        (
+            "./nowhere",
+            "cannot open the store ./nowhere: No such file or directory (os error 2); create it with mkdir",
+        ),
+        ("./file", "./file is not a store: it is not a directory"),
+        ("./file/x", "./file/x is not a store: it is not a directory"),
+    ] {
+        let point = place.point();
+        let commands: [&[&str]; 7] = [
+            &["mount", store, point.to_str().unwrap()],
+            &["mount", "--foreground", store, point.to_str().unwrap()],
+            &["get", store, "a"],
+            &["ls", store],
+            &["put", store, "a"],
+            &["log", store, "a"],
+            &["conflicts", store],
+        ];
+        for command in commands {
+            assert_eq!(revfs(command), (3, format!("revfs: {line}\n")), "{command:?}");
+        }
+    }
+}
+
+#[test]
+fn one_line_for_all_commands_where_the_store_is_closed() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    in_private(
+        &place,
+        r##"
+install -d -o nobody point; chmod 700 store
+for command in 'mount ./store point' 'get ./store a' 'ls ./store' 'put ./store a' 'conflicts ./store'; do
+    fails 3 'revfs: cannot open the store ./store: Permission denied' as nobody revfs $command
+    fails 3 'it takes permission to read and search it' as nobody revfs $command
+done
+"##,
+    );
+}
+
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn the_readme_names_every_mount_option() {
+    let (_, options) = README.split_once("## Mount options").unwrap();
+    let (options, _) = options.split_once("\n## ").unwrap();
+    for row in revfs::mount::TABLE {
+        let named = [format!("`{}`", row.name), format!("`{}=", row.name)];
+        assert!(named.iter().any(|name| options.contains(name.as_str())), "{}", row.name);
+    }
+}
+
+#[test]
+fn systemd_takes_the_units_of_the_readme() {
+    let place = Place::new();
+    let units: Vec<_> = README.split("\n```ini\n# ").skip(1).collect();
+    assert_eq!(units.len(), 2);
+    for unit in units {
+        let (path, text) = unit.split_once('\n').unwrap();
+        let (text, _) = text.split_once("\n```").unwrap();
+        let file = place.work().join(path.rsplit('/').next().unwrap());
+        fs::write(&file, text.replace("/usr/local/bin/revfs", env!("CARGO_BIN_EXE_revfs"))).unwrap();
+        let mut verify = Command::new("systemd-analyze");
+        let output = verify.args(["verify", "--man=no"]).arg(&file).env("LC_ALL", "C").output();
+        let output = output.expect("systemd-analyze is there (package systemd)");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{path}: {said}");
+    }
+}
