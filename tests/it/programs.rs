@@ -37,6 +37,12 @@ export HOME=$E/home TERM=xterm LC_ALL=C.UTF-8 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t
 keys() { python3 "$E/keys.py" "$@"; }
 json() { printf '{"v":%s}\n' "$V"; }
+watched() {
+  rm -f $E/log $E/err
+  inotifywait -m -e close_write,moved_to,moved_from,create,delete --format '%e %f' . > $E/log 2> $E/err & local p=$!
+  until grep -qs established $E/err; do sleep 0.01; done
+  eval "$1"; touch end; until grep -qs end $E/log; do sleep 0.01; done; kill $p; rm end; grep -v end $E/log
+}
 "#;
 
 /// A program and the save that it makes.
@@ -194,7 +200,9 @@ impl Side {
             let kind = entry.file_type().unwrap();
             let text = match kind {
                 _ if kind.is_file() => fs::read(entry.path()).unwrap(),
-                _ if kind.is_symlink() => fs::read_link(entry.path()).unwrap().into_os_string().into_encoded_bytes(),
+                _ if kind.is_symlink() => {
+                    fs::read_link(entry.path()).unwrap().into_os_string().into_encoded_bytes()
+                }
                 _ => Vec::new(),
             };
             let twice = found.insert(entry.file_name().into_string().unwrap(), text);
@@ -345,4 +353,59 @@ impl Found {
 fn names_in(dir: &Path) -> Vec<String> {
     let Ok(dir) = fs::read_dir(dir) else { return Vec::new() };
     dir.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A program that only looks, or changes nothing but attributes.
+struct Look {
+    program: &'static str,
+    script: &'static str,
+}
+
+fn look(program: &'static str, script: &'static str) -> Look {
+    Look { program, script }
+}
+
+/// Runs all of them on one mount and beside it: each prints the same, leaves the same files, and makes no revision.
+fn looks(all: &[Look]) {
+    let place = Place::new();
+    let plain = place.work().join("x");
+    fs::create_dir(&plain).unwrap();
+    for n in 1..=4 {
+        let text = format!("{{\"n\":{n},\"s\":\"needle {n}\"}}\n");
+        place.seed(&format!("o{n}"), 0, &text);
+        fs::write(plain.join(format!("o{n}.json")), text).unwrap();
+    }
+    let mount = place.mount(&[]);
+    let ours = Side::new(&place, "ours", place.point());
+    let theirs = Side::new(&place, "theirs", plain);
+    let setup = "mkdir -p dir/deep; echo '{\"needle\":0}' > dir/deep/x.json; echo needle > notes.txt; ln -sfn o1.json l; \
+                 touch empty .hidden; for i in 1 2 3 4; do touch -d 2020-01-0$i o$i.json; done; \
+                 touch -h -d 2020-02-01 notes.txt empty .hidden dir/deep/x.json dir/deep dir l";
+    let only = std::env::var("REVFS_ROW").ok();
+    let mut faults = Vec::new();
+    let mut out = String::new();
+    for look in all.iter().filter(|l| only.as_ref().is_none_or(|only| l.program.contains(only))) {
+        // As at first, whatever the one before did.
+        let said = [&theirs, &ours].map(|side| {
+            side.run("rm -rf $E/*[!y]; mkdir -p $E/home", 0, 0)
+                .and_then(|_| side.run(setup, 0, 0))
+                .and_then(|_| side.run(look.script, 1, 1))
+        });
+        match said {
+            [Ok(theirs), Ok(ours)] if theirs == ours => {}
+            [theirs, ours] => faults.push(format!("{}: said {ours:?}, elsewhere {theirs:?}", look.program)),
+        }
+        let (here, there) = (ours.files(), theirs.files());
+        if here != there {
+            faults.push(format!("{}: left {here:?}, elsewhere {there:?}", look.program));
+        }
+        let revs: usize = (1..=4).map(|n| place.revs(&format!("o{n}")).len()).sum();
+        if revs != 4 && faults.is_empty() {
+            faults.push(format!("{}: {revs} revisions of 4 objects", look.program));
+        }
+        out += &format!("{:44} |     0 | {:9} | {:9} | \n", look.program, revs - 4, 0);
+    }
+    println!("\n{:44} | saves | revisions | conflicts | left behind\n{out}", "program");
+    place.assert_clean();
+    assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), mount.log());
 }

@@ -27,9 +27,18 @@ fn editors() {
             "nvim -u NONE -i NONE -es -c 'for v in [2,3,4] | exe \"s/\\\\d/\".v.\"/\" | w | endfor' -c qa x.json",
         ),
         row("nvim, backupcopy=yes, backup, undofile", NVIM_BACKUP).names_only(),
-        row("nano", "keys nano -I x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x0f' 'Write' $'\\r' 'Wrote' $'\\x18'"),
-        row("nano -B", "keys nano -I -B x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x0f' 'Write' $'\\r' 'Wrote' $'\\x18'"),
-        row("nano -G", "keys nano -I -G x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x0f' 'Write' $'\\r' 'Wrote' $'\\x18'"),
+        row(
+            "nano",
+            "keys nano -I x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x0f' 'Write' $'\\r' 'Wrote' $'\\x18'",
+        ),
+        row(
+            "nano -B",
+            "keys nano -I -B x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x0f' 'Write' $'\\r' 'Wrote' $'\\x18'",
+        ),
+        row(
+            "nano -G",
+            "keys nano -I -G x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x0f' 'Write' $'\\r' 'Wrote' $'\\x18'",
+        ),
         session("nano, thrice", NANO_THRICE),
         session("nano -B -G, thrice", NANO_B_THRICE),
         row("emacs", EMACS),
@@ -40,7 +49,10 @@ fn editors() {
         session("emacs, auto-save", EMACS_AUTO),
         session("emacs, numbered backups", EMACS_NUMBERED),
         row("emacs -nw", EMACS_NW),
-        row("busybox vi", "keys busybox vi x.json -- '\"v\"' \"cc{\\\"v\\\":$V}\"$'\\x1b' Modified $':wq\\r'"),
+        row(
+            "busybox vi",
+            "keys busybox vi x.json -- '\"v\"' \"cc{\\\"v\\\":$V}\"$'\\x1b' Modified $':wq\\r'",
+        ),
         row("joe", "keys joe -nobackups x.json -- 'Ctrl-K H' $'\\x0bu\\x19{\"v\":'$V$'}\\r\\x0bx'"),
         row("joe with a backup", "keys joe x.json -- 'Ctrl-K H' $'\\x0bu\\x19{\"v\":'$V$'}\\r\\x0bx'"),
         row("micro", "keys micro x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\r\\x13' 'Saved' $'\\x11'"),
@@ -82,7 +94,8 @@ const EMACS_AUTO: &str = emacs!(
 );
 const EMACS_NUMBERED: &str =
     emacs!("(setq version-control t)", "(put \"2\") (setq buffer-backed-up nil) (put \"3\") (put \"4\")");
-const EMACS_NW: &str = "keys emacs -Q -nw x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x18\\x13' Wrote $'\\x18\\x03'";
+const EMACS_NW: &str =
+    "keys emacs -Q -nw x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x18\\x13' Wrote $'\\x18\\x03'";
 
 #[test]
 fn saves_of_editors_that_are_not_here() {
@@ -101,18 +114,36 @@ fn saves_of_editors_that_are_not_here() {
             "gio save with the right etag, then a wrong one",
             "e=$(stat -c %Y x.json):; json | gio save x.json; ! gio save -e 1:1 x.json </dev/null 2>/dev/null",
         ),
-        row("GLib's g_file_set_contents", "json > .x.json.A1B2C3; sync .x.json.A1B2C3; mv .x.json.A1B2C3 x.json"),
-        row("Qt's QSaveFile (Kate)", "touch .x.json.kate-swp; json > x.json.QsAvEf; chmod 644 x.json.QsAvEf; \
-             sync x.json.QsAvEf; mv x.json.QsAvEf x.json; rm .x.json.kate-swp"),
-        row("Sublime Text, atomic_save", "json > .subl1a2.tmp; chmod 644 .subl1a2.tmp; mv .subl1a2.tmp x.json"),
-        row("Helix", "mv x.json x.jsonQx81.bck; json > x.json; sync x.json; chmod 644 x.json; rm x.jsonQx81.bck"),
+        row(
+            "GLib's g_file_set_contents",
+            "json > .x.json.A1B2C3; sync .x.json.A1B2C3; mv .x.json.A1B2C3 x.json",
+        ),
+        row(
+            "Qt's QSaveFile (Kate)",
+            "touch .x.json.kate-swp; json > x.json.QsAvEf; chmod 644 x.json.QsAvEf; \
+             sync x.json.QsAvEf; mv x.json.QsAvEf x.json; rm .x.json.kate-swp",
+        ),
+        row(
+            "Sublime Text, atomic_save",
+            "json > .subl1a2.tmp; chmod 644 .subl1a2.tmp; mv .subl1a2.tmp x.json",
+        ),
+        row(
+            "Helix",
+            "mv x.json x.jsonQx81.bck; json > x.json; sync x.json; chmod 644 x.json; rm x.jsonQx81.bck",
+        ),
         row(
             "LibreOffice",
             "echo ,t,h > .~lock.x.json#; cp -p x.json lu1.tmp; json > lu2.tmp; cat lu2.tmp > x.json; \
              rm lu1.tmp lu2.tmp .~lock.x.json#",
         ),
-        row("Kakoune", "json > .x.json.kak.Ab12Cd; chmod 644 .x.json.kak.Ab12Cd; mv .x.json.kak.Ab12Cd x.json"),
-        row("Eclipse, Notepad, Gedit of old", "mv x.json x.json~; cp -p x.json~ x.json; json > x.json; rm x.json~"),
+        row(
+            "Kakoune",
+            "json > .x.json.kak.Ab12Cd; chmod 644 .x.json.kak.Ab12Cd; mv .x.json.kak.Ab12Cd x.json",
+        ),
+        row(
+            "Eclipse, Notepad, Gedit of old",
+            "mv x.json x.json~; cp -p x.json~ x.json; json > x.json; rm x.json~",
+        ),
     ]);
 }
 

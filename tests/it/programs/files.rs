@@ -64,9 +64,9 @@ fn stream_editors() {
     ]);
 }
 
-const DIFF: &str = "printf -- '--- x.json\\n+++ x.json\\n@@ -1 +1 @@\\n-{\"v\":%s}\\n+{\"v\":%s}\\n' $O $V | patch -s";
-const DIFF_B: &str =
-    "printf -- '--- x.json\\n+++ x.json\\n@@ -1 +1 @@\\n-{\"v\":%s}\\n+{\"v\":%s}\\n' $O $V | patch -s -b -p0";
+const DIFF: &str =
+    "printf -- '--- x.json\\n+++ x.json\\n@@ -1 +1 @@\\n-{\"v\":%s}\\n+{\"v\":%s}\\n' $O $V | patch -s";
+const DIFF_B: &str = "printf -- '--- x.json\\n+++ x.json\\n@@ -1 +1 @@\\n-{\"v\":%s}\\n+{\"v\":%s}\\n' $O $V | patch -s -b -p0";
 
 #[test]
 fn copies_and_moves() {
