@@ -40,14 +40,19 @@ fn list(dir: &File, size: usize, mut between: impl FnMut()) -> Vec<(String, u64)
 
 #[test]
 fn whatever_deletes_while_it_lists_leaves_nothing() {
-    for script in [
-        "rm -rf ./*",
-        "find . -mindepth 1 -delete",
-        "find . -name '*.json' -exec rm {} +",
-        "python3 -c 'import os\nwith os.scandir() as d:\n for e in d: os.unlink(e)'",
-        "node -e 'const fs = require(\"fs\"); for (const f of fs.readdirSync(\".\")) fs.unlinkSync(f)'",
+    // The first is the one whose readdir goes on while it deletes.
+    let fewer = if std::env::var_os("REVFS_LONG").is_some() { 5000 } else { 600 };
+    for (objects, script) in [
+        (5000, "find . -mindepth 1 -delete"),
+        (fewer, "rm -rf ./*"),
+        (fewer, "find . -name '*.json' -exec rm {} +"),
+        (fewer, "python3 -c 'import os\nwith os.scandir() as d:\n for e in d: os.unlink(e)'"),
+        (
+            fewer,
+            "node -e 'const fs = require(\"fs\"); for (const f of fs.readdirSync(\".\")) fs.unlinkSync(f)'",
+        ),
     ] {
-        let (place, mount) = seeded(5000);
+        let (place, mount) = seeded(objects);
         mount.sh_ok(script);
         assert_eq!(mount.names(), [""; 0], "{script}");
         let left = fs::read_dir(place.store()).unwrap().map(|e| e.unwrap().file_name());
