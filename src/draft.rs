@@ -26,6 +26,8 @@ pub struct Draft {
     pub fresh: bool,
     /// The name was removed while the draft was open: what is written now goes nowhere, as on any disk.
     pub unlinked: bool,
+    /// What the object showed when the draft was made, or after it was published.
+    pub over: Option<Rev>,
     /// The revision that it became last.
     pub published: Option<(Rev, Meta)>,
     text: Vec<u8>,
@@ -69,6 +71,7 @@ impl Draft {
             owner: None,
             fresh: false,
             unlinked: false,
+            over: None,
             published: None,
             text: Vec::new(),
             state: State::Clean,
@@ -184,6 +187,7 @@ impl Draft {
 
     /// The text became a revision; what is written next stems from that.
     pub fn set_published(&mut self, saved: Seen, meta: Meta) {
+        self.over = Some(saved.rev.clone());
         self.published = Some((saved.rev.clone(), meta));
         self.base = Some(saved);
         self.state = State::Clean;

@@ -97,9 +97,10 @@ impl Fs {
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
             Verdict::Nothing if d.is_dirty() && !d.fresh => {
-                if let Ok((_, shown, _)) = self.shown(&d.id, false) {
+                // Not what is shown now: this comes some time after the close, and others may have saved since.
+                if let Some(over) = d.over.clone() {
                     let mut t = self.tables.lock();
-                    t.object(&d.id).emptied = Some((Instant::now(), shown.rev));
+                    t.object(&d.id).emptied = Some((Instant::now(), over));
                     t.waiting.insert(d.id.clone());
                 }
             }

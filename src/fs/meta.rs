@@ -8,6 +8,7 @@ use rustix::fs::{FileType, StatVfs};
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode};
+use super::open::RETRY;
 use super::scratch::{self, Change, ScratchNode, SetTime};
 use super::table::{Node, Notice, Shown};
 use super::{Fs, attr};
@@ -52,7 +53,11 @@ impl Fs {
             Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
             _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
             _ => {
-                t.refused.insert((who.thread, now.id), Instant::now());
+                let before = t.refused.insert((who.thread, now.id.clone()), Instant::now());
+                if before.is_some_and(|since| since.elapsed() < RETRY) {
+                    // The kernel would send the thread no further; what it does next finds out.
+                    return Ok((self.object_attr(&now.id, &now.meta), NOW));
+                }
                 Err(Fail::Stale)
             }
         }

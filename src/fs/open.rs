@@ -23,7 +23,7 @@ use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
 
 /// How long after a refusal an open by the same thread is its retry.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 impl Fs {
     /// Creates a file and opens it.
@@ -81,9 +81,12 @@ impl Fs {
         let mut draft = Draft::new(id.clone(), session);
         (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
         draft.fresh = !over;
-        if there && !mode.truncate {
-            let (_, shown, text) = self.shown(id, true)?;
-            draft.load(Some(shown.rev), text, shown.meta.mtime);
+        if there {
+            let (_, shown, text) = self.shown(id, !mode.truncate)?;
+            draft.over = Some(shown.rev.clone());
+            if !mode.truncate {
+                draft.load(Some(shown.rev), text, shown.meta.mtime);
+            }
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -126,6 +129,31 @@ impl Fs {
         if self.is_echo(who) {
             return self.open_echo(ino);
         }
+        let id = match self.node(ino)? {
+            Node::Revision(shown) => Some(shown.id),
+            Node::Draft(draft) => Some(draft.lock().id.clone()),
+            _ => None,
+        };
+        let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
+        match (self.open_node(who, ino, mode), id) {
+            // The kernel looks the name up once more, and only once.
+            (Err(Fail::Stale), Some(id)) if refused => match mode.write {
+                true => self.open_around(who, &id, mode),
+                false => self.read_around(who, ino, &id),
+            },
+            (Err(Fail::Stale), Some(id)) => {
+                self.tables.lock().refused.insert((who.thread, id), Instant::now());
+                Err(Fail::Stale)
+            }
+            (opened, Some(id)) if opened.is_ok() => {
+                self.tables.lock().refused.remove(&(who.thread, id));
+                opened
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    fn open_node(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         match self.node(ino)? {
             Node::Revision(shown) if mode.write && self.insists(who, &shown.id) => {
                 self.open_around(who, &shown.id, mode)
@@ -175,17 +203,31 @@ impl Fs {
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
-                return Err(if fail.errno() == Fail::NotFound.errno() {
-                    self.send_back(who, id)
-                } else {
-                    fail
-                });
+                return Err(if fail.errno() == Fail::NotFound.errno() { Fail::Stale } else { fail });
             }
         };
         if let Some(session) = self.session(who) {
             self.memory.saw(session, id, &rev);
         }
         Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+    }
+
+    /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
+    /// would send no further.
+    fn read_around(&self, who: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
+        let (_, shown, bytes) = self.shown(id, true)?;
+        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
+        let handle = self.add_handle(Handle::Bytes { node, bytes });
+        if let Some(session) = self.session(who) {
+            self.memory.saw(session, id, &shown.rev);
+        }
+        Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// Whether the thread was told ESTALE a moment ago, by whatever call.
+    fn was_refused(&self, who: Caller, id: &ObjectId) -> bool {
+        let t = self.tables.lock();
+        t.refused.get(&(who.thread, id.clone())).is_some_and(|since| since.elapsed() < RETRY)
     }
 
     fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
@@ -221,6 +263,7 @@ impl Fs {
                 let emptied = self.tables.lock().object(id).emptied.clone();
                 let emptied =
                     emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
+                draft.over = Some(shown.rev.clone());
                 draft.mode = Some(shown.meta.mode);
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !mode.truncate && !emptied {
