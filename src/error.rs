@@ -31,6 +31,8 @@ pub enum Error {
     Stale { id: ObjectId, base: Rev, winner: Rev },
     /// The object's generations are used up (2^53-2, the last one that the original library counts exactly).
     GenerationLimit(ObjectId),
+    /// There is no directory to be the store, or nobody here may look into it.
+    NoStore { path: PathBuf, source: io::Error },
     /// The directory is not a store, or one of an unknown version.
     NotAStore { path: PathBuf, why: String },
     /// The medium failed. `op` is a verb: "read", "publish", "list".
@@ -70,6 +72,14 @@ impl fmt::Display for Error {
             Error::GenerationLimit(id) => {
                 write!(f, "object {id} has reached generation 2^53-2; store its text under another id")
             }
+            Error::NoStore { path, source } => {
+                let hint = match source.kind() {
+                    io::ErrorKind::NotFound => "; create it with mkdir",
+                    io::ErrorKind::PermissionDenied => "; it takes permission to read and search it",
+                    _ => "",
+                };
+                write!(f, "cannot open the store {}: {source}{hint}", path.display())
+            }
             Error::NotAStore { path, why } => write!(f, "{} is not a store: {why}", path.display()),
             Error::Io { op, path, source } => write!(f, "cannot {op} {}: {source}", path.display()),
         }
@@ -79,7 +89,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Io { source, .. } => Some(source),
+            Error::NoStore { source, .. } | Error::Io { source, .. } => Some(source),
             Error::NotObject(why) => Some(why),
             _ => None,
         }

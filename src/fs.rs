@@ -23,10 +23,12 @@
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
+//!
+#![doc = include_str!("fs/semantics.md")]
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -81,10 +83,14 @@ pub struct Options {
     pub max_size: u64,
     /// Scratch files have extended attributes. Then each write asks for one more answer, and each line of `ls -l`.
     pub xattr: bool,
-    /// Owner, group and permission mask that replace the files' own.
+    /// Owner and group that replace the files' own.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
-    pub umask: Option<u32>,
+    /// Permissions that no file, and no directory, is shown to have.
+    pub fmask: Option<u32>,
+    pub dmask: Option<u32>,
+    /// Nobody will write: nothing is made in the store, which may be on a read-only medium.
+    pub read_only: bool,
 }
 
 impl Default for Options {
@@ -98,7 +104,9 @@ impl Default for Options {
             xattr: false,
             uid: None,
             gid: None,
-            umask: None,
+            fmask: None,
+            dmask: None,
+            read_only: false,
         }
     }
 }
@@ -124,9 +132,10 @@ pub struct Fs {
     /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
-    scratch: scratch::Dir,
+    /// `None` on a read-only mount of a store that never had any.
+    scratch: Option<scratch::Dir>,
+    drafts: Option<OwnedFd>,
     presence: Presence,
-    drafts: OwnedFd,
     counts: Counts,
     echoes: echo::Echoes,
     /// How many objects are watched at most that no program has looked at.
@@ -157,13 +166,18 @@ impl Fs {
     pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
-        let scratch = Arc::new(backend.private_dir("scratch")?);
-        let presence = Presence::announce(&backend);
-        let watcher = Watcher::new(backend.root(), scratch.as_fd(), Watcher::default_limit())?;
+        let private = |name| match options.read_only {
+            true => backend.private_dir_if_any(name),
+            false => backend.private_dir(name).map(Some),
+        };
+        let (scratch, drafts) = (private("scratch")?.map(Arc::new), private("drafts")?);
+        let besides = scratch.as_deref().map(AsFd::as_fd);
+        let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit())?;
         Ok(Fs {
             scratch,
-            presence,
-            drafts: backend.private_dir("drafts")?,
+            drafts,
+            // A read-only mount writes nothing that another could miss.
+            presence: if options.read_only { Presence::nowhere() } else { Presence::announce(&backend) },
             store,
             backend,
             options,
@@ -191,8 +205,12 @@ impl Fs {
         &self.store
     }
 
-    fn scratch_root(&self) -> &scratch::Dir {
-        &self.scratch
+    fn scratch_root(&self) -> errno::Result<&scratch::Dir> {
+        self.scratch.as_ref().ok_or(errno::Fail::NotFound)
+    }
+
+    fn drafts_root(&self) -> errno::Result<BorrowedFd<'_>> {
+        self.drafts.as_ref().map(AsFd::as_fd).ok_or(errno::Fail::NotFound)
     }
 
     fn durability(&self) -> Durability {

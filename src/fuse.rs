@@ -9,35 +9,31 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use log::{debug, error};
 
-use crate::fs::attr::{Attr, Caller, Found};
+use crate::fs::attr::Attr;
 use crate::fs::errno::Fail;
-use crate::fs::scratch::{Change, SetTime};
-use crate::fs::{self, Fs, Mode, Opened};
+use crate::fs::scratch::Change;
+use crate::fs::{self, Fs, Mode};
 
+mod convert;
 mod tell;
 
 pub use tell::Tell;
+
+use convert::{caller, empty, entry, errno, file_attr, kind, open_flags, set_time, xattr};
 
 /// The adapter that fuser serves.
 pub struct Adapter(pub Arc<Fs>);
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
-
-fn caller(req: &Request) -> Caller {
-    Caller { uid: req.uid(), gid: req.gid(), thread: req.pid() }
-}
-
-fn errno(fail: &Fail) -> Errno {
-    Errno::from_i32(fail.errno())
-}
 
 /// Runs a call; a panic becomes an I/O error.
 fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
@@ -51,80 +47,6 @@ fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
             error!("a call panicked; please report this");
             Err(Errno::EIO)
         }
-    }
-}
-
-fn kind(kind: rustix::fs::FileType) -> FileType {
-    use rustix::fs::FileType as Kind;
-    match kind {
-        Kind::Directory => FileType::Directory,
-        Kind::Symlink => FileType::Symlink,
-        Kind::Fifo => FileType::NamedPipe,
-        Kind::Socket => FileType::Socket,
-        Kind::CharacterDevice => FileType::CharDevice,
-        Kind::BlockDevice => FileType::BlockDevice,
-        Kind::RegularFile | Kind::Unknown => FileType::RegularFile,
-    }
-}
-
-/// `ino` is the node in replies that make one, `st_ino` elsewhere.
-fn file_attr(ino: u64, a: &Attr) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(ino),
-        size: a.size,
-        blocks: a.blocks,
-        atime: a.atime,
-        mtime: a.mtime,
-        ctime: a.ctime,
-        crtime: a.mtime,
-        kind: kind(a.kind),
-        perm: a.perm as u16,
-        nlink: a.nlink,
-        uid: a.uid,
-        gid: a.gid,
-        rdev: a.rdev,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-fn entry(result: Result<Found, Errno>, reply: ReplyEntry) {
-    match result {
-        Ok(f) => {
-            reply.entry_with_ttls(&f.attr_ttl, &f.entry_ttl, &file_attr(f.node, &f.attr), Generation(0));
-        }
-        Err(e) => reply.error(e),
-    }
-}
-
-fn empty(result: Result<(), Errno>, reply: ReplyEmpty) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(e) => reply.error(e),
-    }
-}
-
-fn xattr(result: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
-    match result {
-        Ok(bytes) if size == 0 => reply.size(bytes.len() as u32),
-        Ok(bytes) if bytes.len() > size as usize => reply.error(errno(&Fail::Longer)),
-        Ok(bytes) => reply.data(&bytes),
-        Err(e) => reply.error(e),
-    }
-}
-
-fn open_flags(opened: &Opened) -> FopenFlags {
-    let mut flags = FopenFlags::empty();
-    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep);
-    flags.set(FopenFlags::FOPEN_NOFLUSH, opened.no_flush);
-    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
-    flags
-}
-
-fn set_time(t: TimeOrNow) -> SetTime {
-    match t {
-        TimeOrNow::SpecificTime(t) => SetTime::At(t),
-        TimeOrNow::Now => SetTime::Now,
     }
 }
 
@@ -468,6 +390,36 @@ impl Filesystem for Adapter {
     ) {
         // Python asks each text file that it opens whether it is a terminal.
         reply.error(errno(&Fail::NotATerminal));
+    }
+
+    // The kernel then copies by reading and writing, and takes every file as ready; fuser would warn of each.
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        _fh_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _fh_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _ph: PollNotifier,
+        _events: PollEvents,
+        _flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
     }
 
     fn setxattr(

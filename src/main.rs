@@ -2,13 +2,37 @@
 
 use std::io::Write;
 
+/// Standard error, and syslog once a daemon has no other place.
+struct Log(env_logger::Logger);
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        #[cfg(feature = "fuse")]
+        if self.0.matches(record) && revfs::mount::to_syslog(record) {
+            return;
+        }
+        self.0.log(record);
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
 fn main() -> std::process::ExitCode {
     let filter = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(filter)
+    let logger = env_logger::Builder::from_env(filter)
         .format(|out, record| {
             let time = out.timestamp();
             writeln!(out, "{time} {} {}", record.level(), record.args())
         })
-        .init();
+        .build();
+    log::set_max_level(logger.filter());
+    // Nobody else sets one before this.
+    let _ = log::set_boxed_logger(Box::new(Log(logger)));
     revfs::cli::main(std::env::args_os())
 }

@@ -49,24 +49,26 @@ struct State {
     by_watch: HashMap<i32, ObjectId>,
     by_id: HashMap<ObjectId, i32>,
     root: i32,
-    besides: i32,
+    besides: Option<i32>,
     limit: usize,
 }
 
 impl Watcher {
-    /// Watches the store's own directory, one directory besides, and at most `limit` objects.
+    /// Watches the store's own directory, a directory besides, and at most `limit` objects.
     ///
     /// # Errors
     /// `Io` where the kernel gives no more watches or instances (`fs.inotify.max_user_*`).
-    pub fn new(store: BorrowedFd<'_>, besides: BorrowedFd<'_>, limit: usize) -> Result<Watcher> {
+    pub fn new(store: BorrowedFd<'_>, besides: Option<BorrowedFd<'_>>, limit: usize) -> Result<Watcher> {
         let fail = |e: Errno| Error::io("watch", "the store (see fs.inotify.max_user_instances)")(e);
         let queue =
             inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).map_err(fail)?;
         let root = format!("/proc/self/fd/{}", store.as_raw_fd());
         let mask = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
         let wd = inotify::add_watch(&queue, format!("{root}/."), mask).map_err(fail)?;
-        let beside = format!("/proc/self/fd/{}/.", besides.as_raw_fd());
-        let besides = inotify::add_watch(&queue, beside, mask).map_err(fail)?;
+        let besides = besides
+            .map(|dir| inotify::add_watch(&queue, format!("/proc/self/fd/{}/.", dir.as_raw_fd()), mask))
+            .transpose()
+            .map_err(fail)?;
         let state = State { by_watch: HashMap::new(), by_id: HashMap::new(), root: wd, besides, limit };
         Ok(Watcher { queue, root, state: Mutex::new(state) })
     }
@@ -150,7 +152,7 @@ impl Watcher {
                 }
                 continue;
             }
-            if event.wd() == state.besides {
+            if Some(event.wd()) == state.besides {
                 events.push(Event::Besides);
                 continue;
             }

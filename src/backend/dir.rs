@@ -48,22 +48,32 @@ impl DirBackend {
     /// what writers left unfinished more than a day ago. A store that may only be read is opened too.
     ///
     /// # Errors
-    /// [`Error::NotAStore`]; [`Error::Io`] where there is no such directory.
+    /// [`Error::NotAStore`]; [`Error::NoStore`] where there is no such directory.
     pub fn open(path: impl AsRef<Path>) -> Result<DirBackend> {
+        let backend = DirBackend::open_read_only(path)?;
+        let name = backend.private.format(Some(&backend.stage), &backend.path)?;
+        if name.is_some() {
+            backend.private.sweep_stage(private::LEFTOVER);
+        }
+        Ok(DirBackend { name, ..backend })
+    }
+
+    /// Opens an existing directory as a store without changing anything there; for reading alone.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<DirBackend> {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = match rustix::io::retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty())) {
-            Err(Errno::NOTDIR) if path.exists() => {
+            Err(Errno::NOTDIR) => {
                 return Err(Error::NotAStore { path: path.into(), why: "it is not a directory".into() });
             }
-            opened => opened.map_err(Error::io("open", path))?,
+            opened => opened.map_err(|e| Error::NoStore { path: path.into(), source: e.into() })?,
         };
         let stage = Stage::new(root.as_fd()).map_err(Error::io("open", path))?;
         let private = Private::new(root);
-        let name = private.format(&stage, path)?;
-        if name.is_some() {
-            private.sweep_stage(private::LEFTOVER);
-        }
+        let name = private.format(None, path)?;
         Ok(DirBackend { path: path.into(), private, stage, name })
     }
 
@@ -105,6 +115,14 @@ impl DirBackend {
     /// [`Error::Io`].
     pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
         self.private.lock_file(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+    }
+
+    /// Opens `.revfs/<name>`; `None` where it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
+        self.private.dir_if_any(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
     }
 
     fn io(&self, op: &'static str, id: &ObjectId, rev: Option<&Rev>, e: Errno) -> Error {
@@ -369,7 +387,7 @@ mod tests {
             assert!(refused(broken).contains("remove it"), "{broken:?}");
         }
         assert!(matches!(DirBackend::open(&format), Err(Error::NotAStore { .. })));
-        assert!(matches!(DirBackend::open(place.path().join("no")), Err(Error::Io { op: "open", .. })));
+        assert!(matches!(DirBackend::open(place.path().join("no")), Err(Error::NoStore { .. })));
     }
 
     #[test]

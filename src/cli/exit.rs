@@ -89,7 +89,10 @@ impl Failure {
                 }
                 Error::BadId { .. } | Error::BadRev(_) => Exit::Usage,
                 Error::NotObject(_) => Exit::Refused,
-                Error::GenerationLimit(_) | Error::NotAStore { .. } | Error::Io { .. } => Exit::Io,
+                Error::GenerationLimit(_)
+                | Error::NoStore { .. }
+                | Error::NotAStore { .. }
+                | Error::Io { .. } => Exit::Io,
             },
         }
     }

@@ -2,33 +2,18 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+#[cfg(feature = "fuse")]
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use clap::{ArgAction, Args, Parser};
 
 use super::exit::{Exit, Failure};
 use super::{place, program};
 
-/// What `-o` takes, for `--help`.
-const OPTIONS: &str = "\
-Mount options:
-  ro                      no writes
-  allow_other             let other users in, as far as file permissions go
-  durable                 every close survives a power cut, as fsync does
-  view=stored|object      the stored bytes, or with `_id` and `_rev` always there
-  on_stale=merge|latest|sibling|refuse
-                          what a save over a newer revision becomes
-  grace=SECONDS           how long a removed name waits for its next text (10)
-  xattr                   extended attributes (user.*) of scratch files
-  max_size=BYTES          the longest text (1 GiB)
-  uid=N gid=N umask=OCTAL owner and permissions shown
-  threads=N               worker threads (4)
-  log=FILE fsname=NAME    the log; the source that mount and df show
-  nosuid nodev noexec noatime sync …  the kernel's own
-Words for fstab and systemd are accepted and ignored.";
-
 /// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
 #[derive(Debug, Args)]
-#[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT", after_help = OPTIONS)]
+#[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT")]
+#[cfg_attr(feature = "fuse", command(after_help = crate::mount::help()))]
 pub struct Mount {
     /// A directory, existing; a leading `~` is the home directory
     #[arg(value_name = "STORE", id = "directory")]
@@ -44,9 +29,12 @@ pub struct Mount {
     /// Every close returns only when its revision would survive a power cut
     #[arg(long)]
     durable: bool,
-    /// Append the log to FILE
+    /// Append the log to FILE, instead of syslog
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Leave out unknown mount options, as mount(8) does with -s
+    #[arg(long)]
+    sloppy: bool,
 }
 
 impl Mount {
@@ -61,8 +49,11 @@ impl Mount {
 
     #[cfg(feature = "fuse")]
     fn mount(self) -> Result<(), Failure> {
-        let Mount { directory, mountpoint, options, foreground, durable, log } = self;
-        Ok(crate::mount::cli(directory, mountpoint, options, foreground, durable, log)?)
+        let Mount { directory, mountpoint, options, foreground, durable, log, sloppy } = self;
+        let mut lists = options;
+        lists.extend(durable.then(|| "durable".to_owned()));
+        let (store, point) = (directory, mountpoint);
+        Ok(crate::mount::Request { store, point, lists, helper: false, sloppy, foreground, log }.run()?)
     }
 
     #[cfg(not(feature = "fuse"))]
@@ -73,27 +64,40 @@ impl Mount {
 
 /// What mount(8), or mount.fuse3(8) on its behalf, calls `mount.fuse.revfs` with.
 #[derive(Debug, Parser)]
-#[command(name = "mount.fuse.revfs", version)]
+#[command(
+    name = "mount.fuse.revfs",
+    version,
+    override_usage = "mount.fuse.revfs STORE MOUNTPOINT [-sfnvrw] [-o OPTIONS]"
+)]
 struct Helper {
     directory: PathBuf,
     mountpoint: PathBuf,
     #[arg(short = 'o')]
     options: Vec<String>,
     /// Do everything but the mount
-    #[arg(short)]
-    fake: bool,
+    #[arg(short, action = ArgAction::Count)]
+    fake: u8,
     /// Say what is done
-    #[arg(short)]
-    verbose: bool,
+    #[arg(short, action = ArgAction::Count)]
+    verbose: u8,
     /// Leave /etc/mtab alone: nobody writes it any more
     #[arg(short, action = ArgAction::Count)]
     no_mtab: u8,
-    /// Tolerate unknown options: these are never tolerated silently
+    /// Tolerate unknown options
     #[arg(short, action = ArgAction::Count)]
     sloppy: u8,
+    /// `-o ro`
+    #[arg(short, action = ArgAction::Count)]
+    read_only: u8,
+    /// `-o rw`
+    #[arg(short = 'w', action = ArgAction::Count)]
+    read_write: u8,
     /// The type, as in fstab(5)
     #[arg(short = 't', value_name = "TYPE")]
     fs_type: Option<String>,
+    /// Mount in this namespace
+    #[arg(short = 'N', value_name = "FILE")]
+    namespace: Option<PathBuf>,
 }
 
 /// mount(8): "incorrect invocation or permissions" and "mount failure".
@@ -112,24 +116,51 @@ pub fn as_helper(args: &[OsString]) -> Option<u8> {
     if !named && !place(1) && !listed {
         return None;
     }
-    let helper = match Helper::try_parse_from(args) {
-        Ok(helper) => helper,
-        Err(e) => return Some(helper_code(Exit::of(super::explain(&e)))),
+    let result = match Helper::try_parse_from(args) {
+        Ok(helper) => helper.run(),
+        Err(e) => super::explain(&e),
     };
-    if helper.verbose {
-        eprintln!("revfs: mounting {} on {}", helper.directory.display(), helper.mountpoint.display());
-    }
-    let Helper { directory, mountpoint, options, .. } = helper;
-    let mount = Mount { directory, mountpoint, options, foreground: false, durable: false, log: None };
-    let result = if helper.fake { Ok(()) } else { mount.run(None) };
-    Some(helper_code(Exit::of(result)))
-}
-
-fn helper_code(exit: Exit) -> u8 {
-    match exit {
+    Some(match Exit::of(result) {
         Exit::Done => 0,
         Exit::Usage => HELPER_USAGE,
         Exit::No | Exit::Io | Exit::Refused => HELPER_FAILED,
+    })
+}
+
+impl Helper {
+    #[cfg(feature = "fuse")]
+    fn run(self) -> Result<(), Failure> {
+        use crate::mount::{Options, Request, enter};
+        let mut lists = self.options;
+        lists.extend((self.read_only > 0).then(|| "ro".to_owned()));
+        lists.extend((self.read_write > 0).then(|| "rw".to_owned()));
+        let (store, point, sloppy) = (source(self.directory), self.mountpoint, self.sloppy > 0);
+        if self.verbose > 0 {
+            eprintln!("revfs: mounting {} on {}, {}", store.display(), point.display(), lists.join(","));
+        }
+        if self.fake > 0 {
+            Options::parse(&lists, sloppy)?;
+            return Ok(());
+        }
+        if let Some(namespace) = &self.namespace {
+            enter(namespace)?;
+        }
+        Ok(Request { store, point, lists, helper: true, sloppy, foreground: false, log: None }.run()?)
+    }
+
+    #[cfg(not(feature = "fuse"))]
+    fn run(self) -> Result<(), Failure> {
+        Err(no_fuse())
+    }
+}
+
+/// `revfs#STORE`, as `mount -t fuse` has it, is STORE.
+#[cfg(feature = "fuse")]
+fn source(given: PathBuf) -> PathBuf {
+    let bare = given.as_os_str().as_bytes().strip_prefix(b"revfs#").map(OsStr::from_bytes);
+    match bare {
+        Some(store) if !given.exists() => store.into(),
+        _ => given,
     }
 }
 
@@ -139,6 +170,9 @@ pub struct Umount {
     /// Detach it even while programs use it; it ends when they let go
     #[arg(short, long)]
     lazy: bool,
+    /// Wait for the end of standard input, and take away what is dead by then
+    #[arg(long, hide = true)]
+    keep: bool,
     mountpoint: PathBuf,
 }
 
@@ -152,15 +186,26 @@ impl Umount {
 
     #[cfg(feature = "fuse")]
     fn umount(self) -> Result<(), Failure> {
-        use crate::mount::{FSTYPE, mounted_at, resolve, unmount};
+        use crate::mount::{FSTYPE, keep, mounted_at, mounts, resolve, unmount};
+        if self.keep {
+            return Ok(keep(&self.mountpoint)?);
+        }
         let given = self.mountpoint.display();
-        let point = resolve(&self.mountpoint).ok();
-        match point.as_deref().and_then(|point| Some((point, mounted_at(point)?.fstype))) {
-            Some((point, fstype)) if fstype == FSTYPE => Ok(unmount(point, self.lazy)?),
-            Some((_, fstype)) => {
+        let point =
+            resolve(&self.mountpoint).map_err(|e| Failure::No(format!("{given} is not mounted: {e}")))?;
+        match mounted_at(&point).map(|mount| mount.fstype) {
+            Some(fstype) if fstype == FSTYPE => Ok(unmount(&point, self.lazy)?),
+            Some(fstype) => {
                 Err(Failure::No(format!("{given} is not a revfs mount but one of type {fstype}; use umount")))
             }
-            None => Err(Failure::No(format!("{given} is not mounted"))),
+            None => {
+                let from_here =
+                    |m: &crate::mount::MountInfo| m.fstype == FSTYPE && point == Path::new(&m.source);
+                let hint = mounts().into_iter().find(from_here).map_or_else(String::new, |mount| {
+                    format!("; it is the store of the mount {}", mount.point.display())
+                });
+                Err(Failure::No(format!("{given} is not mounted{hint}")))
+            }
         }
     }
 
@@ -173,9 +218,10 @@ impl Umount {
 #[cfg(feature = "fuse")]
 impl From<crate::mount::Failure> for Failure {
     fn from(e: crate::mount::Failure) -> Self {
-        match e.is_usage() {
-            true => Failure::Usage(e.to_string()),
-            false => Failure::Io(e.to_string()),
+        match e.kind() {
+            crate::mount::Kind::Usage => Failure::Usage(e.to_string()),
+            crate::mount::Kind::No => Failure::No(e.to_string()),
+            crate::mount::Kind::Failed => Failure::Io(e.to_string()),
         }
     }
 }

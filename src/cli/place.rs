@@ -66,7 +66,15 @@ fn around(here: &Path, mounted_from: impl Fn(&Path) -> Option<PathBuf>) -> Optio
 #[cfg(feature = "fuse")]
 fn mounted_from(dir: &Path) -> Option<PathBuf> {
     let mount = crate::mount::mounted_at(dir).filter(|mount| mount.fstype == crate::mount::FSTYPE)?;
-    Some(mount.source.into())
+    let source = PathBuf::from(mount.source);
+    // `-o fsname` shows another source; the mount itself knows better.
+    let told = || {
+        let status: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.join(".status")).ok()?).ok()?;
+        Some(PathBuf::from(status.get("store")?.as_str()?))
+    };
+    let known = source.is_absolute() && source.join(".revfs/format").is_file();
+    Some(if known { source } else { told().unwrap_or(source) })
 }
 
 #[cfg(not(feature = "fuse"))]

@@ -83,12 +83,14 @@ fn of_store(error: &Error) -> i32 {
         Error::Stale { .. } => libc::ESTALE,
         Error::GenerationLimit(_) => libc::EOVERFLOW,
         Error::NotAStore { .. } => libc::EIO,
-        Error::Io { source, .. } => source.raw_os_error().unwrap_or(match source.kind() {
-            std::io::ErrorKind::AlreadyExists => libc::EEXIST,
-            std::io::ErrorKind::NotFound => libc::ENOENT,
-            std::io::ErrorKind::PermissionDenied => libc::EACCES,
-            _ => libc::EIO,
-        }),
+        Error::NoStore { source, .. } | Error::Io { source, .. } => {
+            source.raw_os_error().unwrap_or(match source.kind() {
+                std::io::ErrorKind::AlreadyExists => libc::EEXIST,
+                std::io::ErrorKind::NotFound => libc::ENOENT,
+                std::io::ErrorKind::PermissionDenied => libc::EACCES,
+                _ => libc::EIO,
+            })
+        }
     }
 }
 

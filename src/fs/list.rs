@@ -146,7 +146,9 @@ impl Fs {
                 items.push(DirItem { name, ino: object_ino(&id), kind: FileType::RegularFile });
             }
         }
-        items.extend(scratch_items(self.scratch_root())?);
+        if let Ok(scratch) = self.scratch_root() {
+            items.extend(scratch_items(scratch)?);
+        }
         Ok(())
     }
 
@@ -159,7 +161,7 @@ impl Fs {
             });
             open.map(|(id, _)| id.clone()).collect()
         };
-        for (name, _, _) in scratch::list(std::os::fd::AsFd::as_fd(&self.drafts))? {
+        for (name, _, _) in self.drafts_root().map_or(Ok(Vec::new()), scratch::list)? {
             let Ok(id) = ObjectId::new(&name) else { continue };
             if let Ok(Some(dir)) = self.drafts_of(&id, false)
                 && rustix::fs::statat(&dir, FRESH, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()

@@ -60,12 +60,15 @@ impl Fs {
 
     pub(super) fn root_attr(&self) -> Result<Attr> {
         let store = rustix::fs::fstat(self.backend.root())?;
-        let scratch = rustix::fs::fstat(&self.scratch)?;
         let mut a = Attr::of_stat(ROOT, &store);
-        a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32));
-        a.ctime = a.ctime.max(a.mtime);
         // `find` looks for no more sub-directories than this tells of.
-        (a.kind, a.nlink) = (FileType::Directory, scratch.st_nlink as u32);
+        (a.kind, a.nlink) = (FileType::Directory, 2);
+        if let Ok(scratch) = self.scratch_root() {
+            let scratch = rustix::fs::fstat(scratch)?;
+            a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32));
+            a.ctime = a.ctime.max(a.mtime);
+            a.nlink = scratch.st_nlink as u32;
+        }
         Ok(self.masked(a))
     }
 
@@ -86,7 +89,7 @@ impl Fs {
             Node::Root => {
                 // `rsync -a dir/ mnt/` and `cp -a dir/. mnt/` set the root's attributes, too. Its time is the later of
                 // the two directories that it shows.
-                for dir in [self.backend.root(), self.scratch_root().as_fd()] {
+                for dir in [self.backend.root(), self.scratch_root()?.as_fd()] {
                     ScratchNode::of(dir.try_clone_to_owned().map_err(scratch::os)?)?.change(change, None)?;
                 }
                 self.root_attr()

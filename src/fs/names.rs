@@ -44,7 +44,7 @@ impl Fs {
     fn scratch_dir(&self, parent: Ino, name: &OsStr) -> Result<Dir> {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(self.scratch_root().clone()),
+                Name::Scratch => Ok(self.scratch_root()?.clone()),
                 Name::View(_) => Err(Fail::Exists),
                 Name::Object(_) => Err(Fail::NotPermitted("an object is a regular file")),
             },
@@ -112,7 +112,7 @@ impl Fs {
     pub fn rmdir(&self, parent: Ino, name: &OsStr) -> Result<()> {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::REMOVEDIR)?),
+                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root()?, name, AtFlags::REMOVEDIR)?),
                 Name::View(_) => Err(Fail::NotPermitted("views are always there")),
                 Name::Object(_) => Err(Fail::NotADirectory),
             },
@@ -129,7 +129,7 @@ impl Fs {
         }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root(), name, AtFlags::empty())?),
+                Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root()?, name, AtFlags::empty())?),
                 Name::View(_) => Err(Fail::NotPermitted("views are always there")),
                 Name::Object(id) => self.unlink_object(&id),
             },
@@ -145,16 +145,24 @@ impl Fs {
         match self.resolve(id) {
             Ok(_) => {}
             Err(Fail::NotFound) => {
-                let Some((_, draft)) = self.fresh_draft(id)? else { return Err(Fail::NotFound) };
-                draft.lock().unlinked = true;
-                self.tables.lock().object(id).fresh = None;
-                self.discard_fresh(id);
+                if !self.unlink_fresh(id)? {
+                    return Err(Fail::NotFound);
+                }
                 self.tell(vec![Notice::Root]);
                 return Ok(());
             }
             Err(fail) => return Err(fail),
         }
         self.delete(id)
+    }
+
+    /// Removes the draft that a name shows where there is no object. Whether there was one.
+    pub(super) fn unlink_fresh(&self, id: &ObjectId) -> Result<bool> {
+        let Some((_, draft)) = self.fresh_draft(id)? else { return Ok(false) };
+        draft.lock().unlinked = true;
+        self.tables.lock().object(id).fresh = None;
+        self.discard_fresh(id);
+        Ok(true)
     }
 
     /// The drafts of an object that programs have open.

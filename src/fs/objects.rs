@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::FileType;
 
 use super::attr::{Attr, Caller, Found, Ino, LONG, NOW};
 use super::errno::{Fail, Result};
@@ -41,7 +42,7 @@ impl Fs {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => self.lookup_object(who, &id),
                 Name::View(view) => self.lookup_view(view),
-                Name::Scratch => self.lookup_scratch(self.scratch_root(), name),
+                Name::Scratch => self.lookup_scratch(self.scratch_root()?, name),
             },
             Node::Scratch(dir) => self.lookup_scratch(dir.dir()?, name),
             Node::View(view) => self.lookup_view(self.view_child(&view, name)?),
@@ -148,7 +149,13 @@ impl Fs {
     pub(super) fn masked(&self, mut attr: Attr) -> Attr {
         attr.uid = self.options.uid.unwrap_or(attr.uid);
         attr.gid = self.options.gid.unwrap_or(attr.gid);
-        attr.perm &= !self.options.umask.unwrap_or(0);
+        let mask = match attr.kind {
+            FileType::Directory => self.options.dmask,
+            // Nobody asks a link for permission.
+            FileType::Symlink => None,
+            _ => self.options.fmask,
+        };
+        attr.perm &= !mask.unwrap_or(0);
         attr
     }
 
@@ -272,7 +279,7 @@ impl Fs {
         if !d.is_dirty() {
             d.load(None, text, attr.mtime);
             (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
-            d.set_kept();
+            d.set_kept(FRESH.to_owned());
         }
         drop(d);
         Ok(Some((node, draft)))

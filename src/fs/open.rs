@@ -42,7 +42,7 @@ impl Fs {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => return self.create_object(who, &id, perm, mode),
                 Name::View(_) => return Err(Fail::Exists),
-                Name::Scratch => self.scratch_root().clone(),
+                Name::Scratch => self.scratch_root()?.clone(),
             },
             Node::Scratch(dir) => dir.dir()?.clone(),
             Node::View(_) => return Err(Fail::NotPermitted("views hold only what the store holds")),

@@ -43,6 +43,11 @@ impl Presence {
         Presence(file.filter(mark))
     }
 
+    /// No mark: others need not know, and this one is never alone.
+    pub fn nowhere() -> Presence {
+        Presence(None)
+    }
+
     /// Whether no other mount is marked now.
     pub fn is_alone(&self) -> bool {
         let Some(file) = &self.0 else { return false };

@@ -128,7 +128,7 @@ impl Fs {
             View::Conflicts => of_ids(self.store.conflicted()?),
             View::Conflict(id) => of_revs(self.store.revisions(id)?),
             View::Drafts => {
-                let names = scratch::list(std::os::fd::AsFd::as_fd(&self.drafts))?;
+                let names = self.drafts_root().map_or(Ok(Vec::new()), scratch::list)?;
                 names.into_iter().map(|(name, _, _)| name).collect()
             }
             View::DraftsOf(id) => {
@@ -204,7 +204,7 @@ impl Fs {
         self.draft_file(id, name)?;
         let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
         rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
-        let _ = rustix::fs::unlinkat(&self.drafts, id.as_os_str(), AtFlags::REMOVEDIR);
+        let _ = rustix::fs::unlinkat(self.drafts_root()?, id.as_os_str(), AtFlags::REMOVEDIR);
         Ok(())
     }
 

@@ -12,14 +12,28 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use log::{info, warn};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, WaitOptions};
 
+use super::PULSE;
+use crate::fs::Fs;
 use crate::fs::echo::{DIR, Echo};
+
+/// How many objects are watched that no program has looked at, so that inotify tells of their changes, too: 1.4 kB of
+/// kernel memory each.
+const WATCH_IDLE: usize = 32_768;
+
+/// How long a mount waits at most until they are.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A message: one byte that says what to do, a name, and a NUL. The first is the mount point with its device number.
 const LONGEST: usize = 4096 + 64;
@@ -35,7 +49,7 @@ impl Echoer {
     ///
     /// # Errors
     /// Where there are no more processes or descriptors.
-    pub fn start() -> io::Result<Echoer> {
+    fn start() -> io::Result<Echoer> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         // SAFETY: the child makes system calls only, on memory of its own, and never returns from `work`.
@@ -55,7 +69,7 @@ impl Echoer {
     }
 
     /// Whose calls are echoes.
-    pub fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.pid.as_raw_pid().unsigned_abs()
     }
 
@@ -63,7 +77,7 @@ impl Echoer {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn place(&self, point: &Path, device: u64) -> io::Result<()> {
+    fn place(&self, point: &Path, device: u64) -> io::Result<()> {
         let mut message = device.to_ne_bytes().to_vec();
         message.extend_from_slice(point.as_os_str().as_bytes());
         self.put(message)
@@ -73,7 +87,7 @@ impl Echoer {
     ///
     /// # Errors
     /// Where the process has ended.
-    pub fn send(&self, echo: &Echo) -> io::Result<()> {
+    fn send(&self, echo: &Echo) -> io::Result<()> {
         let (what, name): (u8, &OsStr) = match echo {
             Echo::Came(name) => (b'c', name),
             Echo::Changed(name) => (b'm', name),
@@ -91,6 +105,57 @@ impl Echoer {
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         Ok(rustix::net::send(socket, &message, SendFlags::NOSIGNAL).map(drop)?)
     }
+}
+
+impl Echoer {
+    /// [`start`](Self::start); without it the mount works, but inotify tells of this mount's own changes only.
+    pub fn try_start() -> Option<Echoer> {
+        Echoer::start().inspect_err(|e| warn!("inotify will not tell of changes by others: {e}")).ok()
+    }
+
+    /// Has changes that others make in the store raise inotify events on the mount, until `ended`.
+    pub fn serve(
+        self,
+        fs: Arc<Fs>,
+        ended: Arc<AtomicBool>,
+        point: &Path,
+        device: Option<&str>,
+    ) -> Option<JoinHandle<()>> {
+        if let Err(e) = self.place(point, device.and_then(device_number)?) {
+            warn!("inotify will not tell of changes by others: {e}");
+            return None;
+        }
+        fs.echo_as(self.pid());
+        let (watching, (done, watched)) = (fs.clone(), mpsc::channel::<()>());
+        std::thread::spawn(move || {
+            match watching.watch_all(WATCH_IDLE) {
+                Ok(true) => {}
+                Ok(false) => {
+                    info!("over {WATCH_IDLE} objects: inotify tells of changes by others of those in use")
+                }
+                Err(e) => warn!("cannot watch all objects: {e}"),
+            }
+            drop(done);
+        });
+        // Who mounts a store of usual size and waits for the next change misses none.
+        let _ = watched.recv_timeout(PATIENCE);
+        Some(std::thread::spawn(move || {
+            while !ended.load(Ordering::Acquire) {
+                for echo in fs.echoes(PULSE) {
+                    if let Err(e) = self.send(&echo) {
+                        fs.echo_as(0);
+                        return warn!("inotify tells of changes by others no more: {e}");
+                    }
+                }
+            }
+        }))
+    }
+}
+
+/// `major:minor` as `st_dev` has it.
+fn device_number(text: &str) -> Option<u64> {
+    let (major, minor) = text.split_once(':')?;
+    Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
 impl Drop for Echoer {

@@ -1,4 +1,7 @@
-//! `-o`: what mount(8), fstab and people write, sorted into what the file system, the kernel and nobody needs.
+//! `-o`: what mount(8), fstab(5) and people write, sorted into what the file system, the kernel and nobody needs.
+//!
+//! One row of [`TABLE`] per option; `revfs mount --help` and the documentation of the table are made from the rows.
+//! Whatever stands in neither the table nor the lists beside it is refused by name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +18,9 @@ pub struct Options {
     pub fs: fs::Options,
     /// `ro`, `nosuid`, `noexec`, …: the kernel's own.
     pub flags: MountFlags,
-    /// Change the kernel's own flags of a mount that is there, and nothing else.
-    pub remount: bool,
-    /// Let users other than the one who mounts in.
-    pub allow_other: bool,
+    /// Words that the kernel reads itself, as they are: SELinux labels.
+    pub data: Vec<String>,
+    pub access: Access,
     /// Have changes that others make in the store raise inotify events on the mount.
     pub notify: bool,
     /// Worker threads.
@@ -27,6 +29,25 @@ pub struct Options {
     pub log: Option<PathBuf>,
     /// What `mount` and `df` show as the source; the store's path if not given.
     pub fsname: Option<String>,
+    /// Mount over files too, and hide them.
+    pub nonempty: bool,
+    /// Take the mount away when the daemon dies.
+    pub auto_unmount: bool,
+    /// Change the flags of a mount that is there.
+    pub remount: bool,
+    /// A store that does not exist is no failure of `mount`.
+    pub nofail: bool,
+}
+
+/// Who may use a mount, as far as file permissions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The user who mounts.
+    Owner,
+    /// That user, and root.
+    Root,
+    /// Everybody.
+    Other,
 }
 
 impl Default for Options {
@@ -34,64 +55,161 @@ impl Default for Options {
         Options {
             fs: fs::Options::default(),
             flags: MountFlags::NOSUID | MountFlags::NODEV,
-            remount: false,
-            allow_other: false,
+            data: Vec::new(),
+            access: Access::Owner,
             notify: true,
             threads: 4,
             log: None,
             fsname: None,
+            nonempty: false,
+            auto_unmount: false,
+            remount: false,
+            nofail: false,
         }
     }
 }
 
-/// Words that are for mount(8), systemd or the init system; they reach a mount helper and mean nothing to it.
-const OTHERS: [&str; 17] = [
-    "defaults",
-    "auto",
-    "noauto",
-    "user",
-    "nouser",
-    "users",
-    "owner",
-    "group",
-    "nofail",
-    "_netdev",
-    "default_permissions",
-    "relatime",
-    "norelatime",
-    "async",
-    "rw",
-    "silent",
-    "loud",
+/// One option.
+pub struct Row {
+    /// The word before `=`.
+    pub name: &'static str,
+    /// What follows the word, `=` included; empty for a word alone.
+    pub value: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// Takes the value; `None` for one that makes no sense.
+    apply: fn(&mut Options, &str) -> Option<()>,
+}
+
+macro_rules! table {
+    ($($name:literal $value:literal $help:literal $apply:expr;)*) => {
+        /// The options that mean something here.
+        ///
+        /// | option | meaning |
+        /// |---|---|
+        $(#[doc = concat!("| `", $name, $value, "` | ", $help, " |")])*
+        pub const TABLE: &[Row] = &[$(Row { name: $name, value: $value, help: $help, apply: $apply }),*];
+    };
+}
+
+table! {
+    "ro" "" "no writes; the store may be on a read-only medium" |o, _| set(o, "ro");
+    "rw" "" "the opposite (default)" |o, _| set(o, "rw");
+    "allow_other" "" "let other users in, as far as file permissions go" |o, _| access(o, Access::Other);
+    "allow_root" "" "let root in beside the user who mounts" |o, _| access(o, Access::Root);
+    "durable" "" "every close survives a power cut, as fsync does" |o, _| durable(o);
+    "sync" "" "the same" |o, _| durable(o);
+    "view" "=WAY" "stored: files hold the stored bytes (default); object: `_id` and `_rev` too, always" |o, v| view(o, v);
+    "on_stale" "=POLICY" "a save over a newer revision: merge (default), latest, sibling, refuse" |o, v| on_stale(o, v);
+    "xattr" "" "extended attributes (user.*) of scratch files" |o, _| { o.fs.xattr = true; Some(()) };
+    "notify" "" "inotify tells of changes by others, too (default)" |o, _| { o.notify = true; Some(()) };
+    "nonotify" "" "it does not, which spares a process and a watch per object" |o, _| { o.notify = false; Some(()) };
+    "grace" "=SECONDS" "how long a removed name waits for its next text (10)" |o, v| grace(o, v);
+    "max_size" "=BYTES" "the longest text a program may write (1 GiB)" |o, v| max_size(o, v);
+    "uid" "=NUMBER" "the owner of all files, instead of each one's own" |o, v| id(&mut o.fs.uid, v);
+    "gid" "=NUMBER" "their group" |o, v| id(&mut o.fs.gid, v);
+    "umask" "=OCTAL" "permissions that no file and no directory has" |o, v| umask(o, v);
+    "fmask" "=OCTAL" "the same for files alone" |o, v| mask(&mut o.fs.fmask, v);
+    "dmask" "=OCTAL" "the same for directories alone" |o, v| mask(&mut o.fs.dmask, v);
+    "threads" "=NUMBER" "worker threads, 1 to 64 (4)" |o, v| threads(o, v);
+    "log" "=FILE" "where the daemon logs, instead of syslog" |o, v| path(&mut o.log, v);
+    "fsname" "=NAME" "the source that mount and df show (the store's path)" |o, v| text(&mut o.fsname, v);
+    "source" "=NAME" "the same" |o, v| text(&mut o.fsname, v);
+    "nonempty" "" "mount over a directory that has files, and hide them" |o, _| { o.nonempty = true; Some(()) };
+    "auto_unmount" "" "take the mount away when the daemon dies" |o, _| { o.auto_unmount = true; Some(()) };
+    "remount" "" "change ro, rw, nosuid, … of a mount that is there" |o, _| { o.remount = true; Some(()) };
+    "nofail" "" "no failure of mount(8) where there is no store" |o, _| { o.nofail = true; Some(()) };
+}
+
+/// The kernel's own words: the flag, and whether the word sets it.
+const FLAGS: &[(&str, MountFlags, bool)] = &[
+    ("ro", MountFlags::RDONLY, true),
+    ("rw", MountFlags::RDONLY, false),
+    ("nosuid", MountFlags::NOSUID, true),
+    ("suid", MountFlags::NOSUID, false),
+    ("nodev", MountFlags::NODEV, true),
+    ("dev", MountFlags::NODEV, false),
+    ("noexec", MountFlags::NOEXEC, true),
+    ("exec", MountFlags::NOEXEC, false),
+    ("noatime", MountFlags::NOATIME, true),
+    ("atime", MountFlags::NOATIME, false),
+    ("nodiratime", MountFlags::NODIRATIME, true),
+    ("diratime", MountFlags::NODIRATIME, false),
+    ("relatime", MountFlags::RELATIME, true),
+    ("norelatime", MountFlags::RELATIME, false),
+    ("strictatime", MountFlags::STRICTATIME, true),
+    ("nostrictatime", MountFlags::STRICTATIME, false),
+    ("lazytime", MountFlags::LAZYTIME, true),
+    ("nolazytime", MountFlags::LAZYTIME, false),
+    ("nosymfollow", MountFlags::NOSYMFOLLOW, true),
+    ("symfollow", MountFlags::NOSYMFOLLOW, false),
+    ("bind", MountFlags::BIND, true),
 ];
 
+/// SELinux labels, which are the kernel's too.
+const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
+/// Words for mount(8), systemd or the init system, with a value or none: a mount helper meets them and has no use for
+/// them. Names are made durable with their file, so `dirsync` asks for nothing more.
+#[rustfmt::skip]
+const OTHERS: &[&str] = &[
+    "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup", "fail",
+    "_netdev", "_rnetdev", "comment", "helper", "uhelper", "async", "dirsync", "silent", "loud", "mand", "nomand",
+    "iversion", "noiversion", "default_permissions", "subtype",
+];
+
+/// Words by which libfuse's file systems are tuned, so people have them in their lines. What they ask for is done as
+/// well as can be without them.
+#[rustfmt::skip]
+const LIBFUSE: &[&str] = &[
+    "big_writes", "large_read", "max_read", "max_write", "max_readahead", "max_background", "congestion_threshold",
+    "async_read", "sync_read", "async_dio", "atomic_o_trunc", "no_remote_lock", "no_remote_flock",
+    "no_remote_posix_lock", "splice_write", "no_splice_write", "splice_move", "no_splice_move", "splice_read",
+    "no_splice_read", "clone_fd", "max_threads", "max_idle_threads", "intr", "intr_signal", "hard_remove", "use_ino",
+    "readdir_ino", "direct_io", "kernel_cache", "auto_cache", "noauto_cache", "ac_attr_timeout", "attr_timeout",
+    "entry_timeout", "negative_timeout", "noforget", "remember", "blksize",
+];
+
+/// What `mount -o remount` reads back from /proc/self/mountinfo.
+const SHOWN: [&str; 4] = ["user_id", "group_id", "rootmode", "fd"];
+
 impl Options {
-    /// Parses the arguments of all `-o`, each a list with commas.
+    /// Parses the arguments of all `-o`, each a list with commas; a value may hold some after a backslash or between
+    /// double quotes. `sloppy` leaves out what is unknown, after saying so on standard error.
     ///
     /// # Errors
     /// A usage failure that names the option.
-    pub fn parse(lists: &[String]) -> Result<Options, Failure> {
-        Options::default().and(lists)
+    pub fn parse(lists: &[String], sloppy: bool) -> Result<Options, Failure> {
+        let mut options = Options::default();
+        let words: Vec<String> = lists.iter().flat_map(|list| split(list)).collect();
+        options.remount = words.iter().any(|word| word == "remount");
+        for word in &words {
+            match options.apply(word) {
+                Err(unknown) if sloppy && !is_known(word) => eprintln!("revfs: {unknown}; left out"),
+                applied => applied?,
+            }
+        }
+        options.fs.read_only = options.flags.contains(MountFlags::RDONLY);
+        Ok(options)
     }
 
-    /// What an existing mount's flags become: all that mountinfo names `now`, changed by the words of `lists`.
+    /// What a mount's flags become: all that the lists of mountinfo name `now`, changed by the words of `lists`. With
+    /// `replace` the words are all that holds, as mount(8) means them; of what is there remain `nosuid` and `nodev`,
+    /// whose opposites it never passes on.
     ///
     /// # Errors
     /// As [`Options::parse`].
-    pub fn reflag(now: &[String], lists: &[String]) -> Result<MountFlags, Failure> {
-        let mut options = Options { flags: MountFlags::empty(), ..Options::default() };
-        let flags: Result<Vec<MountFlags>, Failure> =
-            now.chunks(1).map(|list| Ok(options.clone().and(list)?.flags)).collect();
-        options.flags = flags?.into_iter().collect();
-        Ok(options.and(lists)?.flags)
-    }
-
-    fn and(mut self, lists: &[String]) -> Result<Options, Failure> {
-        let options = &mut self;
-        for word in lists.iter().flat_map(|list| list.split(',')).filter(|word| !word.is_empty()) {
-            options.apply(word)?;
+    pub fn reflag(now: &[String; 2], lists: &[String], replace: bool) -> Result<MountFlags, Failure> {
+        let mut options = Options { flags: MountFlags::empty(), remount: true, ..Options::default() };
+        for word in now.iter().flat_map(|list| list.split(',')).filter(|word| *word != "rw") {
+            // The kernel shows words that only it takes.
+            let _ = set(&mut options, word);
         }
-        Ok(self)
+        if replace {
+            options.flags &= MountFlags::NOSUID | MountFlags::NODEV;
+        }
+        lists.iter().flat_map(|list| split(list)).try_for_each(|word| options.apply(&word))?;
+        Ok(options.flags)
     }
 
     fn apply(&mut self, word: &str) -> Result<(), Failure> {
@@ -99,102 +217,276 @@ impl Options {
             Some((key, value)) => (key, Some(value)),
             None => (word, None),
         };
-        let bad = |want: &str| Failure::misuse(format!("mount option {word}: expected {want}"));
-        let number =
-            |radix, want| value.and_then(|v| u32::from_str_radix(v, radix).ok()).ok_or_else(|| bad(want));
-        match key {
-            _ if key.starts_with("x-") || key == "comment" => {}
-            _ if value.is_none() && OTHERS.contains(&key) => {
-                if key == "rw" {
-                    self.flags.remove(MountFlags::RDONLY);
-                }
-            }
-            // What the kernel shows of a mount; mount(8) hands it back on a remount.
-            "subtype" | "user_id" | "group_id" => {}
-            "remount" => self.remount = true,
-            "ro" => self.flags |= MountFlags::RDONLY,
-            "suid" => self.flags.remove(MountFlags::NOSUID),
-            "nosuid" => self.flags |= MountFlags::NOSUID,
-            "dev" => self.flags.remove(MountFlags::NODEV),
-            "nodev" => self.flags |= MountFlags::NODEV,
-            "exec" => self.flags.remove(MountFlags::NOEXEC),
-            "noexec" => self.flags |= MountFlags::NOEXEC,
-            "atime" => self.flags.remove(MountFlags::NOATIME),
-            "noatime" => self.flags |= MountFlags::NOATIME,
-            "diratime" => self.flags.remove(MountFlags::NODIRATIME),
-            "nodiratime" => self.flags |= MountFlags::NODIRATIME,
-            "sync" => self.flags |= MountFlags::SYNCHRONOUS,
-            "dirsync" => self.flags |= MountFlags::DIRSYNC,
-            "allow_other" => self.allow_other = true,
-            "durable" => self.fs.durable = true,
-            "xattr" => self.fs.xattr = true,
-            "notify" | "nonotify" => self.notify = key == "notify",
-            "fsname" => self.fsname = value.map(str::to_owned),
-            "log" => self.log = value.map(PathBuf::from),
-            "uid" => self.fs.uid = Some(number(10, "uid=NUMBER")?),
-            "gid" => self.fs.gid = Some(number(10, "gid=NUMBER")?),
-            "umask" => self.fs.umask = Some(number(8, "umask=OCTAL")? & 0o777),
-            "threads" => self.threads = number(10, "threads=1..64")?.clamp(1, 64) as usize,
-            "grace" => self.fs.grace = Duration::from_secs(u64::from(number(10, "grace=SECONDS")?)),
-            "max_size" => {
-                let bytes = value.and_then(|v| v.parse().ok()).filter(|&n| n > 0);
-                self.fs.max_size = bytes.ok_or_else(|| bad("max_size=BYTES"))?;
-            }
-            "view" => {
-                self.fs.object_view = match value {
-                    Some("object") => true,
-                    Some("stored") => false,
-                    _ => return Err(bad("view=stored or view=object")),
-                }
-            }
-            "on_stale" => {
-                self.fs.on_stale = match value {
-                    Some("merge") => OnStale::Merge,
-                    Some("latest") => OnStale::Latest,
-                    Some("sibling") => OnStale::Sibling,
-                    Some("refuse") => OnStale::Refuse,
-                    _ => return Err(bad("on_stale=merge, latest, sibling or refuse")),
-                }
-            }
-            _ => return Err(Failure::misuse(format!("unknown mount option {word}; see revfs mount --help"))),
+        if is_skipped(key) || self.remount && SHOWN.contains(&key) {
+            return Ok(());
         }
-        Ok(())
+        if LABELS.contains(&key) && value.is_some() {
+            self.data.push(word.to_owned());
+            return Ok(());
+        }
+        if let Some(row) = TABLE.iter().find(|row| row.name == key) {
+            let fits = row.value.is_empty() == value.is_none();
+            let applied = if fits { (row.apply)(self, value.unwrap_or_default()) } else { None };
+            let (name, wants) = (row.name, row.value);
+            return applied.ok_or_else(|| {
+                Failure::misuse(format!("mount option {word}: expected {name}{wants}, {}", row.help))
+            });
+        }
+        match value {
+            None => set(self, key),
+            Some(_) => None,
+        }
+        .ok_or_else(|| {
+            let near = nearest(key).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            Failure::misuse(format!("unknown mount option {word}{near} (revfs mount --help lists all)"))
+        })
     }
+}
+
+/// The rows, for `--help`.
+pub fn help() -> String {
+    let mut text = String::from("Mount options:\n");
+    for row in TABLE {
+        let option = format!("{}{}", row.name, row.value);
+        text += &format!("  {option:<20} {}\n", row.help);
+    }
+    let flags: Vec<&str> =
+        FLAGS.iter().skip(2).map(|flag| flag.0).filter(|name| name.starts_with("no")).collect();
+    text += &format!("The kernel's own, and each without its `no`:\n  {}\n", flags.join(" "));
+    text + "Words for fstab and systemd (defaults, noauto, user, _netdev, x-…, …) and those by which libfuse is\n\
+            tuned (big_writes, max_read=N, attr_timeout=N, …) are accepted and change nothing."
+}
+
+/// Splits a list at its commas.
+fn split(list: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    let mut rest = list.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => word.extend(rest.next()),
+            '"' if quoted || word.contains('=') => quoted = !quoted,
+            ',' if !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+fn is_skipped(key: &str) -> bool {
+    key.starts_with("x-") || key.starts_with("X-") || OTHERS.contains(&key) || LIBFUSE.contains(&key)
+}
+
+fn is_known(word: &str) -> bool {
+    let key = word.split_once('=').map_or(word, |(key, _)| key);
+    names().any(|name| name == key)
+}
+
+/// All words that have a meaning here.
+fn names() -> impl Iterator<Item = &'static str> {
+    let rows = TABLE.iter().map(|row| row.name).chain(FLAGS.iter().map(|flag| flag.0));
+    rows.chain(OTHERS.iter().chain(LIBFUSE).chain(&LABELS).copied())
+}
+
+/// The known word that looks most like `key`, if one does.
+fn nearest(key: &str) -> Option<&'static str> {
+    let likeness = |name| (strsim::normalized_damerau_levenshtein(key, name) * 1000.0) as u32;
+    names()
+        .map(|name| (likeness(name), name))
+        .filter(|(likeness, _)| *likeness > 600)
+        .max()
+        .map(|(_, name)| name)
+}
+
+fn set(options: &mut Options, word: &str) -> Option<()> {
+    let &(_, flag, on) = FLAGS.iter().find(|known| known.0 == word)?;
+    let atimes = MountFlags::NOATIME | MountFlags::RELATIME | MountFlags::STRICTATIME;
+    if on && atimes.contains(flag) {
+        options.flags.remove(atimes);
+    }
+    options.flags.set(flag, on);
+    Some(())
+}
+
+fn access(options: &mut Options, access: Access) -> Option<()> {
+    options.access = access;
+    Some(())
+}
+
+/// The kernel's `sync` would ask for an fsync after each write, in the middle of a text.
+fn durable(options: &mut Options) -> Option<()> {
+    options.fs.durable = true;
+    Some(())
+}
+
+fn view(options: &mut Options, value: &str) -> Option<()> {
+    options.fs.object_view = match value {
+        "object" => true,
+        "stored" => false,
+        _ => return None,
+    };
+    Some(())
+}
+
+fn on_stale(options: &mut Options, value: &str) -> Option<()> {
+    options.fs.on_stale = match value {
+        "merge" => OnStale::Merge,
+        "latest" => OnStale::Latest,
+        "sibling" => OnStale::Sibling,
+        "refuse" => OnStale::Refuse,
+        _ => return None,
+    };
+    Some(())
+}
+
+fn grace(options: &mut Options, value: &str) -> Option<()> {
+    options.fs.grace = Duration::from_secs(value.parse::<u32>().ok()?.into());
+    Some(())
+}
+
+fn max_size(options: &mut Options, value: &str) -> Option<()> {
+    options.fs.max_size = value.parse().ok().filter(|&bytes| bytes > 0)?;
+    Some(())
+}
+
+/// The highest number means "none" to the kernel.
+fn id(to: &mut Option<u32>, value: &str) -> Option<()> {
+    *to = Some(value.parse().ok().filter(|&id| id != u32::MAX)?);
+    Some(())
+}
+
+fn umask(options: &mut Options, value: &str) -> Option<()> {
+    mask(&mut options.fs.fmask, value)?;
+    mask(&mut options.fs.dmask, value)
+}
+
+fn mask(to: &mut Option<u32>, value: &str) -> Option<()> {
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    *to = Some(u32::from_str_radix(value, 8).ok().filter(|&mask| digits && mask <= 0o7777)? & 0o777);
+    Some(())
+}
+
+fn threads(options: &mut Options, value: &str) -> Option<()> {
+    options.threads = value.parse().ok().filter(|threads| (1..=64).contains(threads))?;
+    Some(())
+}
+
+fn path(to: &mut Option<PathBuf>, value: &str) -> Option<()> {
+    *to = Some(value.into()).filter(|_| !value.is_empty());
+    to.is_some().then_some(())
+}
+
+fn text(to: &mut Option<String>, value: &str) -> Option<()> {
+    *to = Some(value.into()).filter(|_| !value.is_empty());
+    to.is_some().then_some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mount::Kind;
+
+    fn parse(list: &str) -> Result<Options, Failure> {
+        Options::parse(&[list.to_owned()], false)
+    }
 
     #[test]
     fn fstab_words_and_our_own() {
-        let words = "rw,nofail,noauto,_netdev,user,x-systemd.automount,x-systemd.requires=local-fs.target,allow_other,\
-                     default_permissions,umask=022,on_stale=sibling,grace=3,,max_size=4096";
-        let options = Options::parse(&[words.to_owned(), "ro".to_owned()]).unwrap();
-        assert!(options.allow_other && options.flags.contains(MountFlags::RDONLY));
-        assert_eq!(options.fs.umask, Some(0o022));
+        let words = "rw,nofail,noauto,_netdev,user=me,x-systemd.automount,x-systemd.requires=local-fs.target,\
+                     X-mount.mkdir=0755,comment=a b,allow_other,default_permissions,big_writes,max_read=131072,\
+                     attr_timeout=1.5,umask=022,dmask=0077,on_stale=sibling,grace=3,,max_size=4096";
+        let options = Options::parse(&[words.to_owned(), "ro".to_owned()], false).unwrap();
+        assert!(options.access == Access::Other && options.flags.contains(MountFlags::RDONLY));
+        assert!(options.fs.read_only && options.nofail);
+        assert_eq!((options.fs.fmask, options.fs.dmask), (Some(0o022), Some(0o077)));
         assert_eq!(options.fs.on_stale, OnStale::Sibling);
         assert_eq!((options.fs.grace, options.fs.max_size), (Duration::from_secs(3), 4096));
     }
 
     #[test]
-    fn a_remount_keeps_the_flags_it_does_not_name() {
-        let reflag = |now: &[&str], word: &str| {
-            let now: Vec<String> = now.iter().map(|&s| s.to_owned()).collect();
-            Options::reflag(&now, &[word.to_owned()]).unwrap()
-        };
-        let kernel = ["rw,noexec,relatime", "rw,user_id=0,group_id=0,default_permissions,allow_other"];
-        assert_eq!(reflag(&kernel, "remount,ro"), MountFlags::NOEXEC | MountFlags::RDONLY);
-        assert_eq!(reflag(&["ro", "rw"], "noexec"), MountFlags::NOEXEC | MountFlags::RDONLY);
-        assert_eq!(reflag(&["ro,nosuid,nodev"], "rw,exec"), MountFlags::NOSUID | MountFlags::NODEV);
-        assert!(Options::parse(&["rw,remount".to_owned()]).unwrap().remount);
+    fn what_is_unknown_or_malformed_is_named() {
+        let malformed = [
+            "uid=me",
+            "uid=4294967295",
+            "view=xml",
+            "on_stale",
+            "max_size=0",
+            "umask=9",
+            "umask=+7",
+            "ro=1",
+            "log=",
+            "noexec=1",
+            "threads=0",
+            "user_id=0",
+        ];
+        for word in malformed.into_iter().chain(["nosuchoption", "fd=3"]) {
+            let failure = parse(word).unwrap_err();
+            assert!(failure.kind() == Kind::Usage && failure.to_string().contains(word), "{failure}");
+        }
     }
 
     #[test]
-    fn what_is_unknown_or_malformed_is_named() {
-        for word in ["nosuchoption", "uid=me", "view=xml", "on_stale", "max_size=0", "umask=9"] {
-            let failure = Options::parse(&[word.to_owned()]).unwrap_err();
-            assert!(failure.is_usage() && failure.to_string().contains(word), "{failure}");
+    fn a_slip_of_the_finger_is_recognised() {
+        for (slip, meant) in
+            [("alow_other", "allow_other"), ("onstale=merge", "on_stale"), ("no_exec", "noexec")]
+        {
+            let said = parse(slip).unwrap_err().to_string();
+            assert!(said.contains(&format!("did you mean {meant}?")), "{said}");
         }
+        assert!(!parse("qqqq").unwrap_err().to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn sloppy_forgives_the_unknown_but_not_the_malformed() {
+        let sloppy = |list: &str| Options::parse(&[list.to_owned()], true);
+        assert!(sloppy("nosuchoption,ro").unwrap().fs.read_only);
+        assert!(sloppy("uid=me").is_err());
+    }
+
+    #[test]
+    fn a_value_may_hold_commas() {
+        assert_eq!(split(r#"ro,fsname="a,b",c\,d,,log=x\\y,"#), ["ro", "fsname=a,b", "c,d", r"log=x\y"]);
+        assert_eq!(parse(r#"fsname="a,ro""#).unwrap().fsname.as_deref(), Some("a,ro"));
+        assert_eq!(parse(r#"context="a:b:c0,c1""#).unwrap().data, ["context=a:b:c0,c1"]);
+    }
+
+    #[test]
+    fn of_contradictions_the_last_holds() {
+        assert!(!parse("ro,rw").unwrap().fs.read_only);
+        let flags = parse("noatime,strictatime,suid").unwrap().flags;
+        assert_eq!(flags, MountFlags::STRICTATIME | MountFlags::NODEV);
+        assert_eq!(parse("allow_root,allow_other").unwrap().access, Access::Other);
+    }
+
+    #[test]
+    fn a_remount_keeps_the_flags_it_does_not_name() {
+        let reflag = |mount: &str, superblock: &str, list: &str| {
+            Options::reflag(&[mount.to_owned(), superblock.to_owned()], &[list.to_owned()], false).unwrap()
+        };
+        let superblock = "rw,user_id=0,group_id=0,default_permissions,allow_other";
+        let now = reflag("rw,noexec,relatime", superblock, "remount,ro");
+        assert_eq!(now, MountFlags::NOEXEC | MountFlags::RELATIME | MountFlags::RDONLY);
+        assert_eq!(reflag("ro", "rw", "noexec"), MountFlags::NOEXEC | MountFlags::RDONLY);
+        assert_eq!(reflag("rw", "ro", "noexec"), MountFlags::NOEXEC | MountFlags::RDONLY);
+        assert_eq!(reflag("ro,nosuid,nodev", "ro", "rw,exec"), MountFlags::NOSUID | MountFlags::NODEV);
+        let now = ["rw,nosuid,noexec".to_owned(), "rw".to_owned()];
+        let replaced = Options::reflag(&now, &["ro,noatime,remount".to_owned()], true).unwrap();
+        assert_eq!(replaced, MountFlags::NOSUID | MountFlags::NOATIME | MountFlags::RDONLY);
+        assert!(parse("user_id=0,group_id=0,default_permissions,remount,ro").unwrap().remount);
+    }
+
+    #[test]
+    fn no_word_has_two_meanings_and_help_names_every_row() {
+        let mut all: Vec<&str> = names().filter(|name| !matches!(*name, "ro" | "rw")).collect();
+        all.sort_unstable();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        let help = help();
+        for row in TABLE {
+            assert!(help.contains(&format!("  {}{} ", row.name, row.value)), "{}", row.name);
+        }
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 }

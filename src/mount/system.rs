@@ -3,7 +3,7 @@
 //! fuser can mount too, but it gives up where `/dev/fuse` is root's alone, and it may unmount a stranger's mount; so the
 //! device is opened here and handed to it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -12,12 +12,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::Failure;
-use super::options::Options;
+use super::options::{Access, Options};
 
 /// The type that `mount`, `findmnt` and `df -T` show.
 pub const FSTYPE: &str = "fuse.revfs";
@@ -102,36 +103,45 @@ fn by_call(source: &OsStr, point: &Path, options: &Options) -> io::Result<OwnedF
     let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let uid = rustix::process::getuid().as_raw();
     let gid = rustix::process::getgid().as_raw();
-    let other = if options.allow_other { ",allow_other" } else { "" };
-    let data = format!(
-        "fd={},rootmode=40000,user_id={uid},group_id={gid},default_permissions{other}",
-        device.as_raw_fd()
-    );
-    let data = std::ffi::CString::new(data)?;
-    rustix::mount::mount(source, point, FSTYPE, options.flags, Some(data.as_c_str()))?;
+    let mut data =
+        format!("fd={},rootmode=40000,user_id={uid},group_id={gid},default_permissions", device.as_raw_fd());
+    if options.access != Access::Owner {
+        data += ",allow_other";
+    }
+    for label in &options.data {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        data += &format!(",{key}=\"{value}\"");
+    }
+    rustix::mount::mount(source, point, FSTYPE, options.flags, Some(CString::new(data)?.as_c_str()))?;
     Ok(device)
 }
 
-fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
-    let mut words = vec!["default_permissions".to_owned(), "subtype=revfs".to_owned()];
-    // A comma would end the name and begin an option.
-    let escaped = source.to_string_lossy().replace('\\', "\\\\").replace(',', "\\,");
-    words.push(format!("fsname={escaped}"));
+/// The options as fusermount3 takes them. `source` is anybody's path: a comma in it would begin an option.
+fn fusermount_options(source: &OsStr, options: &Options) -> OsString {
+    let mut list = b"default_permissions,subtype=revfs,fsname=".to_vec();
+    for &byte in source.as_bytes() {
+        list.extend((byte == b',' || byte == b'\\').then_some(b'\\'));
+        list.push(byte);
+    }
     let flags = options.flags;
-    for (flag, word) in [
-        (MountFlags::RDONLY, "ro"),
-        (MountFlags::NOEXEC, "noexec"),
-        (MountFlags::NOATIME, "noatime"),
-        (MountFlags::SYNCHRONOUS, "sync"),
-        (MountFlags::DIRSYNC, "dirsync"),
-    ] {
-        if flags.contains(flag) {
-            words.push(word.to_owned());
-        }
+    let words = [
+        (flags.contains(MountFlags::RDONLY), "ro"),
+        (flags.contains(MountFlags::NOEXEC), "noexec"),
+        (flags.contains(MountFlags::NOATIME), "noatime"),
+        // For root alone; it says so itself to others, and goes on.
+        (!flags.contains(MountFlags::NOSUID), "suid"),
+        (!flags.contains(MountFlags::NODEV), "dev"),
+        (options.access != Access::Owner, "allow_other"),
+    ];
+    let words = words.iter().filter(|word| word.0).map(|word| word.1);
+    for word in words.chain(options.data.iter().map(String::as_str)) {
+        list.push(b',');
+        list.extend_from_slice(word.as_bytes());
     }
-    if options.allow_other {
-        words.push("allow_other".to_owned());
-    }
+    OsString::from_vec(list)
+}
+
+fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
     let (ours, theirs) =
         UnixStream::pair().map_err(|e| Failure::new(format!("cannot make a socket: {e}")))?;
     // fusermount3 finds the socket by number: it must survive the exec.
@@ -139,7 +149,7 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Owne
         .map_err(|e| Failure::new(format!("cannot hand a socket on: {e}")))?;
     let child = Command::new("fusermount3")
         .arg("-o")
-        .arg(words.join(","))
+        .arg(fusermount_options(source, options))
         .arg("--")
         .arg(point)
         .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
@@ -152,14 +162,19 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Owne
     let device = receive(&ours);
     let output = child.wait_with_output().map_err(|e| Failure::new(format!("fusermount3: {e}")))?;
     match device {
-        Ok(Some(device)) if output.status.success() => {
-            let _ = rustix::io::fcntl_setfd(&device, rustix::io::FdFlags::CLOEXEC);
-            Ok(device)
+        Ok(Some(fd)) if output.status.success() => {
+            let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
+            Ok(fd)
         }
         _ => {
             let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-            let hint =
-                if said.contains("user_allow_other") { " (or mount without -o allow_other)" } else { "" };
+            let hint = if said.contains("user_allow_other") {
+                ": add that line to it, or mount without allow_other and allow_root"
+            } else if rustix::process::geteuid().is_root() {
+                "; root may mount, but not in this container (it needs CAP_SYS_ADMIN and /dev/fuse)"
+            } else {
+                ""
+            };
             Err(Failure::new(format!("cannot mount at {}: {said}{hint}", point.display())))
         }
     }
@@ -200,6 +215,20 @@ pub fn remount(point: &Path, flags: MountFlags) -> Result<(), Failure> {
     })
 }
 
+/// Enters the mount namespace that the file `namespace` stands for: `mount -N`.
+///
+/// # Errors
+/// One line; only root may.
+pub fn enter(namespace: &Path) -> Result<(), Failure> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let entered = rustix::fs::open(namespace, flags, Mode::empty())
+        .and_then(|fd| move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Mount)));
+    entered.map_err(|e| {
+        Failure::new(format!("cannot enter the namespace {}: {}", namespace.display(), io::Error::from(e)))
+    })
+}
+
 /// Unmounts what is at `point`; `lazy` also while programs use it.
 ///
 /// # Errors
@@ -209,6 +238,16 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
     match rustix::mount::unmount(point, flags | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::PERM) => {
+            // fusermount3 would only say that it finds no entry.
+            let ours = format!("user_id={}", rustix::process::getuid().as_raw());
+            let superblock = mounted_at(point).map_or_else(String::new, |m| m.options[1].clone());
+            let maker = superblock.split(',').find(|word| word.starts_with("user_id=") && *word != ours);
+            if let Some((_, maker)) = maker.and_then(|word| word.split_once('=')) {
+                return Err(Failure::new(format!(
+                    "cannot unmount {}: only user {maker}, who mounted it, and root can",
+                    point.display()
+                )));
+            }
             let mut command = Command::new("fusermount3");
             command.arg("-u").args(lazy.then_some("-z")).arg("--").arg(point);
             let output = command.stdin(Stdio::null()).output().map_err(|e| {
@@ -230,14 +269,21 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
     }
 }
 
+/// Whether the daemon of the mount at `point` is gone. Asks it, if it is not.
+pub fn is_dead(point: &Path) -> bool {
+    // Not `stat`, which the kernel answers from its memory.
+    let gone = [Errno::NOTCONN, Errno::CONNABORTED];
+    rustix::fs::statfs(point).is_err_and(|e| gone.contains(&e))
+}
+
 /// Resolves a path without touching what is mounted there: a dead mount answers nothing but errors.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) if name != OsStr::from_bytes(b"..") => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             let joined = parent.canonicalize()?.join(name);
-            match std::fs::symlink_metadata(&joined) {
-                Ok(m) if m.file_type().is_symlink() => joined.canonicalize(),
+            match kind(&joined) {
+                Ok(FileType::Symlink) => joined.canonicalize(),
                 _ => Ok(joined),
             }
         }
@@ -245,9 +291,26 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// What is at a path. Links are not followed, and what is mounted on demand is not mounted for this: the standard
+/// library's `stat` would ask systemd to mount what this program is about to mount, and wait for it.
+pub fn kind(path: &Path) -> io::Result<FileType> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(FileType::from_raw_mode(rustix::fs::statat(CWD, path, flags)?.st_mode))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_brings_no_option_along() {
+        let list = fusermount_options(OsStr::from_bytes(b"/a,allow_other\\\xff"), &Options::default());
+        let expected = b"default_permissions,subtype=revfs,fsname=/a\\,allow_other\\\\\xff";
+        assert_eq!(list.as_bytes(), expected);
+        let options = Options::parse(&["ro,suid,allow_root,noexec".to_owned()], false).unwrap();
+        let list = fusermount_options(OsStr::new("/s"), &options).into_string().unwrap();
+        assert!(list.ends_with("fsname=/s,ro,noexec,suid,allow_other"), "{list}");
+    }
 
     #[test]
     fn mountinfo_lines() {

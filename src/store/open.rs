@@ -11,7 +11,7 @@ impl Store {
     /// Opens the store in a directory. A leading `~` is the home directory, as for the original library.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], or [`Error::Io`] where there is no such directory.
+    /// [`Error::NotAStore`], or [`Error::NoStore`] where there is no such directory.
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
         let backend = DirBackend::open(expand(path.as_ref()))?;
         Ok(Store::with_backend(Arc::new(backend)))

@@ -20,12 +20,19 @@ mod mounted;
 mod order;
 mod original;
 #[cfg(feature = "fuse")]
+mod programs;
+#[cfg(feature = "fuse")]
 mod readme;
 #[cfg(feature = "fuse")]
 mod scratch;
 mod seed;
 #[cfg(feature = "fuse")]
+mod semantics;
+#[cfg(feature = "fuse")]
 mod suites_mount;
+mod system;
 mod tidy;
+#[cfg(feature = "fuse")]
+mod tour;
 #[cfg(feature = "fuse")]
 mod watching;

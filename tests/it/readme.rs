@@ -1,29 +1,12 @@
 //! The README's tour, run: what it shows is what happens.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::mounted::Place;
+use crate::tour;
 
 const README: &str = include_str!("../../README.md");
-
-/// The commands of all console blocks, each with what the README says it prints.
-fn tour() -> Vec<(&'static str, String)> {
-    let mut steps: Vec<(&str, String)> = Vec::new();
-    for block in README.split("\n```console\n").skip(1) {
-        let (block, _) = block.split_once("\n```").expect("a block ends");
-        for line in block.lines() {
-            match line.strip_prefix("$ ") {
-                Some(command) => steps.push((command, String::new())),
-                None => {
-                    let (_, prints) = steps.last_mut().expect("a block begins with a command");
-                    *prints += &format!("{line}\n");
-                }
-            }
-        }
-    }
-    steps
-}
 
 /// Replaces what differs from run to run: the random part of revision names, and times.
 fn masked(text: &str) -> String {
@@ -47,27 +30,17 @@ fn masked(text: &str) -> String {
 fn the_tour_is_true() {
     let place = Place::new();
     let dir = place.work();
-    let steps = tour();
+    let steps = tour::steps(README);
     assert!(steps.len() > 20, "the tour is gone");
-    // One shell for all, as for a reader; a line that cannot be output ends each step.
-    let mark = "-- end of step --";
-    let script: String = steps.iter().map(|(command, _)| format!("{command}\necho '{mark}'\n")).collect();
-    let program = Path::new(env!("CARGO_BIN_EXE_revfs")).parent().unwrap().to_owned();
-    let path = std::env::var("PATH").unwrap();
-    let output = Command::new("bash")
-        .args(["-c", &format!("exec 2>&1\n{script}")])
-        .current_dir(&dir)
-        .env("PATH", format!("{}:{path}", program.display()))
-        .env("LC_ALL", "C.UTF-8")
-        .env_remove("REVFS_STORE")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let _ = Command::new("umount").arg("-l").arg(dir.join("mnt")).stderr(Stdio::null()).status();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let outputs: Vec<&str> = printed.split(&format!("{mark}\n")).collect();
-    assert_eq!(outputs.len(), steps.len() + 1, "{printed}");
-    for ((command, says), prints) in steps.iter().zip(outputs) {
-        assert_eq!(masked(prints), masked(says), "$ {command}");
+    // Should a step fail, the mount is taken away all the same.
+    let _mount = Unmount(dir.join("mnt"));
+    tour::run(&steps, &dir, &[], masked);
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).stderr(Stdio::null()).status();
     }
 }

@@ -57,11 +57,14 @@ impl Private {
         if let Some(gone) = self.gone.get() {
             return Ok(Some(gone.as_fd()));
         }
-        let opened = sys::dir(self.root(), NAME).and_then(|own| sys::open_dir(own.as_fd(), "gone"));
-        match opened {
-            Ok(gone) => Ok(Some(self.gone.get_or_init(|| gone).as_fd())),
+        Ok(self.dir_if_any("gone")?.map(|gone| self.gone.get_or_init(|| gone).as_fd()))
+    }
+
+    /// Opens a directory in `.revfs` if it is there.
+    pub fn dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
+        match sys::dir(self.root(), NAME).and_then(|own| sys::open_dir(own.as_fd(), name)) {
             Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(e),
+            opened => opened.map(Some),
         }
     }
 
@@ -111,12 +114,12 @@ impl Private {
         }
     }
 
-    /// Reads `format`, or writes one where there is none. Returns the store's own name; `None` for a store that nobody
-    /// here may write to and that has none.
+    /// Reads `format`, or writes one by `stage` where there is none. Returns the store's own name; `None` for a store
+    /// that has none and that nobody here may write to.
     ///
     /// # Errors
     /// [`Error::NotAStore`] for another version or an unreadable one.
-    pub fn format(&self, stage: &Stage, path: &Path) -> crate::error::Result<Option<String>> {
+    pub fn format(&self, stage: Option<&Stage>, path: &Path) -> crate::error::Result<Option<String>> {
         let at = || -> PathBuf { path.join(NAME).join(FORMAT) };
         // Twice: another process may be the one that writes it.
         for _ in 0..2 {
@@ -130,6 +133,7 @@ impl Private {
                 Err(Errno::NOENT) => {}
                 Err(e) => return Err(Error::io("read", at())(e)),
             }
+            let Some(stage) = stage else { break };
             let text = format!("revfs {VERSION}\nstore {}\n", Uuid::new_v4().simple());
             let written = once(&self.own, || self.shared_dir(self.root(), NAME)).and_then(|own| {
                 let attrs = Attrs::default();

@@ -1,0 +1,104 @@
+//! What cannot become a mount, and why: before anything is hidden or hangs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use log::warn;
+use rustix::fs::{FileType, OFlags, StatVfsMountFlags};
+
+use super::system::{FSTYPE, is_dead, kind, mounted_at, resolve, unmount};
+use super::{Failure, Options};
+use crate::error::Error;
+
+/// A store and a mount point that fit together, both absolute and without links.
+pub struct Place {
+    pub store: PathBuf,
+    pub point: PathBuf,
+    /// Nobody can write to the store: it lies on a read-only medium.
+    pub read_only: bool,
+}
+
+/// Refuses what would hide files or deadlock, and clears a dead mount away.
+///
+/// # Errors
+/// One line that says what to do.
+pub fn check(store: &Path, point: &Path, options: &Options) -> Result<Place, Failure> {
+    let (store, read_only) = open_store(store)?;
+    if let Some(mount) = store.ancestors().find_map(|dir| mounted_at(dir).filter(|m| m.fstype == FSTYPE)) {
+        let (store, source) = (store.display(), mount.source.display());
+        return Err(Failure::misuse(format!(
+            "{store} is in a revfs mount itself; mount its store, {source}"
+        )));
+    }
+    let shown = point.display().to_string();
+    let point = open_point(point, &shown)?;
+    if store == point {
+        return Err(Failure::misuse(format!(
+            "{shown} is both the store and the mount point; choose an empty directory"
+        )));
+    }
+    if point.starts_with(&store) {
+        return Err(Failure::misuse(format!(
+            "the mount point {shown} is inside the store; choose one outside"
+        )));
+    }
+    if store.starts_with(&point) {
+        return Err(Failure::misuse(format!(
+            "the store is inside the mount point {shown}, which would hide it"
+        )));
+    }
+    // Reading a directory that systemd mounts on demand would wait for that mount, which is this one.
+    let on_demand = mounted_at(&point).is_some_and(|m| m.fstype == "autofs");
+    let is_empty = || point.read_dir().map(|mut entries| entries.next().is_none());
+    if !options.nonempty && !on_demand && !is_empty().map_err(|e| no_point(&shown, &e))? {
+        return Err(Failure::new(format!(
+            "the mount point {shown} is not empty; its files would be hidden (-o nonempty allows that)"
+        )));
+    }
+    Ok(Place { store, point, read_only })
+}
+
+fn no_point(shown: &str, e: &io::Error) -> Failure {
+    let hint = match e.kind() {
+        io::ErrorKind::NotFound => "; create it with mkdir",
+        io::ErrorKind::NotConnected => "; a dead mount is there, take it away: umount -l",
+        _ => "",
+    };
+    Failure::new(format!("cannot open the mount point {shown}: {e}{hint}"))
+}
+
+/// As any other command opens it, so that all say the same.
+fn open_store(store: &Path) -> Result<(PathBuf, bool), Failure> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotADirectory => {
+            Error::NotAStore { path: store.into(), why: "it is not a directory".into() }
+        }
+        _ => Error::NoStore { path: store.into(), source },
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = || rustix::fs::open(store, flags, rustix::fs::Mode::empty());
+    let dir = rustix::io::retry_on_intr(open).map_err(|e| failed(e.into()))?;
+    let read_only =
+        rustix::fs::fstatvfs(&dir).is_ok_and(|medium| medium.f_flag.contains(StatVfsMountFlags::RDONLY));
+    Ok((store.canonicalize().map_err(failed)?, read_only))
+}
+
+/// The mount point without links: a directory where no revfs mount is, not even a dead one.
+fn open_point(point: &Path, shown: &str) -> Result<PathBuf, Failure> {
+    let resolved = resolve(point).map_err(|e| no_point(shown, &e))?;
+    if let Some(there) = mounted_at(&resolved).filter(|m| m.fstype == FSTYPE) {
+        if !is_dead(&resolved) {
+            let source = there.source.display();
+            return Err(Failure::no(format!(
+                "{shown} is mounted already, from {source}; end that first: revfs umount {shown}"
+            )));
+        }
+        warn!("{shown}: clearing away a dead mount");
+        unmount(&resolved, true)?;
+    }
+    let resolved = resolved.canonicalize().map_err(|e| no_point(shown, &e))?;
+    if kind(&resolved).map_err(|e| no_point(shown, &e))? != FileType::Directory {
+        return Err(Failure::new(format!("the mount point {shown} is not a directory")));
+    }
+    Ok(resolved)
+}
