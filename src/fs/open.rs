@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -21,9 +21,6 @@ use super::{Fs, Name};
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
-
-/// How long after a refusal an open by the same thread is its retry.
-const RETRY: Duration = Duration::from_secs(1);
 
 impl Fs {
     /// Creates a file and opens it.
@@ -240,7 +237,7 @@ impl Fs {
         let key = (who.thread, id.clone());
         let mut t = self.tables.lock();
         let before = t.refused.insert(key.clone(), Instant::now());
-        before.is_some_and(|since| since.elapsed() < RETRY) || who.thread == 0 && t.pending.contains_key(&key)
+        before.is_some() || who.thread == 0 && t.pending.contains_key(&key)
     }
 
     /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft.
@@ -274,6 +271,7 @@ impl Fs {
         let session = self.session(who);
         let mut d = draft.lock();
         let id = d.id.clone();
+        let excused = self.excused(who, &id);
         let (first, writers) = {
             let mut t = self.tables.lock();
             t.pending.remove(&(who.thread, id.clone()));
@@ -294,7 +292,7 @@ impl Fs {
             // Half of the first text of a new name: not there yet.
             return Err(Fail::NotFound);
         }
-        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !self.excused(who, &id) {
+        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !excused {
             // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
             return Err(self.send_back(who, &id));
         }
@@ -328,5 +326,54 @@ impl Fs {
         }
         let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write });
         Opened { handle, keep: false, no_flush: !mode.write, direct: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::attr::ROOT;
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+    use crate::store::Store;
+
+    /// Readers and a writer of one object, all in this thread, and somebody else who saves each time it is opened.
+    #[test]
+    fn a_thread_that_was_sent_back_is_served_however_late_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        let name = id.file_name().unwrap();
+        others.create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let (read, write) = (Mode::new(0), Mode::new(rustix::fs::OFlags::WRONLY.bits() as i32));
+        let lookup = || fs.lookup(who, ROOT, &name).unwrap().node;
+        let mut seen = lookup();
+        fs.open(who, seen, read).unwrap();
+        for round in 0..2 {
+            others.upsert(&id, format!("{{\"n\": {round}}}").as_bytes()).unwrap();
+            assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
+            seen = lookup();
+            // Another reader keeps that node as it is, and a newer revision comes.
+            let other = Caller { thread: 1, ..who };
+            fs.open(other, seen, read).unwrap();
+            others.upsert(&id, format!("{{\"m\": {round}}}").as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(1100));
+            fs.open(who, seen, read).unwrap();
+            seen = lookup();
+            fs.open(other, seen, read).unwrap();
+        }
+        // The one excuse is used up.
+        others.upsert(&id, b"{\"k\": 1}").unwrap();
+        assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
+        seen = lookup();
+
+        assert!(matches!(fs.open(who, seen, write), Err(Fail::Stale)));
+        std::thread::sleep(Duration::from_millis(1100));
+        // Its lookup was answered for somebody else: it must not be sent back once more.
+        fs.open(who, seen, write).unwrap();
     }
 }
