@@ -99,7 +99,7 @@ table! {
     "allow_root" "" "let root in beside the user who mounts" |o, _| access(o, Access::Root);
     "durable" "" "every close survives a power cut, as fsync does" |o, _| durable(o);
     "sync" "" "the same" |o, _| durable(o);
-    "view" "=WAY" "stored: files hold the stored bytes (default); object: `_id` and `_rev` too, always" |o, v| view(o, v);
+    "view" "=WAY" "stored: the stored bytes (default); object: always with `_id` and `_rev`" |o, v| view(o, v);
     "on_stale" "=POLICY" "a save over a newer revision: merge (default), latest, sibling, refuse" |o, v| on_stale(o, v);
     "xattr" "" "extended attributes (user.*) of scratch files" |o, _| { o.fs.xattr = true; Some(()) };
     "notify" "" "inotify tells of changes by others, too (default)" |o, _| { o.notify = true; Some(()) };

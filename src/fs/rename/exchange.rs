@@ -1,0 +1,106 @@
+//! Two names change places (RENAME_EXCHANGE): each side's text becomes the other's next state.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+
+use rustix::fs::{FileType, RenameFlags};
+
+use super::{End, attrs_of};
+use crate::backend::Attrs;
+use crate::document;
+use crate::error::Error;
+use crate::fs::Fs;
+use crate::fs::attr::{Caller, Ino};
+use crate::fs::errno::{Fail, Result};
+use crate::fs::scratch::{self, Dir, ScratchNode};
+use crate::fs::table::Notice;
+use crate::rev::ObjectId;
+use crate::session::Origin;
+
+impl Fs {
+    pub(super) fn exchange(
+        &self,
+        who: Caller,
+        (from, fromparent, name): (End, Ino, &OsStr),
+        (to, toparent, newname): (End, Ino, &OsStr),
+    ) -> Result<()> {
+        match (from, to) {
+            (End::Scratch(a), End::Scratch(b)) => {
+                scratch::rename(a.as_fd(), name, b.as_fd(), newname, RenameFlags::EXCHANGE)?;
+                self.found_at(&a, name);
+                self.found_at(&b, newname);
+                Ok(())
+            }
+            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, (fromparent, &dir), name, &id),
+            (End::Object(id), End::Scratch(dir)) => {
+                self.exchange_scratch(who, (toparent, &dir), newname, &id)
+            }
+            (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
+            (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
+        }
+    }
+
+    fn exchange_scratch(
+        &self,
+        who: Caller,
+        (parent, dir): (Ino, &Dir),
+        name: &OsStr,
+        id: &ObjectId,
+    ) -> Result<()> {
+        let file = ScratchNode::at(dir.as_fd(), name)?;
+        let (home, shown, old) = self.shown(id, true)?;
+        let attr = file.attr()?;
+        if attr.kind != FileType::RegularFile {
+            return Err(Fail::NotPermitted("an object is a regular file"));
+        }
+        let text = file.read_all(self.options.max_size)?;
+        document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
+        let origin = self.origin_of_scratch(who, id, &file);
+        let options = self.save_options(attrs_of(&attr));
+        self.save(self.session(who), id, &text, &origin, &options)?;
+        let node = scratch::replace(dir.as_fd(), name, &old, &self.object_attr(id, &shown.meta), false)?;
+        match self.writer_of(&file) {
+            Some(writer) => self.adopt_as_draft(who, id, Some(writer), text, &attr)?,
+            None => self.become_former(id, &file),
+        }
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        self.become_scratch(
+            &mut t,
+            id,
+            home,
+            node.into_cached(dir, name, FileType::RegularFile),
+            &mut notices,
+        );
+        notices.push(Notice::EntryIn(parent, name.to_owned()));
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+
+    fn exchange_objects(&self, who: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
+        let texts = [a, b].map(|id| -> Result<_> {
+            let (home, shown, _) = self.shown(id, false)?;
+            Ok((home, self.store.read(id, &shown.rev)?, shown.meta))
+        });
+        let [first, second] = texts;
+        let ((home_a, text_a, meta_a), (home_b, text_b, meta_b)) = (first?, second?);
+        for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
+            let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
+            let options = self.save_options(attrs);
+            self.save(self.session(who), id, &text, &Origin::default(), &options)?;
+        }
+        // The kernel has exchanged the nodes; both are looked up again.
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        for (id, home) in [(a, home_a), (b, home_b)] {
+            t.hide(id, &mut notices);
+            t.doubt(id, &mut notices);
+            notices.push(Notice::Attr(home));
+            notices.extend(id.file_name().map(Notice::Entry));
+        }
+        drop(t);
+        self.tell(notices);
+        Ok(())
+    }
+}
