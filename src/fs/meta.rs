@@ -8,7 +8,6 @@ use rustix::fs::{FileType, StatVfs};
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode};
-use super::open::RETRY;
 use super::scratch::{self, Change, ScratchNode, SetTime};
 use super::table::{Node, Notice, Shown};
 use super::{Fs, attr};
@@ -54,7 +53,7 @@ impl Fs {
             _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
             _ => {
                 let before = t.refused.insert((who.thread, now.id.clone()), Instant::now());
-                if before.is_some_and(|since| since.elapsed() < RETRY) {
+                if before.is_some() {
                     // The kernel would send the thread no further; what it does next finds out.
                     return Ok((self.object_attr(&now.id, &now.meta), NOW));
                 }

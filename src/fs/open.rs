@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -21,9 +21,6 @@ use super::{Fs, Name};
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
-
-/// How long after a refusal an open by the same thread is its retry.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 impl Fs {
     /// Creates a file and opens it.
@@ -135,22 +132,27 @@ impl Fs {
             _ => None,
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
-        match (self.open_node(who, ino, mode), id) {
+        let opened = self.open_node(who, ino, mode);
+        let Some(id) = id else { return opened };
+        let opened = match opened {
             // The kernel looks the name up once more, and only once.
-            (Err(Fail::Stale), Some(id)) if refused => match mode.write {
+            Err(Fail::Stale) if refused => match mode.write {
                 true => self.open_around(who, &id, mode),
                 false => self.read_around(who, ino, &id),
             },
-            (Err(Fail::Stale), Some(id)) => {
-                self.tables.lock().refused.insert((who.thread, id), Instant::now());
-                Err(Fail::Stale)
+            opened => opened,
+        };
+        let mut t = self.tables.lock();
+        match &opened {
+            Err(Fail::Stale) => drop(t.refused.insert((who.thread, id), Instant::now())),
+            _ => {
+                let key = (who.thread, id);
+                t.refused.remove(&key);
+                t.excused.remove(&key);
             }
-            (opened, Some(id)) if opened.is_ok() => {
-                self.tables.lock().refused.remove(&(who.thread, id));
-                opened
-            }
-            (opened, _) => opened,
         }
+        drop(t);
+        opened
     }
 
     fn open_node(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
@@ -227,7 +229,7 @@ impl Fs {
     /// Whether the thread was told ESTALE a moment ago, by whatever call.
     fn was_refused(&self, who: Caller, id: &ObjectId) -> bool {
         let t = self.tables.lock();
-        t.refused.get(&(who.thread, id.clone())).is_some_and(|since| since.elapsed() < RETRY)
+        t.refused.contains_key(&(who.thread, id.clone()))
     }
 
     fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
@@ -283,7 +285,7 @@ impl Fs {
         let key = (who.thread, id.clone());
         let mut t = self.tables.lock();
         let before = t.refused.insert(key.clone(), Instant::now());
-        before.is_some_and(|since| since.elapsed() < RETRY) || who.thread == 0 && t.pending.contains_key(&key)
+        before.is_some() || who.thread == 0 && t.pending.contains_key(&key)
     }
 
     /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft.
@@ -317,6 +319,7 @@ impl Fs {
         let session = self.session(who);
         let mut d = draft.lock();
         let id = d.id.clone();
+        let excused = self.excused(who, &id);
         let (first, writers) = {
             let mut t = self.tables.lock();
             t.pending.remove(&(who.thread, id.clone()));
@@ -337,7 +340,7 @@ impl Fs {
             // Half of the first text of a new name: not there yet.
             return Err(Fail::NotFound);
         }
-        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !self.excused(who, &id) {
+        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !excused {
             // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
             return Err(self.send_back(who, &id));
         }
@@ -371,5 +374,54 @@ impl Fs {
         }
         let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write });
         Opened { handle, keep: false, no_flush: !mode.write, direct: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::attr::ROOT;
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+    use crate::store::Store;
+
+    /// Readers and a writer of one object, all in this thread, and somebody else who saves each time it is opened.
+    #[test]
+    fn a_thread_that_was_sent_back_is_served_however_late_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        let name = id.file_name().unwrap();
+        others.create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let (read, write) = (Mode::new(0), Mode::new(rustix::fs::OFlags::WRONLY.bits() as i32));
+        let lookup = || fs.lookup(who, ROOT, &name).unwrap().node;
+        let mut seen = lookup();
+        fs.open(who, seen, read).unwrap();
+        for round in 0..2 {
+            others.upsert(&id, format!("{{\"n\": {round}}}").as_bytes()).unwrap();
+            assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
+            seen = lookup();
+            // Another reader keeps that node as it is, and a newer revision comes.
+            let other = Caller { thread: 1, ..who };
+            fs.open(other, seen, read).unwrap();
+            others.upsert(&id, format!("{{\"m\": {round}}}").as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(1100));
+            fs.open(who, seen, read).unwrap();
+            seen = lookup();
+            fs.open(other, seen, read).unwrap();
+        }
+        // The one excuse is used up.
+        others.upsert(&id, b"{\"k\": 1}").unwrap();
+        assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
+        seen = lookup();
+
+        assert!(matches!(fs.open(who, seen, write), Err(Fail::Stale)));
+        std::thread::sleep(Duration::from_millis(1100));
+        // Its lookup was answered for somebody else: it must not be sent back once more.
+        fs.open(who, seen, write).unwrap();
     }
 }
