@@ -55,6 +55,14 @@ fn editors() {
         ),
         row("joe", "keys joe -nobackups x.json -- 'Ctrl-K H' $'\\x0bu\\x19{\"v\":'$V$'}\\r\\x0bx'"),
         row("joe with a backup", "keys joe x.json -- 'Ctrl-K H' $'\\x0bu\\x19{\"v\":'$V$'}\\r\\x0bx'"),
+        row("kakoune", "keys kak -n x.json -- '\"v\"' \"xc{\\\"v\\\":$V}\"$'\\r\\x1b' 'sel' $':wq\\r'"),
+        row("mg", "keys mg x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x18\\x13' Wrote $'\\x18\\x03'"),
+        row("nvi", "nex -s x.json <<< \"s/$O/$V/|wq\""),
+        row(
+            "mcedit",
+            "rm -rf ~/.local; keys mcedit x.json -- '\"v\"' $'\\x1b[3~\\x1b[3~\\x1b[3~\\x1b[3~\\x1b[3~\\x1b[3~{\"v\":'$V$'\\x1bOQ' Confirm $'\\r' '' $'\\x1b[21~'",
+        ),
+        row("ne", "keys ne x.json -- '\"v\"' $'\\x19{\"v\":'$V$'}\\r\\x13' Saved $'\\x11'"),
         row("micro", "keys micro x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\r\\x13' 'Saved' $'\\x11'"),
     ]);
 }
