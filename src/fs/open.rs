@@ -78,12 +78,11 @@ impl Fs {
         let mut draft = Draft::new(id.clone(), session);
         (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
         draft.fresh = !over;
-        if there {
-            let (_, shown, text) = self.shown(id, !mode.truncate)?;
-            draft.over = Some(shown.rev.clone());
-            if !mode.truncate {
-                draft.load(Some(shown.rev), text, shown.meta.mtime);
-            }
+        if there && !mode.truncate {
+            let (_, shown, text) = self.shown(id, true)?;
+            draft.load(Some(shown.rev), text, shown.meta.mtime);
+        } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
+            draft.emptied = Some(shown.rev);
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -265,11 +264,12 @@ impl Fs {
                 let emptied = self.tables.lock().object(id).emptied.clone();
                 let emptied =
                     emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
-                draft.over = Some(shown.rev.clone());
                 draft.mode = Some(shown.meta.mode);
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !mode.truncate && !emptied {
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
+                } else {
+                    draft.emptied = Some(shown.rev);
                 }
             }
             // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.

@@ -228,7 +228,6 @@ impl Fs {
         let mut draft = Draft::new(id.clone(), self.session(who));
         draft.load(None, text, attr.mtime);
         (draft.mode, draft.owner, draft.fresh) = (Some(attr.perm), Some((attr.uid, attr.gid)), !object);
-        draft.over = self.shown(id, false).ok().map(|(_, shown, _)| shown.rev);
         let Some(node) = node else {
             self.settle(0, &mut draft);
             return Ok(());
