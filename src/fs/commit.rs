@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attr::{Attr, Caller, Ino};
+use super::attr::{Attr, Ino};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
@@ -41,7 +41,7 @@ impl Fs {
         node: Ino,
         d: &mut Draft,
         how: Durability,
-        closer: Option<Caller>,
+        goes_on: impl FnOnce(&Draft) -> bool,
     ) -> Result<()> {
         if d.unlinked {
             return Ok(());
@@ -56,13 +56,7 @@ impl Fs {
                 Ok(())
             }
             Verdict::Publish => self.publish(node, d, how),
-            // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
-            Verdict::Refuse(NotObject::Incomplete)
-                if closer
-                    .is_some_and(|who| d.opener.is_some_and(|opener| !opener.has_thread(who.thread))) =>
-            {
-                Ok(())
-            }
+            Verdict::Refuse(NotObject::Incomplete) if goes_on(d) => Ok(()),
             Verdict::Refuse(why) => {
                 if !d.is_kept() {
                     let name = self.keep(d)?;

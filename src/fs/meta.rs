@@ -155,7 +155,7 @@ impl Fs {
             self.settle(node, d);
             return Ok(());
         }
-        self.commit(node, d, self.durability(), None)
+        self.commit(node, d, self.durability(), |_| false)
     }
 
     /// A revision's file has other attributes now.

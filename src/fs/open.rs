@@ -304,7 +304,7 @@ impl Fs {
         }
         t.object(id).drafts.push((node, opener));
         drop(t);
-        let handle = self.add_handle(Handle::Draft { node, draft, write: true, append: mode.append() });
+        let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
         Ok(Opened { handle, keep: false, no_flush: false, direct: true })
     }
 
@@ -363,7 +363,7 @@ impl Fs {
             }
         }
         drop(d);
-        let handle = self.add_handle(Handle::Draft { node, draft, write: mode.write, append: mode.append() });
+        let handle = self.add_handle(Handle::draft(node, draft, mode, session));
         Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: false })
     }
 

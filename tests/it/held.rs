@@ -240,3 +240,33 @@ fn a_scratch_file_exchanged_while_it_is_written_goes_on_as_the_object() {
     drop(file);
     assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":2}", "{\"a\":1}"));
 }
+
+#[test]
+fn a_text_in_blocks_that_are_synced_each_is_one_text() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.sh_ok("printf '{\"text\": \"longer than a block\"}' | dd of=a.json bs=7 oflag=sync iflag=fullblock");
+    assert_eq!(m.read("a.json"), "{\"text\": \"longer than a block\"}");
+    m.sh_ok(
+        "printf '{\"text\": \"still longer than a block\"}' | dd of=a.json bs=5 oflag=dsync iflag=fullblock",
+    );
+    assert_eq!((m.read("a.json").len(), place.revs("a").len()), (37, 2));
+    // What is no object in the end is refused in the end.
+    let out = m.sh("printf '{\"text\": 1' | dd of=a.json bs=3 oflag=sync iflag=fullblock");
+    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"), "{out:?}");
+    assert_eq!(m.read("a.json").len(), 37);
+}
+
+#[test]
+fn every_writer_of_half_a_text_is_told() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    // The last writer's release may still be under way: nobody is taken for a helper of a process that is gone.
+    for _ in 0..200 {
+        let out = m.sh("printf '{' > ../side/half; cp ../side/half n.json");
+        assert!(
+            !out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"),
+            "{out:?}"
+        );
+    }
+}
