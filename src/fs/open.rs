@@ -418,6 +418,7 @@ mod tests {
         others.upsert(&id, b"{\"k\": 1}").unwrap();
         assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
         seen = lookup();
+        fs.open(who, seen, read).unwrap();
 
         assert!(matches!(fs.open(who, seen, write), Err(Fail::Stale)));
         std::thread::sleep(Duration::from_millis(1100));

@@ -34,7 +34,7 @@ fn locks_hold_between_processes() {
     looks(&[
         look("flock excludes", "exec 3< o1.json; flock 3; flock -n o1.json true || echo busy; exec 3<&-; flock -n o1.json echo free"),
         look("flock -s shares", "exec 3< o1.json; flock -s 3; flock -ns o1.json echo shared; flock -nx o1.json true || echo busy"),
-        look("flock waits, and gives up", "exec 3< o1.json; flock 3; flock -w 0.1 o1.json true || echo gave up; (sleep 0.2; flock -u 3; echo one) & flock o1.json echo two; wait"),
+        look("flock waits, and gives up", "exec 3< o1.json; flock 3; flock -w 0.1 o1.json true || echo gave up; (sleep 0.2; echo one; flock -u 3) & flock o1.json echo two; wait"),
         look("flock of a scratch file", "exec 3> s; flock 3; flock -n s true || echo busy; exec 3>&-; flock -n s echo free; rm s"),
         look("flock of a directory", "exec 3< .; flock 3; flock -n . true || echo busy; exec 3< dir; flock 3; flock -n dir true || echo busy"),
         look("lockf of a scratch file", python!("
