@@ -3,7 +3,8 @@
 use std::io::Write;
 
 fn main() -> std::process::ExitCode {
-    let filter = env_logger::Env::default().default_filter_or("warn");
+    // That fuser leaves a request to the kernel (copy_file_range, poll) is no news.
+    let filter = env_logger::Env::default().default_filter_or("warn,fuser=error");
     env_logger::Builder::from_env(filter)
         .format(|out, record| {
             let time = out.timestamp();

@@ -116,7 +116,7 @@ impl Mount {
             .args([store, point])
             .arg("--foreground")
             .args(options)
-            .env("RUST_LOG", std::env::var("REVFS_LOG").unwrap_or("info".into()))
+            .env("RUST_LOG", std::env::var("REVFS_LOG").unwrap_or("info,fuser=error".into()))
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
