@@ -33,6 +33,8 @@ pub struct Draft {
     mtime: SystemTime,
     /// The text was refused and kept as it is now.
     kept: bool,
+    /// Under which names texts of this draft were put aside since it was published last.
+    kept_as: Vec<String>,
     /// Time, mode or owner were set and no revision has them yet.
     attrs_set: bool,
 }
@@ -72,6 +74,7 @@ impl Draft {
             state: State::Clean,
             mtime: SystemTime::now(),
             kept: false,
+            kept_as: Vec::new(),
             attrs_set: false,
         }
     }
@@ -109,8 +112,14 @@ impl Draft {
     }
 
     /// The text was put aside.
-    pub fn set_kept(&mut self) {
+    pub fn set_kept(&mut self, name: String) {
         self.kept = true;
+        self.kept_as.push(name);
+    }
+
+    /// The names that texts were put aside under; asking ends it.
+    pub fn take_kept(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.kept_as)
     }
 
     /// Bytes from `offset`, as far as there are any.
@@ -184,6 +193,7 @@ impl Draft {
     /// The text has another name: what was kept of it was kept under the old one.
     pub fn rename(&mut self, id: ObjectId) {
         (self.id, self.kept) = (id, false);
+        self.kept_as.clear();
         if !self.is_empty() {
             self.set_dirty();
         }

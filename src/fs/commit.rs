@@ -64,8 +64,8 @@ impl Fs {
             }
             Verdict::Refuse(why) => {
                 if !d.is_kept() {
-                    self.keep(d)?;
-                    d.set_kept();
+                    let name = self.keep(d)?;
+                    d.set_kept(name);
                 }
                 self.refused(&d.id, &why);
                 Err(Fail::Store(Error::NotObject(why)))
@@ -112,8 +112,11 @@ impl Fs {
         let origin = self.origin(d);
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
         let (saved, seen) = self.save(d.opener, &d.id, d.text(), &origin, &options)?;
+        for name in d.take_kept() {
+            self.drop_kept(&d.id, &name, d.text());
+        }
         if d.fresh {
-            self.discard_fresh(&d.id);
+            self.drop_kept(&d.id, FRESH, d.text());
             d.fresh = false;
             let mut t = self.tables.lock();
             let object = t.object(&d.id);
@@ -232,17 +235,18 @@ impl Fs {
 
     fn keep_or_complain(&self, d: &mut Draft) {
         match self.keep(d) {
-            Ok(()) => d.set_kept(),
+            Ok(name) => d.set_kept(name),
             Err(fail) => error!("{}: cannot keep the unfinished text: {fail}", d.id),
         }
     }
 
-    /// Puts a draft's text aside: under its name where it is the first of one, else in a file of its own.
-    fn keep(&self, d: &Draft) -> Result<()> {
+    /// Puts a draft's text aside: under its name where it is the first of one, else in a file of its own. The file's name.
+    fn keep(&self, d: &Draft) -> Result<String> {
         let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
         let name = if d.fresh && !d.unlinked { FRESH.to_owned() } else { kept_name() };
         let like = Attr { perm: d.mode.unwrap_or(0o644) & 0o777, atime: d.mtime(), ..self.unmasked_attr(d) };
-        scratch::replace(dir.as_fd(), OsStr::new(&name), d.text(), &like, false).map(drop)
+        scratch::replace(dir.as_fd(), OsStr::new(&name), d.text(), &like, false)?;
+        Ok(name)
     }
 
     /// The directory of an object's kept texts.
@@ -274,20 +278,28 @@ impl Fs {
 
     /// The name became an object, or was removed: an empty text goes, any other is kept under another name.
     pub(super) fn discard_fresh(&self, id: &ObjectId) {
-        let discard = || -> Result<()> {
+        self.drop_kept(id, FRESH, b"");
+    }
+
+    /// A text that was put aside goes if `saved` begins with it: its writer went on (`exec 3> f; printf { >&3; …`). Of
+    /// another, the name that it showed under ends.
+    fn drop_kept(&self, id: &ObjectId, name: &str, saved: &[u8]) {
+        let drop = || -> Result<()> {
             let Some(dir) = self.drafts_of(id, false)? else { return Ok(()) };
-            match rustix::fs::statat(&dir, FRESH, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(s) if s.st_size > 0 => rustix::fs::renameat(&dir, FRESH, &dir, kept_name().as_str())?,
-                Ok(_) => {
-                    rustix::fs::unlinkat(&dir, FRESH, AtFlags::empty())?;
-                    let _ = rustix::fs::unlinkat(&self.drafts, id.as_os_str(), AtFlags::REMOVEDIR);
-                }
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno.into()),
+            let text = match ScratchNode::at(dir.as_fd(), OsStr::new(name)) {
+                Ok(file) => file.read_all(saved.len() as u64),
+                Err(Fail::Os(Errno::NOENT)) => return Ok(()),
+                Err(fail) => return Err(fail),
+            };
+            if text.is_ok_and(|text| saved.starts_with(&text)) {
+                rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
+                let _ = rustix::fs::unlinkat(&self.drafts, id.as_os_str(), AtFlags::REMOVEDIR);
+            } else if name == FRESH {
+                rustix::fs::renameat(&dir, name, &dir, kept_name().as_str())?;
             }
             Ok(())
         };
-        if let Err(fail) = discard() {
+        if let Err(fail) = drop() {
             warn!("{id}: cannot clear its draft: {fail}");
         }
     }

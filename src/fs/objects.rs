@@ -270,7 +270,7 @@ impl Fs {
         if !d.is_dirty() {
             d.load(None, text, attr.mtime);
             (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
-            d.set_kept();
+            d.set_kept(FRESH.to_owned());
         }
         drop(d);
         Ok(Some((node, draft)))
