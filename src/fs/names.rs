@@ -145,16 +145,24 @@ impl Fs {
         match self.resolve(id) {
             Ok(_) => {}
             Err(Fail::NotFound) => {
-                let Some((_, draft)) = self.fresh_draft(id)? else { return Err(Fail::NotFound) };
-                draft.lock().unlinked = true;
-                self.tables.lock().object(id).fresh = None;
-                self.discard_fresh(id);
+                if !self.unlink_fresh(id)? {
+                    return Err(Fail::NotFound);
+                }
                 self.tell(vec![Notice::Root]);
                 return Ok(());
             }
             Err(fail) => return Err(fail),
         }
         self.delete(id)
+    }
+
+    /// Removes the draft that a name shows where there is no object. Whether there was one.
+    pub(super) fn unlink_fresh(&self, id: &ObjectId) -> Result<bool> {
+        let Some((_, draft)) = self.fresh_draft(id)? else { return Ok(false) };
+        draft.lock().unlinked = true;
+        self.tables.lock().object(id).fresh = None;
+        self.discard_fresh(id);
+        Ok(true)
     }
 
     /// The drafts of an object that programs have open.

@@ -60,7 +60,7 @@ impl Fs {
         flags: Flags,
     ) -> Result<()> {
         let from = self.end(parent, name, true)?;
-        let to = self.end(newparent, newname, false)?;
+        let to = self.end(newparent, newname, flags.exchange)?;
         if flags.exchange {
             return self.exchange(who, (from, name), (to, newname));
         }
@@ -106,15 +106,15 @@ impl Fs {
         }
     }
 
-    /// What a name in a rename stands for.
-    fn end(&self, parent: Ino, name: &OsStr, source: bool) -> Result<End> {
+    /// What a name in a rename stands for; one that must be there is looked at.
+    fn end(&self, parent: Ino, name: &OsStr, there: bool) -> Result<End> {
         match self.node(parent)? {
             Node::Scratch(dir) => Ok(End::Scratch(Dir(Some(dir)))),
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(End::Scratch(Dir(None))),
                 Name::View(_) => Err(Fail::NotPermitted("views stay where they are")),
                 Name::Object(id) if id.file_name().is_none() => Err(Fail::NameTooLong),
-                Name::Object(id) if !source => Ok(End::Object(id)),
+                Name::Object(id) if !there => Ok(End::Object(id)),
                 Name::Object(id) => match self.resolve(&id) {
                     Ok(_) => Ok(End::Object(id)),
                     Err(Fail::NotFound) => match self.fresh_draft(&id)? {
@@ -132,9 +132,14 @@ impl Fs {
 
     /// Whether an object's name shows anything.
     fn taken(&self, id: &ObjectId) -> Result<bool> {
+        Ok(self.is_object(id)? || self.fresh_draft(id)?.is_some())
+    }
+
+    /// Whether a name shows a revision.
+    fn is_object(&self, id: &ObjectId) -> Result<bool> {
         match self.resolve(id) {
             Ok(_) => Ok(true),
-            Err(Fail::NotFound) => Ok(self.fresh_draft(id)?.is_some()),
+            Err(Fail::NotFound) => Ok(false),
             Err(fail) => Err(fail),
         }
     }
@@ -149,7 +154,8 @@ impl Fs {
         let text = file.read_all(self.options.max_size)?;
         let writer = self.writer_of(&file);
         let origin = self.origin_of_scratch(who, id, &file);
-        let fresh = text.is_empty() && !self.taken(id)?;
+        let over = self.is_object(id)?;
+        let fresh = text.is_empty() && !over;
         let unwritten = text.is_empty() && writer.is_some();
         if !fresh && !unwritten {
             document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
@@ -157,6 +163,8 @@ impl Fs {
             let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
+        } else if !over {
+            self.unlink_fresh(id)?;
         }
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         if writer.is_some() || fresh {
@@ -181,7 +189,7 @@ impl Fs {
         text: Vec<u8>,
         attr: &Attr,
     ) -> Result<()> {
-        let object = self.taken(id)?;
+        let object = self.is_object(id)?;
         let mut draft = Draft::new(id.clone(), self.session(who));
         draft.load(None, text, attr.mtime);
         (draft.mode, draft.owner, draft.fresh) = (Some(attr.perm), Some((attr.uid, attr.gid)), !object);
@@ -326,9 +334,12 @@ impl Fs {
 
     /// A text that was no object yet moves to another name.
     fn fresh_to_object(&self, from: &ObjectId, draft: &Arc<Mutex<Draft>>, to: &ObjectId) -> Result<()> {
+        let over = self.is_object(to)?;
+        if !over {
+            self.unlink_fresh(to)?;
+        }
         let mut d = draft.lock();
         let node = self.tables.lock().object(from).fresh;
-        let over = self.taken(to)?;
         if over && !(d.is_empty() && d.is_dirty()) {
             // Over an object only an object, or what its writer has not begun to write.
             document::check(document::strip_bom(d.text())).map_err(Error::NotObject)?;
