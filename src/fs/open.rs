@@ -81,6 +81,8 @@ impl Fs {
         if there && !mode.truncate {
             let (_, shown, text) = self.shown(id, true)?;
             draft.load(Some(shown.rev), text, shown.meta.mtime);
+        } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
+            draft.emptied = Some(shown.rev);
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -224,6 +226,8 @@ impl Fs {
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !mode.truncate && !emptied {
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
+                } else {
+                    draft.emptied = Some(shown.rev);
                 }
             }
             // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
