@@ -20,6 +20,8 @@ mod mounted;
 mod order;
 mod original;
 #[cfg(feature = "fuse")]
+mod programs;
+#[cfg(feature = "fuse")]
 mod readme;
 mod seed;
 mod tidy;

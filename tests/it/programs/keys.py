@@ -1,0 +1,43 @@
+"""keys.py PROGRAM [ARG…] -- [TEXT KEYS]…   runs a program on a terminal, waits for each text, types the keys after it."""
+import os, pty, re, select, struct, sys, termios, fcntl, time
+
+at = sys.argv.index("--")
+program, steps = sys.argv[1:at], sys.argv[at + 1:]
+pid, tty = pty.fork()
+if pid == 0:
+    os.execvp(program[0], program)
+fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+seen, deadline = b"", time.monotonic() + 40
+
+
+def read():
+    """What has come; None at the end."""
+    if not select.select([tty], [], [], max(0, deadline - time.monotonic()))[0]:
+        os.kill(pid, 9)
+        sys.exit(f"{program[0]}: waited in vain for {steps[:1]}, saw {seen!r}")
+    try:
+        return os.read(tty, 65536) or None
+    except OSError:
+        return None
+
+
+def plain(text):
+    """Without what moves the cursor."""
+    return re.sub(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])", b"", text)
+
+
+while steps:
+    more = read()
+    if more is None:
+        sys.exit(f"{program[0]}: ended before {steps[0]!r}, saw {seen!r}")
+    seen += more
+    if steps[0].encode() in plain(seen):
+        # It may draw before it is ready for keys, and some take an Escape with what follows for one key.
+        while select.select([tty], [], [], 0.2)[0] and (more := read()) is not None:
+            pass
+        seen = b""
+        os.write(tty, steps[1].encode())
+        steps = steps[2:]
+while (more := read()) is not None:
+    seen += more
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

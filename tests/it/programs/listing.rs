@@ -1,0 +1,142 @@
+//! Directories that are read while others create and delete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{RawDir, SeekFrom};
+
+use crate::mounted::{Mount, Place};
+
+fn seeded(objects: usize) -> (Place, Mount) {
+    let place = Place::new();
+    for n in 0..objects {
+        let dir = place.store().join(format!("o{n}"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(format!("0-{n:032x}")), "{}").unwrap();
+    }
+    let mount = place.mount(&[]);
+    (place, mount)
+}
+
+/// Names with the cookie after each, as a buffer of `size` bytes gets them; `between` runs before every read.
+fn list(dir: &File, size: usize, mut between: impl FnMut()) -> Vec<(String, u64)> {
+    let mut buffer = vec![MaybeUninit::uninit(); size];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    let mut found = Vec::new();
+    loop {
+        if entries.is_buffer_empty() {
+            between();
+        }
+        let Some(entry) = entries.next() else { return found };
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_str().unwrap().to_owned();
+        if name != "." && name != ".." {
+            found.push((name, entry.next_entry_cookie()));
+        }
+    }
+}
+
+#[test]
+fn whatever_deletes_while_it_lists_leaves_nothing() {
+    // The first is the one whose readdir goes on while it deletes.
+    let fewer = if std::env::var_os("REVFS_LONG").is_some() { 5000 } else { 600 };
+    for (objects, script) in [
+        (5000, "find . -mindepth 1 -delete"),
+        (fewer, "rm -rf ./*"),
+        (fewer, "find . -name '*.json' -exec rm {} +"),
+        (fewer, "python3 -c 'import os\nwith os.scandir() as d:\n for e in d: os.unlink(e)'"),
+        (
+            fewer,
+            "node -e 'const fs = require(\"fs\"); for (const f of fs.readdirSync(\".\")) fs.unlinkSync(f)'",
+        ),
+    ] {
+        let (place, mount) = seeded(objects);
+        mount.sh_ok(script);
+        assert_eq!(mount.names(), [""; 0], "{script}");
+        let left = fs::read_dir(place.store()).unwrap().map(|e| e.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), [".revfs"], "{script}");
+    }
+}
+
+#[test]
+fn a_place_in_a_directory_is_found_again() {
+    let (_place, mount) = seeded(300);
+    mount.sh_ok("mkdir dir; cd dir; for i in {1..300}; do : > s$i; done");
+    for at in ["", "dir"] {
+        let dir = File::open(mount.path(at)).unwrap();
+        let all = list(&dir, 32 * 1024, || {});
+        assert_eq!(all.len(), 300 + usize::from(at.is_empty()));
+        assert_eq!(
+            all.iter().map(|(_, cookie)| cookie).collect::<BTreeSet<_>>().len(),
+            all.len(),
+            "cookies differ"
+        );
+        for i in [0, 1, 2, 150, 297, 298, 299] {
+            rustix::fs::seek(&dir, SeekFrom::Start(all[i].1)).unwrap();
+            let rest: Vec<_> = list(&dir, 280, || {}).into_iter().map(|(name, _)| name).collect();
+            let expected: Vec<_> = all[i + 1..].iter().map(|(name, _)| name.clone()).collect();
+            assert_eq!(rest, expected, "after {i} in {at:?}");
+        }
+        rustix::fs::seek(&dir, SeekFrom::Start(0)).unwrap();
+        let again: BTreeMap<_, _> = list(&dir, 512, || {}).into_iter().collect();
+        assert_eq!(again, all.into_iter().collect(), "from the start");
+    }
+}
+
+#[test]
+fn what_was_there_throughout_is_listed_once() {
+    let (_place, mount) = seeded(200);
+    mount.sh_ok("for i in {1..50}; do : > s$i; done");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0;
+            while !stop.load(Ordering::Relaxed) {
+                n += 1;
+                for name in [format!("new{n}.json"), format!("scratch{n}")] {
+                    fs::write(mount.path(&name), "{}").unwrap();
+                }
+                if n > 20 {
+                    for name in [format!("new{}.json", n - 20), format!("scratch{}", n - 20)] {
+                        fs::remove_file(mount.path(&name)).unwrap();
+                    }
+                }
+            }
+        });
+        for round in 0..40 {
+            let dir = File::open(mount.path("")).unwrap();
+            let names: Vec<_> = list(&dir, 280, || {}).into_iter().map(|(name, _)| name).collect();
+            let once: BTreeSet<_> = names.iter().collect();
+            assert_eq!(once.len(), names.len(), "round {round}: something is listed twice");
+            let there =
+                names.iter().filter(|name| name.starts_with('o') || name.len() < 4 && name.starts_with('s'));
+            assert_eq!(there.count(), 250, "round {round}: something is missing");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_listing_goes_on_while_everything_in_it_is_replaced() {
+    let (_place, mount) = seeded(100);
+    let dir = File::open(mount.path("")).unwrap();
+    let mut n = 0;
+    let names: Vec<_> = list(&dir, 280, || {
+        n += 1;
+        for i in 0..100 {
+            if i % 7 == n % 7 {
+                fs::write(mount.path("t"), format!("{{\"n\":{n}}}")).unwrap();
+                fs::rename(mount.path("t"), mount.path(format!("o{i}.json"))).unwrap();
+            }
+        }
+    })
+    .into_iter()
+    .map(|(name, _)| name)
+    .filter(|name| name != "t")
+    .collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 100);
+    assert_eq!(names.len(), 100);
+    assert!(n > 5, "read in several steps");
+}

@@ -1,0 +1,120 @@
+//! Programs that look at what is there: the same as on a plain directory, and no revision comes of it.
+
+use super::{look, looks};
+
+#[test]
+fn programs_that_walk_and_look() {
+    looks(&[
+        look("rg finds in all objects", "rg -N --sort path needle"),
+        look("rg --hidden", "rg -N --hidden --no-ignore --sort path needle"),
+        look("rg --files", "rg --files --hidden --no-ignore --sort path"),
+        look("rg -uuu -l", "rg -uuul needle | sort"),
+        look("grep -r", "grep -r needle . | sort"),
+        look("grep -R -l", "grep -Rl needle | sort"),
+        look("grep -c", "grep -c needle *.json"),
+        look("git grep --no-index", "git grep --no-index -n needle | sort"),
+        look("find", "find . | sort"),
+        look("find -type f -newer", "touch -d 2019-01-01 $E/t; find . -newer $E/t -type f | sort"),
+        look("find -name -exec", "find . -name '*.json' -exec cat {} + | sort"),
+        look("find -size", "find . -type f -size -100c | sort"),
+        look("find -links 1", "find . -maxdepth 1 -type f -links 1 | sort"),
+        look("find -xdev -inum", "find . -xdev -inum $(stat -c %i o3.json)"),
+        look("find -printf", "find . -type f -printf '%p %s %m %u %g %TY\\n' | sort"),
+        look("find -empty", "find . -empty | sort"),
+        look("find -depth -prune", "find . -name dir -prune -o -print | sort"),
+        look("ls", "ls; ls -A; ls -la --time-style=full-iso | awk 'NR>3 {print $1,$2,$3,$4,$5,$6,$7,$9}'"),
+        look("ls --color -F", "ls --color=always -F"),
+        look("ls -R", "ls -R"),
+        look("ls -S -t -U", "ls -S; ls -t; ls -U | sort"),
+        look("ls -i", "test $(ls -i | awk '{print $1}' | sort -u | wc -l) = $(ls | wc -l)"),
+        look("tree", "tree -a --noreport"),
+        look("tree -s -p", "tree -spF dir; tree -sh --noreport | grep json"),
+        look("du --apparent-size", "du -ab --exclude=dir . | grep -v '\\.$' | sort"),
+        look("du of objects", "du -b --apparent-size *.json"),
+        look("df", "df --output=target . >/dev/null; df -i . > /dev/null; df -h . > /dev/null"),
+        look("stat", "stat -c '%n %F %s %a %u %g %h %y' *.json l"),
+        look("stat -f", "stat -f -c %l ."),
+        look("file", "file *.json l"),
+        look("wc", "wc *.json"),
+        look("md5sum", "md5sum *.json; md5sum *.json | md5sum -c --quiet"),
+        look("sha256sum -c", "sha256sum *.json > $E/s; sha256sum -c $E/s"),
+        look("diff -r", "cp -a . $E/copy; diff -r . $E/copy"),
+        look("cmp", "cmp o1.json o1.json; cmp -s o1.json o2.json || echo differ"),
+        look("diff", "diff o1.json o2.json || true"),
+        look("head, tail, nl, od", "head -c 5 o1.json; tail -c 5 o1.json; nl o1.json; od -c o1.json"),
+        look("jq over all", "jq -c .n *.json; jq -s length *.json"),
+        look("sort, uniq, cut", "cat *.json | sort | uniq -c | cut -c1-20"),
+        look("xargs", "ls *.json | xargs -n 2 cat"),
+        look("less", "less -F o1.json"),
+        look("tar -c", "tar -cf - --sort=name . | tar -tf -"),
+        look("tar -cS, compared", "tar -cSf $E/a.tar .; tar -df $E/a.tar"),
+        look(
+            "tar --listed-incremental",
+            "tar -cf $E/0.tar -g $E/snar .; sleep 0.1; tar -cf $E/1.tar -g $E/snar . && tar -tf $E/1.tar | grep -c json || true",
+        ),
+        look("cpio -o", "find . | sort | cpio -o --quiet | cpio -it --quiet"),
+        look("zip -r", "zip -qr $E/a.zip .; unzip -qql $E/a.zip | awk '{print $1, $4}' | sort"),
+        look("rsync -an", "rsync -an --out-format=%n%L ./ $E/new/ | grep -v '^\\./$' | sort"),
+        look("rsync to elsewhere, twice", "rsync -a ./ $E/r/; rsync -ai ./ $E/r/; rsync -aic ./ $E/r/"),
+        look("cp -r, cp -a", "cp -r . $E/c1; cp -a . $E/c2; diff -r $E/c1 $E/c2; diff -r . $E/c1"),
+        look("cp -u copies nothing again", "cp -a . $E/c; cp -auv . $E/c | grep json || true"),
+        look(
+            "git add, git status",
+            "git init -q $E/g; export GIT_DIR=$E/g/.git GIT_WORK_TREE=$PWD; git add -A; git commit -qm m; git status --porcelain; git ls-files; sleep 0.02; git diff --stat; git status --porcelain",
+        ),
+        look("git hash-object", "git hash-object *.json"),
+        look(
+            "updatedb and plocate",
+            "updatedb -U $PWD -o $E/db --prunefs '' --prunepaths '' --prunenames '' -l 0 2>/dev/null; plocate -d $E/db '' | sed s:$PWD:: | sort",
+        ),
+        look(
+            "python os.walk",
+            "python3 -c 'import os\nfor d, ds, fs in sorted(os.walk(\".\")): print(d, sorted(ds), sorted(fs))'",
+        ),
+        look(
+            "python glob, scandir",
+            "python3 -c 'import glob, os; print(sorted(glob.glob(\"**\", recursive=True)), sorted((e.name, e.is_file(), e.stat().st_size) for e in os.scandir(\".\") if e.is_file()))'",
+        ),
+        look(
+            "python filecmp, dircmp",
+            "cp -a . $E/c; python3 -c 'import filecmp, os; c = filecmp.dircmp(\".\", os.environ[\"E\"] + \"/c\"); print(c.left_only, c.right_only, c.diff_files, c.funny_files)'",
+        ),
+        look(
+            "python mmap for reading",
+            "python3 -c 'import mmap; f = open(\"o1.json\", \"rb\"); print(bytes(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)))'",
+        ),
+        look(
+            "node readdir",
+            "node -e 'const fs = require(\"fs\"); console.log(fs.readdirSync(\".\", { recursive: true }).sort(), fs.readdirSync(\".\", { withFileTypes: true }).filter(e => e.isFile()).map(e => e.name).sort())'",
+        ),
+        look(
+            "perl -e, file tests",
+            "perl -e 'for (sort glob \"*\") { print \"$_ \", (-f ? \"f\" : \"\"), (-d ? \"d\" : \"\"), (-l ? \"l\" : \"\"), (-r ? \"r\" : \"\"), (-w ? \"w\" : \"\"), (-x ? \"x\" : \"\"), -s $_, \"\\n\" unless -d }'",
+        ),
+        look(
+            "test",
+            "for t in -e -f -r -w -s; do test $t o1.json && echo $t; done; test -x o1.json || echo not; test -O o1.json -a -G o1.json && echo mine; test o1.json -ef ./o1.json && echo same; test o1.json -ef o2.json || echo other",
+        ),
+        look(
+            "realpath, readlink",
+            "realpath --relative-to=. o1.json l; readlink l; readlink -f l | sed s:.*/::",
+        ),
+        look("namei", "namei -l dir/deep/x.json | tail -1 | awk '{print $1, $4}'"),
+        look(
+            "getfattr, getfacl",
+            "getfattr -d -m - o1.json; getfattr -n user.x o1.json 2>/dev/null || echo none",
+        ),
+        look("lsattr-like ioctl", "python3 -c 'print(open(\"o1.json\").isatty())'"),
+        look("busybox find, ls, du", "busybox find . | sort; busybox ls -A; busybox md5sum *.json"),
+        look("nothing changed by touch -a", "touch -a o1.json; stat -c %Y o1.json"),
+        look(
+            "touch and chmod",
+            "touch -d 2021-02-03 o1.json; chmod 640 o1.json; touch -r o1.json o2.json; stat -c '%Y %a' o1.json o2.json",
+        ),
+        look(
+            "chown",
+            "chown 12:34 o1.json; chgrp 56 o2.json; stat -c '%u %g' o1.json o2.json; chown --reference=o3.json o1.json o2.json",
+        ),
+        look("chmod -R", "chmod -R go-r . ; stat -c %a o1.json dir/deep/x.json; chmod -R go+r ."),
+    ]);
+}
