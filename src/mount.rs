@@ -5,7 +5,7 @@
 //! | `options` | what `-o` takes |
 //! | `check` | what cannot become a mount |
 //! | `system` | mounting and unmounting; what is mounted |
-//! | `daemon` | the way into the background |
+//! | `daemon` | the way into the background; what is done when the daemon dies |
 //! | `echo` | the process by which inotify tells of changes by others |
 //! | `journal` | syslog and systemd |
 //!
@@ -202,20 +202,21 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
         };
         let session = Session::from_fd(Adapter(fs.clone()), fd, config.acl, config)?;
         fs.connect(Arc::new(Tell::new(session.notifier())?));
-        let keeper = if options.auto_unmount { Some(keeper(point)?) } else { None };
-        if is_daemon() {
-            detach(point, options.log.as_deref())?;
-        }
-        Ok((session, keeper))
+        Ok(session)
     })();
-    let (session, _keeper) = begun.map_err(|e| {
+    let failed = |e: io::Error| {
         let _ = unmount(point, true);
         Failure::new(format!("cannot serve {}: {e}", point.display()))
-    })?;
+    };
+    let session = begun.map_err(failed)?;
     let ended = Arc::new(AtomicBool::new(false));
     housekeeping(fs.clone(), ended.clone());
     let echoing =
         echoer.and_then(|echoer| echoer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
+    let _keeper = options.auto_unmount.then(|| keeper(point)).transpose().map_err(failed)?;
+    if is_daemon() {
+        detach(point, options.log.as_deref()).map_err(failed)?;
+    }
     let handle = signals.handle();
     let stopper = {
         let (fs, ended, log) = (fs.clone(), ended.clone(), options.log.clone());
