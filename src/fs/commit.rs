@@ -48,6 +48,7 @@ impl Fs {
         }
         match d.verdict() {
             Verdict::Nothing => {
+                self.note_emptied(d);
                 self.settle_attrs(d)?;
                 if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
                     self.store.backend().sync(&d.id, rev)?;
@@ -60,6 +61,10 @@ impl Fs {
                 if !d.is_kept() {
                     let name = self.keep(d)?;
                     d.set_kept(name);
+                }
+                // The object goes on to be what it was.
+                if let Some(object) = self.tables.lock().objects.get_mut(&d.id) {
+                    object.emptied = None;
                 }
                 self.refused(&d.id, &why);
                 Err(Fail::Store(Error::NotObject(why)))
@@ -90,14 +95,20 @@ impl Fs {
                 }
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
-            Verdict::Nothing if d.is_dirty() && !d.fresh => {
-                if let Ok((_, shown, _)) = self.shown(&d.id, false) {
-                    let mut t = self.tables.lock();
-                    t.object(&d.id).emptied = Some((Instant::now(), shown.rev));
-                    t.waiting.insert(d.id.clone());
-                }
-            }
-            Verdict::Nothing => {}
+            Verdict::Nothing => self.note_emptied(d),
+        }
+    }
+
+    /// Whoever appends next starts from nothing (`: > f; echo … >> f`), unless others save before. The file's release may
+    /// come after that.
+    fn note_emptied(&self, d: &mut Draft) {
+        if d.fresh || !d.is_dirty() || !d.is_empty() {
+            return;
+        }
+        if let Some(rev) = d.emptied.take() {
+            let mut t = self.tables.lock();
+            t.object(&d.id).emptied = Some((Instant::now(), rev));
+            t.waiting.insert(d.id.clone());
         }
     }
 

@@ -346,12 +346,11 @@ impl Fs {
         Session::of_thread(who.thread)
     }
 
-    /// Whether the thread was told ESTALE for this object a moment ago. What its second lookup found is served, or an
+    /// Whether the thread was told ESTALE for this object and comes back. What its second lookup found is served, or an
     /// object that changes all the time could never be opened; and so is a revision that it holds and opens once more
     /// by its descriptor (`jq . /dev/fd/5`), where there is no lookup.
     pub(super) fn excused(&self, who: Caller, id: &ObjectId) -> bool {
-        let excuse = self.tables.lock().excused.remove(&(who.thread, id.clone()));
-        excuse.is_some_and(|since| since.elapsed() < Duration::from_secs(1))
+        self.tables.lock().excused.remove(&(who.thread, id.clone())).is_some()
     }
 
     /// Has the thread look the name up once more.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -21,9 +21,6 @@ use super::{Fs, Name};
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
-
-/// How long after a refusal an open by the same thread is its retry.
-const RETRY: Duration = Duration::from_secs(1);
 
 impl Fs {
     /// Creates a file and opens it.
@@ -84,6 +81,8 @@ impl Fs {
         if there && !mode.truncate {
             let (_, shown, text) = self.shown(id, true)?;
             draft.load(Some(shown.rev), text, shown.meta.mtime);
+        } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
+            draft.emptied = Some(shown.rev);
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -126,6 +125,36 @@ impl Fs {
         if self.is_echo(who) {
             return self.open_echo(ino);
         }
+        let id = match self.node(ino)? {
+            Node::Revision(shown) => Some(shown.id),
+            Node::Draft(draft) => Some(draft.lock().id.clone()),
+            _ => None,
+        };
+        let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
+        let opened = self.open_node(who, ino, mode);
+        let Some(id) = id else { return opened };
+        let opened = match opened {
+            // The kernel looks the name up once more, and only once.
+            Err(Fail::Stale) if refused => match mode.write {
+                true => self.open_around(who, &id, mode),
+                false => self.read_around(who, ino, &id),
+            },
+            opened => opened,
+        };
+        let mut t = self.tables.lock();
+        match &opened {
+            Err(Fail::Stale) => drop(t.refused.insert((who.thread, id), Instant::now())),
+            _ => {
+                let key = (who.thread, id);
+                t.refused.remove(&key);
+                t.excused.remove(&key);
+            }
+        }
+        drop(t);
+        opened
+    }
+
+    fn open_node(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         match self.node(ino)? {
             Node::Revision(shown) if mode.write && self.insists(who, &shown.id) => {
                 self.open_around(who, &shown.id, mode)
@@ -175,17 +204,31 @@ impl Fs {
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
-                return Err(if fail.errno() == Fail::NotFound.errno() {
-                    self.send_back(who, id)
-                } else {
-                    fail
-                });
+                return Err(if fail.errno() == Fail::NotFound.errno() { Fail::Stale } else { fail });
             }
         };
         if let Some(session) = self.session(who) {
             self.memory.saw(session, id, &rev);
         }
         Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+    }
+
+    /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
+    /// would send no further.
+    fn read_around(&self, who: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
+        let (_, shown, bytes) = self.shown(id, true)?;
+        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
+        let handle = self.add_handle(Handle::Bytes { node, bytes });
+        if let Some(session) = self.session(who) {
+            self.memory.saw(session, id, &shown.rev);
+        }
+        Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// Whether the thread was told ESTALE a moment ago, by whatever call.
+    fn was_refused(&self, who: Caller, id: &ObjectId) -> bool {
+        let t = self.tables.lock();
+        t.refused.contains_key(&(who.thread, id.clone()))
     }
 
     fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
@@ -225,6 +268,8 @@ impl Fs {
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !mode.truncate && !emptied {
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
+                } else {
+                    draft.emptied = Some(shown.rev);
                 }
             }
             // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
@@ -240,7 +285,7 @@ impl Fs {
         let key = (who.thread, id.clone());
         let mut t = self.tables.lock();
         let before = t.refused.insert(key.clone(), Instant::now());
-        before.is_some_and(|since| since.elapsed() < RETRY) || who.thread == 0 && t.pending.contains_key(&key)
+        before.is_some() || who.thread == 0 && t.pending.contains_key(&key)
     }
 
     /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft.
@@ -274,6 +319,7 @@ impl Fs {
         let session = self.session(who);
         let mut d = draft.lock();
         let id = d.id.clone();
+        let excused = self.excused(who, &id);
         let (first, writers) = {
             let mut t = self.tables.lock();
             t.pending.remove(&(who.thread, id.clone()));
@@ -296,7 +342,7 @@ impl Fs {
             // release may be under way.
             return Err(Fail::NotFound);
         }
-        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !self.excused(who, &id) {
+        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !excused {
             // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
             return Err(self.send_back(who, &id));
         }
@@ -330,5 +376,54 @@ impl Fs {
         }
         let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write });
         Opened { handle, keep: false, no_flush: !mode.write, direct: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::attr::ROOT;
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+    use crate::store::Store;
+
+    /// Readers and a writer of one object, all in this thread, and somebody else who saves each time it is opened.
+    #[test]
+    fn a_thread_that_was_sent_back_is_served_however_late_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        let name = id.file_name().unwrap();
+        others.create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let (read, write) = (Mode::new(0), Mode::new(rustix::fs::OFlags::WRONLY.bits() as i32));
+        let lookup = || fs.lookup(who, ROOT, &name).unwrap().node;
+        let mut seen = lookup();
+        fs.open(who, seen, read).unwrap();
+        for round in 0..2 {
+            others.upsert(&id, format!("{{\"n\": {round}}}").as_bytes()).unwrap();
+            assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
+            seen = lookup();
+            // Another reader keeps that node as it is, and a newer revision comes.
+            let other = Caller { thread: 1, ..who };
+            fs.open(other, seen, read).unwrap();
+            others.upsert(&id, format!("{{\"m\": {round}}}").as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(1100));
+            fs.open(who, seen, read).unwrap();
+            seen = lookup();
+            fs.open(other, seen, read).unwrap();
+        }
+        // The one excuse is used up.
+        others.upsert(&id, b"{\"k\": 1}").unwrap();
+        assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
+        seen = lookup();
+
+        assert!(matches!(fs.open(who, seen, write), Err(Fail::Stale)));
+        std::thread::sleep(Duration::from_millis(1100));
+        // Its lookup was answered for somebody else: it must not be sent back once more.
+        fs.open(who, seen, write).unwrap();
     }
 }

@@ -25,8 +25,9 @@ const OBJECTS: Ino = 1 << 51;
 /// Nodes that need a number of their own: drafts, views, objects whose number is taken.
 const OTHERS: Ino = 1 << 52;
 
-/// How long an announced draft waits for the open that it was made for.
-const PENDING: Duration = Duration::from_secs(10);
+/// How long a thread that was told ESTALE may take to come back, and the draft that was made for it waits. The kernel tries
+/// again at once, but on a machine with thirty programs for each core that took more than a second.
+const PENDING: Duration = Duration::from_secs(30);
 
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]

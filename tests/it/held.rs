@@ -164,6 +164,28 @@ fn what_others_save_after_a_file_was_emptied_is_there() {
 }
 
 #[test]
+fn a_file_is_empty_for_the_next_writer_from_the_first_close_on() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let first = fs::File::create(m.path("a.json")).unwrap();
+    drop(first.try_clone().unwrap());
+    m.sh_ok("echo '{\"a\":2}' >> a.json");
+    drop(first);
+    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
+    // What others save meanwhile is not what was emptied.
+    let second = fs::File::create(m.path("a.json")).unwrap();
+    place.seed("a", 7, "{\"a\":7}");
+    drop(second);
+    m.sh_ok("echo >> a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":7}\n");
+    // Refused text empties nothing.
+    assert!(!m.sh("/bin/echo '{' > a.json").status.success());
+    m.sh_ok("echo >> a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":7}\n\n");
+}
+
+#[test]
 fn odd_calls_answer_as_on_any_disk() {
     let place = Place::new();
     let m = place.mount(&[]);

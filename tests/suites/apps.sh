@@ -117,7 +117,7 @@ fio_verifies() {
   cd "$1"
   fio --name=v --directory=. --size=8m --nrfiles=16 --rw=randrw --bs=4k --ioengine=psync --verify=crc32c --verify_fatal=1 \
     --do_verify=1 --runtime=15 --fsync=64 --group_reporting
-  rm v.*
+  rm ./*
 }
 
 try 300 git git_works "$mnt/app"

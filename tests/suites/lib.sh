@@ -32,15 +32,15 @@ end_mount() {
   local pid=$daemon
   daemon=
   for _ in $(seq 50); do
-    ! timeout 60 umount "$mnt" 2>>"$logs/umount" || break
+    ! timeout 60 umount "$mnt" 2>>"$work/umount" || break
     sleep 0.1
   done
-  ! mountpoint -q "$mnt" 2>/dev/null || { umount -l "$mnt"; echo "$mnt was busy" >>"$logs/umount"; }
+  ! mountpoint -q "$mnt" 2>/dev/null || { umount -l "$mnt"; echo "$mnt was busy" >>"$work/umount"; }
   for _ in $(seq 300); do
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.1
   done
-  ! kill -9 "$pid" 2>/dev/null || echo "the daemon had to be killed" >>"$logs/umount"
+  ! kill -9 "$pid" 2>/dev/null || echo "the daemon had to be killed" >>"$work/umount"
   ended=0
   wait "$pid" || ended=$?
 }
@@ -68,7 +68,7 @@ finish() {
     kill -0 "$daemon" 2>/dev/null && timeout 20 stat "$mnt" >/dev/null || fail "the daemon does not answer"
     end_mount
     [ "$ended" = 0 ] || fail "the daemon ended with $ended"
-    [ ! -s "$logs/umount" ] || fail "unmounting: $(tail -n 1 "$logs/umount")"
+    [ ! -s "$work/umount" ] || fail "unmounting: $(tail -n 1 "$work/umount")"
     ! grep -i panic "$logs/daemon" || fail "the daemon panicked"
     clean
   fi
