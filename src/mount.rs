@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Tell};
 use crate::store::expand;
-use check::{Place, check};
+use check::{Place, check, claim};
 use daemon::{detach, is_daemon, keeper, launch};
 use echo::Echoer;
 use journal::notify;
@@ -190,7 +190,9 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     // Before there are threads, a mount, or descriptors that it would keep.
     let echoer = if options.notify && !options.fs.read_only { Echoer::try_start() } else { None };
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
+    let claimed = claim(point)?;
     let fd = system::mount(source, point, options)?;
+    drop(claimed);
     let mounted = mounted_at(point).map(|m| m.device);
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
