@@ -5,7 +5,7 @@
 //! | `options` | what `-o` takes |
 //! | `check` | what cannot become a mount |
 //! | `system` | mounting and unmounting; what is mounted |
-//! | `daemon` | the way into the background |
+//! | `daemon` | the way into the background; what is done when the daemon dies |
 //! | `echo` | the process by which inotify tells of changes by others |
 //! | `journal` | syslog and systemd |
 //!
@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Tell};
 use crate::store::expand;
-use check::{Place, check};
+use check::{Place, check, claim};
 use daemon::{detach, is_daemon, keeper, launch};
 use echo::Echoer;
 use journal::notify;
@@ -190,7 +190,9 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     // Before there are threads, a mount, or descriptors that it would keep.
     let echoer = if options.notify && !options.fs.read_only { Echoer::try_start() } else { None };
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
+    let claimed = claim(point)?;
     let fd = system::mount(source, point, options)?;
+    drop(claimed);
     let mounted = mounted_at(point).map(|m| m.device);
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
@@ -202,20 +204,21 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
         };
         let session = Session::from_fd(Adapter(fs.clone()), fd, config.acl, config)?;
         fs.connect(Arc::new(Tell::new(session.notifier())?));
-        let keeper = if options.auto_unmount { Some(keeper(point)?) } else { None };
-        if is_daemon() {
-            detach(point, options.log.as_deref())?;
-        }
-        Ok((session, keeper))
+        Ok(session)
     })();
-    let (session, _keeper) = begun.map_err(|e| {
+    let failed = |e: io::Error| {
         let _ = unmount(point, true);
         Failure::new(format!("cannot serve {}: {e}", point.display()))
-    })?;
+    };
+    let session = begun.map_err(failed)?;
     let ended = Arc::new(AtomicBool::new(false));
     housekeeping(fs.clone(), ended.clone());
     let echoing =
         echoer.and_then(|echoer| echoer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
+    let _keeper = options.auto_unmount.then(|| keeper(point)).transpose().map_err(failed)?;
+    if is_daemon() {
+        detach(point, options.log.as_deref()).map_err(failed)?;
+    }
     let handle = signals.handle();
     let stopper = {
         let (fs, ended, log) = (fs.clone(), ended.clone(), options.log.clone());

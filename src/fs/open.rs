@@ -336,8 +336,10 @@ impl Fs {
             let handle = self.add_handle(Handle::Bytes { node, bytes });
             return Ok(Opened { handle, keep: false, no_flush: true, direct: true });
         }
-        if !mode.write && writers > 0 && d.opener != session && matches!(d.verdict(), Verdict::Refuse(_)) {
-            // Half of the first text of a new name: not there yet.
+        let half = || !d.is_kept() && matches!(d.verdict(), Verdict::Refuse(_));
+        if !mode.write && writers > 0 && d.opener != session && half() {
+            // Half of the first text of a new name: not there yet. A text that was refused is, though its writer's
+            // release may be under way.
             return Err(Fail::NotFound);
         }
         if !mode.write && !d.fresh && writers > 0 && d.opener != session && !excused {

@@ -1,12 +1,13 @@
 //! What cannot become a mount, and why: before anything is hidden or hangs.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use log::warn;
-use rustix::fs::{FileType, OFlags, StatVfsMountFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
 
-use super::system::{FSTYPE, is_dead, kind, mounted_at, resolve, unmount};
+use super::system::{FSTYPE, MountInfo, is_dead, kind, mounted_at, resolve, unmount};
 use super::{Failure, Options};
 use crate::error::Error;
 
@@ -76,11 +77,33 @@ fn open_store(store: &Path) -> Result<(PathBuf, bool), Failure> {
         _ => Error::NoStore { path: store.into(), source },
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = || rustix::fs::open(store, flags, rustix::fs::Mode::empty());
+    let open = || rustix::fs::open(store, flags, Mode::empty());
     let dir = rustix::io::retry_on_intr(open).map_err(|e| failed(e.into()))?;
     let read_only =
         rustix::fs::fstatvfs(&dir).is_ok_and(|medium| medium.f_flag.contains(StatVfsMountFlags::RDONLY));
     Ok((store.canonicalize().map_err(failed)?, read_only))
+}
+
+fn taken(shown: &str, there: &MountInfo) -> Failure {
+    let source = there.source.display();
+    Failure::no(format!("{shown} is mounted already, from {source}; end that first: revfs umount {shown}"))
+}
+
+/// Makes others who mount at the same place at the same moment wait until what this returns is dropped.
+///
+/// # Errors
+/// As [`check`], where one of them was first.
+pub fn claim(point: &Path) -> Result<Option<OwnedFd>, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let on_demand = mounted_at(point).is_some_and(|m| m.fstype == "autofs");
+    let dir = if on_demand { None } else { rustix::fs::open(point, flags, Mode::empty()).ok() };
+    if let Some(dir) = &dir {
+        let _ = rustix::io::retry_on_intr(|| rustix::fs::flock(dir, FlockOperation::LockExclusive));
+    }
+    match mounted_at(point).filter(|m| m.fstype == FSTYPE) {
+        Some(first) => Err(taken(&point.display().to_string(), &first)),
+        None => Ok(dir),
+    }
 }
 
 /// The mount point without links: a directory where no revfs mount is, not even a dead one.
@@ -88,10 +111,7 @@ fn open_point(point: &Path, shown: &str) -> Result<PathBuf, Failure> {
     let resolved = resolve(point).map_err(|e| no_point(shown, &e))?;
     if let Some(there) = mounted_at(&resolved).filter(|m| m.fstype == FSTYPE) {
         if !is_dead(&resolved) {
-            let source = there.source.display();
-            return Err(Failure::no(format!(
-                "{shown} is mounted already, from {source}; end that first: revfs umount {shown}"
-            )));
+            return Err(taken(shown, &there));
         }
         warn!("{shown}: clearing away a dead mount");
         unmount(&resolved, true)?;

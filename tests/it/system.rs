@@ -160,6 +160,11 @@ fails 32 '/mnt/mnt is mounted already, from /mnt/store; end that first: revfs um
 mkdir other; fails 32 '/mnt/mnt is mounted already' $M other mnt
 fails 1 '/mnt/mnt is in a revfs mount itself; mount its store, /mnt/store' $M mnt other
 is "$(grep -c fuse.revfs /proc/mounts)" 1
+# Of many at once one is first.
+umount mnt; soon eval '! daemon > /dev/null'
+for i in 1 2 3 4 5 6; do { c=0; revfs mount store mnt 2>> refused || c=$?; echo $c >> codes; } & done; wait
+is "$(sort codes | uniq -c | xargs)" '1 0 5 1'; is "$(grep -c 'mounted already' refused)" 5
+is "$(grep -c fuse.revfs /proc/mounts)" 1
 # As with the other file systems that allow it.
 $M other side -o nonempty; is "$(ls side)" ''; umount side; is "$(ls side)" file
 mount -t tmpfs tmpfs other; $M store other; umount other; is "$(findmnt -no FSTYPE other)" tmpfs
