@@ -20,6 +20,8 @@ pub struct Draft {
     /// What the text stems from: the revision that it started from, or the save that it was last. `None` where nothing of
     /// that is left in it.
     pub base: Option<Seen>,
+    /// The revision that the name showed when the text was cut to nothing, until somebody is told.
+    pub emptied: Option<Rev>,
     pub mode: Option<u32>,
     pub owner: Option<(u32, u32)>,
     /// The name was empty before: everybody sees this draft under it.
@@ -65,6 +67,7 @@ impl Draft {
             id,
             opener,
             base: None,
+            emptied: None,
             mode: None,
             owner: None,
             fresh: false,
@@ -143,8 +146,10 @@ impl Draft {
 
     /// Cuts or extends the text. What is cut to nothing no longer stems from what was loaded.
     pub fn truncate(&mut self, size: usize) {
-        if size == 0 {
-            self.base = None;
+        if size == 0
+            && let Some(base) = self.base.take()
+        {
+            self.emptied = Some(base.rev);
         }
         if size != self.text.len() || size == 0 {
             self.text.resize(size, 0);
@@ -187,7 +192,7 @@ impl Draft {
         self.published = Some((saved.rev.clone(), meta));
         self.base = Some(saved);
         self.state = State::Clean;
-        (self.kept, self.attrs_set) = (false, false);
+        (self.emptied, self.kept, self.attrs_set) = (None, false, false);
     }
 
     /// The text has another name: what was kept of it was kept under the old one.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attr::{Attr, Caller, Ino};
+use super::attr::{Attr, Ino};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
@@ -41,13 +41,14 @@ impl Fs {
         node: Ino,
         d: &mut Draft,
         how: Durability,
-        closer: Option<Caller>,
+        goes_on: impl FnOnce(&Draft) -> bool,
     ) -> Result<()> {
         if d.unlinked {
             return Ok(());
         }
         match d.verdict() {
             Verdict::Nothing => {
+                self.note_emptied(d);
                 self.settle_attrs(d)?;
                 if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
                     self.store.backend().sync(&d.id, rev)?;
@@ -55,17 +56,15 @@ impl Fs {
                 Ok(())
             }
             Verdict::Publish => self.publish(node, d, how),
-            // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
-            Verdict::Refuse(NotObject::Incomplete)
-                if closer
-                    .is_some_and(|who| d.opener.is_some_and(|opener| !opener.has_thread(who.thread))) =>
-            {
-                Ok(())
-            }
+            Verdict::Refuse(NotObject::Incomplete) if goes_on(d) => Ok(()),
             Verdict::Refuse(why) => {
                 if !d.is_kept() {
                     let name = self.keep(d)?;
                     d.set_kept(name);
+                }
+                // The object goes on to be what it was.
+                if let Some(object) = self.tables.lock().objects.get_mut(&d.id) {
+                    object.emptied = None;
                 }
                 self.refused(&d.id, &why);
                 Err(Fail::Store(Error::NotObject(why)))
@@ -96,14 +95,20 @@ impl Fs {
                 }
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
-            Verdict::Nothing if d.is_dirty() && !d.fresh => {
-                if let Ok((_, shown, _)) = self.shown(&d.id, false) {
-                    let mut t = self.tables.lock();
-                    t.object(&d.id).emptied = Some((Instant::now(), shown.rev));
-                    t.waiting.insert(d.id.clone());
-                }
-            }
-            Verdict::Nothing => {}
+            Verdict::Nothing => self.note_emptied(d),
+        }
+    }
+
+    /// Whoever appends next starts from nothing (`: > f; echo … >> f`), unless others save before. The file's release may
+    /// come after that.
+    fn note_emptied(&self, d: &mut Draft) {
+        if d.fresh || !d.is_dirty() || !d.is_empty() {
+            return;
+        }
+        if let Some(rev) = d.emptied.take() {
+            let mut t = self.tables.lock();
+            t.object(&d.id).emptied = Some((Instant::now(), rev));
+            t.waiting.insert(d.id.clone());
         }
     }
 

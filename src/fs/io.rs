@@ -16,7 +16,7 @@ use super::scratch::{ScratchNode, os};
 use super::table::Node;
 use crate::backend::Durability;
 use crate::draft::Draft;
-use crate::session::Seen;
+use crate::session::{Seen, Session};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,9 @@ pub(super) enum Handle {
         draft: Arc<Mutex<Draft>>,
         write: bool,
         append: bool,
+        /// Each write is followed by an fsync of its own: `O_DSYNC`.
+        sync: bool,
+        opener: Option<Session>,
     },
     Scratch {
         node: Ino,
@@ -91,6 +94,12 @@ pub(super) enum Handle {
 }
 
 impl Handle {
+    pub(super) fn draft(node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode, opener: Option<Session>) -> Handle {
+        // rustix gives its DSYNC the bits of O_SYNC, which has one more.
+        let sync = mode.flags & libc::O_DSYNC != 0;
+        Handle::Draft { node, draft, write: mode.write, append: mode.append(), sync, opener }
+    }
+
     pub(super) fn node(&self) -> Ino {
         match self {
             Handle::Revision { node, .. }
@@ -199,8 +208,13 @@ impl Fs {
     /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.
     pub fn flush(&self, who: Caller, handle: u64) -> Result<()> {
         let handle = self.handle(handle)?;
+        // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
+        let goes_on = |d: &Draft| {
+            let opener = if let Handle::Draft { opener, .. } = &*handle { *opener } else { d.opener };
+            opener.is_some_and(|opener| !opener.has_thread(who.thread))
+        };
         match self.draft_behind(&handle) {
-            Some(draft) => self.commit(handle.node(), &mut draft.lock(), self.durability(), Some(who)),
+            Some(draft) => self.commit(handle.node(), &mut draft.lock(), self.durability(), goes_on),
             None => Ok(()),
         }
     }
@@ -209,7 +223,9 @@ impl Fs {
     pub fn fsync(&self, handle: u64, data_only: bool) -> Result<()> {
         let handle = self.handle(handle)?;
         if let Some(draft) = self.draft_behind(&handle) {
-            return self.commit(handle.node(), &mut draft.lock(), Durability::Full, None);
+            // `dd oflag=sync`: the fsync after each block of a text.
+            let goes_on = |_: &Draft| matches!(&*handle, Handle::Draft { sync: true, .. });
+            return self.commit(handle.node(), &mut draft.lock(), Durability::Full, goes_on);
         }
         match &*handle {
             Handle::Scratch { file, .. } if data_only => file.sync_data().map_err(os),

@@ -81,6 +81,8 @@ impl Fs {
         if there && !mode.truncate {
             let (_, shown, text) = self.shown(id, true)?;
             draft.load(Some(shown.rev), text, shown.meta.mtime);
+        } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
+            draft.emptied = Some(shown.rev);
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -123,6 +125,36 @@ impl Fs {
         if self.is_echo(who) {
             return self.open_echo(ino);
         }
+        let id = match self.node(ino)? {
+            Node::Revision(shown) => Some(shown.id),
+            Node::Draft(draft) => Some(draft.lock().id.clone()),
+            _ => None,
+        };
+        let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
+        let opened = self.open_node(who, ino, mode);
+        let Some(id) = id else { return opened };
+        let opened = match opened {
+            // The kernel looks the name up once more, and only once.
+            Err(Fail::Stale) if refused => match mode.write {
+                true => self.open_around(who, &id, mode),
+                false => self.read_around(who, ino, &id),
+            },
+            opened => opened,
+        };
+        let mut t = self.tables.lock();
+        match &opened {
+            Err(Fail::Stale) => drop(t.refused.insert((who.thread, id), Instant::now())),
+            _ => {
+                let key = (who.thread, id);
+                t.refused.remove(&key);
+                t.excused.remove(&key);
+            }
+        }
+        drop(t);
+        opened
+    }
+
+    fn open_node(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         match self.node(ino)? {
             Node::Revision(shown) if mode.write && self.insists(who, &shown.id) => {
                 self.open_around(who, &shown.id, mode)
@@ -172,17 +204,31 @@ impl Fs {
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
-                return Err(if fail.errno() == Fail::NotFound.errno() {
-                    self.send_back(who, id)
-                } else {
-                    fail
-                });
+                return Err(if fail.errno() == Fail::NotFound.errno() { Fail::Stale } else { fail });
             }
         };
         if let Some(session) = self.session(who) {
             self.memory.saw(session, id, &rev);
         }
         Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+    }
+
+    /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
+    /// would send no further.
+    fn read_around(&self, who: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
+        let (_, shown, bytes) = self.shown(id, true)?;
+        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
+        let handle = self.add_handle(Handle::Bytes { node, bytes });
+        if let Some(session) = self.session(who) {
+            self.memory.saw(session, id, &shown.rev);
+        }
+        Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// Whether the thread was told ESTALE a moment ago, by whatever call.
+    fn was_refused(&self, who: Caller, id: &ObjectId) -> bool {
+        let t = self.tables.lock();
+        t.refused.contains_key(&(who.thread, id.clone()))
     }
 
     fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
@@ -222,6 +268,8 @@ impl Fs {
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !mode.truncate && !emptied {
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
+                } else {
+                    draft.emptied = Some(shown.rev);
                 }
             }
             // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
@@ -256,7 +304,7 @@ impl Fs {
         }
         t.object(id).drafts.push((node, opener));
         drop(t);
-        let handle = self.add_handle(Handle::Draft { node, draft, write: true, append: mode.append() });
+        let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
         Ok(Opened { handle, keep: false, no_flush: false, direct: true })
     }
 
@@ -315,7 +363,7 @@ impl Fs {
             }
         }
         drop(d);
-        let handle = self.add_handle(Handle::Draft { node, draft, write: mode.write, append: mode.append() });
+        let handle = self.add_handle(Handle::draft(node, draft, mode, session));
         Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: false })
     }
 
@@ -370,6 +418,7 @@ mod tests {
         others.upsert(&id, b"{\"k\": 1}").unwrap();
         assert!(matches!(fs.open(who, seen, read), Err(Fail::Stale)));
         seen = lookup();
+        fs.open(who, seen, read).unwrap();
 
         assert!(matches!(fs.open(who, seen, write), Err(Fail::Stale)));
         std::thread::sleep(Duration::from_millis(1100));

@@ -410,7 +410,7 @@ impl Fs {
         d.rename(to.clone());
         d.fresh = !over;
         let node = node.unwrap_or(0);
-        let result = self.commit(node, &mut d, Durability::Ordered, None);
+        let result = self.commit(node, &mut d, Durability::Ordered, |_| false);
         let open = self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0);
         if !open {
             self.settle(node, &mut d);

@@ -164,6 +164,28 @@ fn what_others_save_after_a_file_was_emptied_is_there() {
 }
 
 #[test]
+fn a_file_is_empty_for_the_next_writer_from_the_first_close_on() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let first = fs::File::create(m.path("a.json")).unwrap();
+    drop(first.try_clone().unwrap());
+    m.sh_ok("echo '{\"a\":2}' >> a.json");
+    drop(first);
+    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
+    // What others save meanwhile is not what was emptied.
+    let second = fs::File::create(m.path("a.json")).unwrap();
+    place.seed("a", 7, "{\"a\":7}");
+    drop(second);
+    m.sh_ok("echo >> a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":7}\n");
+    // Refused text empties nothing.
+    assert!(!m.sh("/bin/echo '{' > a.json").status.success());
+    m.sh_ok("echo >> a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":7}\n\n");
+}
+
+#[test]
 fn odd_calls_answer_as_on_any_disk() {
     let place = Place::new();
     let m = place.mount(&[]);
@@ -217,4 +239,34 @@ fn a_scratch_file_exchanged_while_it_is_written_goes_on_as_the_object() {
     file.write_all_at(b"{\"t\":2}", 0).unwrap();
     drop(file);
     assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":2}", "{\"a\":1}"));
+}
+
+#[test]
+fn a_text_in_blocks_that_are_synced_each_is_one_text() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.sh_ok("printf '{\"text\": \"longer than a block\"}' | dd of=a.json bs=7 oflag=sync iflag=fullblock");
+    assert_eq!(m.read("a.json"), "{\"text\": \"longer than a block\"}");
+    m.sh_ok(
+        "printf '{\"text\": \"still longer than a block\"}' | dd of=a.json bs=5 oflag=dsync iflag=fullblock",
+    );
+    assert_eq!((m.read("a.json").len(), place.revs("a").len()), (37, 2));
+    // What is no object in the end is refused in the end.
+    let out = m.sh("printf '{\"text\": 1' | dd of=a.json bs=3 oflag=sync iflag=fullblock");
+    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"), "{out:?}");
+    assert_eq!(m.read("a.json").len(), 37);
+}
+
+#[test]
+fn every_writer_of_half_a_text_is_told() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    // The last writer's release may still be under way: nobody is taken for a helper of a process that is gone.
+    for _ in 0..200 {
+        let out = m.sh("printf '{' > ../side/half; cp ../side/half n.json");
+        assert!(
+            !out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"),
+            "{out:?}"
+        );
+    }
 }

@@ -485,7 +485,8 @@ fn nobody_is_told_that_a_handle_is_stale() {
                         }
                         _ => OpenOptions::new().read(true).write(true).open(&path).map(drop),
                     };
-                    errors.extend(done.err().filter(|e| e.kind() != std::io::ErrorKind::NotFound));
+                    let failed = done.err().filter(|e| e.kind() != std::io::ErrorKind::NotFound);
+                    errors.extend(failed.map(|e| ((n >> 40) % 5, e)));
                 }
                 errors
             })

@@ -51,7 +51,7 @@ struct Row {
     setup: &'static str,
     script: &'static str,
     saves: usize,
-    /// All saves in one run of the script: values 2, 3 and 4.
+    /// All saves in one run of the script: values 2, 3 and 4, as `$ALL` has them, with a save without a change at the end.
     at_once: bool,
     per_save: usize,
     again: bool,
@@ -80,7 +80,7 @@ fn row(program: &'static str, script: &'static str) -> Row {
 
 /// A row whose script saves the values 2, 3 and 4 in one run.
 fn session(program: &'static str, script: &'static str) -> Row {
-    Row { at_once: true, again: false, ..row(program, script) }
+    Row { at_once: true, ..row(program, script) }
 }
 
 impl Row {
@@ -102,6 +102,11 @@ impl Row {
     /// Each save of this program is so many genuine ones; why is said at the row.
     fn revisions_each(self, per_save: usize) -> Row {
         Row { per_save, ..self }
+    }
+
+    /// One save and one without a change: the same program saves thrice in another row.
+    fn once(self) -> Row {
+        Row { saves: 1, ..self }
     }
 
     fn names_only(self) -> Row {
@@ -174,7 +179,7 @@ impl Side {
     }
 
     /// What the script printed; an error has all that is known.
-    fn run(&self, script: &str, old: usize, new: usize) -> Result<String, String> {
+    fn run(&self, script: &str, (old, new, all): (usize, usize, &str)) -> Result<String, String> {
         let shm = tempfile::Builder::new().prefix("it-").tempdir_in("/dev/shm").unwrap();
         let out = Command::new("timeout")
             .args(["60", "bash", "-c", &format!("{PRELUDE}\n{script}")])
@@ -183,6 +188,7 @@ impl Side {
             .env("SHM", shm.path())
             .env("O", old.to_string())
             .env("V", new.to_string())
+            .env("ALL", all)
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -223,19 +229,22 @@ fn run(row: &Row) -> Found {
     let theirs = Side::new(&place, "theirs", plain);
     let mut found = Found::default();
     for side in [&theirs, &ours] {
-        if let Err(fault) = side.run(row.setup, 1, 1) {
+        if let Err(fault) = side.run(row.setup, (1, 1, "")) {
             found.faults.push(format!("setup: {fault}"));
             return found;
         }
     }
-    let mut steps: Vec<(usize, usize)> = match row.at_once {
+    let steps: Vec<(usize, usize)> = match row.at_once {
         true => vec![(1, 4)],
-        false => (1..=row.saves).map(|v| (v, v + 1)).collect(),
+        false => {
+            let same = row.again.then_some((row.saves + 1, row.saves + 1));
+            (1..=row.saves).map(|v| (v, v + 1)).chain(same).collect()
+        }
     };
-    steps.extend(row.again.then_some((row.saves + 1, row.saves + 1)));
+    let all = if row.again { "2 3 4 4" } else { "2 3 4" };
     for (old, new) in steps {
-        let said = [&theirs, &ours].map(|side| side.run(row.script, old, new));
-        found.saves += (new - old).max(1);
+        let said = [&theirs, &ours].map(|side| side.run(row.script, (old, new, all)));
+        found.saves += if row.at_once { all.split(' ').count() } else { 1 };
         match said {
             [Ok(theirs), Ok(ours)] if theirs == ours => {}
             [Ok(theirs), Ok(ours)] => {
@@ -355,6 +364,11 @@ fn names_in(dir: &Path) -> Vec<String> {
     dir.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+/// What there is besides objects when a program looks, whatever the one before did.
+const BESIDES: &str = "rm -rf $E/*[!y]; mkdir -p $E/home dir/deep; echo '{\"needle\":0}' > dir/deep/x.json; \
+     echo needle > notes.txt; ln -sfn o1.json l; touch empty .hidden; for i in 1 2 3 4; do touch -d 2020-01-0$i o$i.json; done; \
+     touch -h -d 2020-02-01 notes.txt empty .hidden dir/deep/x.json dir/deep dir l";
+
 /// A program that only looks, or changes nothing but attributes.
 struct Look {
     program: &'static str,
@@ -386,20 +400,13 @@ fn looks(all: &[Look]) {
     let mount = place.mount(&[]);
     let ours = Side::new(&place, "ours", place.point());
     let theirs = Side::new(&place, "theirs", plain);
-    let setup = "mkdir -p dir/deep; echo '{\"needle\":0}' > dir/deep/x.json; echo needle > notes.txt; ln -sfn o1.json l; \
-                 touch empty .hidden; for i in 1 2 3 4; do touch -d 2020-01-0$i o$i.json; done; \
-                 touch -h -d 2020-02-01 notes.txt empty .hidden dir/deep/x.json dir/deep dir l";
     let only = std::env::var("REVFS_ROW").ok();
     let mut faults = Vec::new();
     let mut out = String::new();
     let mut revs = 4;
     for look in all.iter().filter(|l| only.as_ref().is_none_or(|only| l.program.contains(only))) {
-        // As at first, whatever the one before did.
-        let said = [&theirs, &ours].map(|side| {
-            side.run("rm -rf $E/*[!y]; mkdir -p $E/home", 0, 0)
-                .and_then(|_| side.run(setup, 0, 0))
-                .and_then(|_| side.run(look.script, 1, 1))
-        });
+        let script = format!("{BESIDES}\n{}", look.script);
+        let said = [&theirs, &ours].map(|side| side.run(&script, (1, 1, "")));
         match said {
             [Ok(theirs), Ok(ours)] if theirs == ours => {}
             [theirs, ours] => faults.push(format!("{}: said {ours:?}, elsewhere {theirs:?}", look.program)),

@@ -1,6 +1,7 @@
 //! Archives, compressors, and git with the mount as its work tree.
 
-use super::{row, table};
+use super::{names_in, row, table};
+use crate::mounted::Place;
 
 macro_rules! packed {
     ($rest:literal) => {
@@ -94,4 +95,92 @@ fn git_with_the_mount_as_its_work_tree() {
             "test -e $E/c || { git init -q $E/c; git -C $E/c commit -q --allow-empty -m m; }; rm -rf w; git -C $E/c worktree prune; git -C $E/c worktree add -q --detach $PWD/w; json > w/x.json; git -C w add .; mv w/x.json x.json; git -C $E/c worktree remove --force $PWD/w",
         ),
     ]);
+}
+
+/// What saves many objects at once makes one revision of each that it changes.
+#[test]
+fn programs_that_save_many_objects() {
+    const OBJECTS: usize = 60;
+    let place = Place::new();
+    let mount = place.mount(&[]);
+    mount.sh_ok(&format!(
+        "for i in {{1..{OBJECTS}}}; do echo \"{{\\\"v\\\":0,\\\"i\\\":$i}}\" > o$i.json; done"
+    ));
+    let git = "git --git-dir=../side/g --work-tree=. -c user.name=t -c user.email=t@t";
+    mount.sh_ok(&format!("git --git-dir=../side/g init -q; {git} add -A; {git} commit -qm zero"));
+    let revisions = || (1..=OBJECTS).map(|i| place.revs(&format!("o{i}")).len()).sum::<usize>();
+    let mut last = revisions();
+    let mut out = String::new();
+    for (program, script, each) in [
+        ("sed -i *.json", "sed -i 's/\"v\":0/\"v\":1/' *.json", 1),
+        ("perl -pi *.json", "perl -pi -e 's/\"v\":1/\"v\":2/' *.json", 1),
+        ("find -exec sed -i {} +", "find . -name '*.json' -exec sed -i 's/\"v\":2/\"v\":3/' {} +", 1),
+        ("xargs -P", "ls *.json | xargs -P 8 -n 5 sed -i 's/\"v\":3/\"v\":4/'", 1),
+        (
+            "git checkout . and back",
+            "git --git-dir=../side/g --work-tree=. checkout -q .; sed -i 's/\"v\":0/\"v\":4/' *.json",
+            2,
+        ),
+        (
+            "rsync -a --delete",
+            "cp -a . ../side/r; sed -i 's/\"v\":4/\"v\":5/' ../side/r/*.json; touch ../side/r/*.json; rsync -aI --delete ../side/r/ ./",
+            1,
+        ),
+        ("rsync -a --delete again", "rsync -ai --delete ../side/r/ ./; rsync -aci --delete ../side/r/ ./", 0),
+        ("tar pipe", "sed -i 's/\"v\":5/\"v\":6/' ../side/r/*.json; tar -C ../side/r -c . | tar -x", 1),
+        ("cp -a", "sed -i 's/\"v\":6/\"v\":7/' ../side/r/*.json; cp -a ../side/r/. .", 1),
+        (
+            "unzip",
+            "sed -i 's/\"v\":7/\"v\":8/' ../side/r/*.json; (cd ../side/r; zip -q ../z *.json); rm *.json; unzip -q ../side/z",
+            1,
+        ),
+        ("jq into itself, all at once", "for f in *.json; do jq -c .v=9 $f > $f & done; wait", 1),
+        ("mv away, cp back", "mkdir old; mv *.json old; cp -p old/*.json .; rm -r old", 0),
+        ("mv away, mv back", "mkdir old; mv *.json old; mv old/* .; rmdir old", 0),
+        (
+            "mv to other names and back",
+            "for f in *.json; do mv $f ${f%.json}; done; for f in o*; do mv $f $f.json; done",
+            0,
+        ),
+        ("rm, tar -x", "tar -cf ../side/a.tar .; rm -rf *; tar -xf ../side/a.tar", 0),
+        ("rm, git checkout .", "rm *.json; git --git-dir=../side/g --work-tree=. checkout -q .", 1),
+        ("rm -r, rsync", "rm -rf ./*; rsync -a ../side/r/ ./", 1),
+        (
+            "node, all at once",
+            "node -e 'const fs = require(\"fs\").promises; (async () => { for (const f of await fs.readdir(\".\")) fs.writeFile(f, JSON.stringify({ v: 10, f })) })()'",
+            1,
+        ),
+        (
+            "python threads",
+            "python3 -c '
+import json, os
+from concurrent.futures import ThreadPoolExecutor
+def save(name):
+    with open(name, \"r+\") as f: d = json.load(f); d[\"v\"] = 11; f.seek(0); f.truncate(); json.dump(d, f)
+with ThreadPoolExecutor(8) as pool: list(pool.map(save, os.listdir(\".\")))'",
+            1,
+        ),
+        (
+            "npm pkg set",
+            "echo '{\"name\":\"x\",\"version\":\"1.0.0\"}' > package.json; export HOME=$PWD/../side; npm pkg set description=d; \
+          npm version patch --no-git-tag-version >/dev/null; test $(ls ../store/package | wc -l) = 3; rm package.json",
+            0,
+        ),
+    ] {
+        mount.sh_ok(&format!("set -e -o pipefail; {script}"));
+        let made = revisions() - last;
+        last += made;
+        out += &format!(
+            "{program:44} | {:5} | {made:9} | {:9} |\n",
+            OBJECTS * each,
+            names_in(&mount.path(".conflicts")).len()
+        );
+        assert_eq!(made, OBJECTS * each, "{program}\n{out}");
+        assert_eq!(mount.names().len(), OBJECTS, "{program}");
+        for view in [".conflicts", ".drafts"] {
+            assert_eq!(names_in(&mount.path(view)), [""; 0], "{program}");
+        }
+    }
+    println!("\n{:44} | saves | revisions | conflicts | left behind\n{out}", "program");
+    place.assert_clean();
 }

@@ -6,10 +6,10 @@ use super::{row, session, table};
 fn editors() {
     table(&[
         row("ed", "printf '%s\\n' s/$O/$V/ w q | ed -s x.json"),
-        session("ed, thrice", "printf '%s\\n' s/1/2/ w s/2/3/ w s/3/4/ w q | ed -s x.json"),
+        session("ed, thrice", "printf '%s\\n' s/1/2/ w s/2/3/ w s/3/4/ w w q | ed -s x.json"),
         row("ex", "ex -u NONE -i NONE -s -c s/$O/$V/ -c wq x.json"),
         row("vim -es", "vim -u NONE -i NONE -es -c s/$O/$V/ -c wq x.json"),
-        row("vim on a terminal", VIM),
+        row("vim on a terminal", VIM).once(),
         session("vim on a terminal, thrice", VIM_THRICE),
         row(
             "vim, two files at once",
@@ -19,12 +19,12 @@ fn editors() {
         session(
             "vim, two windows, thrice",
             "echo '{\"v\":1}' > y.json; \
-             vim -u NONE -i NONE -es -O x.json y.json -c 'for v in [2,3,4] | exe \"windo s/\\\\d/\".v.\"/\" | wall | endfor' -c qa",
+             vim -u NONE -i NONE -es -O x.json y.json -c 'for v in [2,3,4,4] | exe \"windo s/\\\\d/\".v.\"/\" | wall | endfor' -c qa",
         ),
-        row("nvim", "nvim -u NONE -i NONE -es -c s/$O/$V/ -c wq x.json"),
+        row("nvim", "nvim -u NONE -i NONE -es -c s/$O/$V/ -c wq x.json").once(),
         session(
             "nvim, thrice",
-            "nvim -u NONE -i NONE -es -c 'for v in [2,3,4] | exe \"s/\\\\d/\".v.\"/\" | w | endfor' -c qa x.json",
+            "nvim -u NONE -i NONE -es -c 'for v in [2,3,4,4] | exe \"s/\\\\d/\".v.\"/\" | w | endfor' -c qa x.json",
         ),
         row("nvim, backupcopy=yes, backup, undofile", NVIM_BACKUP).names_only(),
         row(
@@ -41,34 +41,42 @@ fn editors() {
         ),
         session("nano, thrice", NANO_THRICE),
         session("nano -B -G, thrice", NANO_B_THRICE),
-        row("emacs", EMACS),
+        row("emacs", EMACS).once(),
         session("emacs, thrice", EMACS_THRICE),
         session("emacs, backup-by-copying", EMACS_COPYING),
         session("emacs, file-precious-flag", EMACS_PRECIOUS),
         session("emacs, no backups, no locks", EMACS_BARE),
         session("emacs, auto-save", EMACS_AUTO),
         session("emacs, numbered backups", EMACS_NUMBERED),
-        row("emacs -nw", EMACS_NW),
+        session("emacs -nw", EMACS_NW),
         row(
             "busybox vi",
             "keys busybox vi x.json -- '\"v\"' \"cc{\\\"v\\\":$V}\"$'\\x1b' Modified $':wq\\r'",
         ),
         row("joe", "keys joe -nobackups x.json -- 'Ctrl-K H' $'\\x0bu\\x19{\"v\":'$V$'}\\r\\x0bx'"),
         row("joe with a backup", "keys joe x.json -- 'Ctrl-K H' $'\\x0bu\\x19{\"v\":'$V$'}\\r\\x0bx'"),
+        row("kakoune", "keys kak -n x.json -- '\"v\"' \"xc{\\\"v\\\":$V}\"$'\\r\\x1b' 'sel' $':wq\\r'"),
+        row("mg", "keys mg x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x18\\x13' Wrote $'\\x18\\x03'"),
+        row("nvi", "nex -s x.json <<< \"s/$O/$V/|wq\""),
+        row(
+            "mcedit",
+            "rm -rf ~/.local; keys mcedit x.json -- '\"v\"' $'\\x1b[3~\\x1b[3~\\x1b[3~\\x1b[3~\\x1b[3~\\x1b[3~{\"v\":'$V$'\\x1bOQ' Confirm $'\\r' '' $'\\x1b[21~'",
+        ),
+        row("ne", "keys ne x.json -- '\"v\"' $'\\x19{\"v\":'$V$'}\\r\\x13' Saved $'\\x11'"),
         row("micro", "keys micro x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\r\\x13' 'Saved' $'\\x11'"),
     ]);
 }
 
 const VIM: &str = "keys vim -u NONE -i NONE x.json -- '\"v\"' \"cc{\\\"v\\\":$V}\"$'\\x1b:wq\\r'";
 const VIM_THRICE: &str = "keys vim -u NONE -i NONE x.json -- '\"v\"' $'cc{\"v\":2}\\x1b:w\\r' written $'cc{\"v\":3}\\x1b:w\\r' \
-     written $'cc{\"v\":4}\\x1b:w\\r' written $':q\\r'";
+     written $'cc{\"v\":4}\\x1b:w\\r' written $':w\\r' written $':q\\r'";
 const NVIM_BACKUP: &str = "nvim -u NONE -i NONE -es -c 'set backupcopy=yes backup undofile backupdir=. undodir=. directory=.' \
      -c 'e x.json' -c s/$O/$V/ -c wq";
 
 const NANO_THRICE: &str = "keys nano -I x.json -- '\"v\"' $'\\x0b{\"v\":2}\\x0f' Write $'\\r' Wrote $'\\x01\\x0b{\"v\":3}\\x0f' Write \
-     $'\\r' Wrote $'\\x01\\x0b{\"v\":4}\\x0f' Write $'\\r' Wrote $'\\x18'";
+     $'\\r' Wrote $'\\x01\\x0b{\"v\":4}\\x0f' Write $'\\r' Wrote $'\\x0f' Write $'\\r' Wrote $'\\x18'";
 const NANO_B_THRICE: &str = "keys nano -I -B -G x.json -- '\"v\"' $'\\x0b{\"v\":2}\\x0f' Write $'\\r' Wrote $'\\x01\\x0b{\"v\":3}\\x0f' \
-     Write $'\\r' Wrote $'\\x01\\x0b{\"v\":4}\\x0f' Write $'\\r' Wrote $'\\x18'";
+     Write $'\\r' Wrote $'\\x01\\x0b{\"v\":4}\\x0f' Write $'\\r' Wrote $'\\x0f' Write $'\\r' Wrote $'\\x18'";
 
 macro_rules! emacs {
     ($set:literal, $body:literal) => {
@@ -83,19 +91,25 @@ macro_rules! emacs {
     };
 }
 const EMACS: &str = emacs!("", "(put (getenv \"V\"))");
-const EMACS_THRICE: &str = emacs!("", "(put \"2\") (put \"3\") (put \"4\")");
-const EMACS_COPYING: &str = emacs!("(setq backup-by-copying t)", "(put \"2\") (put \"3\") (put \"4\")");
-const EMACS_PRECIOUS: &str = emacs!("(setq file-precious-flag t)", "(put \"2\") (put \"3\") (put \"4\")");
-const EMACS_BARE: &str =
-    emacs!("(setq make-backup-files nil create-lockfiles nil)", "(put \"2\") (put \"3\") (put \"4\")");
+const EMACS_THRICE: &str = emacs!("", "(put \"2\") (put \"3\") (put \"4\") (put \"4\")");
+const EMACS_COPYING: &str =
+    emacs!("(setq backup-by-copying t)", "(put \"2\") (put \"3\") (put \"4\") (put \"4\")");
+const EMACS_PRECIOUS: &str =
+    emacs!("(setq file-precious-flag t)", "(put \"2\") (put \"3\") (put \"4\") (put \"4\")");
+const EMACS_BARE: &str = emacs!(
+    "(setq make-backup-files nil create-lockfiles nil)",
+    "(put \"2\") (put \"3\") (put \"4\") (put \"4\")"
+);
 const EMACS_AUTO: &str = emacs!(
     "(setq auto-save-default t delete-auto-save-files t)",
-    "(auto-save-mode 1) (put \"2\") (put \"3\") (auto-save-mode 1) (insert \" \") (do-auto-save) (put \"4\")"
+    "(auto-save-mode 1) (put \"2\") (put \"3\") (auto-save-mode 1) (insert \" \") (do-auto-save) (put \"4\") (put \"4\")"
 );
-const EMACS_NUMBERED: &str =
-    emacs!("(setq version-control t)", "(put \"2\") (setq buffer-backed-up nil) (put \"3\") (put \"4\")");
-const EMACS_NW: &str =
-    "keys emacs -Q -nw x.json -- '\"v\"' $'\\x0b{\"v\":'$V$'}\\x18\\x13' Wrote $'\\x18\\x03'";
+const EMACS_NUMBERED: &str = emacs!(
+    "(setq version-control t)",
+    "(put \"2\") (setq buffer-backed-up nil) (put \"3\") (put \"4\") (put \"4\")"
+);
+const EMACS_NW: &str = "keys emacs -Q -nw x.json -- '\"v\"' $'\\x0b{\"v\":2}\\x18\\x13' Wrote $'\\x01\\x0b{\"v\":3}\\x18\\x13' Wrote \
+     $'\\x01\\x0b{\"v\":4}\\x18\\x13' Wrote $' \\x7f\\x18\\x13' Wrote $'\\x18\\x03'";
 
 #[test]
 fn saves_of_editors_that_are_not_here() {
@@ -168,7 +182,7 @@ const VS_CODE_THRICE: &str = "cat > $E/s.js <<'E'
 const fs = require('fs').promises;
 (async () => {
   let last = await fs.stat('x.json');
-  for (const v of [2, 3, 4]) {
+  for (const v of [2, 3, 4, 4]) {
     const now = await fs.stat('x.json');
     if (now.mtimeMs != last.mtimeMs || now.size != last.size) throw new Error('it seems newer');
     const h = await fs.open('x.json', 'w');

@@ -147,6 +147,9 @@ fn copies_and_moves() {
         row("rsync -H", "mkdir -p $E/d; json > $E/d/x.json; touch -d 2020-01-0$V $E/d/x.json; ln -f $E/d/x.json $E/d/y; rsync -aH --exclude y $E/d/ ./"),
         row("a trash can and back", "mkdir -p .Trash-0/files; mv x.json .Trash-0/files/; sed s/$O/$V/ .Trash-0/files/x.json > x.json; rm -r .Trash-0"),
         row("gio trash-like copy", "json > $E/t; gio copy $E/t x.json"),
+        row("cp --preserve=all", "json > $E/t; touch -d 2020-01-0$V $E/t; cp --preserve=all $E/t x.json").times(),
+        row("rsync -aXA", "json > $E/t; touch -d 2020-01-0$V $E/t; rsync -aXA $E/t x.json").times(),
+        row("setfacl and setfattr are refused", "json > x.json; setfacl -m u:1:r x.json 2>/dev/null || true; setfattr -n user.a -v 1 x.json 2>/dev/null || true"),
         row("gio move", "json > t; gio move t x.json"),
     ]);
 }

@@ -16,11 +16,11 @@ macro_rules! python {
     };
 }
 
-/// Twice 40 additions to one number, each under a lock of the file that `$1` of the script names.
+/// Twice 20 additions to one number, each under a lock of the file that `$1` of the script names.
 macro_rules! counted {
     ($lock:literal) => {
         concat!(
-            "echo '{\"n\":0}' > o1.json; cat > $E/s.py <<'PYTHON'\nimport fcntl, json, struct\nfor _ in range(40):\n",
+            "echo '{\"n\":0}' > o1.json; cat > $E/s.py <<'PYTHON'\nimport fcntl, json, struct\nfor _ in range(20):\n",
             " with open('lock', 'a+') as lock:\n  ",
             $lock,
             "\n  d = json.load(open('o1.json')); d['n'] += 1\n  with open('o1.json', 'w') as f: json.dump(d, f)\n",
@@ -34,7 +34,7 @@ fn locks_hold_between_processes() {
     looks(&[
         look("flock excludes", "exec 3< o1.json; flock 3; flock -n o1.json true || echo busy; exec 3<&-; flock -n o1.json echo free"),
         look("flock -s shares", "exec 3< o1.json; flock -s 3; flock -ns o1.json echo shared; flock -nx o1.json true || echo busy"),
-        look("flock waits, and gives up", "exec 3< o1.json; flock 3; flock -w 0.1 o1.json true || echo gave up; (sleep 0.2; flock -u 3; echo one) & flock o1.json echo two; wait"),
+        look("flock waits, and gives up", "exec 3< o1.json; flock 3; flock -w 0.1 o1.json true || echo gave up; (sleep 0.2; echo one; flock -u 3) & flock o1.json echo two; wait"),
         look("flock of a scratch file", "exec 3> s; flock 3; flock -n s true || echo busy; exec 3>&-; flock -n s echo free; rm s"),
         look("flock of a directory", "exec 3< .; flock 3; flock -n . true || echo busy; exec 3< dir; flock 3; flock -n dir true || echo busy"),
         look("lockf of a scratch file", python!("
@@ -76,9 +76,9 @@ os.unlink('s')")),
         look("what is counted under flock of a file beside", counted!("fcntl.flock(lock, fcntl.LOCK_EX)")).saves(),
         look("what is counted under lockf of a file beside", counted!("fcntl.lockf(lock, fcntl.LOCK_EX)")).saves(),
         look("what is counted under an OFD lock beside", counted!("fcntl.fcntl(lock, 38, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 0, 0, 0))")).saves(),
-        look("what is counted under mkdir", "echo '{\"n\":0}' > o1.json; add() { for i in {1..20}; do until mkdir lock 2>/dev/null; do sleep 0.01; done; \
+        look("what is counted under mkdir", "echo '{\"n\":0}' > o1.json; add() { for i in {1..8}; do until mkdir lock 2>/dev/null; do sleep 0.01; done; \
              n=$(jq .n o1.json); echo \"{\\\"n\\\":$((n + 1))}\" > o1.json; rmdir lock; done; }; add & add & wait; cat o1.json").saves(),
-        look("what is counted under a link", "echo '{\"n\":0}' > o1.json; add() { : > me$1; for i in {1..20}; do until ln me$1 lock 2>/dev/null; do sleep 0.01; done; \
+        look("what is counted under a link", "echo '{\"n\":0}' > o1.json; add() { : > me$1; for i in {1..8}; do until ln me$1 lock 2>/dev/null; do sleep 0.01; done; \
              n=$(jq .n o1.json); jq -c .n=$((n + 1)) o1.json > t$1; mv t$1 o1.json; rm lock; done; rm me$1; }; add 1 & add 2 & wait; cat o1.json").saves(),
         look("what is counted with O_EXCL", python!("
 def lock(name):
@@ -91,7 +91,7 @@ children = [os.fork() for _ in range(2)] if False else []
 for _ in range(2):
     pid = os.fork()
     if pid == 0:
-        for _ in range(40):
+        for _ in range(20):
             lock('lock')
             d = json.load(open('o1.json')); d['n'] += 1
             with open('t', 'w') as f: json.dump(d, f)
