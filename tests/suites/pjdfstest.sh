@@ -32,7 +32,7 @@ done
 
 # The case that skips itself, against the limit of the file system below. 65,000 links on ext4.
 link_count_max() {
-  python3 - "$store" "$mnt" <<'P'
+  python3 - "$1" "$2" <<'P'
 import errno, os, sys
 store, mnt = sys.argv[1:]
 limit = os.pathconf(store, "PC_LINK_MAX")
