@@ -146,6 +146,8 @@ pub struct Tables {
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Instant>,
     next: Ino,
+    /// How many times an object was first heard of.
+    born: u64,
 }
 
 impl Tables {
@@ -160,6 +162,7 @@ impl Tables {
             excused: HashMap::new(),
             refused: HashMap::new(),
             next: OTHERS,
+            born: 0,
         };
         tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
         tables
@@ -169,8 +172,14 @@ impl Tables {
         self.nodes.get(&ino).map(|e| &e.node)
     }
 
+    /// What is known of an object. No epoch of one that was forgotten comes back: whoever scans the store meanwhile would
+    /// take what it found for true.
     pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
-        self.objects.entry(id.clone()).or_default()
+        let born = &mut self.born;
+        self.objects.entry(id.clone()).or_insert_with(|| {
+            *born += 1;
+            ObjectState { epoch: *born << 32, ..ObjectState::default() }
+        })
     }
 
     /// A node under a number of its own.
@@ -385,6 +394,14 @@ pub fn object_ino(id: &ObjectId) -> Ino {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_does_not_come_back_with_an_object_that_was_forgotten() {
+        let (mut t, id) = (Tables::new(), ObjectId::new("a").unwrap());
+        let before = t.object(&id).epoch;
+        assert!(t.forget_object(&id, Duration::ZERO));
+        assert_ne!(t.object(&id).epoch, before);
+    }
 
     #[test]
     fn what_nobody_holds_is_swept_away() {
