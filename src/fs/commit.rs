@@ -204,10 +204,11 @@ impl Fs {
         (object.hidden, object.deleted, object.emptied) = (None, None, None);
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
         if object.home.is_some() && object.epoch == epoch && !self.options.object_view {
-            if object.watched {
-                object.known = Some(epoch);
-            }
+            let watched = object.watched;
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
+            if watched {
+                t.trust(id);
+            }
         } else {
             t.doubt(id, &mut notices);
         }

@@ -185,8 +185,8 @@ impl Fs {
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.hide(id, &mut notices);
+        t.stir(id);
         let object = t.object(id);
-        object.epoch += 1;
         // What is written into them is no text of this name's next file.
         object.drafts.clear();
         (object.hidden, object.emptied) = (None, None);

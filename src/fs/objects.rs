@@ -179,7 +179,8 @@ impl Fs {
             let mut t = self.tables.lock();
             let object = t.object(id);
             object.watched = watched && self.watcher.is_watched(id);
-            if object.epoch != epoch && attempt < RESCANS {
+            let certain = object.epoch == epoch;
+            if !certain && attempt < RESCANS {
                 continue;
             }
             match winner {
@@ -192,6 +193,9 @@ impl Fs {
                         None => {}
                     }
                     let home = t.show(id, rev, meta, &mut notices);
+                    if certain {
+                        t.trust(id);
+                    }
                     drop(t);
                     self.tell(notices);
                     return Ok(home);

@@ -352,11 +352,11 @@ impl Fs {
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.hide(from, &mut notices);
-        t.object(from).epoch += 1;
+        t.stir(from);
         t.object(to).hidden = None;
         // The kernel has moved the node to the new name, which is another object's.
         t.hide(to, &mut notices);
-        t.object(to).epoch += 1;
+        t.stir(to);
         notices.extend(to.file_name().map(Notice::Entry));
         self.watcher.unwatch(from);
         drop(t);

@@ -82,7 +82,8 @@ pub enum Notice {
 pub struct ObjectState {
     /// The node that the name shows.
     pub home: Option<Ino>,
-    /// Rises with each sign of a change in the store.
+    /// Rises with each sign of a change in the store, and whenever the name comes to show something else: who has read
+    /// the directory before that must read it again. No two objects and no two lives of one ever have the same.
     pub epoch: u64,
     /// The epoch in which the home node was found right.
     pub known: Option<u64>,
@@ -146,8 +147,8 @@ pub struct Tables {
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Instant>,
     next: Ino,
-    /// How many times an object was first heard of.
-    born: u64,
+    /// The last epoch that any object had.
+    epochs: u64,
 }
 
 impl Tables {
@@ -162,7 +163,7 @@ impl Tables {
             excused: HashMap::new(),
             refused: HashMap::new(),
             next: OTHERS,
-            born: 0,
+            epochs: 0,
         };
         tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
         tables
@@ -175,11 +176,23 @@ impl Tables {
     /// What is known of an object. No epoch of one that was forgotten comes back: whoever scans the store meanwhile would
     /// take what it found for true.
     pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
-        let born = &mut self.born;
         self.objects.entry(id.clone()).or_insert_with(|| {
-            *born += 1;
-            ObjectState { epoch: *born << 32, ..ObjectState::default() }
+            self.epochs += 1;
+            ObjectState { epoch: self.epochs, ..ObjectState::default() }
         })
+    }
+
+    /// What was read of the object until now proves nothing any more.
+    pub fn stir(&mut self, id: &ObjectId) {
+        self.epochs += 1;
+        let epoch = self.epochs;
+        self.object(id).epoch = epoch;
+    }
+
+    /// What the name shows is right, until the next sign of a change.
+    pub fn trust(&mut self, id: &ObjectId) {
+        let object = self.object(id);
+        object.known = Some(object.epoch);
     }
 
     /// A node under a number of its own.
@@ -232,14 +245,19 @@ impl Tables {
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
         let shown = Shown { id: id.clone(), rev, meta };
         let home = self.object(id).home;
+        let now = home.and_then(|home| self.node(home));
+        if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
+            && let Some(home) = home
+        {
+            return home;
+        }
+        self.stir(id);
         if let Some(home) = home
             && let Some(entry) = self.nodes.get_mut(&home)
         {
             if let Node::Revision(old) = &mut entry.node {
                 let moved = old.rev != shown.rev;
-                if moved || old.meta != shown.meta {
-                    notices.push(Notice::Attr(home));
-                }
+                notices.push(Notice::Attr(home));
                 if !moved || (entry.lookups == 0 && entry.handles == 0) {
                     *old = shown;
                     return home;
@@ -276,9 +294,9 @@ impl Tables {
 
     /// There are signs that the object changed.
     pub fn doubt(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
-        if let Some(object) = self.objects.get_mut(id) {
-            object.epoch += 1;
-            notices.extend(object.home.map(Notice::Attr));
+        if let Some(home) = self.objects.get(id).map(|object| object.home) {
+            self.stir(id);
+            notices.extend(home.map(Notice::Attr));
             notices.extend(id.file_name().map(Notice::Entry));
         }
     }
@@ -393,14 +411,42 @@ pub fn object_ino(id: &ObjectId) -> Ino {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
-    fn an_epoch_does_not_come_back_with_an_object_that_was_forgotten() {
-        let (mut t, id) = (Tables::new(), ObjectId::new("a").unwrap());
+    fn what_was_read_before_a_change_is_never_taken_for_new() {
+        let mut t = Tables::new();
+        let id = ObjectId::new("a").unwrap();
+        let rev = |n| Rev::new(format!("{n}-{:032x}", 1)).unwrap();
+        let meta = || Meta {
+            size: 2,
+            blocks: 8,
+            mtime: SystemTime::UNIX_EPOCH,
+            ctime: SystemTime::UNIX_EPOCH,
+            atime: SystemTime::UNIX_EPOCH,
+            born: None,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        // Somebody reads the directory, and meanwhile the kernel forgets the object and looks it up anew.
         let before = t.object(&id).epoch;
         assert!(t.forget_object(&id, Duration::ZERO));
         assert_ne!(t.object(&id).epoch, before);
+        // Meanwhile somebody else has read it, too, after a save whose event says nothing new.
+        let before = t.object(&id).epoch;
+        let home = t.show(&id, rev(1), meta(), &mut Vec::new());
+        t.trust(&id);
+        assert_ne!(t.object(&id).epoch, before);
+        // The same once more is no change.
+        let before = t.object(&id).epoch;
+        assert_eq!(t.show(&id, rev(1), meta(), &mut Vec::new()), home);
+        assert_eq!((t.object(&id).epoch, t.object(&id).known), (before, Some(before)));
+        t.doubt(&id, &mut Vec::new());
+        let object = t.object(&id);
+        assert_ne!(object.known, Some(object.epoch));
     }
 
     #[test]
