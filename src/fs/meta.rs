@@ -1,7 +1,6 @@
 //! Attributes: getattr, setattr, statfs, readlink.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
 
 use rustix::fs::{FileType, StatVfs};
 
@@ -15,9 +14,14 @@ use crate::backend::{Attrs, Meta};
 use crate::rev::{ObjectId, Rev};
 
 impl Fs {
-    /// `stat` of a node, and how long it stays true.
-    pub fn getattr(&self, who: Caller, ino: Ino) -> Result<(Attr, std::time::Duration)> {
+    /// `stat` of a node, and how long it stays true. `handle` is the file whose end a program seeks, if any.
+    pub fn getattr(&self, who: Caller, ino: Ino, handle: Option<u64>) -> Result<(Attr, std::time::Duration)> {
+        let handle = handle.and_then(|handle| self.handle(handle).ok());
         match self.node(ino)? {
+            Node::Revision(_) if let Some(Handle::Draft { draft, .. }) = handle.as_deref() => {
+                // Opened past the node of the revision: the end is the draft's.
+                Ok((self.draft_attr(&draft.lock()), NOW))
+            }
             Node::Root => {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
@@ -52,9 +56,8 @@ impl Fs {
             Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
             _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
             _ => {
-                let before = t.refused.insert((who.thread, now.id.clone()), Instant::now());
-                if before.is_some() {
-                    // The kernel would send the thread no further; what it does next finds out.
+                if !t.refuse(who.thread, &now.id) {
+                    // What it does next finds out.
                     return Ok((self.object_attr(&now.id, &now.meta), NOW));
                 }
                 Err(Fail::Stale)
@@ -103,7 +106,10 @@ impl Fs {
                 let size = change.size.unwrap_or(0);
                 let flags = rustix::fs::OFlags::WRONLY.bits() as i32;
                 let mode = Mode { read: false, write: true, truncate: size == 0, flags };
-                Err(self.announce_draft(who, &shown.id, mode))
+                match self.insists(who, &shown.id) {
+                    true => self.truncate_around(who, &shown, size),
+                    false => Err(self.announce_draft(who, &shown.id, mode)),
+                }
             }
             Node::Revision(shown) => {
                 let meta = self.store.backend().set_attrs(
@@ -127,6 +133,18 @@ impl Fs {
         }
     }
 
+    /// Truncates by path where the thread cannot be led to a draft's node. The node of the revision stays as it is.
+    fn truncate_around(&self, who: Caller, shown: &Shown, size: u64) -> Result<Attr> {
+        if size > self.options.max_size {
+            return Err(Fail::TooLarge);
+        }
+        self.tables.lock().come_back(who.thread, &shown.id);
+        let mut draft = self.new_draft(who, &shown.id, size == 0)?;
+        draft.truncate(size as usize);
+        self.truncated(0, &mut draft)?;
+        Ok(self.object_attr(&shown.id, &shown.meta))
+    }
+
     fn setattr_draft(&self, who: Caller, ino: Ino, change: &Change) -> Result<Attr> {
         let Node::Draft(draft) = self.node(ino)? else { return Err(Fail::Stale) };
         let mut d = draft.lock();
@@ -134,11 +152,17 @@ impl Fs {
             if size > self.options.max_size {
                 return Err(Fail::TooLarge);
             }
-            d.truncate(size as usize);
             let open = self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles > 0);
+            if !open && size > 0 {
+                self.renew(who, &mut d)?;
+            }
+            d.truncate(size as usize);
             if !open {
-                let id = d.id.clone();
-                self.tables.lock().pending.remove(&(who.thread, id));
+                let key = (who.thread, d.id.clone());
+                let mut t = self.tables.lock();
+                t.pending.remove(&key);
+                t.refused.remove(&key);
+                drop(t);
                 self.truncated(ino, &mut d)?;
             }
         }

@@ -358,6 +358,21 @@ impl Tables {
         (pending.since.elapsed() < PENDING).then_some(pending.node)
     }
 
+    /// Notes that a thread is told ESTALE. `false` where it must not be: the kernel would send it no further, or it cannot
+    /// be told from others and would take what is meant for them.
+    pub fn refuse(&mut self, thread: u32, id: &ObjectId) -> bool {
+        thread != 0 && self.refused.insert((thread, id.clone()), Instant::now()).is_none()
+    }
+
+    /// A thread that was told ESTALE is served: what was prepared for it is for nobody.
+    pub fn come_back(&mut self, thread: u32, id: &ObjectId) {
+        let key = (thread, id.clone());
+        self.refused.remove(&key);
+        if let Some(pending) = self.pending.remove(&key) {
+            self.reap(pending.node);
+        }
+    }
+
     /// Drops announcements whose thread never came back, and excuses that nobody used.
     pub fn tidy(&mut self) {
         let mut dead = Vec::new();
