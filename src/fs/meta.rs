@@ -112,6 +112,7 @@ impl Fs {
                 }
             }
             Node::Revision(shown) => {
+                let shown = self.named(ino, shown)?;
                 let meta = self.store.backend().set_attrs(
                     &shown.id,
                     &shown.rev,
@@ -130,6 +131,16 @@ impl Fs {
                 Ok(self.masked(scratch.attr()?))
             }
             Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
+        }
+    }
+
+    /// What a change by path is meant for: what the name shows now, which the kernel may not know yet. Whoever has an
+    /// earlier revision open changes that one.
+    fn named(&self, ino: Ino, shown: Shown) -> Result<Shown> {
+        match self.shown(&shown.id, false) {
+            Ok((_, now, _)) if self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
+            Ok(_) | Err(Fail::NotFound) => Ok(shown),
+            Err(fail) => Err(fail),
         }
     }
 
@@ -224,4 +235,28 @@ fn attrs(change: &Change, owner: (u32, u32)) -> Attrs {
     let owner = (change.uid.is_some() || change.gid.is_some())
         .then(|| (change.uid.unwrap_or(owner.0), change.gid.unwrap_or(owner.1)));
     Attrs { mtime: change.mtime.map(SetTime::resolve), mode: change.mode, owner }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+    use crate::store::Store;
+
+    #[test]
+    fn a_mode_is_set_on_what_the_name_shows_whatever_the_kernel_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        others.create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let node = fs.lookup(who, ROOT, &id.file_name().unwrap()).unwrap().node;
+        others.upsert(&id, b"{\"n\": 1}").unwrap();
+        let change = Change { mode: Some(0o600), ..Change::default() };
+        let attr = fs.setattr(who, node, &change, None).unwrap();
+        assert_eq!((attr.perm, attr.size), (0o600, others.winner_meta(&id).unwrap().1.size));
+        assert_eq!(others.winner_meta(&id).unwrap().1.mode & 0o777, 0o600);
+    }
 }
