@@ -190,7 +190,9 @@ impl Fs {
     /// The kernel has moved a scratch file's node along to an object's name: it is one that the name leads to no more, so
     /// that the name is looked up again.
     fn become_former(&self, id: &ObjectId, file: &ScratchNode) {
-        let Ok((_, shown, _)) = self.shown(id, false) else { return };
+        let Ok((_, mut shown, _)) = self.shown(id, false) else { return };
+        // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
+        shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         if let Some(node) = t.scratch.remove(&file.key)
