@@ -285,16 +285,12 @@ impl Fs {
         let mut t = self.tables.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev });
         t.waiting.insert(id.clone());
-        self.become_scratch(
-            &mut t,
-            id,
-            home,
-            node.into_cached(dir, name, FileType::RegularFile),
-            &mut notices,
-        );
+        let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
+        self.become_scratch(&mut t, id, home, node.clone(), &mut notices);
         // The kernel has moved the entry along, with the time for which it held.
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
+        node.enlist();
         self.tell(notices);
         Ok(())
     }
@@ -305,14 +301,14 @@ impl Fs {
         t: &mut Tables,
         id: &ObjectId,
         home: Ino,
-        node: ScratchNode,
+        node: Arc<ScratchNode>,
         notices: &mut Vec<Notice>,
     ) {
         let object = t.object(id);
         (object.home, object.known) = (None, None);
         if let Some(entry) = t.nodes.get_mut(&home) {
             let key = node.key;
-            entry.node = Node::Scratch(Arc::new(node));
+            entry.node = Node::Scratch(node);
             t.scratch.insert(key, home);
             notices.push(Notice::Attr(home));
         }

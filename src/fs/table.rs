@@ -192,21 +192,26 @@ impl Tables {
         }
     }
 
-    /// The node of a scratch file, known already or new.
-    pub fn add_scratch(&mut self, scratch: ScratchNode, dir: &Dir, name: &OsStr, kind: FileType) -> Ino {
+    /// The node of a scratch file, known already or new; a new one is to be enlisted.
+    pub fn add_scratch(
+        &mut self,
+        scratch: ScratchNode,
+        dir: &Dir,
+        name: &OsStr,
+        kind: FileType,
+    ) -> (Ino, Option<Arc<ScratchNode>>) {
         if let Some(&ino) = self.scratch.get(&scratch.key)
-            && let Some(entry) = self.nodes.get(&ino)
+            && let Some(Node::Scratch(known)) = self.node(ino)
+            && known.fits(kind)
         {
-            if let Node::Scratch(known) = &entry.node {
-                known.add_place(dir, name);
-            }
-            return ino;
+            known.add_place(dir, name);
+            return (ino, None);
         }
         let (key, wanted) = (scratch.key, scratch.ino());
-        let node = Node::Scratch(Arc::new(scratch.into_cached(dir, name, kind)));
-        let ino = self.add_at(wanted, node);
+        let new = Arc::new(scratch.into_cached(dir, name, kind));
+        let ino = self.add_at(wanted, Node::Scratch(new.clone()));
         self.scratch.insert(key, ino);
-        ino
+        (ino, Some(new))
     }
 
     pub fn add_view(&mut self, view: View) -> Ino {
@@ -425,5 +430,27 @@ mod tests {
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
         assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
+    }
+
+    #[test]
+    fn a_number_that_a_removed_file_left_to_a_directory_shows_the_directory() {
+        use std::os::fd::AsFd;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY;
+        let at: Dir = Arc::new(rustix::fs::open(dir.path(), flags, rustix::fs::Mode::empty()).unwrap());
+        let node = |name: &str| ScratchNode::at(at.as_fd(), OsStr::new(name)).unwrap();
+        let mut t = Tables::new();
+        let (file, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
+        let key = new.unwrap().key;
+        let (again, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
+        assert!(again == file && new.is_none());
+        let mut below = node("d");
+        below.key = key;
+        let (made, new) = t.add_scratch(below, &at, OsStr::new("d"), FileType::Directory);
+        assert!(made != file && new.unwrap().dir().is_ok());
+        t.reap(file);
+        assert_eq!(t.scratch.get(&key), Some(&made));
     }
 }
