@@ -79,8 +79,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match guard(|| self.0.getattr(caller(req), ino.0)) {
+    fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
+        match guard(|| self.0.getattr(caller(req), ino.0, fh.map(|h| h.0))) {
             Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
             Err(e) => reply.error(e),
         }

@@ -183,6 +183,7 @@ fn remount(point: &Path, lists: &[String], replace: bool) -> Result<(), Failure>
 fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     raise_file_limit();
     use_one_heap();
+    collect_children();
     let Place { store, point, .. } = place;
     let fs = Arc::new(open(store, options)?);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
@@ -326,6 +327,13 @@ fn raise_file_limit() {
     if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         warn!("cannot raise the limit of open files: {e}");
     }
+}
+
+/// Who ignores SIGCHLD hands that on to the programs it starts. The id of the echoing process would then be free for
+/// another as soon as it has died, whose writing would be taken for echoes.
+fn collect_children() {
+    // SAFETY: the default is no function of ours; no other thread runs yet.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// All workers take memory from one heap: glibc gives each thread one of its own, and a walk over 100,000 objects leaves

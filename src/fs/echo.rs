@@ -70,6 +70,20 @@ struct State {
     /// Names that the echoing process must find absent once, to create them, or there once, to unlink them.
     coming: HashSet<ObjectId>,
     leaving: HashSet<ObjectId>,
+    /// When what is too old was forgotten.
+    tidied: Option<Instant>,
+}
+
+impl State {
+    fn tidy(&mut self) {
+        if self.tidied.is_none_or(|then| then.elapsed() >= REMEMBER) {
+            self.told.retain(|_, (_, since)| since.elapsed() < REMEMBER);
+            // A name that the kernel knew was not looked up for its echo.
+            self.coming.retain(|id| self.told.contains_key(id));
+            self.leaving.retain(|id| self.told.contains_key(id));
+            self.tidied = Some(Instant::now());
+        }
+    }
 }
 
 /// What the signs of one object's change say.
@@ -138,11 +152,11 @@ impl Echoes {
     /// Waits for signs, at most `timeout`, and takes them.
     fn take(&self, timeout: Duration) -> Vec<(ObjectId, Signs)> {
         let mut state = self.state.lock();
+        state.tidy();
         if state.order.is_empty() {
             self.due.wait_for(&mut state, timeout);
         }
         if state.order.is_empty() {
-            state.told.retain(|_, (_, since)| since.elapsed() < REMEMBER);
             return Vec::new();
         }
         drop(state);

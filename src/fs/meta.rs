@@ -1,7 +1,6 @@
 //! Attributes: getattr, setattr, statfs, readlink.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
 
 use rustix::fs::{FileType, StatVfs};
 
@@ -15,9 +14,14 @@ use crate::backend::{Attrs, Meta};
 use crate::rev::{ObjectId, Rev};
 
 impl Fs {
-    /// `stat` of a node, and how long it stays true.
-    pub fn getattr(&self, who: Caller, ino: Ino) -> Result<(Attr, std::time::Duration)> {
+    /// `stat` of a node, and how long it stays true. `handle` is the file whose end a program seeks, if any.
+    pub fn getattr(&self, who: Caller, ino: Ino, handle: Option<u64>) -> Result<(Attr, std::time::Duration)> {
+        let handle = handle.and_then(|handle| self.handle(handle).ok());
         match self.node(ino)? {
+            Node::Revision(_) if let Some(Handle::Draft { draft, .. }) = handle.as_deref() => {
+                // Opened past the node of the revision: the end is the draft's.
+                Ok((self.draft_attr(&draft.lock()), NOW))
+            }
             Node::Root => {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
@@ -52,9 +56,8 @@ impl Fs {
             Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
             _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
             _ => {
-                let before = t.refused.insert((who.thread, now.id.clone()), Instant::now());
-                if before.is_some() {
-                    // The kernel would send the thread no further; what it does next finds out.
+                if !t.refuse(who.thread, &now.id) {
+                    // What it does next finds out.
                     return Ok((self.object_attr(&now.id, &now.meta), NOW));
                 }
                 Err(Fail::Stale)
@@ -103,9 +106,13 @@ impl Fs {
                 let size = change.size.unwrap_or(0);
                 let flags = rustix::fs::OFlags::WRONLY.bits() as i32;
                 let mode = Mode { read: false, write: true, truncate: size == 0, flags };
-                Err(self.announce_draft(who, &shown.id, mode))
+                match self.insists(who, &shown.id) {
+                    true => self.truncate_around(who, &shown, size),
+                    false => Err(self.announce_draft(who, &shown.id, mode)),
+                }
             }
             Node::Revision(shown) => {
+                let shown = self.named(ino, shown)?;
                 let meta = self.store.backend().set_attrs(
                     &shown.id,
                     &shown.rev,
@@ -127,6 +134,28 @@ impl Fs {
         }
     }
 
+    /// What a change by path is meant for: what the name shows now, which the kernel may not know yet. Whoever has an
+    /// earlier revision open changes that one.
+    fn named(&self, ino: Ino, shown: Shown) -> Result<Shown> {
+        match self.shown(&shown.id, false) {
+            Ok((_, now, _)) if self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
+            Ok(_) | Err(Fail::NotFound) => Ok(shown),
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// Truncates by path where the thread cannot be led to a draft's node. The node of the revision stays as it is.
+    fn truncate_around(&self, who: Caller, shown: &Shown, size: u64) -> Result<Attr> {
+        if size > self.options.max_size {
+            return Err(Fail::TooLarge);
+        }
+        self.tables.lock().come_back(who.thread, &shown.id);
+        let mut draft = self.new_draft(who, &shown.id, size == 0)?;
+        draft.truncate(size as usize);
+        self.truncated(0, &mut draft)?;
+        Ok(self.object_attr(&shown.id, &shown.meta))
+    }
+
     fn setattr_draft(&self, who: Caller, ino: Ino, change: &Change) -> Result<Attr> {
         let Node::Draft(draft) = self.node(ino)? else { return Err(Fail::Stale) };
         let mut d = draft.lock();
@@ -134,11 +163,17 @@ impl Fs {
             if size > self.options.max_size {
                 return Err(Fail::TooLarge);
             }
-            d.truncate(size as usize);
             let open = self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles > 0);
+            if !open && size > 0 {
+                self.renew(who, &mut d)?;
+            }
+            d.truncate(size as usize);
             if !open {
-                let id = d.id.clone();
-                self.tables.lock().pending.remove(&(who.thread, id));
+                let key = (who.thread, d.id.clone());
+                let mut t = self.tables.lock();
+                t.pending.remove(&key);
+                t.refused.remove(&key);
+                drop(t);
                 self.truncated(ino, &mut d)?;
             }
         }
@@ -200,4 +235,28 @@ fn attrs(change: &Change, owner: (u32, u32)) -> Attrs {
     let owner = (change.uid.is_some() || change.gid.is_some())
         .then(|| (change.uid.unwrap_or(owner.0), change.gid.unwrap_or(owner.1)));
     Attrs { mtime: change.mtime.map(SetTime::resolve), mode: change.mode, owner }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+    use crate::store::Store;
+
+    #[test]
+    fn a_mode_is_set_on_what_the_name_shows_whatever_the_kernel_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        others.create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let node = fs.lookup(who, ROOT, &id.file_name().unwrap()).unwrap().node;
+        others.upsert(&id, b"{\"n\": 1}").unwrap();
+        let change = Change { mode: Some(0o600), ..Change::default() };
+        let attr = fs.setattr(who, node, &change, None).unwrap();
+        assert_eq!((attr.perm, attr.size), (0o600, others.winner_meta(&id).unwrap().1.size));
+        assert_eq!(others.winner_meta(&id).unwrap().1.mode & 0o777, 0o600);
+    }
 }

@@ -30,8 +30,12 @@ impl Fs {
         let attr = self.masked(node.attr()?);
         let ttl = self.scratch_ttl();
         let mut t = self.tables.lock();
-        let ino = t.add_scratch(node, dir, name, attr.kind);
+        let (ino, new) = t.add_scratch(node, dir, name, attr.kind);
         t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
+        drop(t);
+        if let Some(new) = new {
+            new.enlist();
+        }
         Ok(Found { node: ino, attr, attr_ttl: ttl, entry_ttl: ttl })
     }
 

@@ -359,7 +359,9 @@ impl Fs {
 
     /// Has the thread look the name up once more.
     pub(super) fn send_back(&self, who: Caller, id: &ObjectId) -> Fail {
-        self.tables.lock().excused.insert((who.thread, id.clone()), Instant::now());
+        if who.thread != 0 {
+            self.tables.lock().excused.insert((who.thread, id.clone()), Instant::now());
+        }
         Fail::Stale
     }
 }

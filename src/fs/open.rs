@@ -2,7 +2,8 @@
 //!
 //! Opening an object for writing answers ESTALE once. The kernel then looks the name up again on the same thread and
 //! finds the draft's node, which nobody else does: writers and readers never share pages. The kernel retries once; where
-//! that is used up, the draft is opened past the pages of the node that there is.
+//! that is used up, or the thread cannot be told from others (its id is 0), the draft is opened past the pages of the
+//! node that there is.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -143,7 +144,9 @@ impl Fs {
         };
         let mut t = self.tables.lock();
         match &opened {
-            Err(Fail::Stale) => drop(t.refused.insert((who.thread, id), Instant::now())),
+            Err(Fail::Stale) => {
+                t.refuse(who.thread, &id);
+            }
             _ => {
                 let key = (who.thread, id);
                 t.refused.remove(&key);
@@ -210,7 +213,9 @@ impl Fs {
         if let Some(session) = self.session(who) {
             self.memory.saw(session, id, &rev);
         }
-        Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+        // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
+        // apart every writer does.
+        Ok(Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 })
     }
 
     /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
@@ -225,10 +230,10 @@ impl Fs {
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
     }
 
-    /// Whether the thread was told ESTALE a moment ago, by whatever call.
+    /// Whether the thread was told ESTALE a moment ago, by whatever call, or must never be.
     fn was_refused(&self, who: Caller, id: &ObjectId) -> bool {
         let t = self.tables.lock();
-        t.refused.contains_key(&(who.thread, id.clone()))
+        who.thread == 0 || t.refused.contains_key(&(who.thread, id.clone()))
     }
 
     fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
@@ -241,7 +246,7 @@ impl Fs {
         let shared = if mode.truncate { None } else { self.draft_of(self.session(who), id) };
         let draft = match shared {
             Some(_) => None,
-            None => match self.new_draft(who, id, mode) {
+            None => match self.new_draft(who, id, mode.truncate) {
                 Ok(draft) => Some(draft),
                 Err(fail) => return fail,
             },
@@ -256,9 +261,9 @@ impl Fs {
     }
 
     /// A draft that starts from what the object shows, or from nothing.
-    fn new_draft(&self, who: Caller, id: &ObjectId, mode: Mode) -> Result<Draft> {
+    pub(super) fn new_draft(&self, who: Caller, id: &ObjectId, truncate: bool) -> Result<Draft> {
         let mut draft = Draft::new(id.clone(), self.session(who));
-        match self.shown(id, !mode.truncate) {
+        match self.shown(id, !truncate) {
             Ok((_, shown, text)) => {
                 // Others may have saved since it was emptied.
                 let emptied = self.tables.lock().object(id).emptied.clone();
@@ -266,7 +271,7 @@ impl Fs {
                     emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
                 draft.mode = Some(shown.meta.mode);
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
-                if !mode.truncate && !emptied {
+                if !truncate && !emptied {
                     draft.load(Some(shown.rev), text, shown.meta.mtime);
                 } else {
                     draft.emptied = Some(shown.rev);
@@ -280,24 +285,21 @@ impl Fs {
     }
 
     /// Whether the thread cannot be led to a draft's node by ESTALE and a lookup: something else has used up its one
-    /// retry, or another thread that cannot be told from it is on its way to its own draft.
-    fn insists(&self, who: Caller, id: &ObjectId) -> bool {
-        let key = (who.thread, id.clone());
-        let mut t = self.tables.lock();
-        let before = t.refused.insert(key.clone(), Instant::now());
-        before.is_some() || who.thread == 0 && t.pending.contains_key(&key)
+    /// retry, or it cannot be told from another thread that is on its way to its own draft.
+    pub(super) fn insists(&self, who: Caller, id: &ObjectId) -> bool {
+        !self.tables.lock().refuse(who.thread, id)
     }
 
     /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft.
     fn open_around(&self, who: Caller, id: &ObjectId, mode: Mode) -> Result<Opened> {
-        let mut draft = self.new_draft(who, id, mode)?;
+        let mut draft = self.new_draft(who, id, mode.truncate)?;
         if mode.truncate {
             draft.truncate(0);
         }
         let opener = draft.opener;
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
-        t.refused.remove(&(who.thread, id.clone()));
+        t.come_back(who.thread, id);
         let node = t.add(Node::Draft(draft.clone()));
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles += 1;
@@ -322,10 +324,11 @@ impl Fs {
         let excused = self.excused(who, &id);
         let (first, writers) = {
             let mut t = self.tables.lock();
+            let entry = t.nodes.get_mut(&node).ok_or(Fail::Stale)?;
+            let writers = entry.handles;
             t.pending.remove(&(who.thread, id.clone()));
             t.refused.remove(&(who.thread, id.clone()));
-            let entry = t.nodes.get_mut(&node).ok_or(Fail::Stale)?;
-            (entry.handles == 0, entry.handles)
+            (writers == 0, writers)
         };
         if !mode.write && !d.fresh && first {
             // Not a writer: it came here by a descriptor or because its thread cannot be told from a writer's.
@@ -336,21 +339,21 @@ impl Fs {
             let handle = self.add_handle(Handle::Bytes { node, bytes });
             return Ok(Opened { handle, keep: false, no_flush: true, direct: true });
         }
+        let another = session.is_none() || d.opener != session;
         let half = || !d.is_kept() && matches!(d.verdict(), Verdict::Refuse(_));
-        if !mode.write && writers > 0 && d.opener != session && half() {
+        if !mode.write && writers > 0 && another && half() {
             // Half of the first text of a new name: not there yet. A text that was refused is, though its writer's
             // release may be under way.
             return Err(Fail::NotFound);
         }
-        if !mode.write && !d.fresh && writers > 0 && d.opener != session && !excused {
+        if !mode.write && !d.fresh && writers > 0 && another && !excused {
             // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
             return Err(self.send_back(who, &id));
         }
         if first && mode.write {
             d.opener = session;
-            if d.published.is_some() && !d.is_dirty() && !mode.truncate {
-                let object = self.store.winner(&id)?;
-                d.load(Some(object.rev.clone()), self.text_of(&id, &object.rev)?, object.meta.mtime);
+            if !mode.truncate {
+                self.renew(who, &mut d)?;
             }
         }
         if mode.truncate {
@@ -367,6 +370,23 @@ impl Fs {
         drop(d);
         let handle = self.add_handle(Handle::draft(node, draft, mode, session));
         Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: false })
+    }
+
+    /// A draft that nobody has open starts from what the object shows now. It may have been made a while ago, for a thread
+    /// that never came.
+    pub(super) fn renew(&self, who: Caller, d: &mut Draft) -> Result<()> {
+        if d.is_dirty() || d.fresh || d.unlinked {
+            return Ok(());
+        }
+        let rev = match self.shown(&d.id, false) {
+            Ok((_, shown, _)) => shown.rev,
+            Err(Fail::NotFound) if d.published.is_none() => return Ok(()),
+            Err(fail) => return Err(fail),
+        };
+        if d.published.is_some() || d.base.as_ref().is_none_or(|base| base.rev != rev) {
+            *d = self.new_draft(who, &d.id, false)?;
+        }
+        Ok(())
     }
 
     fn opened_scratch(&self, node: Ino, scratch: Arc<ScratchNode>, file: File, mode: Mode) -> Opened {
@@ -426,5 +446,92 @@ mod tests {
         std::thread::sleep(Duration::from_millis(1100));
         // Its lookup was answered for somebody else: it must not be sent back once more.
         fs.open(who, seen, write).unwrap();
+    }
+
+    /// A mount of one object, and the id of a process that lives.
+    fn mounted(dir: &std::path::Path) -> (Fs, ObjectId, Caller) {
+        let id = ObjectId::new("a").unwrap();
+        Store::open_or_create(dir).unwrap().create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir).unwrap(), Options::default()).unwrap();
+        (fs, id, Caller { uid: 0, gid: 0, thread: std::process::id() })
+    }
+
+    fn flags(flags: rustix::fs::OFlags) -> Mode {
+        Mode::new(flags.bits() as i32)
+    }
+
+    #[test]
+    fn what_was_prepared_for_an_open_by_descriptor_is_not_what_the_next_open_finds() {
+        use rustix::fs::OFlags;
+        let dir = tempfile::tempdir().unwrap();
+        let (fs, id, who) = mounted(dir.path());
+        let name = id.file_name().unwrap();
+        for truncate in [OFlags::empty(), OFlags::TRUNC] {
+            // `/proc/self/fd/5`: the kernel retries without a lookup.
+            let node = fs.lookup(who, ROOT, &name).unwrap().node;
+            fs.open(who, node, flags(OFlags::RDONLY)).unwrap();
+            let write = flags(OFlags::RDWR | truncate);
+            assert!(matches!(fs.open(who, node, write), Err(Fail::Stale)));
+            let around = fs.open(who, node, write).unwrap().handle;
+            let text = format!("{{\"n\": {}}}", truncate.bits());
+            fs.write(around, 0, text.as_bytes()).unwrap();
+            fs.flush(who, around).unwrap();
+            fs.release(around);
+            let node = fs.lookup(who, ROOT, &name).unwrap().node;
+            let again = match fs.open(who, node, flags(OFlags::RDWR)) {
+                Err(Fail::Stale) => {
+                    fs.open(who, fs.lookup(who, ROOT, &name).unwrap().node, flags(OFlags::RDWR))
+                }
+                opened => opened,
+            };
+            let again = again.unwrap().handle;
+            assert_eq!(fs.read(again, 0, 100).unwrap(), text.as_bytes());
+            fs.release(again);
+        }
+    }
+
+    #[test]
+    fn a_draft_that_nobody_came_for_starts_from_what_is_there_now() {
+        use rustix::fs::OFlags;
+        let dir = tempfile::tempdir().unwrap();
+        let (fs, id, who) = mounted(dir.path());
+        let name = id.file_name().unwrap();
+        for forsaken in [OFlags::RDWR, OFlags::RDWR | OFlags::TRUNC] {
+            let node = fs.lookup(who, ROOT, &name).unwrap().node;
+            assert!(matches!(fs.open(who, node, flags(forsaken)), Err(Fail::Stale)));
+            let saved = fs.store.upsert(&id, format!("{{\"n\": {}}}", forsaken.bits()).as_bytes()).unwrap();
+            let node = fs.lookup(who, ROOT, &name).unwrap().node;
+            let handle = fs.open(who, node, flags(OFlags::RDWR)).unwrap().handle;
+            assert_eq!(fs.read(handle, 0, 100).unwrap(), fs.store.read(&id, &saved.rev).unwrap());
+            fs.release(handle);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_told_from_others_is_never_sent_back() {
+        use rustix::fs::OFlags;
+        let dir = tempfile::tempdir().unwrap();
+        let (fs, id, who) = mounted(dir.path());
+        let who = Caller { thread: 0, ..who };
+        let name = id.file_name().unwrap();
+        let node = fs.lookup(who, ROOT, &name).unwrap().node;
+        let write = flags(OFlags::WRONLY | OFlags::TRUNC);
+        let two = [1, 2].map(|_| fs.open(who, node, write).unwrap().handle);
+        assert_eq!(fs.lookup(who, ROOT, &name).unwrap().node, node, "a reader is led to no draft");
+        for (n, handle) in two.into_iter().enumerate() {
+            fs.write(handle, 0, format!("{{\"n{n}\": 1}}").as_bytes()).unwrap();
+            assert_eq!(fs.getattr(who, node, Some(handle)).unwrap().0.size, 9, "where its end is");
+        }
+        for handle in two {
+            fs.flush(who, handle).unwrap();
+            fs.release(handle);
+        }
+        let change = |size| scratch::Change { size: Some(size), ..scratch::Change::default() };
+        assert!(!matches!(fs.setattr(who, node, &change(1), None), Ok(_) | Err(Fail::Stale)));
+        fs.setattr(who, node, &change(0), None).unwrap();
+        // The node is not what the name leads to any more.
+        fs.store.upsert(&id, b"{\"m\": 1}").unwrap();
+        fs.open(who, node, flags(OFlags::RDONLY)).unwrap();
+        assert_eq!(fs.store.history(&id).unwrap().len(), 4);
     }
 }

@@ -190,7 +190,9 @@ impl Fs {
     /// The kernel has moved a scratch file's node along to an object's name: it is one that the name leads to no more, so
     /// that the name is looked up again.
     fn become_former(&self, id: &ObjectId, file: &ScratchNode) {
-        let Ok((_, shown, _)) = self.shown(id, false) else { return };
+        let Ok((_, mut shown, _)) = self.shown(id, false) else { return };
+        // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
+        shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         if let Some(node) = t.scratch.remove(&file.key)
@@ -283,16 +285,12 @@ impl Fs {
         let mut t = self.tables.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev });
         t.waiting.insert(id.clone());
-        self.become_scratch(
-            &mut t,
-            id,
-            home,
-            node.into_cached(dir, name, FileType::RegularFile),
-            &mut notices,
-        );
+        let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
+        self.become_scratch(&mut t, id, home, node.clone(), &mut notices);
         // The kernel has moved the entry along, with the time for which it held.
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
+        node.enlist();
         self.tell(notices);
         Ok(())
     }
@@ -303,14 +301,14 @@ impl Fs {
         t: &mut Tables,
         id: &ObjectId,
         home: Ino,
-        node: ScratchNode,
+        node: Arc<ScratchNode>,
         notices: &mut Vec<Notice>,
     ) {
         let object = t.object(id);
         (object.home, object.known) = (None, None);
         if let Some(entry) = t.nodes.get_mut(&home) {
             let key = node.key;
-            entry.node = Node::Scratch(Arc::new(node));
+            entry.node = Node::Scratch(node);
             t.scratch.insert(key, home);
             notices.push(Notice::Attr(home));
         }

@@ -84,7 +84,9 @@ impl Cached {
         if let Some(fd) = &*fd {
             return Ok(fd.clone());
         }
-        let found = self.places.lock().iter().rev().find_map(|(dir, name)| {
+        // Others add places with the tables locked: they must not wait for the disk.
+        let places = self.places.lock().clone();
+        let found = places.iter().rev().find_map(|(dir, name)| {
             let node = ScratchNode::at(dir.as_fd(), name).ok().filter(|node| node.key == self.key)?;
             let Hold::Fixed(fd) = node.hold else { return None };
             Some(fd)
@@ -122,7 +124,8 @@ impl Cached {
         let there = |(dir, name): &(Dir, OsString)| {
             rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| key(&s) == self.key)
         };
-        if !self.places.lock().iter().any(there) {
+        let places = self.places.lock().clone();
+        if !places.iter().any(there) {
             return false;
         }
         *fd = None;
@@ -183,22 +186,34 @@ impl ScratchNode {
         Ok(ScratchNode { hold: Hold::Fixed(Arc::new(fd)), key: key(&s), writers: AtomicU32::new(0) })
     }
 
-    /// A node that the kernel is about to know, found as `name` in `dir`: a file's descriptor may be given up from now on.
+    /// A node that the kernel is about to know, found as `name` in `dir`: a file's descriptor may be given up once it is
+    /// [enlisted](Self::enlist).
     pub fn into_cached(self, dir: &Dir, name: &OsStr, kind: FileType) -> ScratchNode {
         match self.hold {
             Hold::Fixed(fd) if kind != FileType::Directory => {
-                let cached = Arc::new(Cached {
+                let hold = Hold::Cached(Arc::new(Cached {
                     key: self.key,
                     fd: Mutex::new(Some(fd)),
                     places: Mutex::new(vec![(dir.clone(), name.to_owned())]),
                     handles: AtomicU32::new(0),
                     used: AtomicBool::new(true),
-                });
-                cached.enqueue();
-                ScratchNode { hold: Hold::Cached(cached), ..self }
+                }));
+                ScratchNode { hold, ..self }
             }
             hold => ScratchNode { hold, ..self },
         }
+    }
+
+    /// Puts a new node's descriptor in line, once. Looks at the disk: no lock may be held.
+    pub fn enlist(&self) {
+        if let Hold::Cached(cached) = &self.hold {
+            cached.enqueue();
+        }
+    }
+
+    /// Whether it can be a file of this kind: one that was given up and removed may have left its number to another.
+    pub fn fits(&self, kind: FileType) -> bool {
+        matches!(self.hold, Hold::Fixed(_)) == (kind == FileType::Directory)
     }
 
     /// The file was found under this name, too.

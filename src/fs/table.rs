@@ -214,21 +214,26 @@ impl Tables {
         }
     }
 
-    /// The node of a scratch file, known already or new.
-    pub fn add_scratch(&mut self, scratch: ScratchNode, dir: &Dir, name: &OsStr, kind: FileType) -> Ino {
+    /// The node of a scratch file, known already or new; a new one is to be enlisted.
+    pub fn add_scratch(
+        &mut self,
+        scratch: ScratchNode,
+        dir: &Dir,
+        name: &OsStr,
+        kind: FileType,
+    ) -> (Ino, Option<Arc<ScratchNode>>) {
         if let Some(&ino) = self.scratch.get(&scratch.key)
-            && let Some(entry) = self.nodes.get(&ino)
+            && let Some(Node::Scratch(known)) = self.node(ino)
+            && known.fits(kind)
         {
-            if let Node::Scratch(known) = &entry.node {
-                known.add_place(dir, name);
-            }
-            return ino;
+            known.add_place(dir, name);
+            return (ino, None);
         }
         let (key, wanted) = (scratch.key, scratch.ino());
-        let node = Node::Scratch(Arc::new(scratch.into_cached(dir, name, kind)));
-        let ino = self.add_at(wanted, node);
+        let new = Arc::new(scratch.into_cached(dir, name, kind));
+        let ino = self.add_at(wanted, Node::Scratch(new.clone()));
         self.scratch.insert(key, ino);
-        ino
+        (ino, Some(new))
     }
 
     pub fn add_view(&mut self, view: View) -> Ino {
@@ -385,6 +390,21 @@ impl Tables {
         (pending.since.elapsed() < PENDING).then_some(pending.node)
     }
 
+    /// Notes that a thread is told ESTALE. `false` where it must not be: the kernel would send it no further, or it cannot
+    /// be told from others and would take what is meant for them.
+    pub fn refuse(&mut self, thread: u32, id: &ObjectId) -> bool {
+        thread != 0 && self.refused.insert((thread, id.clone()), Instant::now()).is_none()
+    }
+
+    /// A thread that was told ESTALE is served: what was prepared for it is for nobody.
+    pub fn come_back(&mut self, thread: u32, id: &ObjectId) {
+        let key = (thread, id.clone());
+        self.refused.remove(&key);
+        if let Some(pending) = self.pending.remove(&key) {
+            self.reap(pending.node);
+        }
+    }
+
     /// Drops announcements whose thread never came back, and excuses that nobody used.
     pub fn tidy(&mut self) {
         let mut dead = Vec::new();
@@ -473,5 +493,27 @@ mod tests {
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
         assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
+    }
+
+    #[test]
+    fn a_number_that_a_removed_file_left_to_a_directory_shows_the_directory() {
+        use std::os::fd::AsFd;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY;
+        let at: Dir = Arc::new(rustix::fs::open(dir.path(), flags, rustix::fs::Mode::empty()).unwrap());
+        let node = |name: &str| ScratchNode::at(at.as_fd(), OsStr::new(name)).unwrap();
+        let mut t = Tables::new();
+        let (file, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
+        let key = new.unwrap().key;
+        let (again, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
+        assert!(again == file && new.is_none());
+        let mut below = node("d");
+        below.key = key;
+        let (made, new) = t.add_scratch(below, &at, OsStr::new("d"), FileType::Directory);
+        assert!(made != file && new.unwrap().dir().is_ok());
+        t.reap(file);
+        assert_eq!(t.scratch.get(&key), Some(&made));
     }
 }

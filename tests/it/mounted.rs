@@ -109,9 +109,14 @@ pub struct Mount {
 
 impl Mount {
     pub fn new(store: &Path, point: &Path, options: &[&str]) -> Mount {
+        Mount::by(Command::new(env!("CARGO_BIN_EXE_revfs")), store, point, options)
+    }
+
+    /// A mount by a command that starts the program with the arguments it is given.
+    pub fn by(mut command: Command, store: &Path, point: &Path, options: &[&str]) -> Mount {
         let log = point.with_extension("log");
         let out = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_revfs"))
+        let daemon = command
             .arg("mount")
             .args([store, point])
             .arg("--foreground")

@@ -1,6 +1,7 @@
 //! Scratch files: ordinary files, as many as there may be, shared by all mounts of the store.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::process::{Pid, Resource, Rlimit};
@@ -86,4 +87,21 @@ fn a_file_renamed_over_an_object_is_the_object_at_once() {
     assert!(!mount.path("x.json").exists());
     fs::rename(mount.path("t"), mount.path("x.json")).unwrap();
     assert_eq!(fs::metadata(mount.path("x.json")).unwrap().ino(), number);
+}
+
+#[test]
+fn who_reads_a_file_that_becomes_an_object_reads_all_of_it() {
+    let place = Place::new();
+    let mount = place.mount(&[]);
+    // Three bytes that the revision does not have.
+    let text = "\u{feff}{\"n\": 123456}";
+    mount.write("t", text);
+    let mut reader = fs::File::open(mount.path("t")).unwrap();
+    fs::rename(mount.path("t"), mount.path("a.json")).unwrap();
+    assert_eq!(reader.metadata().unwrap().len(), text.len() as u64);
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    assert_eq!(read, text);
+    assert_eq!(mount.read("a.json"), text.trim_start_matches('\u{feff}'));
+    assert_eq!(fs::metadata(mount.path("a.json")).unwrap().len(), 13);
 }

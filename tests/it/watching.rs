@@ -267,3 +267,24 @@ fn the_process_ends_with_a_killed_daemon() {
     let mount = place.mount(&[]);
     assert_eq!(mount.read("x.json"), "{}");
 }
+
+#[test]
+fn the_id_of_the_process_is_nobody_elses_while_the_daemon_lives() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    // A program that ignores SIGCHLD hands that on to those it starts.
+    let mut starter = Command::new("python3");
+    starter.args(["-c", "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"]);
+    starter.arg(env!("CARGO_BIN_EXE_revfs"));
+    let mount = Mount::by(starter, &place.store(), &place.point(), &[]);
+    let children = format!("/proc/{0}/task/{0}/children", mount.pid());
+    let child: i32 = fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    let killed = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
+    wait_for("the process to die", || {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).expect("its id stays taken");
+        stat.contains(") Z ")
+    });
+    mount.write("x.json", r#"{"n":1}"#);
+    assert_eq!(place.revs("x").len(), 2);
+}

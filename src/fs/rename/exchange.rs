@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, RenameFlags};
 
@@ -65,15 +66,11 @@ impl Fs {
         }
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
-        self.become_scratch(
-            &mut t,
-            id,
-            home,
-            node.into_cached(dir, name, FileType::RegularFile),
-            &mut notices,
-        );
+        let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
+        self.become_scratch(&mut t, id, home, node.clone(), &mut notices);
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
+        node.enlist();
         self.tell(notices);
         Ok(())
     }
