@@ -30,6 +30,7 @@ mod seed;
 mod semantics;
 #[cfg(feature = "fuse")]
 mod suites_mount;
+#[cfg(feature = "fuse")]
 mod system;
 mod tidy;
 #[cfg(feature = "fuse")]
