@@ -127,6 +127,11 @@ impl Watcher {
         self.state.lock().by_id.contains_key(id)
     }
 
+    /// How many objects can be watched at most.
+    pub fn limit(&self) -> usize {
+        self.state.lock().limit
+    }
+
     /// How many objects are watched.
     pub fn watched(&self) -> usize {
         self.state.lock().by_id.len()

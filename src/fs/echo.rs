@@ -196,13 +196,14 @@ impl Fs {
         self.echoes.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Watches every object, if there are at most `limit` and watches suffice: changes of objects that no program has
-    /// looked at are then echoed, too. Returns whether it does.
+    /// Watches every object, if there are at most `limit` and half of the watches suffice, for those in use need some:
+    /// changes of objects that no program has looked at are then echoed, too. Returns whether it does.
     ///
     /// # Errors
     /// As [`Store::ids`](crate::store::Store::ids).
     pub fn watch_all(&self, limit: usize) -> crate::error::Result<bool> {
         let ids = self.store.ids()?;
+        let limit = limit.min(self.watcher.limit() / 2);
         let all = ids.len() <= limit;
         self.watch_all.store(if all { limit } else { 0 }, Ordering::Relaxed);
         if all {
@@ -413,5 +414,16 @@ mod tests {
         assert_eq!(told(&e, &left, None), []);
         // Others create it anew.
         assert_eq!(told(&e, &[Event::Store(x, true)], Some(rev(3))), [Echo::Came("x.json".into())]);
+    }
+
+    #[test]
+    fn objects_that_nobody_uses_leave_watches_to_those_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = crate::backend::DirBackend::open(dir.path()).unwrap();
+        let fs = Fs::new(backend, crate::fs::Options::default()).unwrap();
+        assert!(fs.watch_all(usize::MAX).unwrap());
+        assert_eq!(fs.watch_all.load(Ordering::Relaxed), fs.watcher.limit() / 2);
+        fs.store.create(&id("x"), b"{}").unwrap();
+        assert!(!fs.watch_all(0).unwrap() && !fs.watcher.is_watched(&id("x")));
     }
 }

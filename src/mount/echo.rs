@@ -131,7 +131,7 @@ impl Echoer {
             match watching.watch_all(WATCH_IDLE) {
                 Ok(true) => {}
                 Ok(false) => {
-                    info!("over {WATCH_IDLE} objects: inotify tells of changes by others of those in use")
+                    info!("too many objects to watch: inotify tells of changes by others of those in use")
                 }
                 Err(e) => warn!("cannot watch all objects: {e}"),
             }
