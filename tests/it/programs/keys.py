@@ -33,7 +33,7 @@ while steps:
     seen += more
     if steps[0].encode() in plain(seen):
         # It may draw before it is ready for keys, and some take an Escape with what follows for one key.
-        while select.select([tty], [], [], 0.2)[0] and (more := read()) is not None:
+        while select.select([tty], [], [], 0.5)[0] and (more := read()) is not None:
             pass
         seen = b""
         os.write(tty, steps[1].encode())
