@@ -89,7 +89,9 @@ impl Watcher {
         if state.by_id.len() >= state.limit {
             return false;
         }
+        // MODIFY: the original writes in place, and a child that was forked meanwhile puts off the end of the write.
         let mask = WatchFlags::CREATE
+            | WatchFlags::MODIFY
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::DELETE
             | WatchFlags::MOVE

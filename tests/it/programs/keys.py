@@ -26,15 +26,26 @@ def plain(text):
     return re.sub(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>])", b"", text)
 
 
+def settle():
+    """Waits until it sleeps with all drawn: it may draw before it is ready for keys, and lose those that come before."""
+    calm = 0
+    while calm < 5 and time.monotonic() < deadline:
+        if select.select([tty], [], [], 0.06)[0]:
+            if read() is None:
+                return
+            calm = 0
+        else:
+            with open(f"/proc/{pid}/stat") as stat:
+                calm = calm + 1 if stat.read().rsplit(") ", 1)[1][0] == "S" else 0
+
+
 while steps:
     more = read()
     if more is None:
         sys.exit(f"{program[0]}: ended before {steps[0]!r}, saw {seen!r}")
     seen += more
     if steps[0].encode() in plain(seen):
-        # It may draw before it is ready for keys, and some take an Escape with what follows for one key.
-        while select.select([tty], [], [], 0.5)[0] and (more := read()) is not None:
-            pass
+        settle()
         seen = b""
         os.write(tty, steps[1].encode())
         steps = steps[2:]
