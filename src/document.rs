@@ -27,7 +27,7 @@ use scan::{Fault, Visit};
 use tree::Tree;
 
 pub use compact::compact;
-pub use merge::{Change, Kind, Merged, diff, merge};
+pub use merge::{Change, Kind, Merged, Overlap, Pick, diff, merge, three_way};
 
 /// Why a text is not an object's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -376,6 +376,26 @@ pub fn captured(loser: &[u8], winner: &[u8]) -> bool {
                 Some(&n) if a.is_object(m) && b.is_object(n) => pairs.push((m, n)),
                 Some(&n) if tree::equal(&a, m, &b, n) => {}
                 _ => return false,
+            }
+        }
+    }
+    true
+}
+
+/// Whether all that `loser` took out of `base` is missing in `winner` too: of each object that all three have, every member
+/// of `base`'s that `loser`'s lacks. Top-level `_id` and `_rev` are not looked at. False for texts that are no objects.
+pub fn deletions_captured(base: &[u8], loser: &[u8], winner: &[u8]) -> bool {
+    let (Ok(a), Ok(b), Ok(c)) = (objects(base), objects(loser), objects(winner)) else { return false };
+    let mut todo = vec![(0, 0, 0)];
+    while let Some((i, j, k)) = todo.pop() {
+        let (left, there) = (b.fields(j), c.fields(k));
+        for (name, m) in a.fields(i).into_iter().filter(|(name, _)| i != 0 || !is_stamp(name)) {
+            match (left.get(&name), there.get(&name)) {
+                (None, Some(_)) => return false,
+                (Some(&n), Some(&o)) if a.is_object(m) && b.is_object(n) && c.is_object(o) => {
+                    todo.push((m, n, o));
+                }
+                _ => {}
             }
         }
     }
