@@ -165,7 +165,7 @@ fn table(
             Role::Unread => paint.yellow(line),
         })?;
     }
-    Ok(true)
+    Ok(rows.iter().any(|row| row.role == Role::Loser))
 }
 
 fn rows_of(look: &Look) -> Vec<Row> {
@@ -185,10 +185,7 @@ fn rows_of(look: &Look) -> Vec<Row> {
         }
     }
     for stray in &look.strays {
-        let why = match look.lineage.was_pruned(&stray.rev) {
-            true => "never read: below the winner, and what it stood beside was pruned",
-            false => "never read: below the winner, and nothing was made from it",
-        };
+        let why = "never read: below the winner, and nothing was made from it";
         let cells = cells(look, stray, "-".into(), "unread");
         rows.push(Row { cells, says: format!("{why}; {}", differs(look, stray)), role: Role::Unread });
     }

@@ -1,6 +1,6 @@
 //! `log`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,9 +9,8 @@ use super::Names;
 use super::exit::Failure;
 use super::graph::graph;
 use super::text::{Out, quoted, utc};
-use crate::backend::Gone;
 use crate::error::Error;
-use crate::resolve::{Lineage, Parent};
+use crate::resolve::{Lineage, Parent, removed};
 use crate::rev::{ObjectId, Rev};
 use crate::store::{Role, Store};
 
@@ -40,7 +39,7 @@ struct Entry {
     role: &'static str,
     parent: Option<Parent>,
     /// Why it was removed; nothing where it lives.
-    why: BTreeSet<String>,
+    why: Vec<String>,
 }
 
 impl Log {
@@ -72,7 +71,7 @@ impl Log {
 
 /// Newest first.
 fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, Failure> {
-    let gone = store.backend().gone(id)?;
+    let gone = removed(store, id)?;
     let history = match store.history(id) {
         Err(Error::NoObject(_)) if all && !gone.is_empty() => Vec::new(),
         history => history?,
@@ -87,11 +86,11 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, Failur
             role: word(one.role),
             parent: lineage.parent(&one.rev),
             rev: one.rev,
-            why: BTreeSet::new(),
+            why: Vec::new(),
         })
         .collect();
     if all {
-        for (rev, why) in removed(gone).into_iter().filter(|(rev, _)| live.binary_search(rev).is_err()) {
+        for (rev, why) in gone.into_iter().filter(|(rev, _)| live.binary_search(rev).is_err()) {
             let size = match store.read(id, &rev) {
                 Ok(text) => Some(text.len() as u64),
                 Err(Error::NoRevision(..) | Error::NoObject(_)) => None,
@@ -103,22 +102,6 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, Failur
     }
     entries.sort_by(|a, b| b.rev.cmp(&a.rev));
     Ok(entries)
-}
-
-/// Why each removed revision was removed.
-fn removed(gone: Vec<Gone>) -> BTreeMap<Rev, BTreeSet<String>> {
-    let mut removed: BTreeMap<Rev, BTreeSet<String>> = BTreeMap::new();
-    for gone in gone {
-        match gone {
-            Gone::Rev { rev, why } => drop(removed.entry(rev).or_default().insert(why)),
-            Gone::Object { revs, .. } => {
-                for rev in revs {
-                    removed.entry(rev).or_default().insert("deleted".into());
-                }
-            }
-        }
-    }
-    removed
 }
 
 /// For the graph: each revision with the nearest one before it in its line that is listed too.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::exit::Failure;
 use super::{Names, place};
-use crate::backend::Gone;
 use crate::error::Error;
+use crate::resolve::removed;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -60,22 +60,10 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
 
 /// Every revision of an object, live or gone.
 fn known(store: &Store, id: &ObjectId) -> Result<BTreeSet<Rev>, Failure> {
-    let live = store.revisions(id);
-    let gone = store.backend().gone(id)?;
-    if let (Err(e), true) = (&live, gone.is_empty())
-        && matches!(e, Error::NoObject(_))
-    {
-        return Err(Error::NoObject(id.clone()).into());
-    }
-    let mut all: BTreeSet<Rev> = match live {
-        Err(Error::NoObject(_)) => BTreeSet::new(),
-        live => live?.into_iter().collect(),
-    };
-    for gone in gone {
-        match gone {
-            Gone::Rev { rev, .. } => drop(all.insert(rev)),
-            Gone::Object { revs, .. } => all.extend(revs),
-        }
+    let mut all: BTreeSet<Rev> = removed(store, id)?.into_iter().map(|(rev, _)| rev).collect();
+    match store.revisions(id) {
+        Err(Error::NoObject(_)) if !all.is_empty() => {}
+        live => all.extend(live?),
     }
     Ok(all)
 }

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::backend::Gone;
 use crate::rev::Rev;
 
 /// The parents of an object's revisions.
@@ -14,8 +13,6 @@ pub struct Lineage {
     by_mark: HashMap<String, Rev>,
     /// The one revision of a generation that others may have gone on from; `None` where there are several.
     only: HashMap<String, Option<Rev>>,
-    /// The generations of which a revision was removed for no conflict's sake.
-    pruned: HashSet<String>,
 }
 
 /// What a revision was made from.
@@ -27,13 +24,10 @@ pub struct Parent {
 }
 
 impl Lineage {
-    /// From the names of all live and all removed revisions.
-    pub fn new(live: &[Rev], gone: &[Gone]) -> Lineage {
+    /// From the names of all live revisions, and those of all removed ones with the reasons.
+    pub fn new(live: &[Rev], removed: &[(Rev, Vec<String>)]) -> Lineage {
         let mut lineage = Lineage::default();
-        let removed = gone.iter().flat_map(|gone| match gone {
-            Gone::Rev { rev, why } => vec![(rev, is_judged(why))],
-            Gone::Object { revs, .. } => revs.iter().map(|rev| (rev, true)).collect(),
-        });
+        let removed = removed.iter().map(|(rev, why)| (rev, why.iter().any(|why| is_judged(rev, why))));
         let mut seen = HashSet::new();
         for (rev, judged) in live.iter().map(|rev| (rev, false)).chain(removed) {
             lineage.by_mark.insert(rev.mark(), rev.clone());
@@ -43,9 +37,6 @@ impl Lineage {
             let generation = rev.generation_text().to_owned();
             lineage.only.entry(generation).and_modify(|only| *only = None).or_insert(Some(rev.clone()));
         }
-        let alive: HashSet<&Rev> = live.iter().collect();
-        let pruned = seen.into_iter().filter(|rev| !alive.contains(rev));
-        lineage.pruned = pruned.map(|rev| rev.generation_text().to_owned()).collect();
         lineage
     }
 
@@ -90,16 +81,13 @@ impl Lineage {
             _ => None,
         }
     }
-
-    /// Whether a revision of this one's generation was pruned.
-    pub fn was_pruned(&self, rev: &Rev) -> bool {
-        self.pruned.contains(rev.generation_text())
-    }
 }
 
-/// Whether a revision was removed for what it is beside others of its generation: nobody goes on from such a one.
-fn is_judged(why: &str) -> bool {
-    why == "discarded" || why == "deleted" || Rev::new(why).is_ok()
+/// Whether a revision was removed for what it is beside others of its generation: nobody goes on from such a one. What was
+/// superseded by a later generation may have been that one's ancestor.
+fn is_judged(rev: &Rev, why: &str) -> bool {
+    let beside = Rev::new(why).is_ok_and(|by| by.generation_text() == rev.generation_text());
+    why == "discarded" || why == "deleted" || beside
 }
 
 #[cfg(test)]
@@ -115,8 +103,8 @@ mod tests {
         Rev::child_of(Some(parent), generation, random)
     }
 
-    fn gone(rev: &Rev, why: &str) -> Gone {
-        Gone::Rev { rev: rev.clone(), why: why.into() }
+    fn gone(rev: &Rev, why: &str) -> (Rev, Vec<String>) {
+        (rev.clone(), vec![why.into()])
     }
 
     #[test]
@@ -143,12 +131,10 @@ mod tests {
         for why in [high.as_str(), "discarded"] {
             let lineage = Lineage::new(&live, &[gone(&low, why)]);
             assert_eq!(lineage.line(&last), [last.clone(), high.clone(), root.clone()], "{why}");
-            assert!(!lineage.was_pruned(&high));
         }
-        let lineage = Lineage::new(&live, &[gone(&low, "pruned")]);
-        assert_eq!(lineage.line(&last), std::slice::from_ref(&last));
-        assert!(lineage.was_pruned(&high) && !lineage.was_pruned(&last));
-        let lineage = Lineage::new(std::slice::from_ref(&last), &[gone(&high, "pruned")]);
+        let lineage = Lineage::new(&live, &[gone(&low, last.as_str())]);
+        assert_eq!(lineage.line(&last), std::slice::from_ref(&last), "either may be its parent");
+        let lineage = Lineage::new(std::slice::from_ref(&last), &[gone(&high, last.as_str())]);
         assert_eq!(lineage.line(&last), [last, high]);
     }
 

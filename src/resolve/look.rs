@@ -1,10 +1,10 @@
 //! What is in conflict in one object, read once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use super::lineage::Lineage;
-use crate::backend::Meta;
+use crate::backend::{Gone, Meta};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
@@ -24,8 +24,9 @@ pub struct Look {
     pub winner: Option<Side>,
     /// As the original's `getConflicts` lists them.
     pub groups: Vec<Group>,
-    /// Live revisions that nobody ever gets to read and that are in no group, ascending: each lies below the winner, which
-    /// was not made from it. (The original, saving what it read before history was pruned.)
+    /// Live revisions in no group that nobody ever gets to read, ascending: each lies below the winner, which was made from
+    /// another of its generation, or has no live revision of the next generation. (The original, saving what it read before
+    /// the history was pruned.)
     pub strays: Vec<Side>,
     pub lineage: Lineage,
 }
@@ -86,7 +87,7 @@ impl Look {
 
     fn once(store: &Store, id: &ObjectId) -> Result<Look> {
         let live = store.revisions(id)?;
-        let lineage = Lineage::new(&live, &store.backend().gone(id)?);
+        let lineage = Lineage::new(&live, &removed(store, id)?);
         let mut read = HashMap::new();
         let mut winner = None;
         for rev in live.iter().rev() {
@@ -121,10 +122,10 @@ impl Look {
             let grouped =
                 |rev: &Rev| groups.iter().any(|group| group.sides.iter().any(|side| side.rev == *rev));
             for rev in live.iter().filter(|&rev| rev < &winner.rev && !line.contains(rev) && !grouped(rev)) {
-                let went_on =
-                    |generation: u64| live.iter().any(|rev| rev.generation() == Some(generation + 1));
-                if lineage.was_pruned(rev) || rev.generation().is_some_and(|generation| !went_on(generation))
-                {
+                let generation = rev.generation();
+                let passed = line.iter().any(|other| other.generation() == generation);
+                let next = generation.map(|generation| generation + 1);
+                if passed || !live.iter().any(|rev| rev.generation() == next) {
                     strays.push(fetch(rev)?);
                 }
             }
@@ -169,4 +170,28 @@ fn base(store: &Store, id: &ObjectId, rev: Option<Rev>) -> Result<Option<Base>> 
         Ok(_) | Err(Error::NoRevision(..) | Error::NoObject(_)) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Every revision of an object that is gone, ascending, each with the reasons: `deleted`, `discarded`, the name of the
+/// revision that superseded it, or another word. Some never lived: a writer's own text beside a merge.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn removed(store: &Store, id: &ObjectId) -> Result<Vec<(Rev, Vec<String>)>> {
+    let mut removed: BTreeMap<Rev, Vec<String>> = BTreeMap::new();
+    for gone in store.backend().gone(id)? {
+        match gone {
+            Gone::Rev { rev, why } => removed.entry(rev).or_default().push(why),
+            Gone::Object { revs, .. } => {
+                for rev in revs {
+                    removed.entry(rev).or_default().push("deleted".into());
+                }
+            }
+        }
+    }
+    removed.values_mut().for_each(|why| {
+        why.sort();
+        why.dedup();
+    });
+    Ok(removed.into_iter().collect())
 }

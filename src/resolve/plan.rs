@@ -167,10 +167,13 @@ fn theirs(look: &Look, rev: &Rev, plan: &mut Plan) -> Result<()> {
     }
     let text = look.side(rev).ok_or_else(missing)?.text.as_deref();
     let text = text.ok_or(Error::NotObject(document::NotObject::Incomplete))?;
-    all_but(look, Some(&look.lineage.line(rev)), plan);
-    if winner.text.as_deref().is_none_or(|winner| !document::diff(text, winner).is_empty()) {
-        plan.publish = Some(Publish { text: text.to_vec(), parent: rev.clone() });
+    // Where the winner says the same it may as well stay.
+    if winner.text.as_deref().is_some_and(|winner| document::diff(text, winner).is_empty()) {
+        all_but(look, None, plan);
+        return Ok(());
     }
+    all_but(look, Some(&look.lineage.line(rev)), plan);
+    plan.publish = Some(Publish { text: text.to_vec(), parent: rev.clone() });
     Ok(())
 }
 
