@@ -32,9 +32,7 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Done => "done",
-            Exit::No => {
-                "no: the object, revision or mount is not there, exists already, or has moved on; a conflict remains"
-            }
+            Exit::No => "no: it is not there, exists already, has moved on, or is still in conflict",
             Exit::Usage => "wrong arguments or ids, or no store was named",
             Exit::Io => "the store, a file, the mount or the output failed",
             Exit::Refused => "the text is not one JSON object; nothing was stored",

@@ -3,6 +3,7 @@
 mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
+mod conflicts;
 mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
@@ -23,6 +24,7 @@ mod original;
 mod programs;
 #[cfg(feature = "fuse")]
 mod readme;
+mod resolve;
 #[cfg(feature = "fuse")]
 mod scratch;
 mod seed;
