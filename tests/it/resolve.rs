@@ -66,9 +66,9 @@ fn ours_theirs_merge_and_programs() {
         ),
         (
             &["--exec", "sed -i s/blue/red/ \"$MERGED\""],
-            1,
-            r#"{"text": "Dogs", "color": "red", "mid": 2}"#,
-            2,
+            0,
+            r#"{"text": "Dogs", "color": "red", "mid": 2, "low": 1.10}"#,
+            0,
         ),
         (&["--exec", "false"], 1, r#"{"text": "Dogs", "color": "blue", "old": 1}"#, 3),
         (&["--exec", "echo '[]' '#'"], 1, r#"{"text": "Dogs", "color": "blue", "old": 1}"#, 3),
@@ -82,7 +82,7 @@ fn ours_theirs_merge_and_programs() {
         let ran = env.docs(&[&["resolve", "x"], way].concat(), "");
         assert_eq!(ran.code, code, "{way:?}: {} {}", ran.text(), ran.err);
         match code {
-            0 => assert_eq!(ran.err, ""),
+            0 => assert_eq!(ran.err, "", "{way:?}"),
             _ => ran.one_line("object x stays in conflict: 1-"),
         }
         assert_eq!(
