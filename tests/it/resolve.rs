@@ -149,7 +149,7 @@ fn a_text_of_the_originals_that_is_not_complete_is_left_alone() {
         env.docs(&["resolve", "x", "--ours"], "").ok().contains(&format!("x {half} is superseded by 1-1"))
     );
     assert_eq!(original(&env, "x").0, json!([]));
-    assert!(texts(&env.store()).contains(&b"{\"a\": 1".to_vec()));
+    assert!(texts(&env.store()).contains(b"{\"a\": 1".as_slice()));
 }
 
 /// Runs a program on a terminal and types an answer at each question. What it printed, and its exit code.
