@@ -121,7 +121,10 @@ fn in_conflict(store: &Store, id: &ObjectId, rev: &Rev) -> Result<(), Failure> {
         Some(side) if side.text.is_none() => {
             Err(Failure::No(format!("revision {rev} of {id} holds no JSON object, so it cannot win")))
         }
-        None if !wins => Err(Failure::No(format!("revision {rev} of {id} is not in conflict"))),
+        None if !wins => {
+            let hint = "`revfs restore` makes any revision the newest";
+            Err(Failure::No(format!("revision {rev} of {id} is not in conflict; {hint}")))
+        }
         _ => Ok(()),
     }
 }

@@ -69,17 +69,11 @@ impl Lineage {
         self.line(rev).iter().skip(1).any(|one| one == ancestor)
     }
 
-    /// Where the lines of two revisions part: the youngest that both were made from, one of the two included. Where only
-    /// one's line is known at all, its parent.
-    pub fn parting(&self, a: &Rev, b: &Rev) -> Option<Rev> {
-        let (line_a, line_b) = (self.line(a), self.line(b));
-        if let Some(common) = line_b.iter().find(|one| line_a.contains(one)) {
-            return Some(common.clone());
-        }
-        match (line_a.get(1), line_b.get(1)) {
-            (Some(parent), None) | (None, Some(parent)) => Some(parent.clone()),
-            _ => None,
-        }
+    /// Where the line of `rev` parts from that of `other`: the youngest revision that both were made from, one of the two
+    /// included; where their lines are not known to meet, the parent of `rev`.
+    pub fn parting(&self, rev: &Rev, other: &Rev) -> Option<Rev> {
+        let (line, others) = (self.line(rev), self.line(other));
+        line.iter().find(|one| others.contains(one)).or_else(|| line.get(1)).cloned()
     }
 }
 
@@ -146,11 +140,13 @@ mod tests {
         let all = [&root, &one, &a, &b, &stale].map(Rev::clone);
         let lineage = Lineage::new(&all, &[]);
         assert_eq!(lineage.parting(&a, &b), Some(one.clone()));
-        assert_eq!(lineage.parting(&a, &stale), Some(root));
+        assert_eq!(lineage.parting(&a, &stale), Some(root.clone()));
+        assert_eq!(lineage.parting(&stale, &a), Some(root));
         assert_eq!(lineage.parting(&a, &one), Some(one.clone()));
         // One of them is the original's, and there are two it could come from.
         let lineage = Lineage::new(&[one.clone(), rev(1, 'e'), a.clone(), rev(2, 'f')], &[]);
         assert_eq!(lineage.parting(&a, &rev(2, 'f')), Some(one));
+        assert_eq!(lineage.parting(&rev(2, 'f'), &a), None);
         assert_eq!(Lineage::new(&[rev(2, 'e'), rev(2, 'f')], &[]).parting(&rev(2, 'e'), &rev(2, 'f')), None);
     }
 }

@@ -112,7 +112,7 @@ impl Look {
             for side in sides.iter_mut().filter(|side| !line.contains(&side.rev)) {
                 let winner = winner.as_ref().map(|winner| &winner.rev);
                 side.base = winner
-                    .and_then(|winner| base(store, id, lineage.parting(winner, &side.rev)).transpose())
+                    .and_then(|winner| base(store, id, lineage.parting(&side.rev, winner)).transpose())
                     .transpose()?;
             }
             groups.push(Group { kept: kept.unwrap_or(sides.len() - 1), sides });
