@@ -180,13 +180,10 @@ fn base(store: &Store, id: &ObjectId, rev: Option<Rev>) -> Result<Option<Base>> 
 pub fn removed(store: &Store, id: &ObjectId) -> Result<Vec<(Rev, Vec<String>)>> {
     let mut removed: BTreeMap<Rev, Vec<String>> = BTreeMap::new();
     for gone in store.backend().gone(id)? {
-        match gone {
-            Gone::Rev { rev, why } => removed.entry(rev).or_default().push(why),
-            Gone::Object { revs, .. } => {
-                for rev in revs {
-                    removed.entry(rev).or_default().push("deleted".into());
-                }
-            }
+        if let Gone::Rev { rev, why } = gone {
+            removed.entry(rev).or_default().push(why);
+        } else if let Gone::Object { revs, .. } = gone {
+            revs.into_iter().for_each(|rev| removed.entry(rev).or_default().push("deleted".into()));
         }
     }
     removed.values_mut().for_each(|why| {

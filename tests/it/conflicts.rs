@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::process::{Command, Stdio};
 
 use revfs::rev::{ObjectId, Rev};
 use revfs::store::{OnStale, SaveOptions, Store};
 use serde_json::{Value, json};
 
-use crate::cli::Env;
+use crate::cli::{Env, run};
 use crate::dice::Dice;
+use crate::resolve::TERMINAL;
 use crate::seed;
 
 /// A store where two have saved on top of `hello`'s 1-0…, and one then on top of the winner.
@@ -165,6 +167,33 @@ fn members_that_differ() {
     env.docs(&["diff", "hello", "0", "1", "2"], "").fails(2, "at most two");
     env.docs(&["diff", "nosuch"], "").fails(1, "no object nosuch");
     env.docs(&["diff"], "").fails(2, "which object");
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let env = Env::new();
+    two_sides(&env);
+    let on_terminal = |args: &[&str], set: &[(&str, &str)]| {
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINAL, "", env!("CARGO_BIN_EXE_revfs"), "-s"]).arg(env.store()).args(args);
+        command.env_remove("NO_COLOR").env("TERM", "xterm").envs(set.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        run(&mut command, b"").ok()
+    };
+    for command in ["diff", "conflicts"] {
+        let plain = env.docs(&[command, "hello"], "").ok();
+        let told = on_terminal(&[command, "hello"], &[]);
+        assert!(told.contains("\x1b[31m") && told.contains("\x1b[32m"), "{told}");
+        for (args, set) in [
+            (&[command, "hello"][..], &[("NO_COLOR", "1")][..]),
+            (&[command, "hello"], &[("TERM", "dumb")]),
+            (&[command, "--color=never", "hello"], &[]),
+        ] {
+            assert_eq!(on_terminal(args, set).replace("\r\n", "\n"), plain, "{args:?} {set:?}");
+        }
+        let always = env.docs(&[command, "--color=always", "hello"], "").ok();
+        assert_eq!(on_terminal(&[command, "hello"], &[("NO_COLOR", "")]).replace("\r\n", "\n"), always);
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn a_text_of_the_originals_that_is_not_complete_is_left_alone() {
 }
 
 /// Runs a program on a terminal and types an answer at each question. What it printed, and its exit code.
-const TERMINAL: &str = "
+pub const TERMINAL: &str = "
 import os, pty, sys
 answers, argv = sys.argv[1].split(','), sys.argv[2:]
 pid, fd = pty.fork()
