@@ -7,6 +7,7 @@
 //! needs for bytes to precede their name through a power cut is in `dir/stage.rs`. Two hosts may share a directory on a
 //! cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random digits.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Meta};
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -261,6 +262,22 @@ impl Backend for DirBackend {
         self.keep_text(id, rev, why, text, how)
     }
 
+    fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()> {
+        self.put_aside(id, name, op, how)
+    }
+
+    fn remove_empty(&self, id: &ObjectId) -> Result<bool> {
+        match sys::remove_dir(self.root(), id.as_os_str()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(e) => Err(self.io("remove", id, None, e)),
+        }
+    }
+
+    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
+        self.purge_revision(id, rev, how)
+    }
+
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
         self.remove_object(id, op, how)
     }
@@ -288,6 +305,10 @@ impl Backend for DirBackend {
 
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
         self.list_gone(id)
+    }
+
+    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+        self.list_graves(id)
     }
 
     fn gone_objects(&self) -> Result<Vec<ObjectId>> {
