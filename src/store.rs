@@ -17,7 +17,10 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
 
+mod gc;
 mod history;
+#[cfg(test)]
+mod hosts;
 mod known;
 #[cfg(test)]
 mod model;
@@ -25,9 +28,12 @@ mod open;
 mod plan;
 mod remove;
 mod save;
+mod undo;
 
+pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
 pub use open::expand;
+pub use undo::Deletion;
 
 use known::Known;
 
