@@ -1,7 +1,7 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `history`
-//! (`conflicts log`), `mount` (`mount umount`). `place` finds the store, [`exit`] holds the codes, `text` the
+//! (`conflicts log`), `gone` (`undelete restore gc`), `check`, `mount` (`mount umount`). `place` finds the store, [`exit`] holds the codes, `text` the
 //! output. Invariants: standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -18,10 +18,12 @@ use exit::{Exit, Failure};
 use text::Out;
 
 pub mod exit;
+mod gone;
 mod history;
 mod mount;
 mod place;
 mod read;
+mod revision;
 mod text;
 mod write;
 
@@ -70,6 +72,19 @@ enum Command {
     /// List an object's revisions, newest first: name, time, bytes, role, parent
     #[command(override_usage = "revfs log [--json] [STORE] ID")]
     Log(history::Log),
+    /// Bring deleted objects back, or list what can be
+    #[command(
+        override_usage = "revfs undelete [--op OP | --rev REV] [STORE] ID…\n       revfs undelete [--json] [STORE]"
+    )]
+    Undelete(gone::Undelete),
+    /// Make an older revision the newest
+    #[command(override_usage = "revfs restore [STORE] ID REV")]
+    Restore(gone::Restore),
+    /// Take old revisions out of the history; remove for good what has been gone for long
+    #[command(
+        override_usage = "revfs gc [--keep N|AGE] [--purge AGE] [--purge-deleted AGE] [-n] [STORE] [ID…]"
+    )]
+    Gc(gone::Gc),
 }
 
 /// The positional arguments of most commands.
@@ -126,6 +141,9 @@ impl Cli {
             Command::All(all) => all.run(store, &mut out),
             Command::Conflicts(conflicts) => conflicts.run(store, &mut out),
             Command::Log(log) => log.run(store, &mut out),
+            Command::Undelete(undelete) => undelete.run(store, &mut out),
+            Command::Restore(restore) => restore.run(store, &mut out),
+            Command::Gc(gc) => gc.run(store, &mut out),
         }?;
         out.finish()
     }
