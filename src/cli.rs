@@ -17,6 +17,7 @@ use crate::store::Store;
 use exit::{Exit, Failure};
 use text::Out;
 
+mod check;
 pub mod exit;
 mod gone;
 mod history;
@@ -85,6 +86,9 @@ enum Command {
         override_usage = "revfs gc [--keep N|AGE] [--purge AGE] [--purge-deleted AGE] [-n] [STORE] [ID…]"
     )]
     Gc(gone::Gc),
+    /// Find what does not belong into a store; `--repair` puts it right without losing a byte
+    #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
+    Check(check::Check),
 }
 
 /// The positional arguments of most commands.
@@ -144,6 +148,7 @@ impl Cli {
             Command::Undelete(undelete) => undelete.run(store, &mut out),
             Command::Restore(restore) => restore.run(store, &mut out),
             Command::Gc(gc) => gc.run(store, &mut out),
+            Command::Check(check) => check.run(store, &mut out),
         }?;
         out.finish()
     }

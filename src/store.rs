@@ -27,6 +27,7 @@ mod model;
 mod open;
 mod plan;
 mod remove;
+mod renumber;
 mod save;
 mod undo;
 

@@ -78,6 +78,17 @@ impl DirBackend {
         Ok(DirBackend { path: path.into(), private, stage, name })
     }
 
+    /// Whether the directory holds a store of a version that this program does not know.
+    pub fn has_other_version(path: impl AsRef<Path>) -> bool {
+        let format = path.as_ref().join(private::NAME).join(private::FORMAT);
+        std::fs::read(format).is_ok_and(|text| private::other_version(&text).is_some())
+    }
+
+    /// Whether a name can be one in `.revfs/gone/<id>`, of a directory or of a file.
+    pub fn is_gone_name(name: &OsStr, is_dir: bool, is_file: bool) -> bool {
+        gone::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
+    }
+
     /// On a medium that can only do this much.
     #[cfg(test)]
     pub(super) fn open_forced(path: &Path, way: stage::Way) -> Result<DirBackend> {
