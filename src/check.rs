@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::rev::ObjectId;
-use crate::store::Store;
 use disk::{Item, shown};
 
 mod disk;

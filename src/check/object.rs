@@ -208,11 +208,12 @@ impl Run<'_> {
             let place = format!("{id}/{}", shown(&item.name));
             let rescue = rescued.as_ref() == Some(&item.name);
             let what = match item.is_file() {
+                true if rescue => format!("{}, and nothing else can be read", reason::of_name(&item.name)),
                 true => reason::of_name(&item.name).to_owned(),
                 false => format!("it is {}, not a file", item.kind_name()),
             };
             let would = match rescue {
-                true => "save it as a revision, since nothing else can be read, and set it aside",
+                true => "save it as a revision, and set it aside",
                 false => "set it aside",
             };
             self.cure((Some(id), &place), what, Some((dir.as_fd(), item)), would, |run| {

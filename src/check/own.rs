@@ -110,15 +110,10 @@ impl Run<'_> {
 
     /// The store, as far as it can be used; `None` after telling why not.
     pub(super) fn open(&mut self) -> Result<Option<Store>> {
+        self.leftovers()?;
         let backend = match self.options.repair {
-            true => {
-                self.leftovers()?;
-                DirBackend::open(self.path)
-            }
-            false => {
-                self.leftovers()?;
-                DirBackend::open_read_only(self.path)
-            }
+            true => DirBackend::open(self.path),
+            false => DirBackend::open_read_only(self.path),
         };
         match backend {
             Ok(backend) => Ok(Some(Store::with_backend(Arc::new(backend)))),

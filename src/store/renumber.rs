@@ -44,11 +44,11 @@ impl Store {
                         published => drop(published?),
                     }
                 }
-                match self.backend().retire(id, &old, new.as_str(), how) {
-                    Ok(()) | Err(Error::NoRevision(..)) => {}
-                    // Two long names in one are too long a name.
-                    Err(_) => {
-                        self.backend().set_aside(id, old.as_str().as_ref(), &self.operation(), how)?;
+                if self.backend().retire(id, &old, new.as_str(), how).is_err() {
+                    // Two long names in one are too long a name; or it is gone already.
+                    match self.backend().set_aside(id, old.as_str().as_ref(), &self.operation(), how) {
+                        Ok(()) | Err(Error::NoObject(_)) => {}
+                        Err(e) => return Err(e),
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! What needs more than one module: the program, other programs, real mounts, the rules of the source.
 
+mod check;
 mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
