@@ -104,11 +104,16 @@ impl Store {
     pub fn sweep(&self, id: &ObjectId) -> Result<bool> {
         let _turn = self.turn(id);
         let how = Durability::Ordered;
+        let mut any = false;
         let known = match self.known_existing(id) {
-            Err(Error::NoObject(_)) => return self.finish_revival(id),
+            Err(Error::NoObject(_)) => {
+                self.finish_revival(id)?;
+                any = true;
+                self.known_existing(id)?
+            }
             known => known?,
         };
-        let mut any = self.put_back(id, &known)?;
+        any |= self.put_back(id, &known)?;
         for (rev, why) in &known.dead {
             match self.backend().retire(id, rev, why, how) {
                 // Not a file, or somebody else's work.
@@ -120,7 +125,7 @@ impl Store {
             }
         }
         // An empty directory makes the original's upsert fail.
-        if any && known.live.is_empty() {
+        if any && known.live.is_empty() && known.missing.is_empty() {
             self.backend().remove_empty(id)?;
         }
         Ok(any)
@@ -160,17 +165,24 @@ impl Store {
     }
 
     /// Brings back an object whose deletion was withdrawn by somebody who did not get further.
-    fn finish_revival(&self, id: &ObjectId) -> Result<bool> {
+    fn finish_revival(&self, id: &ObjectId) -> Result<()> {
         let (op, _) = self.interrupted(id)?.ok_or_else(|| Error::NoObject(id.clone()))?;
-        self.backend().restore(id, &op, Durability::Ordered)?;
-        Ok(true)
+        self.backend().restore(id, &op, Durability::Ordered)
     }
 
+    /// A deletion that was withdrawn and holds revisions that should live: its name, and these.
     fn interrupted(&self, id: &ObjectId) -> Result<Option<(String, Vec<Rev>)>> {
+        let missing = self.known(id)?.missing;
+        if missing.is_empty() {
+            return Ok(None);
+        }
         let gone = self.backend().gone(id)?;
         let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
         let mut objects = gone.iter().filter_map(|g| match g {
-            Gone::Object { op, revs } if withdrawn(op) => Some((op.clone(), revs.clone())),
+            Gone::Object { op, revs } if withdrawn(op) => {
+                let revs: Vec<Rev> = revs.iter().filter(|rev| missing.contains(rev)).cloned().collect();
+                (!revs.is_empty()).then(|| (op.clone(), revs))
+            }
             _ => None,
         });
         Ok(objects.next())

@@ -24,7 +24,7 @@ impl Store {
             winner => winner?.rev,
         };
         let mut named = Vec::new();
-        for (old, new) in plan(id, &known, &winner)? {
+        for Step { old, new, copied } in plan(id, &known, &winner)? {
             let (text, meta) = match self.backend().read(id, &old) {
                 Err(Error::NoRevision(..)) => continue,
                 read => read?,
@@ -36,7 +36,7 @@ impl Store {
                     mode: Some(meta.mode),
                     owner: Some((meta.uid, meta.gid)),
                 };
-                if new > old || !known.knows(&new) {
+                if copied {
                     match self.backend().publish(id, &new, &text, &attrs, how) {
                         // Renamed by the save of another process.
                         Err(Error::Io { source, .. })
@@ -58,22 +58,31 @@ impl Store {
     }
 }
 
-/// Which revisions get other names, and which.
-fn plan(id: &ObjectId, known: &Known, winner: &Rev) -> Result<Vec<(Rev, Rev)>> {
+/// One revision and the name that stands for it.
+struct Step {
+    old: Rev,
+    new: Rev,
+    /// The bytes go under the new name; else that is another revision's.
+    copied: bool,
+}
+
+/// Which revisions get other names, and which; first those that are copied.
+fn plan(id: &ObjectId, known: &Known, winner: &Rev) -> Result<Vec<Step>> {
     let limit = || Error::GenerationLimit(id.clone());
-    let name = |n: u64, old: &Rev| {
+    let copy = |n: u64, old: &Rev| {
         let hex = old.as_str().rsplit_once('-').map_or("", |(_, hex)| hex);
-        Rev::new(format!("{n}-{hex}"))
+        let new = Rev::new(format!("{n}-{hex}"))?;
+        Ok::<_, Error>(Step { old: old.clone(), new, copied: true })
     };
-    let mut pairs = Vec::new();
+    let (mut steps, mut superseded) = (Vec::new(), Vec::new());
     let mut last = known.all().filter_map(Rev::generation).max();
     let mut of: Option<&str> = None;
     for old in &known.live {
         let text = old.generation_text();
         match old.generation() {
             Some(n) if n.to_string() == text => {}
-            Some(n) if old == winner => pairs.push((old.clone(), name(n, old)?)),
-            Some(_) if old < winner => pairs.push((old.clone(), winner.clone())),
+            Some(n) if old == winner => steps.push(copy(n, old)?),
+            Some(_) if old < winner => superseded.push(old.clone()),
             Some(_) => {}
             None => {
                 if of != Some(text) {
@@ -81,18 +90,13 @@ fn plan(id: &ObjectId, known: &Known, winner: &Rev) -> Result<Vec<(Rev, Rev)>> {
                     last = Some(next.filter(|&n| n <= LAST_GENERATION).ok_or_else(limit)?);
                     of = Some(text);
                 }
-                pairs.push((old.clone(), name(last.unwrap_or(0), old)?));
+                steps.push(copy(last.unwrap_or(0), old)?);
             }
         }
     }
-    // What the winner superseded is superseded by the name it gets.
-    let new_winner = pairs.iter().find(|(old, _)| old == winner).map(|(_, new)| new.clone());
-    if let Some(new_winner) = new_winner {
-        for (_, new) in pairs.iter_mut().filter(|(_, new)| new == winner) {
-            *new = new_winner.clone();
-        }
-    }
-    Ok(pairs)
+    let new = steps.iter().find(|step| step.old == *winner).map_or(winner, |step| &step.new).clone();
+    steps.extend(superseded.into_iter().map(|old| Step { old, new: new.clone(), copied: false }));
+    Ok(steps)
 }
 
 #[cfg(test)]
