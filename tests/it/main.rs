@@ -8,6 +8,8 @@ mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
 #[cfg(feature = "fuse")]
+mod gone;
+#[cfg(feature = "fuse")]
 mod held;
 mod json;
 #[cfg(feature = "fuse")]
