@@ -34,6 +34,7 @@ mod undo;
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
 pub use open::expand;
+pub use remove::Astray;
 pub use undo::Deletion;
 
 use known::Known;

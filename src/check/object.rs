@@ -9,7 +9,7 @@ use crate::backend::{Attrs, Durability};
 use crate::document::{self, NotObject};
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev, SUFFIX};
-use crate::store::{SaveOptions, Store};
+use crate::store::{Astray, SaveOptions, Store};
 
 impl Run<'_> {
     /// Looks at an object: first at what is no revision or cannot be read, then at what the names say.
@@ -42,12 +42,15 @@ impl Run<'_> {
                 return Ok(());
             }
         };
+        // Of a file system that was made for the store.
+        if item.name == "lost+found" && items.iter().all(|item| Rev::new(&item.name).is_err()) {
+            return Ok(());
+        }
         if items.is_empty() {
             self.empty(store, root, &id, item);
             return Ok(());
         }
-        self.facts(store, &id);
-        let dead: Vec<Rev> = store.astray(&id)?.0.into_iter().map(|(rev, _)| rev).collect();
+        let Some(dead) = self.facts(store, &id) else { return Ok(()) };
         let mut readable = false;
         let mut foreign = Vec::new();
         for item in &items {
@@ -83,17 +86,19 @@ impl Run<'_> {
         });
     }
 
-    /// Removed revisions whose files came back, and living ones whose files are still among what is gone.
-    pub(super) fn facts(&mut self, store: &Store, id: &ObjectId) {
-        let (dead, missing) = match store.astray(id) {
+    /// Removed revisions whose files came back, and living ones whose files are still among what is gone. Returns the
+    /// former; `None` where that cannot be known.
+    pub(super) fn facts(&mut self, store: &Store, id: &ObjectId) -> Option<Vec<Rev>> {
+        let Astray { back, missing } = match store.astray(id) {
             Ok(astray) => astray,
             Err(e) => {
                 self.tell(Some(id), &id.to_string(), "it cannot be read", Cure::Cannot(e.to_string()));
-                return;
+                return None;
             }
         };
-        if dead.is_empty() && missing.is_empty() {
-            return;
+        let dead = back.iter().map(|(rev, _)| rev.clone()).collect();
+        if back.is_empty() && missing.is_empty() {
+            return Some(dead);
         }
         let swept = match self.options.repair {
             true => store.sweep(id).map(drop).map_err(|e| e.to_string()),
@@ -101,7 +106,7 @@ impl Run<'_> {
         };
         let after = match self.options.repair {
             true => store.astray(id).unwrap_or_default(),
-            false => Default::default(),
+            false => Astray::default(),
         };
         let cure = |would: &str, did: &str, left: bool| match (&swept, self.options.repair) {
             (_, false) => Cure::Would(would.into()),
@@ -110,22 +115,23 @@ impl Run<'_> {
             (Ok(()), true) => Cure::Did(did.into()),
         };
         let mut findings = Vec::new();
-        for (rev, why) in dead {
+        for (rev, why) in back {
             let what = match Rev::new(&why) {
                 Ok(by) => format!("it was superseded by {by} and is back"),
                 Err(_) => format!("it was removed ({why}) and is back"),
             };
-            let left = after.0.iter().any(|(other, _)| *other == rev);
+            let left = after.back.iter().any(|(other, _)| *other == rev);
             findings.push((rev, what, cure("move it to .revfs/gone", "moved to .revfs/gone", left)));
         }
         for rev in missing {
-            let left = after.1.contains(&rev);
+            let left = after.missing.contains(&rev);
             let what = "what it was removed for was undone, and it is not back".to_owned();
             findings.push((rev, what, cure("put it back", "put back", left)));
         }
         for (rev, what, cure) in findings {
             self.tell(Some(id), &format!("{id}/{rev}"), what, cure);
         }
+        Some(dead)
     }
 
     /// A file with a revision's name. Whether it holds an object.

@@ -8,6 +8,15 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
+/// Revisions of an object whose files are where the facts say they are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Astray {
+    /// In the object's directory in spite of a fact, ascending, each with the reason as in [`Store::removed`].
+    pub back: Vec<(Rev, String)>,
+    /// Among what is gone only, though nothing keeps them there any more, ascending.
+    pub missing: Vec<Rev>,
+}
+
 impl Store {
     /// Deletes an object, with all its revisions. Returns the operation's name, by which it can be brought back.
     ///
@@ -131,19 +140,19 @@ impl Store {
         Ok(any)
     }
 
-    /// What [`sweep`](Self::sweep) would do: the revisions to remove with the reasons, and those to put back.
+    /// What [`sweep`](Self::sweep) would put right.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn astray(&self, id: &ObjectId) -> Result<(Vec<(Rev, String)>, Vec<Rev>)> {
+    pub fn astray(&self, id: &ObjectId) -> Result<Astray> {
         let known = self.known(id)?;
         let kept = |rev: &Rev| self.backend().read_gone(id, rev).is_ok();
-        let back = match known.exists {
+        let missing = match known.exists {
             true => known.missing.into_iter().filter(kept).collect(),
             false => self.interrupted(id)?.map(|(_, revs)| revs).unwrap_or_default(),
         };
-        let told = |(rev, why): (Rev, String)| (rev, told(&why).to_owned());
-        Ok((known.dead.into_iter().map(told).collect(), back))
+        let back = known.dead.into_iter().map(|(rev, why)| (rev, told(&why).to_owned())).collect();
+        Ok(Astray { back, missing })
     }
 
     /// Puts revisions back that live again. Whether there was one.
@@ -157,7 +166,9 @@ impl Store {
             };
             match self.backend().publish(id, rev, &text, &Attrs::default(), Durability::Ordered) {
                 Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                published => drop(published?),
+                published => {
+                    published?;
+                }
             }
             any = true;
         }

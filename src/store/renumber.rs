@@ -41,7 +41,9 @@ impl Store {
                         // Renamed by the save of another process.
                         Err(Error::Io { source, .. })
                             if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                        published => drop(published?),
+                        published => {
+                            published?;
+                        }
                     }
                 }
                 if self.backend().retire(id, &old, new.as_str(), how).is_err() {
@@ -104,7 +106,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Backend, Entry, MemoryBackend};
+    use crate::backend::{Entry, MemoryBackend};
 
     #[test]
     fn names_that_nobody_can_count_on_from_get_the_next_numbers() {

@@ -1,5 +1,6 @@
 //! Bringing back what was removed, by appending its bytes: the facts stay.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -56,8 +57,7 @@ impl Store {
             deletion.revs.sort();
             deletion.revs.dedup();
         }
-        let last = |deletion: &Deletion| deletion.revs.last().cloned();
-        found.sort_by(|a, b| (b.at, last(b)).cmp(&(a.at, last(a))));
+        found.sort_by_cached_key(|deletion| Reverse((deletion.at, deletion.revs.last().cloned())));
         Ok(found)
     }
 

@@ -170,14 +170,14 @@ const IN_OBJECTS: &[Damage] = &[
         "unreadable",
         |e, id| {
             let rev = e.sound(id, 5);
-            fs::set_permissions(e.path(id).join(rev), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(e.path(id).join(rev), fs::Permissions::from_mode(0o000)).unwrap();
         },
         "its owner may not read it",
     ),
     (
         "unlistable",
         |e, id| {
-            fs::set_permissions(e.path(id), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(e.path(id), fs::Permissions::from_mode(0o000)).unwrap();
         },
         "its owner may not list it",
     ),
