@@ -365,6 +365,11 @@ fn a_purge_leaves_names(m: &Medium) {
     assert_eq!(m.purge(&x, &b, O).unwrap(), 4);
     assert!(no_revision(m.read_gone(&x, &b)));
     assert_eq!(text(m, "y", &b), "live");
+    // No empty file comes back with the object.
+    let c = rev(3, 3);
+    m.revive(&x, &op, &c, b"c", &Attrs::default(), O).unwrap();
+    assert_eq!(revs(m, "x"), [c]);
+    assert!(gone(m, "x").contains(&Gone::Rev { rev: b, why: PURGED.into() }));
 }
 
 fn kept_bytes_were_never_live(m: &Medium) {

@@ -122,10 +122,20 @@ impl State {
         let gone = self.gone.get_mut(id).ok_or_else(missing)?;
         let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
         let at = at.ok_or_else(missing)?;
-        match self.objects.contains_key(id) {
-            true => Err(Error::Exists(id.clone())),
-            false => Ok((gone, at)),
+        if self.objects.contains_key(id) {
+            return Err(Error::Exists(id.clone()));
         }
+        let purged: Vec<Rev> = gone
+            .iter()
+            .filter_map(|r| match r {
+                Removed::Rev { rev, why, .. } if why == PURGED => Some(rev.clone()),
+                _ => None,
+            })
+            .collect();
+        if let Removed::Object { object, .. } = &mut gone[at] {
+            object.revs.retain(|rev, text| !text.bytes.is_empty() || !purged.contains(rev));
+        }
+        Ok((gone, at))
     }
 
     /// Something of an object is out of the way.

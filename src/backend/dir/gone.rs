@@ -164,6 +164,16 @@ impl DirBackend {
         if sys::kind(root, id.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(id.clone()));
         }
+        // An empty file is what a purge left, and no revision to be met again; another name tells of it.
+        for (name, _) in sys::list(gone.as_fd(), ".").map_err(failed)? {
+            if let Some(Fact::Rev(rev, why)) = fact(&name)
+                && why == PURGED
+                && let Ok(Some(meta)) = sys::meta_at(dir.as_fd(), rev.as_str())
+                && meta.size == 0
+            {
+                sys::unlink(dir.as_fd(), rev.as_str()).map_err(failed)?;
+            }
+        }
         // The new revision first: whoever meets the object again meets it with this one winning.
         let publish = |(rev, text, attrs): (&Rev, _, _)| {
             self.stage.publish(&self.private, dir.as_fd(), rev.as_str().as_ref(), text, attrs, how)
