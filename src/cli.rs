@@ -1,8 +1,9 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
-//! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `mount` (`mount umount`),
-//! and one for each of `conflicts diff log resolve show`. `place` finds the store, `revision` a revision, `ask` asks at
-//! the terminal, [`exit`] holds the codes, `text` and `color` the output. Invariants: standard output carries results and nothing else, standard error one line per failure; a
+//! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
+//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show`. `place` finds the store,
+//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output. Invariants:
+//! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
 use std::ffi::{OsStr, OsString};
@@ -18,10 +19,12 @@ use exit::{Exit, Failure};
 use text::Out;
 
 mod ask;
+mod check;
 mod color;
 mod conflicts;
 mod diff;
 pub mod exit;
+mod gone;
 mod graph;
 mod log;
 mod mount;
@@ -90,6 +93,22 @@ enum Command {
                           [STORE] {ID… | --all}"
     )]
     Resolve(resolve::Resolve),
+    /// Bring deleted objects back, or list what can be
+    #[command(
+        override_usage = "revfs undelete [--op OP | --rev REV] [STORE] ID…\n       revfs undelete [--json] [STORE]"
+    )]
+    Undelete(gone::Undelete),
+    /// Make an older revision the newest
+    #[command(override_usage = "revfs restore [STORE] ID REV")]
+    Restore(gone::Restore),
+    /// Take old revisions out of the history; remove for good what has been gone for long
+    #[command(
+        override_usage = "revfs gc [--keep N|AGE] [--purge AGE] [--purge-deleted AGE] [-n] [STORE] [ID…]"
+    )]
+    Gc(gone::Gc),
+    /// Find what does not belong into a store; `--repair` puts it right without losing a byte
+    #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
+    Check(check::Check),
 }
 
 /// The positional arguments of most commands.
@@ -149,6 +168,10 @@ impl Cli {
             Command::Log(log) => log.run(store, &mut out),
             Command::Show(show) => show.run(store, &mut out),
             Command::Resolve(resolve) => resolve.run(store, &mut out),
+            Command::Undelete(undelete) => undelete.run(store, &mut out),
+            Command::Restore(restore) => restore.run(store, &mut out),
+            Command::Gc(gc) => gc.run(store, &mut out),
+            Command::Check(check) => check.run(store, &mut out),
         }?;
         out.finish()
     }

@@ -20,5 +20,5 @@ mod plan;
 pub use act::{Done, settle};
 pub use exec::{Exec, Workplace};
 pub use lineage::{Lineage, Parent};
-pub use look::{Base, Group, Look, Side, removed};
+pub use look::{Base, Group, Look, Side};
 pub use plan::{Pair, Plan, Publish, Verdict, Way, is_captured, merge};

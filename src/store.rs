@@ -17,17 +17,25 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
 
+mod gc;
 mod history;
+#[cfg(test)]
+mod hosts;
 mod known;
 #[cfg(test)]
 mod model;
 mod open;
 mod plan;
 mod remove;
+mod renumber;
 mod save;
+mod undo;
 
+pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
 pub use open::expand;
+pub use remove::Astray;
+pub use undo::Deletion;
 
 use known::Known;
 

@@ -72,6 +72,8 @@ suite! {
     an_open_file_outlives_its_revision
     a_retired_revision_is_gone_and_readable
     a_retired_revision_that_came_back_is_retired_again
+    what_is_set_aside_is_no_fact
+    a_purge_leaves_names
     kept_bytes_were_never_live
     a_removed_object_takes_all_along
     a_revived_object_has_all_it_had_and_one_more
@@ -311,7 +313,63 @@ fn a_retired_revision_that_came_back_is_retired_again(m: &Medium) {
     publish(m, "x", &a, "half");
     m.retire(&x, &a, "discarded", O).unwrap();
     assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 2));
-    assert!([b"a".to_vec(), b"half".to_vec()].contains(&m.read_gone(&x, &a).unwrap()));
+    let names = gone(m, "x").into_iter().find_map(|gone| match gone {
+        Gone::Aside { names, .. } => Some(names),
+        _ => None,
+    });
+    assert_eq!((names, m.read_gone(&x, &a).unwrap()), (Some(vec![a.as_str().into()]), b"a".to_vec()));
+}
+
+fn what_is_set_aside_is_no_fact(m: &Medium) {
+    let (x, a, b, op) = (id("x"), rev(1, 1), rev(2, 2), "1".repeat(32));
+    create(m, "x", &a, "a");
+    publish(m, "x", &b, "half");
+    assert!(no_object(m.set_aside(&id("y"), OsStr::new("n"), &op, O)));
+    assert!(no_object(m.set_aside(&x, OsStr::new("n"), &op, O)));
+    for bad in ["", ".", "..", "../x", "a/b"] {
+        assert!(m.set_aside(&x, OsStr::new(bad), &op, O).is_err(), "{bad}");
+    }
+    m.set_aside(&x, OsStr::new(b.as_str()), &op, Durability::Full).unwrap();
+    let aside = |names: &[&Rev]| Gone::Aside {
+        op: op.clone(),
+        names: names.iter().map(|r| r.as_str().into()).collect(),
+    };
+    assert_eq!((revs(m, "x"), gone(m, "x")), (vec![a.clone()], vec![aside(&[&b])]));
+    assert!(no_revision(m.read_gone(&x, &b)) && m.graves(&x).unwrap().is_empty());
+    assert!(!m.remove_empty(&x).unwrap());
+    m.set_aside(&x, OsStr::new(a.as_str()), &op, O).unwrap();
+    assert_eq!(gone(m, "x").len(), 1);
+    assert!(revs(m, "x").is_empty());
+    assert!(m.remove_empty(&x).unwrap() && !m.remove_empty(&x).unwrap());
+    assert!(no_object(m.entries(&x)));
+}
+
+fn a_purge_leaves_names(m: &Medium) {
+    let (x, a, b, op) = (id("x"), rev(1, 1), rev(2, 2), "1".repeat(32));
+    create(m, "x", &a, "12345");
+    publish(m, "x", &b, "live");
+    m.retire(&x, &a, b.as_str(), O).unwrap();
+    assert!(no_revision(m.purge(&x, &b, O)) && no_revision(m.purge(&id("y"), &b, O)));
+    let graves = m.graves(&x).unwrap();
+    assert!(graves.len() == 1 && graves[0].rev == a && graves[0].why == b.as_str() && !graves[0].whole);
+    assert_eq!(graves[0].meta.size, 5);
+    assert_eq!(m.purge(&x, &a, Durability::Full).unwrap(), 5);
+    let fact = |why: &str| Gone::Rev { rev: a.clone(), why: why.into() };
+    assert_eq!(gone(m, "x"), [fact(b.as_str()), fact(PURGED)]);
+    assert!(no_revision(m.read_gone(&x, &a)));
+    assert_eq!((m.purge(&x, &a, O).unwrap(), gone(m, "x").len()), (0, 2));
+    assert!(m.graves(&x).unwrap().iter().all(|grave| grave.meta.size == 0));
+    // What went with the object too; and the second name that a file has elsewhere keeps its bytes.
+    m.move_object(&x, &id("y"), &op, O).unwrap();
+    assert!(m.graves(&x).unwrap().iter().any(|grave| grave.whole && grave.why == op && grave.rev == b));
+    assert_eq!(m.purge(&x, &b, O).unwrap(), 4);
+    assert!(no_revision(m.read_gone(&x, &b)));
+    assert_eq!(text(m, "y", &b), "live");
+    // No empty file comes back with the object.
+    let c = rev(3, 3);
+    m.revive(&x, &op, &c, b"c", &Attrs::default(), O).unwrap();
+    assert_eq!(revs(m, "x"), [c]);
+    assert!(gone(m, "x").contains(&Gone::Rev { rev: b, why: PURGED.into() }));
 }
 
 fn kept_bytes_were_never_live(m: &Medium) {
@@ -353,7 +411,8 @@ fn a_revived_object_has_all_it_had_and_one_more(m: &Medium) {
     assert_eq!((meta.mode, meta.size), (0o600, 4));
     assert_eq!(m.meta(&x, &b).unwrap(), meta);
     assert_eq!((revs(m, "x"), text(m, "x", &a), text(m, "x", &b)), (vec![a, b], "a".into(), "back".into()));
-    assert!(gone(m, "x").is_empty());
+    assert_eq!(gone(m, "x"), [Gone::Withdrawn { op: op.clone() }]);
+    assert!(is_taken(m.remove(&x, &op, O)), "that deletion counts for nothing");
     assert!(no_object(m.revive(&x, &op, &rev(2, 1), b"again", &attrs, O)));
 }
 
@@ -364,12 +423,14 @@ fn a_restored_object_is_as_it_was(m: &Medium) {
     m.remove(&x, &op, O).unwrap();
     assert!(no_object(m.restore(&x, &"2".repeat(32), O)));
     m.restore(&x, &op, Durability::Full).unwrap();
-    assert_eq!((revs(m, "x"), text(m, "x", &a), gone(m, "x")), (vec![a], "a".into(), vec![]));
+    let withdrawn = vec![Gone::Withdrawn { op }];
+    assert_eq!((revs(m, "x"), text(m, "x", &a), gone(m, "x")), (vec![a], "a".into(), withdrawn));
+    let op = "3".repeat(32);
     m.remove(&x, &op, O).unwrap();
     let b = rev(1, 1);
     create(m, "x", &b, "b");
     assert!(matches!(m.restore(&x, &op, O), Err(Error::Exists(_))));
-    assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 1));
+    assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 2));
 }
 
 fn a_failed_revival_changes_nothing(m: &Medium) {
@@ -432,6 +493,7 @@ fn a_reason_is_one_name(m: &Medium) {
         assert!(m.retire(&x, &a, bad, O).is_err());
         assert!(m.keep(&x, &a, bad, b"{}", O).is_err());
         assert!(m.remove(&x, bad, O).is_err());
+        assert!(m.set_aside(&x, OsStr::new(a.as_str()), bad, O).is_err());
         assert!(m.revive(&x, bad, &a, b"{}", &Attrs::default(), O).is_err());
         assert!(m.move_object(&x, &id("y"), bad, O).is_err());
     }

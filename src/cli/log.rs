@@ -10,7 +10,7 @@ use super::exit::Failure;
 use super::graph::graph;
 use super::text::{Out, quoted, utc};
 use crate::error::Error;
-use crate::resolve::{Lineage, Parent, removed};
+use crate::resolve::{Lineage, Parent};
 use crate::rev::{ObjectId, Rev};
 use crate::store::{Role, Store};
 
@@ -71,7 +71,7 @@ impl Log {
 
 /// Newest first.
 fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, Failure> {
-    let gone = removed(store, id)?;
+    let gone = store.removed(id)?;
     let history = match store.history(id) {
         Err(Error::NoObject(_)) if all && !gone.is_empty() => Vec::new(),
         history => history?,

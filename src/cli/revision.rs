@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use super::exit::Failure;
 use super::{Names, place};
 use crate::error::Error;
-use crate::resolve::removed;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -60,7 +59,7 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
 
 /// Every revision of an object, live or gone.
 fn known(store: &Store, id: &ObjectId) -> Result<BTreeSet<Rev>, Failure> {
-    let mut all: BTreeSet<Rev> = removed(store, id)?.into_iter().map(|(rev, _)| rev).collect();
+    let mut all: BTreeSet<Rev> = store.removed(id)?.into_iter().map(|(rev, _)| rev).collect();
     match store.revisions(id) {
         Err(Error::NoObject(_)) if !all.is_empty() => {}
         live => all.extend(live?),

@@ -1,10 +1,10 @@
 //! What is in conflict in one object, read once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::lineage::Lineage;
-use crate::backend::{Gone, Meta};
+use crate::backend::Meta;
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
@@ -87,7 +87,7 @@ impl Look {
 
     fn once(store: &Store, id: &ObjectId) -> Result<Look> {
         let live = store.revisions(id)?;
-        let lineage = Lineage::new(&live, &removed(store, id)?);
+        let lineage = Lineage::new(&live, &store.removed(id)?);
         let mut read = HashMap::new();
         let mut winner = None;
         for rev in live.iter().rev() {
@@ -170,25 +170,4 @@ fn base(store: &Store, id: &ObjectId, rev: Option<Rev>) -> Result<Option<Base>> 
         Ok(_) | Err(Error::NoRevision(..) | Error::NoObject(_)) => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// Every revision of an object that is gone, ascending, each with the reasons: `deleted`, `discarded`, the name of the
-/// revision that superseded it, or another word. Some never lived: a writer's own text beside a merge.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn removed(store: &Store, id: &ObjectId) -> Result<Vec<(Rev, Vec<String>)>> {
-    let mut removed: BTreeMap<Rev, Vec<String>> = BTreeMap::new();
-    for gone in store.backend().gone(id)? {
-        if let Gone::Rev { rev, why } = gone {
-            removed.entry(rev).or_default().push(why);
-        } else if let Gone::Object { revs, .. } = gone {
-            revs.into_iter().for_each(|rev| removed.entry(rev).or_default().push("deleted".into()));
-        }
-    }
-    removed.values_mut().for_each(|why| {
-        why.sort();
-        why.dedup();
-    });
-    Ok(removed.into_iter().collect())
 }

@@ -158,7 +158,7 @@ impl Store {
             return Err(Error::Exists(id.clone()));
         }
         // What lives once this deletion is taken back.
-        let (back, rest): (Vec<_>, Vec<_>) = self
+        let (back, mut rest): (Vec<_>, Vec<_>) = self
             .backend()
             .gone(id)?
             .into_iter()
@@ -167,6 +167,7 @@ impl Store {
             return Err(Error::NoObject(id.clone()));
         };
         let entries = revs.into_iter().map(Entry::Rev).collect();
+        rest.push(Gone::Withdrawn { op: op.into() });
         let known = Known::new(Some(entries), rest);
         let mut latest = None;
         for rev in known.live.iter().rev() {

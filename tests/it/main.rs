@@ -1,5 +1,6 @@
 //! What needs more than one module: the program, other programs, real mounts, the rules of the source.
 
+mod check;
 mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
@@ -7,6 +8,8 @@ mod conflicts;
 mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
+#[cfg(feature = "fuse")]
+mod gone;
 #[cfg(feature = "fuse")]
 mod held;
 mod json;
