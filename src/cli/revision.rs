@@ -38,7 +38,7 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
     let hexed = hex.len() < 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if !hexed || !(counted || generation == "NaN") {
         let said = "expected <generation>-<32 hex digits>, or the beginning of such a name";
-        return Err(Failure::Usage(format!("{text:?} is not a revision: {said}")));
+        return Err(Failure::Usage(format!("{text:?} is no revision: {said}")));
     }
     let begins = |rev: &&Rev| {
         let (g, h) = rev.as_str().split_once('-').unwrap_or_default();
@@ -51,8 +51,8 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
         several => {
             let mut names: Vec<&str> = several.iter().take(SHOWN).map(Rev::as_str).collect();
             names.extend((several.len() > SHOWN).then_some("…"));
-            let (count, names) = (several.len(), names.join(" "));
-            Err(Failure::Usage(format!("{text} may be {count} revisions of {id}, give more digits: {names}")))
+            let names = names.join(" ");
+            Err(Failure::Usage(format!("{text} may be any of {names}; give more of the name")))
         }
     }
 }
@@ -90,14 +90,14 @@ mod tests {
             assert_eq!(&found(rev.as_str()).unwrap(), rev);
         }
         for (arg, said) in [
-            ("1", "may be 2 revisions of x, give more digits: 1-a0"),
+            ("1", "1 may be any of 1-a0"),
             ("5", "object x has no revision 5…"),
             ("4-0", "has no revision 4-0…"),
-            ("x", "\"x\" is not a revision"),
-            ("", "\"\" is not a revision"),
-            ("-a", "is not a revision"),
-            ("1-A", "is not a revision"),
-            ("1-\n", "is not a revision"),
+            ("x", "\"x\" is no revision"),
+            ("", "\"\" is no revision"),
+            ("-a", "is no revision"),
+            ("1-A", "is no revision"),
+            ("1-\n", "is no revision"),
         ] {
             let told = found(arg).unwrap_err().to_string();
             assert!(told.contains(said), "{arg}: {told}");

@@ -161,9 +161,9 @@ fn members_that_differ() {
     let json: Value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{json}: {e}"));
     assert_eq!(json["changes"][0]["old"], "{\"n\u{1b}\n");
 
-    env.docs(&["diff", "hello", "2"], "").fails(2, "2 may be 2 revisions of hello, give more digits: 2-a");
+    env.docs(&["diff", "hello", "2"], "").fails(2, "2 may be any of 2-a");
     env.docs(&["diff", "hello", "7"], "").fails(1, "no revision 7…");
-    env.docs(&["diff", "hello", "x"], "").fails(2, "not a revision");
+    env.docs(&["diff", "hello", "x"], "").fails(2, "is no revision");
     env.docs(&["diff", "hello", "0", "1", "2"], "").fails(2, "at most two");
     env.docs(&["diff", "nosuch"], "").fails(1, "no object nosuch");
     env.docs(&["diff"], "").fails(2, "which object");

@@ -122,7 +122,7 @@ fn what_cannot_be_meant_is_said() {
     env.docs(&["resolve", "--auto", "--all", "x"], "").fails(2, "not both");
     env.docs(&["resolve", "--auto", "--ours", "x"], "").fails(2, "cannot be used with");
     env.docs(&["resolve", "--theirs", "1-0", "--all"], "").fails(2, "one id");
-    env.docs(&["resolve", "--theirs", "1", "x"], "").fails(2, "1 may be 3 revisions");
+    env.docs(&["resolve", "--theirs", "1", "x"], "").fails(2, "1 may be any of 1-0");
     env.docs(&["resolve", "--theirs", &base, "x"], "").fails(1, "is not in conflict");
     env.docs(&["resolve", "--theirs", "9", "x"], "").fails(1, "no revision 9…");
     env.docs(&["resolve", "--auto", "nosuch"], "").fails(1, "no object nosuch");
