@@ -369,4 +369,36 @@ mod tests {
         assert_eq!(of_d.parent, Some(c), "a parent that is gone is known");
         assert!(s.backend().gone(&x).unwrap().iter().any(|g| matches!(g, Gone::Rev { .. })));
     }
+
+    #[test]
+    fn whichever_call_of_a_revival_fails_nothing_is_lost_and_the_next_one_succeeds() {
+        use crate::backend::{DirBackend, faults};
+        use crate::session::Origin;
+        use crate::store::SaveOptions;
+        let x = id("x");
+        for n in 1..300 {
+            let place = tempfile::tempdir().unwrap();
+            let s = Store::with_backend(Arc::new(DirBackend::open(place.path()).unwrap()));
+            let first = s.create(&x, b"{\"n\":0}").unwrap().rev;
+            let op = s.delete(&x).unwrap();
+            let revive = |text: &[u8]| s.revive(&x, &op, text, &Origin::default(), &SaveOptions::default());
+            faults::fail(n, rustix::io::Errno::IO);
+            let revived = revive(b"{\"n\":1}");
+            if !faults::end() {
+                revived.unwrap();
+                return;
+            }
+            assert_eq!(s.read(&x, &first).unwrap(), b"{\"n\":0}", "{n}");
+            // The caller falls back to a plain save where it is too late for the other.
+            match revive(b"{\"n\":2}") {
+                Err(Error::NoObject(_) | Error::Exists(_)) => drop(s.update(&x, b"{\"n\":2}").unwrap()),
+                revived => drop(revived.unwrap()),
+            }
+            assert_eq!(text(&s, "x"), "{\"n\":2}", "{n}");
+            let _ = s.sweep(&x);
+            assert_eq!(text(&s, "x"), "{\"n\":2}", "{n}");
+            assert!(s.revisions(&x).unwrap().contains(&first), "{n}: the history is back");
+        }
+        panic!("a revival has an end");
+    }
 }
