@@ -23,8 +23,11 @@ mod known;
 mod model;
 mod open;
 mod plan;
+mod promote;
 mod remove;
+mod reread;
 mod save;
+mod unfinished;
 
 pub use history::{Revision, Role};
 pub use open::expand;
