@@ -24,6 +24,8 @@ mod programs;
 #[cfg(feature = "fuse")]
 mod readme;
 #[cfg(feature = "fuse")]
+mod scenarios;
+#[cfg(feature = "fuse")]
 mod scratch;
 mod seed;
 #[cfg(feature = "fuse")]
