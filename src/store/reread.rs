@@ -46,7 +46,7 @@ impl Store {
                 Traces::None | Traces::Back if *copied && n + 1 == earlier.len() => {
                     return Ok(Origin { seen: Some(seen.clone()), ..origin });
                 }
-                Traces::Back if !document::same(&older, text) => {
+                Traces::Back if !document::diff(&older, text).is_empty() => {
                     return Ok(Origin { doubt: Some(seen.rev.clone()), ..origin });
                 }
                 Traces::Back | Traces::None | Traces::Newer => {}
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn who_reads_before_each_write_is_in_conflict_with_nobody() {
         for text in
-            [r#"{"a":0,"b":2}"#, r#"{"a":1,"b":1}"#, r#"{"a":1,"b":2}"#, r#"{"a":0,"b":0}"#, r#"{"c":1}"#]
+            [r#"{"a":0,"b":2}"#, r#"{"a":1,"b":1}"#, r#"{"a":1,"b":2}"#, r#"{"a": 0, "b": 0}"#, r#"{"c":1}"#]
         {
             let play = Play::new();
             assert_eq!(play.save(text), (Outcome::Fresh, text.into()), "{text}");

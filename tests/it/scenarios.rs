@@ -35,8 +35,10 @@ const AT_A_TIME: usize = 3;
 /// second mount where the row asks for one.
 ///
 /// - `orig CALL ARGS…` calls the original; `change` is its getObject, an assignment and its updateObject.
+/// - `foreign MEMBER VALUE` is such a change of `x`.
 /// - `ack TEXT` notes a text that a program was told is saved.
-/// - `vi OPTIONS COMMANDS` is vim on `x.json`, with `Wait(flag)` and `Touch(flag)` to take turns with others.
+/// - `vi OPTIONS COMMANDS` is vim on `x.json`, with `Wait(flag)` and `Touch(flag)` to take turns with others; told
+///   that the file has changed, its user goes on with the buffer.
 /// - `py CODE` is python with `load()`, `store(object)`, `sh(command)`, all on `x.json`.
 /// - `rev N` makes a name of that generation.
 const PRELUDE: &str = r#"
@@ -47,11 +49,12 @@ rev() { printf '%s-%s' $1 $(tr -d - < /proc/sys/kernel/random/uuid); }
 vi() {
   local f=$E/$BASHPID.vim
   printf '%s\n' 'function! Wait(f)' ' while !filereadable($E . "/" . a:f)' '  sleep 5m' ' endwhile' 'endfunction' \
-    'function! Touch(f)' ' call writefile([], $E . "/" . a:f)' 'endfunction' "set $1" "$2" 'qa!' > $f
-  timeout 60 vim -u NONE -i NONE -N -es --cmd 'set backupskip=' x.json -S $f < /dev/null > /dev/null 2>&1
+    'function! Touch(f)' ' call writefile([], $E . "/" . a:f)' 'endfunction' "autocmd FileChangedShell * let v:fcs_choice = ''" \
+    "set $1" "$2" 'qa!' > $f
+  timeout 30 vim -u NONE -i NONE -N -es --cmd 'set backupskip= shortmess+=A' x.json -S $f < /dev/null > /dev/null 2>&1
 }
 py() {
-  timeout 60 python3 -c "
+  timeout 30 python3 -c "
 import json, os, subprocess, sys, time
 def load(): return json.load(open('x.json'))
 def store(o): open('x.json', 'w').write(json.dumps(o, separators=(',', ':')))
@@ -135,6 +138,8 @@ struct Row {
     first: &'static str,
     options: &'static [&'static str],
     two: bool,
+    /// The daemon lives in a pid namespace of its own, as in a container.
+    apart: bool,
     /// What `x` holds at the end, stamps aside; `None` where no `x` is left, `"any"` for any text that was acknowledged.
     text: Option<&'static str>,
     /// How many revisions live; `None` where chance decides.
@@ -145,7 +150,17 @@ struct Row {
 
 /// A row that ends with one more revision and without a conflict.
 fn row(name: &'static str, script: &'static str, text: &'static str) -> Row {
-    Row { name, script, first: FIRST, options: &[], two: false, text: Some(text), revs: Some(2), groups: &[] }
+    Row {
+        name,
+        script,
+        first: FIRST,
+        options: &[],
+        two: false,
+        apart: false,
+        text: Some(text),
+        revs: Some(2),
+        groups: &[],
+    }
 }
 
 impl Row {
@@ -160,6 +175,11 @@ impl Row {
     /// There is a second mount.
     fn two(self) -> Row {
         Row { two: true, ..self }
+    }
+
+    /// The daemon cannot tell who calls.
+    fn apart(self) -> Row {
+        Row { apart: true, ..self }
     }
 
     fn revs(self, revs: usize) -> Row {
@@ -260,9 +280,18 @@ fn run(row: &Row, original: &Original) -> Found {
     let beside = place.work();
     let orig = beside.join("orig");
     fs::write(&orig, ORIG).unwrap();
-    fs::set_permissions(&orig, fs::Permissions::from_mode(0o755)).unwrap();
+    let foreign = beside.join("foreign");
+    fs::write(&foreign, "#!/bin/bash\norig change x \"{\\\"$1\\\":$2}\"\n").unwrap();
+    for script in [&orig, &foreign] {
+        fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let options: Vec<&str> = row.options.iter().flat_map(|option| ["-o", option]).collect();
-    let mount = place.mount(&options);
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_revfs"));
+    if row.apart {
+        daemon = Command::new("unshare");
+        daemon.args(["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_revfs")]);
+    }
+    let mount = Mount::by(daemon, &place.store(), &place.point(), &options);
     let second = beside.join("second");
     let _second = row.two.then(|| {
         fs::create_dir(&second).unwrap();

@@ -87,15 +87,14 @@ const RENAMES: &str = "
 mv x.json x.json~; test ! -e x.json; orig getObject x | grep -q '\"a\":0'
 echo '{\"a\":1,\"b\":0}' > x.json; rm x.json~; ack '{\"a\":1,\"b\":0}'";
 const DIES: &str = "mv x.json x.json~; test ! -e x.json; mv x.json~ x.json";
-const UNCHANGED: &str =
-    "vi '' \"call system('orig change x ''{\\\"b\\\":5}''') | w!\"; ack '{\"a\":0,\"b\":5}'";
-const UNCHANGED_YES: &str =
-    "vi backupcopy=yes \"call system('orig change x ''{\\\"b\\\":5}''') | w!\"; ack '{\"a\":0,\"b\":5}'";
+const UNCHANGED: &str = "vi '' \"call system('foreign b 5') | w!\"; ack '{\"a\":0,\"b\":5}'";
+const UNCHANGED_YES: &str = "vi backupcopy=yes \"call system('foreign b 5') | w!\"; ack '{\"a\":0,\"b\":5}'";
 const RM_THEN_W: &str =
     "vi '' $'call system(\"rm x.json\")\\n%s/\"a\":0/\"a\":1/ | w!'; ack '{\"a\":1,\"b\":0}'
 ls $S/x | grep -q ^8-";
-const FOREIGN_OTHER: &str = "vi '' $'call system(\"orig change x \\'{\\\\\"b\\\\\":5}\\'\")\\n%s/\"a\":0/\"a\":1/ | w!'; ack '{\"a\":1,\"b\":0}'";
-const FOREIGN_SAME: &str = "vi '' $'call system(\"orig change x \\'{\\\\\"a\\\\\":5}\\'\")\\n%s/\"a\":0/\"a\":1/ | w!'; ack '{\"a\":1,\"b\":0}'; ack '{\"a\":5,\"b\":0}'";
+const FOREIGN_OTHER: &str =
+    "vi '' $'call system(\"foreign b 5\")\\n%s/\"a\":0/\"a\":1/ | w!'; ack '{\"a\":1,\"b\":0}'";
+const FOREIGN_SAME: &str = "vi '' $'call system(\"foreign a 5\")\\n%s/\"a\":0/\"a\":1/ | w!'; ack '{\"a\":1,\"b\":0}'; ack '{\"a\":5,\"b\":0}'";
 const FOREIGN_DELETE: &str = "
 vi '' $'call system(\"orig deleteObject x\")\\n%s/\"a\":0/\"a\":1/ | w!'; ack '{\"a\":1,\"b\":0}'; ls $S/x | grep -q ^8-";
 const OTHER_DELETE: &str = "
@@ -106,7 +105,7 @@ macro_rules! emacs {
     ($set:literal) => {
         concat!(
             "cat > $E/e.el <<'E'\n(setq create-lockfiles nil)\n", $set, "\n(find-file \"x.json\")\n",
-            "(shell-command \"orig change x '{\\\"b\\\":5}'\")\n(set-visited-file-modtime)\n",
+            "(shell-command \"foreign b 5\")\n(set-visited-file-modtime)\n",
             "(goto-char (point-min)) (re-search-forward \"a\\\":0\") (replace-match \"a\\\":1\") (save-buffer)\nE\n",
             "emacs -Q --batch -l $E/e.el > $E/said 2>&1; ack '{\"a\":1,\"b\":0}'"
         )
