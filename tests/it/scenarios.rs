@@ -37,8 +37,8 @@ const AT_A_TIME: usize = 3;
 /// - `orig CALL ARGS…` calls the original; `change` is its getObject, an assignment and its updateObject.
 /// - `foreign MEMBER VALUE` is such a change of `x`.
 /// - `ack TEXT` notes a text that a program was told is saved.
-/// - `vi OPTIONS COMMANDS` is vim on `x.json`, with `Wait(flag)` and `Touch(flag)` to take turns with others; told
-///   that the file has changed, its user goes on with the buffer.
+/// - `vi OPTIONS COMMANDS` is vim on `x.json`, with `Wait(flag)` and `Touch(flag)` to take turns with others; asked
+///   whether to write over a file that has changed, its user says yes.
 /// - `py CODE` is python with `load()`, `store(object)`, `sh(command)`, all on `x.json`.
 /// - `rev N` makes a name of that generation.
 const PRELUDE: &str = r#"
@@ -51,7 +51,7 @@ vi() {
   printf '%s\n' 'function! Wait(f)' ' while !filereadable($E . "/" . a:f)' '  sleep 5m' ' endwhile' 'endfunction' \
     'function! Touch(f)' ' call writefile([], $E . "/" . a:f)' 'endfunction' "autocmd FileChangedShell * let v:fcs_choice = ''" \
     "set $1" "$2" 'qa!' > $f
-  timeout 30 vim -u NONE -i NONE -N -es --cmd 'set backupskip= shortmess+=A' x.json -S $f < /dev/null > /dev/null 2>&1
+  yes 2> /dev/null | timeout 30 vim -u NONE -i NONE -N -es --cmd 'set backupskip= shortmess+=A' x.json -S $f > /dev/null 2>&1 || test $? = 141
 }
 py() {
   timeout 30 python3 -c "
