@@ -225,18 +225,13 @@ impl Memory {
         let key = (session, id.clone());
         inner.clock += 1;
         let used = inner.clock;
-        let entry = match inner.remove(&key) {
-            None => Entry {
-                seen: seen.clone(),
-                earlier: Vec::new(),
-                copied: false,
-                known: Vec::new(),
-                used,
-                read,
-            },
+        let mut entry = match inner.remove(&key) {
             Some(before) => before.followed_by(seen.clone(), used, read),
+            None => {
+                let seen = seen.clone();
+                Entry { seen, earlier: Vec::new(), copied: false, known: Vec::new(), used, read }
+            }
         };
-        let mut entry = entry;
         remember(&mut entry.known, &seen.rev);
         inner.insert(key, entry);
         while inner.seen.len() > 1 && (inner.seen.len() > self.entries || inner.bytes > self.bytes) {

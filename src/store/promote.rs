@@ -103,7 +103,7 @@ mod tests {
             let saved = s.promote(&x, &promoted, &no).unwrap();
             assert_eq!((saved.rev.generation(), saved.outcome), (Some(8), Outcome::Restore));
             assert_eq!(s.winner(&x).unwrap().text, text.as_bytes());
-            assert_eq!(s.conflicts(&x).unwrap(), [left.clone()]);
+            assert_eq!(s.conflicts(&x).unwrap(), std::slice::from_ref(&left));
             let kept = s.read(&x, &promoted).unwrap();
             assert_eq!(kept, text.as_bytes(), "what is retired is kept");
             assert!(matches!(s.promote(&x, &promoted, &no), Err(Error::NoRevision(..))));

@@ -22,6 +22,8 @@ mod original;
 #[cfg(feature = "fuse")]
 mod programs;
 #[cfg(feature = "fuse")]
+mod random;
+#[cfg(feature = "fuse")]
 mod readme;
 #[cfg(feature = "fuse")]
 mod scenarios;
