@@ -178,6 +178,8 @@ struct Entry {
     seen: Seen,
     earlier: Vec<Seen>,
     copied: bool,
+    /// What it has read last it had read before, and made no copy: that was a view.
+    firm: bool,
     known: Vec<Rev>,
     used: u64,
     /// The session has read the object, not only written it.
@@ -229,7 +231,7 @@ impl Memory {
             Some(before) => before.followed_by(seen.clone(), used, read),
             None => {
                 let seen = seen.clone();
-                Entry { seen, earlier: Vec::new(), copied: false, known: Vec::new(), used, read }
+                Entry { seen, earlier: Vec::new(), copied: false, firm: false, known: Vec::new(), used, read }
             }
         };
         remember(&mut entry.known, &seen.rev);
@@ -257,7 +259,7 @@ impl Memory {
     /// The session has made a copy of this revision, which it has read last.
     pub fn copied(&self, session: Session, id: &ObjectId, rev: &Rev) {
         if let Some(entry) = self.inner.lock().seen.get_mut(&(session, id.clone())) {
-            entry.copied |= entry.seen.rev == *rev && !entry.earlier.is_empty();
+            entry.copied |= entry.seen.rev == *rev && !entry.earlier.is_empty() && !entry.firm;
         }
     }
 
@@ -342,8 +344,8 @@ impl Entry {
                 self.earlier.remove(1);
             }
         }
-        let copied = again && self.copied;
-        Entry { seen, earlier: self.earlier, copied, known: self.known, used, read: read || self.read }
+        let (copied, firm) = (again && self.copied, again && !self.copied);
+        Entry { seen, earlier: self.earlier, copied, firm, known: self.known, used, read: read || self.read }
     }
 
     /// Of the texts that it holds.
@@ -558,6 +560,10 @@ mod tests {
         // What was read for a copy is no view once there is a later one.
         memory.saw(me, &x, &c);
         assert_eq!(views(), (vec![a.clone()], Some(c.clone()), false));
+        // What is read again before it is copied was read to be looked at.
+        memory.saw(me, &x, &c);
+        memory.copied(me, &x, &c);
+        assert!(!views().2);
         for n in 8..20 {
             memory.saw(me, &x, &rev(n, 'd'));
         }
