@@ -424,7 +424,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -432,18 +432,18 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        empty(guard(|| self.0.set_xattr(ino.0, name, value, flags)), reply);
+        empty(guard(|| self.0.set_xattr(caller(req), ino.0, name, value, flags)), reply);
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        xattr(guard(|| self.0.get_xattr(ino.0, name)), size, reply);
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        xattr(guard(|| self.0.get_xattr(caller(req), ino.0, name)), size, reply);
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         xattr(guard(|| self.0.list_xattr(ino.0)), size, reply);
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(guard(|| self.0.remove_xattr(ino.0, name)), reply);
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(guard(|| self.0.remove_xattr(caller(req), ino.0, name)), reply);
     }
 }

@@ -7,7 +7,7 @@
 //! Invariants: knows no FUSE and does no store I/O. What it remembers is bounded, and forgotten by the whole: a view
 //! without its bytes would take for the writer's deletions what the writer never saw.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -99,17 +99,26 @@ pub struct Seen {
 pub struct Origin {
     /// What the session last read or wrote of this object.
     pub seen: Option<Seen>,
+    /// What it read between its last save and that, the save itself first.
+    pub earlier: Vec<Seen>,
+    /// It has made a copy of what it last read. (An editor that makes a backup reads the file and does not look at it.)
+    pub copied: bool,
+    /// An earlier view that the text may stem from, while the last one is what it is judged by: whether it takes back on
+    /// purpose what changed between the two cannot be told.
+    pub doubt: Option<Rev>,
     /// Every revision of this object that the session read or wrote.
     pub known: Vec<Rev>,
     /// For a scratch file renamed over the object: the winner when that file was created.
     pub scratch_base: Option<Rev>,
+    /// What the writer has named as the base of its next save.
+    pub declared: Option<Rev>,
 }
 
 /// What a text was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
-    /// What the writer was seen to look at: the revision or, where given, the writer's own bytes.
-    View { rev: Rev, text: Option<Arc<[u8]>> },
+    /// What the writer was seen to look at: the revision or, where given, the writer's own bytes. `doubt` as in [`Origin`].
+    View { rev: Rev, text: Option<Arc<[u8]>>, doubt: Option<Rev> },
     /// What the text says of itself.
     Declared(Rev),
     /// Nothing is known: the winner, whichever that is.
@@ -118,6 +127,7 @@ pub enum Base {
 
 /// The base rule. `declared` is the text's `_rev`, if that names a revision of this object, live or gone.
 ///
+/// 0. The writer has named a revision: that one.
 /// 1. The session has seen the object, and the text declares nothing else than what the session read or wrote: the
 ///    view. (An editor's second save; a program that reads, changes, writes.)
 /// 2. A scratch file takes the object's place, and the text declares nothing or the winner of when that file was
@@ -125,15 +135,18 @@ pub enum Base {
 /// 3. The text declares a revision: that one. (A backup copied back; a pipeline of several processes.)
 /// 4. Otherwise blind. (`echo '{}' > x.json`.)
 pub fn base(origin: &Origin, declared: Option<&Rev>) -> Base {
+    if let Some(rev) = &origin.declared {
+        return Base::Declared(rev.clone());
+    }
     if let Some(seen) = &origin.seen
         && declared.is_none_or(|rev| origin.known.contains(rev) || *rev == seen.rev)
     {
-        return Base::View { rev: seen.rev.clone(), text: seen.text.clone() };
+        return Base::View { rev: seen.rev.clone(), text: seen.text.clone(), doubt: origin.doubt.clone() };
     }
     if let Some(winner) = &origin.scratch_base
         && declared.is_none_or(|rev| rev == winner)
     {
-        return Base::View { rev: winner.clone(), text: None };
+        return Base::View { rev: winner.clone(), text: None, doubt: None };
     }
     declared.map_or(Base::Blind, |rev| Base::Declared(rev.clone()))
 }
@@ -153,15 +166,31 @@ struct Inner {
     clock: u64,
     /// The size of all texts that are kept.
     bytes: usize,
+    /// The objects of which a session has seen more than one revision since it saved.
+    reread: HashMap<Session, HashSet<ObjectId>>,
+    /// Revisions that sessions opened by their own names, the latest last.
+    picked: VecDeque<(Session, ObjectId, Rev)>,
+    /// Bases that sessions have named for their next saves, the latest last.
+    declared: VecDeque<(Session, ObjectId, Rev)>,
 }
 
 struct Entry {
     seen: Seen,
+    earlier: Vec<Seen>,
+    copied: bool,
+    /// What it has read last it had read before, and made no copy: that was a view.
+    firm: bool,
     known: Vec<Rev>,
     used: u64,
     /// The session has read the object, not only written it.
     read: bool,
 }
+
+/// At most so many views of one object are remembered between two saves: the first, and the last ones.
+const VIEWS: usize = 4;
+
+/// At most so many choices of sessions are remembered.
+const CHOICES: usize = 1024;
 
 impl Default for Memory {
     /// Bounds that no editing reaches: 65,536 pairs of session and object, 256 MiB of texts.
@@ -189,6 +218,7 @@ impl Memory {
     /// The session has saved, and this is the revision that its text is in: a new one, or the winner where the text was
     /// the winner's already. `own_text`: its text, where the revision's is another.
     pub fn wrote(&self, session: Session, id: &ObjectId, rev: &Rev, own_text: Option<Arc<[u8]>>) {
+        self.inner.lock().declared.retain(|(s, of, _)| *s != session || of != id);
         self.note(session, id, Seen { rev: rev.clone(), text: own_text }, false);
     }
 
@@ -196,15 +226,61 @@ impl Memory {
         let mut inner = self.inner.lock();
         let key = (session, id.clone());
         inner.clock += 1;
-        let now = inner.clock;
-        let (mut known, had_read) = inner.remove(&key).map_or_else(Default::default, |e| (e.known, e.read));
-        remember(&mut known, &seen.rev);
-        inner.bytes += size(&seen);
-        inner.by_use.insert(now, key.clone());
-        inner.seen.insert(key, Entry { seen, known, used: now, read: read || had_read });
+        let used = inner.clock;
+        let mut entry = match inner.remove(&key) {
+            Some(before) => before.followed_by(seen.clone(), used, read),
+            None => {
+                let seen = seen.clone();
+                Entry { seen, earlier: Vec::new(), copied: false, firm: false, known: Vec::new(), used, read }
+            }
+        };
+        remember(&mut entry.known, &seen.rev);
+        inner.insert(key, entry);
         while inner.seen.len() > 1 && (inner.seen.len() > self.entries || inner.bytes > self.bytes) {
             let Some(oldest) = inner.by_use.values().next().cloned() else { break };
             inner.remove(&oldest);
+        }
+    }
+
+    /// What a session has read last of those objects of which it has seen other revisions before, since it saved: a copy
+    /// of one of these tells what the reading was for.
+    pub fn reread(&self, session: Session) -> Vec<(ObjectId, Rev)> {
+        let inner = self.inner.lock();
+        let ids = inner.reread.get(&session).into_iter().flatten();
+        let rev = |id: &ObjectId| inner.seen.get(&(session, id.clone())).map(|e| e.seen.rev.clone());
+        ids.filter_map(|id| Some((id.clone(), rev(id)?))).collect()
+    }
+
+    /// Whether any session has read again what it had seen before.
+    pub fn any_reread(&self) -> bool {
+        !self.inner.lock().reread.is_empty()
+    }
+
+    /// The session has made a copy of this revision, which it has read last.
+    pub fn copied(&self, session: Session, id: &ObjectId, rev: &Rev) {
+        if let Some(entry) = self.inner.lock().seen.get_mut(&(session, id.clone())) {
+            entry.copied |= entry.seen.rev == *rev && !entry.earlier.is_empty() && !entry.firm;
+        }
+    }
+
+    /// The session has opened a revision by its own name.
+    pub fn pick(&self, session: Session, id: &ObjectId, rev: &Rev) {
+        push(&mut self.inner.lock().picked, (session, id.clone(), rev.clone()));
+    }
+
+    /// The revisions that a session has opened by their own names, the latest first.
+    pub fn picked(&self, session: Session, id: &ObjectId) -> Vec<Rev> {
+        let inner = self.inner.lock();
+        let own = inner.picked.iter().rev().filter(|(s, of, _)| *s == session && of == id);
+        own.map(|(_, _, rev)| rev.clone()).collect()
+    }
+
+    /// The session names the base of its next save of the object; `None` takes that back.
+    pub fn declare(&self, session: Session, id: &ObjectId, rev: Option<Rev>) {
+        let mut inner = self.inner.lock();
+        inner.declared.retain(|(s, of, _)| *s != session || of != id);
+        if let Some(rev) = rev {
+            push(&mut inner.declared, (session, id.clone(), rev));
         }
     }
 
@@ -215,15 +291,20 @@ impl Memory {
     pub fn origin(&self, session: Option<Session>, id: &ObjectId) -> Origin {
         let Some(session) = session else { return Origin::default() };
         let mut inner = self.inner.lock();
+        let named = inner.declared.iter().find(|(s, of, _)| *s == session && of == id);
+        let declared = named.map(|(_, _, rev)| rev.clone());
         let key = (session, id.clone());
         inner.clock += 1;
         let now = inner.clock;
-        let Some(entry) = inner.seen.get_mut(&key) else { return Origin::default() };
+        let Some(entry) = inner.seen.get_mut(&key) else { return Origin { declared, ..Origin::default() } };
         let before = std::mem::replace(&mut entry.used, now);
         let origin = Origin {
             seen: entry.read.then(|| entry.seen.clone()),
+            earlier: entry.earlier.clone(),
+            copied: entry.copied,
             known: entry.known.clone(),
-            scratch_base: None,
+            declared,
+            ..Origin::default()
         };
         inner.by_use.remove(&before);
         inner.by_use.insert(now, key);
@@ -232,7 +313,11 @@ impl Memory {
 
     /// Forgets the sessions whose process has ended.
     pub fn forget_ended(&self) {
-        let sessions: HashSet<Session> = self.inner.lock().seen.keys().map(|(session, _)| *session).collect();
+        let sessions: HashSet<Session> = {
+            let inner = self.inner.lock();
+            let choices = inner.picked.iter().chain(&inner.declared).map(|(session, ..)| *session);
+            inner.seen.keys().map(|(session, _)| *session).chain(choices).collect()
+        };
         // Asked without the lock: each is a read of /proc.
         let ended: HashSet<Session> = sessions.into_iter().filter(|session| !session.is_alive()).collect();
         let mut inner = self.inner.lock();
@@ -241,20 +326,69 @@ impl Memory {
         for key in keys {
             inner.remove(&key);
         }
+        inner.picked.retain(|(session, ..)| !ended.contains(session));
+        inner.declared.retain(|(session, ..)| !ended.contains(session));
+    }
+}
+
+impl Entry {
+    /// What is remembered once the session has read or written `seen`.
+    fn followed_by(mut self, seen: Seen, used: u64, read: bool) -> Entry {
+        let again = read && self.seen == seen;
+        if !read {
+            // It knows what it has saved, and that is where its text goes on from.
+            self.earlier.clear();
+        } else if !again && self.read && !self.copied {
+            self.earlier.push(self.seen);
+            if self.earlier.len() > VIEWS {
+                self.earlier.remove(1);
+            }
+        }
+        let (copied, firm) = (again && self.copied, again && !self.copied);
+        Entry { seen, earlier: self.earlier, copied, firm, known: self.known, used, read: read || self.read }
+    }
+
+    /// Of the texts that it holds.
+    fn size(&self) -> usize {
+        self.earlier
+            .iter()
+            .chain([&self.seen])
+            .filter_map(|seen| seen.text.as_ref())
+            .map(|text| text.len())
+            .sum()
     }
 }
 
 impl Inner {
+    fn insert(&mut self, key: (Session, ObjectId), entry: Entry) {
+        self.bytes += entry.size();
+        self.by_use.insert(entry.used, key.clone());
+        if !entry.earlier.is_empty() {
+            self.reread.entry(key.0).or_default().insert(key.1.clone());
+        }
+        self.seen.insert(key, entry);
+    }
+
     fn remove(&mut self, key: &(Session, ObjectId)) -> Option<Entry> {
         let entry = self.seen.remove(key)?;
         self.by_use.remove(&entry.used);
-        self.bytes -= size(&entry.seen);
+        self.bytes -= entry.size();
+        if let Some(ids) = self.reread.get_mut(&key.0) {
+            ids.remove(&key.1);
+            if ids.is_empty() {
+                self.reread.remove(&key.0);
+            }
+        }
         Some(entry)
     }
 }
 
-fn size(seen: &Seen) -> usize {
-    seen.text.as_ref().map_or(0, |text| text.len())
+fn push(choices: &mut VecDeque<(Session, ObjectId, Rev)>, choice: (Session, ObjectId, Rev)) {
+    choices.retain(|other| *other != choice);
+    if choices.len() == CHOICES {
+        choices.pop_front();
+    }
+    choices.push_back(choice);
 }
 
 /// Adds a revision to those a session knows; the last is the newest. Beyond the bound the ones between the first few
@@ -289,7 +423,7 @@ mod tests {
     }
 
     fn view(rev: Rev) -> Base {
-        Base::View { rev, text: None }
+        Base::View { rev, text: None, doubt: None }
     }
 
     #[test]
@@ -299,6 +433,7 @@ mod tests {
             seen: known.last().map(|&rev| Seen { rev: rev.clone(), text: None }),
             known: known.iter().map(|&rev| rev.clone()).collect(),
             scratch_base: scratch_base.cloned(),
+            ..Origin::default()
         };
         for (origin, declared, expected) in [
             // 1. The view, if the text says nothing else.
@@ -317,6 +452,12 @@ mod tests {
             // 3. The text's word.
             (seen(&[], Some(&c)), Some(&b), Base::Declared(b.clone())),
             (seen(&[], None), Some(&b), Base::Declared(b.clone())),
+            // 0. The writer's word.
+            (
+                Origin { declared: Some(b.clone()), ..seen(&[&a], Some(&c)) },
+                Some(&a),
+                Base::Declared(b.clone()),
+            ),
             // 4. Nothing is known.
             (seen(&[], None), None, Base::Blind),
             (Origin::default(), None, Base::Blind),
@@ -334,7 +475,7 @@ mod tests {
         memory.wrote(session(1), &id("x"), &b, Some(text.clone()));
         let origin = memory.origin(Some(session(1)), &id("x"));
         assert_eq!(origin.known, [a.clone(), b.clone()]);
-        assert_eq!(base(&origin, Some(&a)), Base::View { rev: b.clone(), text: Some(text) });
+        assert_eq!(base(&origin, Some(&a)), Base::View { rev: b.clone(), text: Some(text), doubt: None });
         // Reading again: the buffer now holds what the merge made.
         memory.saw(session(1), &id("x"), &b);
         assert_eq!(base(&memory.origin(Some(session(1)), &id("x")), None), view(b));
@@ -386,9 +527,70 @@ mod tests {
         memory.wrote(session(5), &id("x"), &rev(2, 'b'), text(1000));
         assert_eq!([4, 5].map(knows), [false, true]);
         assert_eq!(memory.inner.lock().bytes, 1000);
+        // The view before a reading is kept, until the next save.
         memory.saw(session(5), &id("x"), &rev(3, 'c'));
+        assert!(memory.any_reread());
+        assert_eq!(memory.inner.lock().bytes, 1000);
+        memory.wrote(session(5), &id("x"), &rev(4, 'c'), None);
         let inner = memory.inner.lock();
-        assert_eq!((inner.bytes, inner.seen.len(), inner.by_use.len()), (0, 1, 1));
+        assert_eq!((inner.bytes, inner.seen.len(), inner.by_use.len(), inner.reread.len()), (0, 1, 1, 0));
+    }
+
+    #[test]
+    fn all_views_since_the_last_save_are_known() {
+        let (memory, x, me) = (Memory::new(), id("x"), session(1));
+        let views = || {
+            let origin = memory.origin(Some(me), &x);
+            let earlier: Vec<Rev> = origin.earlier.into_iter().map(|seen| seen.rev).collect();
+            (earlier, origin.seen.map(|seen| seen.rev), origin.copied)
+        };
+        let [a, b, c] = ['a', 'b', 'c'].map(|digit| rev(7, digit));
+        memory.saw(me, &x, &a);
+        memory.copied(me, &x, &a);
+        assert_eq!(views(), (vec![], Some(a.clone()), false), "the only view is one");
+        memory.saw(me, &x, &a);
+        memory.saw(me, &x, &b);
+        assert_eq!(views(), (vec![a.clone()], Some(b.clone()), false));
+        assert_eq!(memory.reread(me), [(x.clone(), b.clone())]);
+        memory.copied(me, &x, &a);
+        assert!(!views().2, "a copy of something else");
+        memory.copied(me, &x, &b);
+        memory.saw(me, &x, &b);
+        assert!(views().2);
+        // What was read for a copy is no view once there is a later one.
+        memory.saw(me, &x, &c);
+        assert_eq!(views(), (vec![a.clone()], Some(c.clone()), false));
+        // What is read again before it is copied was read to be looked at.
+        memory.saw(me, &x, &c);
+        memory.copied(me, &x, &c);
+        assert!(!views().2);
+        for n in 8..20 {
+            memory.saw(me, &x, &rev(n, 'd'));
+        }
+        let (earlier, seen, _) = views();
+        assert_eq!((earlier.len(), &earlier[0], seen), (VIEWS, &a, Some(rev(19, 'd'))));
+        memory.wrote(me, &x, &rev(20, 'e'), None);
+        assert_eq!(views(), (vec![], Some(rev(20, 'e')), false));
+        assert!(!memory.any_reread() && memory.reread(me).is_empty());
+    }
+
+    #[test]
+    fn choices_are_the_sessions_own() {
+        let memory = Memory::new();
+        let (x, me, other) = (id("x"), session(1), session(2));
+        memory.pick(me, &x, &rev(1, 'a'));
+        memory.pick(me, &x, &rev(1, 'b'));
+        memory.pick(me, &x, &rev(1, 'a'));
+        assert_eq!(memory.picked(me, &x), [rev(1, 'a'), rev(1, 'b')]);
+        assert!(memory.picked(other, &x).is_empty() && memory.picked(me, &id("y")).is_empty());
+        let declared = |who| memory.origin(Some(who), &x).declared;
+        memory.declare(me, &x, Some(rev(3, 'a')));
+        memory.declare(me, &x, Some(rev(4, 'a')));
+        assert_eq!((declared(me), declared(other)), (Some(rev(4, 'a')), None));
+        memory.wrote(other, &x, &rev(5, 'a'), None);
+        assert_eq!(declared(me), Some(rev(4, 'a')));
+        memory.wrote(me, &x, &rev(5, 'a'), None);
+        assert_eq!(declared(me), None);
     }
 
     #[test]
@@ -527,7 +729,7 @@ mod tests {
                     (Restore, Some(text.to_vec()))
                 }
                 Base::Declared(_) => (Stale, Some(text.to_vec())),
-                Base::View { rev, text: own } => {
+                Base::View { rev, text: own, .. } => {
                     let seen = own.as_deref().map_or_else(|| of(&rev).unwrap(), <[u8]>::to_vec);
                     let merged = document::merge(&seen, &latest, text).unwrap();
                     match (rev == winner && own.is_none(), merged.overlaps.is_empty()) {

@@ -26,10 +26,13 @@ mod known;
 mod model;
 mod open;
 mod plan;
+mod promote;
 mod remove;
 mod renumber;
+mod reread;
 mod save;
 mod undo;
+mod unfinished;
 
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};

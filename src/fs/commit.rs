@@ -141,7 +141,9 @@ impl Fs {
     fn origin(&self, d: &Draft) -> Origin {
         let mut origin = self.memory.origin(d.opener, &d.id);
         if d.base.is_some() {
+            // The text was read here and changed in place.
             origin.seen.clone_from(&d.base);
+            (origin.earlier, origin.copied) = (Vec::new(), false);
         }
         origin
     }
@@ -169,7 +171,9 @@ impl Fs {
         };
         let plain = self.without_view(id, given);
         let text = plain.as_deref().unwrap_or(given);
+        let promoted = writer.and_then(|writer| self.promoted(writer, id, text));
         let saved = match op {
+            _ if let Some(rev) = promoted => self.store.promote(id, &rev, options)?,
             // unlink and create: one update (mv from another file system, install, git checkout).
             Some(op) => match self.store.revive(id, &op, text, origin, options) {
                 Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, origin, options)?,
@@ -177,6 +181,19 @@ impl Fs {
             },
             None => self.store.save(id, text, origin, options)?,
         };
+        let seen = self.saved(writer, id, given, &saved, epoch);
+        Ok((saved, seen))
+    }
+
+    /// The object's name shows what was `saved`, and `writer` has seen it. `epoch`: the object's, before.
+    pub(super) fn saved(
+        &self,
+        writer: Option<Session>,
+        id: &ObjectId,
+        given: &[u8],
+        saved: &Saved,
+        epoch: u64,
+    ) -> Seen {
         let seen = Seen { rev: saved.rev.clone(), text: saved.altered.then(|| Arc::from(given)) };
         if let Some(session) = writer {
             self.memory.wrote(session, id, &seen.rev, seen.text.clone());
@@ -221,7 +238,7 @@ impl Fs {
         if left {
             self.echoes.left_behind(id);
         }
-        Ok((saved, seen))
+        seen
     }
 
     /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.

@@ -37,6 +37,8 @@ pub enum Fail {
     NoSuchOffset,
     /// Once and for all: the kernel does not ask again.
     NotThere,
+    /// The file has no attribute of this name.
+    NoData,
     /// The answer is longer than the program's buffer.
     Longer,
 }
@@ -67,6 +69,7 @@ impl Fail {
             Fail::NotATerminal => libc::ENOTTY,
             Fail::NoSuchOffset => libc::ENXIO,
             Fail::NotThere => libc::ENOSYS,
+            Fail::NoData => libc::ENODATA,
             Fail::Longer => libc::ERANGE,
         }
     }

@@ -82,6 +82,8 @@ pub(super) enum Handle {
         scratch: Arc<ScratchNode>,
         file: File,
         write: bool,
+        /// The process that opened it, where it may be making a backup.
+        copier: Option<Session>,
     },
     /// See `echo`.
     Echo {
@@ -215,7 +217,29 @@ impl Fs {
         };
         match self.draft_behind(&handle) {
             Some(draft) => self.commit(handle.node(), &mut draft.lock(), self.durability(), goes_on),
-            None => Ok(()),
+            None => {
+                if let Handle::Scratch { file, copier: Some(session), .. } = &*handle {
+                    self.note_copy(*session, file);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a file that is closed is a copy of what its writer has read again: then it read that for a backup (vim
+    /// with `backupcopy=yes`, nano, emacs), and the text that it saves next was not made from there.
+    fn note_copy(&self, session: Session, file: &File) {
+        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return };
+        for (id, rev) in self.memory.reread(session) {
+            let read = || -> Option<bool> {
+                let text = self.text_of(&id, &rev).ok().filter(|text| text.len() as u64 == size)?;
+                let mut copy = vec![0; text.len()];
+                file.read_exact_at(&mut copy, 0).ok()?;
+                Some(copy == text)
+            };
+            if read() == Some(true) {
+                self.memory.copied(session, &id, &rev);
+            }
         }
     }
 

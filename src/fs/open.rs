@@ -18,6 +18,7 @@ use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
 use super::scratch::{self, ScratchNode};
 use super::table::{Node, Notice, Pending};
+use super::views::View;
 use super::{Fs, Name};
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
@@ -49,7 +50,7 @@ impl Fs {
         let (node, file) = scratch::create(dir.as_fd(), name, perm, mode.flags, who)?;
         let found = self.hold_scratch(node, &dir, name)?;
         let Node::Scratch(scratch) = self.node(found.node)? else { return Err(Fail::Stale) };
-        Ok((found.clone(), self.opened_scratch(found.node, scratch, file, mode)))
+        Ok((found.clone(), self.opened_scratch(who, found.node, scratch, file, mode)))
     }
 
     fn create_object(&self, who: Caller, id: &ObjectId, perm: u32, mode: Mode) -> Result<(Found, Opened)> {
@@ -167,13 +168,16 @@ impl Fs {
             Node::Draft(draft) => self.open_draft(who, ino, draft, mode),
             Node::Scratch(scratch) => {
                 let file = scratch.open(mode.flags)?;
-                Ok(self.opened_scratch(ino, scratch, file, mode))
+                Ok(self.opened_scratch(who, ino, scratch, file, mode))
             }
             Node::View(view) => {
                 if mode.write {
                     return Err(Fail::NotPermitted("views are read-only"));
                 }
                 let bytes = self.read_view(&view)?;
+                if let (View::Revision(id, rev), Some(session)) = (&view, self.session(who)) {
+                    self.memory.pick(session, id, rev);
+                }
                 let handle = self.add_handle(Handle::Bytes { node: ino, bytes });
                 Ok(Opened { handle, keep: false, no_flush: true, direct: true })
             }
@@ -389,12 +393,21 @@ impl Fs {
         Ok(())
     }
 
-    fn opened_scratch(&self, node: Ino, scratch: Arc<ScratchNode>, file: File, mode: Mode) -> Opened {
+    fn opened_scratch(
+        &self,
+        who: Caller,
+        node: Ino,
+        scratch: Arc<ScratchNode>,
+        file: File,
+        mode: Mode,
+    ) -> Opened {
         scratch.add_handle(mode.write);
         if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
             entry.handles += 1;
         }
-        let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write });
+        // A copy of what the process has read again may be made. Who closes the file can be asked nothing any more.
+        let copier = if mode.write && self.memory.any_reread() { self.session(who) } else { None };
+        let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write, copier });
         Opened { handle, keep: false, no_flush: !mode.write, direct: false }
     }
 }

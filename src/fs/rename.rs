@@ -16,6 +16,7 @@ use super::attr::{Attr, Caller, Ino};
 use super::errno::{Fail, Result};
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Hidden, Node, Notice, Tables};
+use super::views::View;
 use super::{Fs, Name};
 use crate::backend::{Attrs, Durability};
 use crate::document;
@@ -25,6 +26,7 @@ use crate::rev::ObjectId;
 use crate::session::Origin;
 
 mod exchange;
+mod views;
 
 /// How a rename treats a target that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,7 @@ enum End {
     /// A name of an object, but there is only a draft.
     Fresh(ObjectId, Arc<Mutex<Draft>>),
     Scratch(Dir),
+    View(View),
 }
 
 impl Fs {
@@ -89,6 +92,13 @@ impl Fs {
                 }
                 self.object_to_object(who, &id, &to)
             }
+            (End::View(view), End::Object(id) | End::Fresh(id, _)) => {
+                if flags.no_replace && self.taken(&id)? {
+                    return Err(Fail::Exists);
+                }
+                self.view_to_object(who, &view, &id)
+            }
+            (End::View(_), _) | (_, End::View(_)) => Err(Fail::CrossDevice),
             (End::Fresh(id, draft), End::Scratch(dir)) => {
                 let d = draft.lock();
                 let like = self.draft_attr(&d);
@@ -130,6 +140,7 @@ impl Fs {
                 },
             },
             // `mv` then copies and removes.
+            Node::View(view) if there => Ok(End::View(self.view_child(&view, name)?)),
             Node::View(_) => Err(Fail::CrossDevice),
             Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
         }
@@ -257,6 +268,7 @@ impl Fs {
     /// The base of a scratch file's text: what its process saw, else the winner when the file was made.
     fn origin_of_scratch(&self, who: Caller, id: &ObjectId, file: &ScratchNode) -> Origin {
         let mut origin = self.memory.origin(self.session(who), id);
+        origin.declared = origin.declared.or_else(|| self.base_of_scratch(file));
         if origin.seen.is_none()
             && let Some(born) = file.born()
             && let Ok(revs) = self.store.revisions(id)

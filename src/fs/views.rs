@@ -3,7 +3,9 @@
 //!
 //! `.conflicts/` lists the objects in conflict; `.conflicts/<id>/` is the object's revision directory. `.drafts/<id>/`
 //! holds text that was refused or left unfinished. `.deleted/<id>/` holds what was removed. `.status` is one JSON object.
+//! What can be moved out of them is in `rename/views.rs`.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::Ordering;
 
@@ -18,6 +20,7 @@ use super::scratch::{self, ScratchNode};
 use crate::backend::{Durability, Gone};
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
+use crate::session::Session;
 
 /// What a view's node shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -182,7 +185,7 @@ impl Fs {
         Ok(revs)
     }
 
-    fn draft_file(&self, id: &ObjectId, name: &OsStr) -> Result<ScratchNode> {
+    pub(super) fn draft_file(&self, id: &ObjectId, name: &OsStr) -> Result<ScratchNode> {
         let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
         let file = ScratchNode::at(std::os::fd::AsFd::as_fd(&dir), name)?;
         match file.kind()? {
@@ -191,17 +194,31 @@ impl Fs {
         }
     }
 
+    /// The revision that a session has opened in `.conflicts/<id>` and now saves as it is: it puts that one in force
+    /// (`cp .conflicts/x/R x.json`, and `cat` as well).
+    pub(super) fn promoted(&self, session: Session, id: &ObjectId, text: &[u8]) -> Option<Rev> {
+        let picked = self.memory.picked(session, id).into_iter();
+        let live = |rev: &Rev| self.store.backend().read(id, rev).is_ok_and(|(bytes, _)| bytes == text);
+        let conflicts = || self.store.conflicts(id).unwrap_or_default();
+        picked.into_iter().find(live).filter(|rev| conflicts().iter().any(|group| group.contains(rev)))
+    }
+
     /// `rm .conflicts/<id>/<rev>`: a losing revision of a conflict is discarded; it stays among what is gone.
     pub(super) fn discard(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
         let rev = Rev::new(name).map_err(|_| Fail::NotFound)?;
-        let (winner, _) = self.store.winner_meta(id)?;
-        let loses = rev != winner && self.store.conflicts(id)?.iter().any(|group| group.contains(&rev));
-        if !loses {
-            return Err(Fail::NotPermitted("only a losing revision of a conflict can be discarded"));
-        }
+        self.must_lose(id, &rev)?;
         match self.store.backend().retire(id, &rev, "discarded", Durability::Ordered) {
             Err(Error::NoRevision(..)) => Err(Fail::NotFound),
             other => Ok(other?),
+        }
+    }
+
+    /// Fails unless the revision is in a conflict and loses it.
+    pub(super) fn must_lose(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        let (winner, _) = self.store.winner_meta(id)?;
+        match *rev != winner && self.store.conflicts(id)?.iter().any(|group| group.contains(rev)) {
+            true => Ok(()),
+            false => Err(Fail::NotPermitted("only a losing revision of a conflict can be discarded")),
         }
     }
 
@@ -217,6 +234,12 @@ impl Fs {
         Ok(())
     }
 
+    /// The ids of which only what is gone is left.
+    fn deleted(&self) -> Result<Vec<ObjectId>> {
+        let there: HashSet<ObjectId> = self.store.ids()?.into_iter().collect();
+        Ok(self.store.backend().gone_objects()?.into_iter().filter(|id| !there.contains(id)).collect())
+    }
+
     fn status(&self) -> Vec<u8> {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let conflicts: Vec<String> =
@@ -225,6 +248,9 @@ impl Fs {
             "version": env!("CARGO_PKG_VERSION"),
             "store": self.backend.path().display().to_string(),
             "objects": self.store.ids().map(|ids| ids.len()).unwrap_or(0),
+            "in_conflict": conflicts.len(),
+            "with_drafts": self.drafts_root().and_then(scratch::list).map_or(0, |names| names.len()),
+            "deleted": self.deleted().map_or(0, |ids| ids.len()),
             "watched": self.watcher.watched(),
             "conflicts": conflicts,
             "saves": {

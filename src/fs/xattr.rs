@@ -1,5 +1,17 @@
-//! Extended attributes, with `-o xattr`: those of scratch files, in the names that are anybody's (`user.`). An object has
-//! none, for a revision is a text and nothing beside it.
+//! Extended attributes, with `-o xattr`: those of scratch files, in the names that are anybody's (`user.`), and a few that
+//! tell of an object.
+//!
+//! | name | of | value |
+//! |---|---|---|
+//! | `user.revfs.id` | objects, revisions in `.conflicts` | the object's id |
+//! | `user.revfs.rev` | the same | the revision's name |
+//! | `user.revfs.conflicts` | objects | the names of all revisions in conflict, a space between two; empty where there is none |
+//! | `user.revfs.base` | objects, scratch files | the revision that the next text of this process, or the file's when it is renamed over an object, is made from; may be set and removed |
+//! | `user.revfs.role` | revisions in `.conflicts` | `winner`, `loser`, `ancestor` or `broken` |
+//!
+//! An object has no others, for a revision is a text and nothing beside it. Those it has are not listed, as other file
+//! systems do with what they make up themselves: `cp -a` and `rsync -X` would give a copy the original's, and `rsync -X`
+//! would remove from an object, each time anew, what its source does not have.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,23 +20,54 @@ use std::sync::Arc;
 use rustix::fs::{FileType, XattrFlags};
 
 use super::Fs;
-use super::attr::Ino;
+use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::scratch::{ScratchNode, proc_path};
 use super::table::Node;
+use super::views::View;
+use crate::rev::{ObjectId, Rev};
+use crate::store::Role;
 
 /// Longest value, and longest list of names, in bytes (the kernel's XATTR_SIZE_MAX and XATTR_LIST_MAX).
 const LONGEST: usize = 1 << 16;
 
+/// What all names begin with that tell of an object.
+const OURS: &str = "user.revfs.";
+
+const BASE: &str = "user.revfs.base";
+
 impl Fs {
     /// Sets an attribute; `flags` as in setxattr(2).
-    pub fn set_xattr(&self, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+    pub fn set_xattr(&self, who: Caller, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+        let flags = XattrFlags::from_bits_retain(flags as u32);
+        if let Some(id) = self.base_of(ino, name)? {
+            let rev = rev(value)?;
+            let session = self.session(who).ok_or(Fail::NotSupported)?;
+            match self.memory.origin(Some(session), &id).declared {
+                Some(_) if flags.contains(XattrFlags::CREATE) => return Err(Fail::Exists),
+                None if flags.contains(XattrFlags::REPLACE) => return Err(Fail::NoData),
+                _ => {}
+            }
+            // A name that this object never had is a mistake.
+            self.store.read(&id, &rev).map_err(|_| Fail::Invalid)?;
+            self.memory.declare(session, &id, Some(rev));
+            return Ok(());
+        }
         let file = self.with_xattrs(ino, Some(name))?.fd()?;
-        Ok(rustix::fs::setxattr(proc_path(&file), name, value, XattrFlags::from_bits_retain(flags as u32))?)
+        if name == BASE {
+            rev(value)?;
+        }
+        Ok(rustix::fs::setxattr(proc_path(&file), name, value, flags)?)
     }
 
     /// An attribute's value.
-    pub fn get_xattr(&self, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+    pub fn get_xattr(&self, who: Caller, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+        if self.options.xattr
+            && let Some(name) = name.to_str().and_then(|name| name.strip_prefix(OURS))
+            && let Some(value) = self.told(who, ino, name)?
+        {
+            return Ok(value);
+        }
         let file = self.with_xattrs(ino, Some(name))?.fd()?;
         let mut value = vec![0; LONGEST];
         let len = rustix::fs::getxattr(proc_path(&file), name, &mut value[..])?;
@@ -47,9 +90,84 @@ impl Fs {
     }
 
     /// Removes an attribute.
-    pub fn remove_xattr(&self, ino: Ino, name: &OsStr) -> Result<()> {
+    pub fn remove_xattr(&self, who: Caller, ino: Ino, name: &OsStr) -> Result<()> {
+        if let Some(id) = self.base_of(ino, name)? {
+            let session = self.session(who).ok_or(Fail::NoData)?;
+            self.memory.origin(Some(session), &id).declared.ok_or(Fail::NoData)?;
+            self.memory.declare(session, &id, None);
+            return Ok(());
+        }
         let file = self.with_xattrs(ino, Some(name))?.fd()?;
         Ok(rustix::fs::removexattr(proc_path(&file), name)?)
+    }
+
+    /// What `user.revfs.<name>` says of a node; `None` for a scratch file, whose attributes are its own.
+    fn told(&self, who: Caller, ino: Ino, name: &str) -> Result<Option<Vec<u8>>> {
+        let id = match self.node(ino)? {
+            Node::Revision(shown) => shown.id,
+            Node::Draft(draft) => draft.lock().id.clone(),
+            Node::View(View::Revision(id, rev)) => return self.told_of(&id, &rev, name).map(Some),
+            Node::Root | Node::Scratch(_) | Node::View(_) => return Ok(None),
+        };
+        let value = match name {
+            "id" => id.as_os_str().as_bytes().to_vec(),
+            "rev" => match self.shown(&id, false) {
+                Ok((_, shown, _)) => shown.rev.as_str().into(),
+                Err(Fail::NotFound) => return Err(Fail::NoData),
+                Err(fail) => return Err(fail),
+            },
+            "conflicts" => {
+                let groups = self.store.conflicts(&id)?;
+                groups.concat().iter().map(Rev::as_str).collect::<Vec<_>>().join(" ").into_bytes()
+            }
+            "base" => {
+                let declared = self.session(who).and_then(|s| self.memory.origin(Some(s), &id).declared);
+                declared.ok_or(Fail::NoData)?.as_str().into()
+            }
+            _ => return Err(Fail::NotSupported),
+        };
+        Ok(Some(value))
+    }
+
+    fn told_of(&self, id: &ObjectId, rev: &Rev, name: &str) -> Result<Vec<u8>> {
+        match name {
+            "id" => Ok(id.as_os_str().as_bytes().to_vec()),
+            "rev" => Ok(rev.as_str().into()),
+            "role" => {
+                let history = self.store.history(id)?;
+                let role = history.iter().find(|one| one.rev == *rev).ok_or(Fail::NotFound)?.role;
+                let role = match role {
+                    Role::Winner => "winner",
+                    Role::Loser => "loser",
+                    Role::Ancestor => "ancestor",
+                    Role::Broken => "broken",
+                };
+                Ok(role.into())
+            }
+            _ => Err(Fail::NotSupported),
+        }
+    }
+
+    /// The object of whose next text the base is to be named.
+    fn base_of(&self, ino: Ino, name: &OsStr) -> Result<Option<ObjectId>> {
+        if !self.options.xattr || name != BASE {
+            return Ok(None);
+        }
+        Ok(match self.node(ino)? {
+            Node::Revision(shown) => Some(shown.id),
+            Node::Draft(draft) => Some(draft.lock().id.clone()),
+            Node::Root | Node::Scratch(_) | Node::View(_) => None,
+        })
+    }
+
+    /// The base that was named for a scratch file's text.
+    pub(super) fn base_of_scratch(&self, file: &ScratchNode) -> Option<Rev> {
+        if !self.options.xattr {
+            return None;
+        }
+        let mut value = vec![0; LONGEST];
+        let len = rustix::fs::getxattr(proc_path(&*file.fd().ok()?), BASE, &mut value[..]).ok()?;
+        rev(&value[..len]).ok()
     }
 
     fn with_xattrs(&self, ino: Ino, name: Option<&OsStr>) -> Result<Arc<ScratchNode>> {
@@ -70,4 +188,9 @@ impl Fs {
 
 fn is_shown(name: &[u8]) -> bool {
     name.starts_with(b"user.")
+}
+
+/// A revision's name, as programs write it: with or without a line's end.
+fn rev(value: &[u8]) -> Result<Rev> {
+    Rev::new(OsStr::from_bytes(value.trim_ascii())).map_err(|_| Fail::Invalid)
 }

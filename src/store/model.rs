@@ -323,7 +323,7 @@ fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
     let seen = Origin {
         seen: Some(crate::session::Seen { rev: rev(6), text: None }),
         known: vec![rev(6)],
-        scratch_base: None,
+        ..Origin::default()
     };
     let blind = Origin::default();
     let cases: [(&ObjectId, &Origin, &str, &[&str]); 4] = [

@@ -8,6 +8,7 @@
 //! | fresh | the base is L, or not known | the text, on top |
 //! | merge | the view is older than L, the two changed different members | L with this text's changes, on top |
 //! | overlap | the view is older than L, both changed one member | the same, this text's values winning, beside L |
+//! | overlap | the writer has seen L, but its text may stem from an older view (`store/reread.rs`) | the text, beside L |
 //! | stale | the text declares an older revision than L and differs from it | the text, beside L |
 //! | restore | the text declares an older revision than L and equals it | the text, on top |
 //!
@@ -82,15 +83,25 @@ pub fn plan<'a>(
         Ok(Decision::Publish(Plan { text, place, parent: parent.clone(), outcome }))
     };
     let fresh = || publish(text.into(), Place::OnTop, latest.rev, Outcome::Fresh);
+    let refused = |base: &Rev| {
+        let (id, base, winner) = (latest.id.clone(), base.clone(), latest.rev.clone());
+        Err(Error::Stale { id, base, winner })
+    };
+    let doubt = if let Base::View { doubt, .. } = base { doubt.as_ref() } else { None };
+    let seen_it = || match (doubt, on_stale) {
+        (Some(_), OnStale::Merge) => publish(text.into(), Place::Beside, latest.rev, Outcome::Overlap),
+        (Some(older), OnStale::Refuse) => refused(older),
+        _ => fresh(),
+    };
 
     let (rev, seen) = match base {
         Base::Blind => return fresh(),
         Base::Declared(rev) if rev == latest.rev => return fresh(),
         Base::Declared(rev) => (rev, read(rev)?),
-        Base::View { rev, text: None } if rev == latest.rev => return fresh(),
-        Base::View { rev, text: None } => (rev, read(rev)?),
+        Base::View { rev, text: None, .. } if rev == latest.rev => return seen_it(),
+        Base::View { rev, text: None, .. } => (rev, read(rev)?),
         // The writer's own bytes of a merge: it has not seen what the merge added, though it made the winner.
-        Base::View { rev, text: Some(own) } => (rev, Some(own.to_vec())),
+        Base::View { rev, text: Some(own), .. } => (rev, Some(own.to_vec())),
     };
     let says_the_same = seen.as_ref().is_some_and(|seen| says(text, seen, latest.id, rev));
     match base {
@@ -99,17 +110,14 @@ pub fn plan<'a>(
             return publish(text.into(), Place::OnTop, rev, Outcome::Restore);
         }
         Base::View { .. } if seen.as_ref().is_some_and(|seen| document::same(seen, latest.text)) => {
-            return fresh();
+            return seen_it();
         }
         _ => {}
     }
     match on_stale {
         OnStale::Latest => return fresh(),
         OnStale::Sibling => return publish(text.into(), Place::After(rev.clone()), rev, Outcome::Stale),
-        OnStale::Refuse => {
-            let (id, base, winner) = (latest.id.clone(), rev.clone(), latest.rev.clone());
-            return Err(Error::Stale { id, base, winner });
-        }
+        OnStale::Refuse => return refused(rev),
         OnStale::Merge => {}
     }
     // A view that is lost, or was no object, can be merged with nothing.
@@ -121,7 +129,7 @@ pub fn plan<'a>(
         None => publish(text.into(), Place::Beside, rev, Outcome::Stale),
         // Others had made the same changes.
         Some(merged) if document::same(&merged.text, latest.text) => Ok(Decision::Nothing { winner: false }),
-        Some(merged) if merged.overlaps.is_empty() => {
+        Some(merged) if merged.overlaps.is_empty() && doubt.is_none() => {
             publish(merged.text.into(), Place::OnTop, rev, Outcome::Merge)
         }
         Some(merged) => publish(merged.text.into(), Place::Beside, rev, Outcome::Overlap),
@@ -147,7 +155,7 @@ mod tests {
     }
 
     fn view(rev: &Rev, own: Option<&str>) -> Base {
-        Base::View { rev: rev.clone(), text: own.map(|text| text.as_bytes().into()) }
+        Base::View { rev: rev.clone(), text: own.map(|text| text.as_bytes().into()), doubt: None }
     }
 
     /// The winner is 7-a…, and holds `L`; 6-a… holds `OLD`; nothing else can be read.
@@ -254,6 +262,21 @@ mod tests {
             assert_eq!(of(&Base::Blind, mine, policy), Some((Outcome::Fresh, Place::OnTop)));
             assert_eq!(of(&declared, OLD, policy), Some((Outcome::Restore, Place::OnTop)));
             assert_eq!(of(&stale, OLD, policy), None);
+        }
+    }
+
+    #[test]
+    fn a_text_that_may_stem_from_an_older_view_is_a_conflict_that_the_writer_wins() {
+        let text = r#"{"a":1,"b":2,"n":"old"}"#;
+        let doubtful = |r: Rev| Base::View { rev: r, text: None, doubt: Some(rev(6, 'a')) };
+        assert_eq!(case(&doubtful(rev(7, 'a')), text), published(Outcome::Overlap, Place::Beside, text));
+        // What others changed since is merged in.
+        let merged = published(Outcome::Overlap, Place::Beside, r#"{"a":1,"b":2,"n":"latest"}"#);
+        assert_eq!(case(&doubtful(rev(6, 'a')), text), merged);
+        let of = |policy| decide(&doubtful(rev(7, 'a')), text, policy);
+        assert!(matches!(of(OnStale::Refuse), Err(Error::Stale { base, .. }) if base == rev(6, 'a')));
+        for policy in [OnStale::Latest, OnStale::Sibling] {
+            assert!(matches!(of(policy), Ok(Decision::Publish(p)) if p.place == Place::OnTop), "{policy:?}");
         }
     }
 

@@ -50,7 +50,7 @@ impl Store {
         let known = self.known(id)?;
         match known.exists && (known.dead.is_empty() || !known.live.is_empty()) {
             true => Err(Error::Exists(id.clone())),
-            false => self.first(id, &known, None, text, stripped, &SaveOptions::default()),
+            false => self.first(id, &known, None, &[], text, stripped, &SaveOptions::default()),
         }
     }
 
@@ -75,7 +75,7 @@ impl Store {
         for _ in 0..TRIES {
             let Ready { known, latest, .. } = self.ready(id)?;
             let Some(latest) = latest else {
-                match self.first(id, &known, None, patch, stripped, &options) {
+                match self.first(id, &known, None, &[], patch, stripped, &options) {
                     Err(Error::Exists(_) | Error::NoObject(_)) => continue,
                     saved => return saved,
                 }
@@ -182,7 +182,8 @@ impl Store {
         }
         let mut plan = match &latest {
             Some((rev, bytes)) => {
-                let base = base(origin, declared(stripped, &known, &[]).as_ref());
+                let origin = self.settle_view(id, origin.clone(), stripped)?;
+                let base = base(&origin, declared(stripped, &known, &[]).as_ref());
                 let latest = Latest { id, rev, text: bytes };
                 match plan(latest, &base, stripped, options.on_stale, |rev| self.read_if_kept(id, rev))? {
                     Decision::Publish(plan) => plan,
@@ -240,9 +241,11 @@ impl Store {
             let saved = match latest {
                 None => {
                     let parent = origin.seen.as_ref().map(|seen| &seen.rev);
-                    self.first(id, &known, parent, text, stripped, options)
+                    self.first(id, &known, parent, &origin.known, text, stripped, options)
                 }
                 Some(latest) => {
+                    let mut origin = self.settle_view(id, origin, stripped)?;
+                    origin.declared.take_if(|rev| !known.knows(rev));
                     let base = base(&origin, declared(stripped, &known, &renamed).as_ref());
                     let met = Latest { id, rev: &latest.rev, text: &latest.text };
                     match plan(met, &base, stripped, options.on_stale, |rev| self.read_if_kept(id, rev))? {
@@ -265,7 +268,7 @@ impl Store {
     /// Looks at an object that is about to get a revision. `NaN-` names, which would stay above every new one, are given
     /// the next numbers first, in their order.
     pub(super) fn ready(&self, id: &ObjectId) -> Result<Ready> {
-        let mut renamed = Vec::new();
+        let (mut renamed, mut waited) = (Vec::new(), false);
         for _ in 0..TRIES {
             let known = self.known(id)?;
             let mut skipped = false;
@@ -290,7 +293,13 @@ impl Store {
                 false => self.known(id)?,
             };
             match self.top(id, &known) {
-                Ok(Looked::At(latest)) => return Ok(Ready { known, latest, renamed }),
+                Ok(Looked::At(latest)) => {
+                    let winner = latest.as_ref().map(|latest| &latest.rev);
+                    if waited || !self.await_writers(id, &known, winner)? {
+                        return Ok(Ready { known, latest, renamed });
+                    }
+                    waited = true;
+                }
                 Ok(Looked::Past) | Err(Error::NoObject(_)) => {}
                 Err(e) => return Err(e),
             }
@@ -298,17 +307,22 @@ impl Store {
         Err(unsteady(id))
     }
 
-    /// Publishes what is the only revision that can be read.
+    /// Publishes what is the only revision that can be read. It goes above what the writer has `seen`, too: the original
+    /// deletes without leaving a trace, and elsewhere those revisions may still be.
+    #[allow(clippy::too_many_arguments)]
     fn first(
         &self,
         id: &ObjectId,
         known: &Known,
         parent: Option<&Rev>,
+        seen: &[Rev],
         given: &[u8],
         text: &[u8],
         options: &SaveOptions,
     ) -> Result<Saved> {
-        let rev = Rev::child_of(parent, known.next_generation(id)?, self.random());
+        let above = seen.iter().filter_map(Rev::generation).filter(|&n| n < LAST_GENERATION).max();
+        let generation = known.next_generation(id)?.max(above.map_or(0, |n| n + 1));
+        let rev = Rev::child_of(parent, generation, self.random());
         let text = document::stamp(text, &id.to_text(), rev.as_str());
         let (attrs, how) = (&options.attrs, options.how);
         let meta = match known.exists {
@@ -427,7 +441,7 @@ impl Store {
     }
 
     /// A revision's bytes, live or gone; `None` where they are lost.
-    fn read_if_kept(&self, id: &ObjectId, rev: &Rev) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read_if_kept(&self, id: &ObjectId, rev: &Rev) -> Result<Option<Vec<u8>>> {
         match self.read(id, rev) {
             Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
             text => text.map(Some),
@@ -455,10 +469,15 @@ fn now_called(rev: Rev, renamed: &[(Rev, Rev)]) -> Rev {
 /// An origin in which renamed revisions have their new names.
 fn follow(origin: &Origin, renamed: &[(Rev, Rev)]) -> Origin {
     let now = |rev: &Rev| now_called(rev.clone(), renamed);
+    let seen = |seen: &Seen| Seen { rev: now(&seen.rev), text: seen.text.clone() };
     Origin {
-        seen: origin.seen.as_ref().map(|seen| Seen { rev: now(&seen.rev), text: seen.text.clone() }),
+        seen: origin.seen.as_ref().map(seen),
+        earlier: origin.earlier.iter().map(seen).collect(),
+        copied: origin.copied,
+        doubt: origin.doubt.as_ref().map(now),
         known: origin.known.iter().map(now).collect(),
         scratch_base: origin.scratch_base.as_ref().map(now),
+        declared: origin.declared.as_ref().map(now),
     }
 }
 
@@ -682,7 +701,7 @@ mod tests {
         let old = Origin {
             seen: Some(Seen { rev: rev(6, '0'), text: None }),
             known: vec![rev(6, '0')],
-            scratch_base: None,
+            ..Origin::default()
         };
         let mut last = rev(7, '0');
         for n in 0..150 {
@@ -745,7 +764,7 @@ mod tests {
         let origin = Origin {
             seen: Some(Seen { rev: rev(5, 'a'), text: None }),
             known: vec![rev(5, 'a')],
-            scratch_base: None,
+            ..Origin::default()
         };
         let saved = |on_stale| {
             let texts = [(&rev(5, 'a'), "{\"n\":5}"), (&rev(7, 'a'), "{\"n\":7}")];
@@ -802,7 +821,7 @@ mod tests {
         let origin = Origin {
             seen: Some(Seen { rev: nan('b'), text: None }),
             known: vec![nan('b')],
-            scratch_base: None,
+            ..Origin::default()
         };
         let declares = format!("{{\"n\":6,\"_rev\":\"{}\"}}", nan('b'));
         let saved = s.save(&id("x"), declares.as_bytes(), &origin, &NO).unwrap();
@@ -873,7 +892,7 @@ mod tests {
         let origin = Origin {
             seen: Some(Seen { rev: s_first(&s, &x, &op), text: None }),
             known: vec![],
-            scratch_base: None,
+            ..Origin::default()
         };
         s.revive(&x, &op, b"{\"a\":0,\"b\":0}", &origin, &NO).unwrap();
         assert_eq!(text(&s), "{\"a\":1,\"b\":1}");
@@ -943,7 +962,7 @@ mod tests {
                 let origin = Origin {
                     seen: Some(Seen { rev: rev(6, 'a'), text: None }),
                     known: vec![],
-                    scratch_base: None,
+                    ..Origin::default()
                 };
                 faulty.fail(Fault { op: Some(op), nth, errno: 28, done });
                 let saved = s.save(&id("x"), b"{\"a\":0,\"b\":1}", &origin, &NO);

@@ -26,8 +26,12 @@ mod original;
 #[cfg(feature = "fuse")]
 mod programs;
 #[cfg(feature = "fuse")]
+mod random;
+#[cfg(feature = "fuse")]
 mod readme;
 mod resolve;
+#[cfg(feature = "fuse")]
+mod scenarios;
 #[cfg(feature = "fuse")]
 mod scratch;
 mod seed;

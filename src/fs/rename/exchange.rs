@@ -37,6 +37,7 @@ impl Fs {
                 self.exchange_scratch(who, (toparent, &dir), newname, &id)
             }
             (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
+            (End::View(_), _) | (_, End::View(_)) => Err(Fail::CrossDevice),
             (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
         }
     }

@@ -1,0 +1,120 @@
+//! Putting one of several revisions in force, and bringing back what was deleted.
+
+use super::save::{Ready, inherit};
+use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
+use crate::document;
+use crate::error::{Error, Result};
+use crate::rev::{self, ObjectId, Rev};
+
+impl Store {
+    /// Puts a live revision's text on top. The conflict that it is part of is settled by that: all revisions of its
+    /// generation are superseded by the new one, and the original sees none of them either. Nothing is published where
+    /// the winner is promoted that is in no conflict.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`], [`Error::NoRevision`], [`Error::NotObject`], [`Error::GenerationLimit`], [`Error::Io`].
+    pub fn promote(&self, id: &ObjectId, rev: &Rev, options: &SaveOptions) -> Result<Saved> {
+        let _turn = self.turn(id);
+        for _ in 0..TRIES {
+            let Ready { known, latest, .. } = self.ready(id)?;
+            let latest = latest.ok_or_else(|| Error::NoObject(id.clone()))?;
+            if !known.live.contains(rev) {
+                return Err(Error::NoRevision(id.clone(), rev.clone()));
+            }
+            let (text, _) = self.backend().read(id, rev)?;
+            document::check(&text)?;
+            let group = rev::conflicts(&known.live).into_iter().find(|group| group.contains(rev));
+            if group.is_none() && *rev == latest.rev {
+                let (rev, meta) = (latest.rev, latest.meta);
+                return Ok(Saved { rev, meta, outcome: Outcome::Same, altered: false });
+            }
+            let new = Rev::child_of(Some(rev), known.next_generation(id)?, self.random());
+            let published = document::stamp(&text, &id.to_text(), new.as_str());
+            let attrs = inherit(&options.attrs, Some(&latest.meta));
+            let meta = match self.backend().publish(id, &new, &published, &attrs, options.how) {
+                // Deleted, or created, meanwhile.
+                Err(Error::NoObject(_) | Error::Exists(_)) => continue,
+                published => published?,
+            };
+            for old in group.into_iter().flatten() {
+                match self.backend().retire(id, &old, new.as_str(), options.how) {
+                    // Somebody else has settled it, too.
+                    Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
+                    retired => retired?,
+                }
+            }
+            let altered = *published != *text;
+            return Ok(Saved { rev: new, meta, outcome: Outcome::Restore, altered });
+        }
+        Err(unsteady(id))
+    }
+
+    /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
+        let deletions = self.deletions(id)?;
+        for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
+            match self.backend().read_gone(id, rev) {
+                Ok(text) if document::check(&text).is_ok() => return Ok(Some(rev.clone())),
+                Ok(_) | Err(Error::NoRevision(..)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::{Entry, MemoryBackend};
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
+    }
+
+    #[test]
+    fn a_promoted_revision_settles_its_conflict_and_no_other() {
+        let (x, no) = (ObjectId::new("x").unwrap(), SaveOptions::default());
+        for (promoted, left, text) in [
+            (rev(7, 'a'), vec![rev(3, 'a'), rev(3, 'b')], "{\"n\":\"7a\"}"),
+            (rev(7, 'b'), vec![rev(3, 'a'), rev(3, 'b')], "{\"n\":\"7b\"}"),
+            (rev(3, 'a'), vec![rev(7, 'a'), rev(7, 'b')], "{\"n\":\"3a\"}"),
+        ] {
+            let backend = Arc::new(MemoryBackend::new());
+            let s = Store::with_backend(backend.clone());
+            for (r, n) in [(rev(3, 'a'), "3a"), (rev(3, 'b'), "3b"), (rev(7, 'a'), "7a"), (rev(7, 'b'), "7b")]
+            {
+                backend.plant(&x, Entry::Rev(r), format!("{{\"n\":\"{n}\"}}").as_bytes());
+            }
+            let saved = s.promote(&x, &promoted, &no).unwrap();
+            assert_eq!((saved.rev.generation(), saved.outcome), (Some(8), Outcome::Restore));
+            assert_eq!(s.winner(&x).unwrap().text, text.as_bytes());
+            assert_eq!(s.conflicts(&x).unwrap(), std::slice::from_ref(&left));
+            let kept = s.read(&x, &promoted).unwrap();
+            assert_eq!(kept, text.as_bytes(), "what is retired is kept");
+            assert!(matches!(s.promote(&x, &promoted, &no), Err(Error::NoRevision(..))));
+            // One that is in no conflict is a restore, or nothing.
+            assert_eq!(s.promote(&x, &saved.rev, &no).unwrap().outcome, Outcome::Same);
+            s.upsert(&x, b"{\"m\":1}").unwrap();
+            let again = s.promote(&x, &saved.rev, &no).unwrap();
+            assert_eq!((again.outcome, s.winner(&x).unwrap().text), (Outcome::Restore, text.into()));
+            assert_eq!(s.revisions(&x).unwrap().len(), 5);
+        }
+    }
+
+    #[test]
+    fn what_a_deleted_object_showed_last() {
+        let (s, x) = (Store::with_backend(Arc::new(MemoryBackend::new())), ObjectId::new("x").unwrap());
+        assert_eq!(s.last_deleted(&x).unwrap(), None);
+        s.create(&x, b"{}").unwrap();
+        assert_eq!(s.last_deleted(&x).unwrap(), None);
+        let last = s.upsert(&x, b"{\"n\":1}").unwrap().rev;
+        s.delete(&x).unwrap();
+        assert_eq!(s.last_deleted(&x).unwrap(), Some(last));
+    }
+}
