@@ -61,7 +61,7 @@ pub struct Opened {
 pub(super) enum Handle {
     Revision {
         node: Ino,
-        file: File,
+        file: Arc<File>,
     },
     Bytes {
         node: Ino,
@@ -108,6 +108,15 @@ impl Handle {
             | Handle::Scratch { node, .. }
             | Handle::Echo { node }
             | Handle::Directory { node, .. } => *node,
+        }
+    }
+
+    /// The file that is read.
+    fn file(&self) -> Option<&File> {
+        match self {
+            Handle::Revision { file, .. } => Some(file),
+            Handle::Scratch { file, .. } => Some(file),
+            _ => None,
         }
     }
 
@@ -158,7 +167,8 @@ impl Fs {
             return Ok(d.read(offset, size).to_vec());
         }
         match &*handle {
-            Handle::Revision { file, .. } | Handle::Scratch { file, .. } => {
+            Handle::Revision { .. } | Handle::Scratch { .. } => {
+                let file = handle.file().ok_or(Fail::BadHandle)?;
                 let mut buffer = vec![0; size];
                 let mut got = 0;
                 while got < size {
@@ -272,7 +282,8 @@ impl Fs {
         let size = match (&*handle, self.draft_behind(&handle)) {
             (_, Some(draft)) => draft.lock().len(),
             (Handle::Bytes { bytes, .. }, _) => bytes.len() as u64,
-            (Handle::Revision { file, .. } | Handle::Scratch { file, .. }, _) => {
+            (Handle::Revision { .. } | Handle::Scratch { .. }, _) => {
+                let file = handle.file().ok_or(Fail::BadHandle)?;
                 let from = match whence {
                     libc::SEEK_DATA => SeekFrom::Data(at),
                     libc::SEEK_HOLE => SeekFrom::Hole(at),

@@ -4,8 +4,10 @@
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,10 @@ const OTHERS: Ino = 1 << 52;
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
 const PENDING: Duration = Duration::from_secs(30);
 
+/// How many objects the kernel may know at most; beyond them it is asked to forget those that it has known longest. About
+/// 300 bytes each here, and 1.4 kB in the kernel. Below the number at which the tables would double.
+const OBJECTS_KNOWN: usize = 400_000;
+
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
 pub struct Shown {
@@ -41,7 +47,7 @@ pub struct Shown {
 #[derive(Clone)]
 pub enum Node {
     Root,
-    Revision(Shown),
+    Revision(Arc<Shown>),
     Draft(Arc<Mutex<Draft>>),
     Scratch(Arc<ScratchNode>),
     View(View),
@@ -54,13 +60,15 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
+    /// A revision's file, once it was opened: who opens it next finds it open.
+    file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
     idle: bool,
 }
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, idle: false }
+        NodeEntry { node, lookups: 0, handles: 0, file: None, idle: false }
     }
 }
 
@@ -89,6 +97,13 @@ pub struct ObjectState {
     pub known: Option<u64>,
     /// Changes raise the epoch: no need to look.
     pub watched: bool,
+    /// Of most objects there is nothing more to say, and there may be a million.
+    more: Option<Box<More>>,
+}
+
+/// What is remembered of an object that is being changed.
+#[derive(Default)]
+pub struct More {
     /// Open drafts and the processes that opened them.
     pub drafts: Vec<(Ino, Option<Session>)>,
     /// The draft that everybody sees under the name, where there is no object.
@@ -104,7 +119,41 @@ pub struct ObjectState {
     pub emptied: Option<(Instant, Rev)>,
 }
 
+impl Deref for ObjectState {
+    type Target = More;
+
+    fn deref(&self) -> &More {
+        static NOTHING: More = More {
+            drafts: Vec::new(),
+            fresh: None,
+            former: Vec::new(),
+            hidden: None,
+            deleted: None,
+            emptied: None,
+        };
+        self.more.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for ObjectState {
+    fn deref_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+}
+
+impl More {
+    fn is_nothing(&self) -> bool {
+        let waits = self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some();
+        !waits && self.drafts.is_empty() && self.fresh.is_none() && self.former.is_empty()
+    }
+}
+
 impl ObjectState {
+    /// Whether what the name shows is known to be right, without a look at the store.
+    pub fn is_sure(&self) -> bool {
+        self.watched && self.known == Some(self.epoch)
+    }
+
     /// Whether the name waits for the second half of an update.
     pub fn is_waiting(&self, grace: Duration) -> bool {
         self.hidden.is_some()
@@ -146,6 +195,12 @@ pub struct Tables {
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Instant>,
+    /// The nodes of revisions, those made first at the front; some may be gone since.
+    line: VecDeque<Ino>,
+    /// The nodes whose files are held open, in the order in which they were.
+    files: VecDeque<Ino>,
+    /// Files that are to be closed outside the lock: their revisions are no object's any more.
+    closing: Vec<Arc<File>>,
     next: Ino,
     /// The last epoch that any object had.
     epochs: u64,
@@ -162,6 +217,9 @@ impl Tables {
             waiting: HashSet::new(),
             excused: HashMap::new(),
             refused: HashMap::new(),
+            line: VecDeque::new(),
+            files: VecDeque::new(),
+            closing: Vec::new(),
             next: OTHERS,
             epochs: 0,
         };
@@ -248,7 +306,7 @@ impl Tables {
     /// Makes the object's name show a revision. A node that the kernel knows stays with its revision: pages may be cached,
     /// a lookup's answer be under way, a program watch the file.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
-        let shown = Shown { id: id.clone(), rev, meta };
+        let shown = Arc::new(Shown { id: id.clone(), rev, meta });
         let home = self.object(id).home;
         let now = home.and_then(|home| self.node(home));
         if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
@@ -265,6 +323,7 @@ impl Tables {
                 notices.push(Notice::Attr(home));
                 if !moved || (entry.lookups == 0 && entry.handles == 0) {
                     *old = shown;
+                    self.closing.extend(entry.file.take_if(|_| moved));
                     return home;
                 }
             }
@@ -272,6 +331,7 @@ impl Tables {
         }
         let wanted = object_ino(id);
         let ino = self.add_at(wanted, Node::Revision(shown));
+        self.make_room(ino, notices);
         self.object(id).home = Some(ino);
         if let Some(old) = home {
             self.leave(id, old);
@@ -279,8 +339,56 @@ impl Tables {
         ino
     }
 
+    /// Puts a revision's new node in line, and has the kernel forget the first ones while there are too many.
+    fn make_room(&mut self, ino: Ino, notices: &mut Vec<Notice>) {
+        self.line.push_back(ino);
+        // Two for each that comes, for those in use stay.
+        for _ in 0..2 {
+            if self.line.len() <= OBJECTS_KNOWN {
+                return;
+            }
+            let Some(first) = self.line.pop_front() else { return };
+            let Some(NodeEntry { node: Node::Revision(shown), handles, .. }) = self.nodes.get(&first) else {
+                continue;
+            };
+            if *handles == 0 {
+                notices.extend(shown.id.file_name().map(Notice::Entry));
+            }
+            self.line.push_back(first);
+        }
+    }
+
+    /// The files that nobody needs any more.
+    pub fn take_closing(&mut self) -> Vec<Arc<File>> {
+        std::mem::take(&mut self.closing)
+    }
+
+    /// A revision's file, if it is held open.
+    pub fn file(&self, node: Ino) -> Option<Arc<File>> {
+        self.nodes.get(&node)?.file.clone()
+    }
+
+    /// Holds a revision's file open, if the node still shows that revision, and at most `limit` in all. Returns what is to
+    /// be closed instead, outside the lock.
+    pub fn keep_file(&mut self, node: Ino, rev: &Rev, file: &Arc<File>, limit: usize) -> Option<Arc<File>> {
+        let entry = self.nodes.get_mut(&node)?;
+        if !matches!(&entry.node, Node::Revision(shown) if shown.rev == *rev) {
+            return None;
+        }
+        if entry.file.replace(file.clone()).is_none() {
+            self.files.push_back(node);
+        }
+        if self.files.len() <= limit {
+            return None;
+        }
+        let first = self.files.pop_front()?;
+        self.nodes.get_mut(&first)?.file.take()
+    }
+
     /// A node that the object's name leads to no more.
     pub fn leave(&mut self, id: &ObjectId, node: Ino) {
+        let file = self.nodes.get_mut(&node).and_then(|entry| entry.file.take());
+        self.closing.extend(file);
         self.reap(node);
         if self.nodes.contains_key(&node) {
             self.object(id).former.push(node);
@@ -317,6 +425,7 @@ impl Tables {
             return;
         }
         let Some(entry) = self.nodes.remove(&ino) else { return };
+        self.closing.extend(entry.file);
         match entry.node {
             Node::Root => {}
             Node::Scratch(scratch) => {
@@ -374,14 +483,20 @@ impl Tables {
             entry.idle = unheld;
         }
         idle.into_iter().for_each(|ino| self.reap(ino));
-        for object in self.objects.values_mut() {
+        for object in self.objects.values_mut().filter(|object| object.more.is_some()) {
             object.deleted.take_if(|d| d.since.elapsed() > grace);
             object.emptied.take_if(|(t, _)| t.elapsed() > grace);
             object.fresh.take_if(|node| !self.nodes.contains_key(node));
             object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
             object.former.retain(|node| self.nodes.contains_key(node));
+            object.more.take_if(|more| more.is_nothing());
         }
-        self.objects.keys().cloned().collect()
+        self.line.retain(|node| self.nodes.contains_key(node));
+        // Twice the same number where a node came back: the later one counts.
+        self.files.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.file.is_some()));
+        let unused = |object: &ObjectState| object.home.is_none() && object.more.is_none();
+        let ids = self.objects.iter().filter(|(_, object)| unused(object));
+        ids.map(|(id, _)| id.clone()).collect()
     }
 
     /// The draft announced to a thread.
