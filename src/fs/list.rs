@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::Fs;
-use super::attr::{Attr, Caller, Found, Ino};
+use super::attr::{Attr, Caller, Found, Ino, NOW};
 use super::errno::{Fail, Result};
 use super::io::Handle;
 use super::objects::FRESH;
@@ -147,6 +147,9 @@ impl Fs {
             if item.name == "." || item.name == ".." {
                 return add(item, next, None);
             }
+            if let Some(found) = self.unheld(dir, item) {
+                return add(item, next, Some(&found));
+            }
             let Ok(found) = self.lookup(who, dir, &item.name) else {
                 // Gone since, or nothing that its name could show.
                 return false;
@@ -157,6 +160,19 @@ impl Fs {
             }
             full
         })
+    }
+
+    /// What to say of an object in a listing when enough nodes are remembered: its number, and that the kernel is to ask
+    /// before it uses it. The kernel then knows a node that is not known here. Nobody can have it open, and the
+    /// attributes, which are made up, count for no moment.
+    fn unheld(&self, dir: Ino, item: &DirItem) -> Option<Found> {
+        let id = ObjectId::from_file_name(&item.name).filter(|_| dir == super::attr::ROOT)?;
+        let t = self.tables.lock();
+        if !t.is_full() || t.objects.contains_key(&id) || t.node(object_ino(&id)).is_some() {
+            return None;
+        }
+        let attr = Attr { kind: FileType::RegularFile, perm: 0o600, ..Attr::dot(object_ino(&id)) };
+        Some(Found { node: attr.ino, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
     fn listing(&self, handle: u64, offset: u64) -> Result<Arc<Listing>> {

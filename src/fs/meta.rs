@@ -47,7 +47,7 @@ impl Fs {
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
         if home == Some(ino) {
-            let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_sure);
+            let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_sure) && !t.is_passing(ino);
             return Ok((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW }));
         }
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what

@@ -118,6 +118,11 @@ impl Fs {
         let mut t = self.tables.lock();
         let sure = t.objects.get(id).is_some_and(|o| o.is_sure() && o.home == Some(home));
         let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
+        t.pass(home);
+        for other in t.take_dropped() {
+            self.forget_object(&mut t, &other);
+        }
+        let sure = sure && !t.is_passing(home);
         let entry = t.nodes.get_mut(&home).ok_or(Fail::Stale)?;
         let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
         let attr = self.object_attr(id, &shown.meta);

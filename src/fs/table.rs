@@ -31,9 +31,13 @@ const OTHERS: Ino = 1 << 52;
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
 const PENDING: Duration = Duration::from_secs(30);
 
-/// How many objects the kernel may know at most; beyond them it is asked to forget those that it has known longest. About
-/// 300 bytes each here, and 1.4 kB in the kernel. Below the number at which the tables would double.
-const OBJECTS_KNOWN: usize = 400_000;
+/// How many nodes are remembered for as long as the kernel knows them, at about 400 bytes each. It forgets none of its own
+/// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
+const NODES: usize = 400_000;
+
+/// How many more are remembered for a while. A program that holds one without having it open (`O_PATH`, inotify) is told
+/// ESTALE once this many others have been looked up.
+const PASSING: usize = 32_768;
 
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
+    /// Forgotten before the kernel forgets it.
+    passing: bool,
     /// A revision's file, once it was opened: who opens it next finds it open.
     file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
@@ -68,7 +74,7 @@ pub struct NodeEntry {
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, file: None, idle: false }
+        NodeEntry { node, lookups: 0, handles: 0, passing: false, file: None, idle: false }
     }
 }
 
@@ -195,8 +201,11 @@ pub struct Tables {
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Instant>,
-    /// The nodes of revisions, those made first at the front; some may be gone since.
-    line: VecDeque<Ino>,
+    /// How many nodes are remembered for as long as the kernel knows them.
+    limit: usize,
+    /// The nodes beyond those, in the order in which they came.
+    passing: VecDeque<Ino>,
+    dropped: Vec<ObjectId>,
     /// The nodes whose files are held open, in the order in which they were.
     files: VecDeque<Ino>,
     /// Files that are to be closed outside the lock: their revisions are no object's any more.
@@ -217,7 +226,9 @@ impl Tables {
             waiting: HashSet::new(),
             excused: HashMap::new(),
             refused: HashMap::new(),
-            line: VecDeque::new(),
+            limit: NODES,
+            passing: VecDeque::new(),
+            dropped: Vec::new(),
             files: VecDeque::new(),
             closing: Vec::new(),
             next: OTHERS,
@@ -331,7 +342,6 @@ impl Tables {
         }
         let wanted = object_ino(id);
         let ino = self.add_at(wanted, Node::Revision(shown));
-        self.make_room(ino, notices);
         self.object(id).home = Some(ino);
         if let Some(old) = home {
             self.leave(id, old);
@@ -339,23 +349,54 @@ impl Tables {
         ino
     }
 
-    /// Puts a revision's new node in line, and has the kernel forget the first ones while there are too many.
-    fn make_room(&mut self, ino: Ino, notices: &mut Vec<Notice>) {
-        self.line.push_back(ino);
+    /// Whether no more nodes are to be remembered for as long as the kernel knows them.
+    pub fn is_full(&self) -> bool {
+        self.nodes.len() >= self.limit
+    }
+
+    /// Whether a node is one that is forgotten before the kernel forgets it.
+    pub fn is_passing(&self, ino: Ino) -> bool {
+        self.nodes.get(&ino).is_some_and(|entry| entry.passing)
+    }
+
+    /// The kernel comes to know a revision's node. Of one too many it is told nothing that lasts, so that it asks for the
+    /// name before each use, and the node is forgotten again when enough others have come.
+    pub fn pass(&mut self, ino: Ino) {
+        let full = self.is_full();
+        let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
+        entry.passing = full;
+        if full {
+            self.passing.push_back(ino);
+        }
         // Two for each that comes, for those in use stay.
         for _ in 0..2 {
-            if self.line.len() <= OBJECTS_KNOWN {
+            if self.passing.len() <= PASSING {
                 return;
             }
-            let Some(first) = self.line.pop_front() else { return };
-            let Some(NodeEntry { node: Node::Revision(shown), handles, .. }) = self.nodes.get(&first) else {
+            let Some(first) = self.passing.pop_front() else { return };
+            let Some(NodeEntry { node: Node::Revision(shown), handles, passing: true, .. }) =
+                self.nodes.get(&first)
+            else {
                 continue;
             };
-            if *handles == 0 {
-                notices.extend(shown.id.file_name().map(Notice::Entry));
+            let id = shown.id.clone();
+            let busy = *handles > 0
+                || self.objects.get(&id).is_none_or(|o| o.home != Some(first) || o.more.is_some());
+            if busy {
+                self.passing.push_back(first);
+                continue;
             }
-            self.line.push_back(first);
+            if let Some(entry) = self.nodes.get_mut(&first) {
+                entry.lookups = 0;
+            }
+            self.reap(first);
+            self.dropped.push(id);
         }
+    }
+
+    /// The objects whose nodes were forgotten before the kernel forgot them.
+    pub fn take_dropped(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// The files that nobody needs any more.
@@ -491,7 +532,7 @@ impl Tables {
             object.former.retain(|node| self.nodes.contains_key(node));
             object.more.take_if(|more| more.is_nothing());
         }
-        self.line.retain(|node| self.nodes.contains_key(node));
+        self.passing.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.passing));
         // Twice the same number where a node came back: the later one counts.
         self.files.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.file.is_some()));
         let unused = |object: &ObjectState| object.home.is_none() && object.more.is_none();
@@ -608,6 +649,48 @@ mod tests {
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
         assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
+    }
+
+    #[test]
+    fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
+        let mut t = Tables::new();
+        t.limit = 11;
+        let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
+        let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
+        let meta = Meta {
+            size: 2,
+            blocks: 8,
+            mtime: SystemTime::UNIX_EPOCH,
+            ctime: SystemTime::UNIX_EPOCH,
+            atime: SystemTime::UNIX_EPOCH,
+            born: None,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        let mut look_up = |t: &mut Tables, n: usize| {
+            let home = t.show(&id(n), rev.clone(), meta.clone(), &mut Vec::new());
+            t.pass(home);
+            t.nodes.get_mut(&home).unwrap().lookups += 1;
+            home
+        };
+        let kept: Vec<Ino> = (0..9).map(|n| look_up(&mut t, n)).collect();
+        let (open, written) = (look_up(&mut t, 10), look_up(&mut t, 11));
+        assert!(kept.iter().all(|&node| !t.is_passing(node)) && t.is_passing(open) && t.is_passing(written));
+        t.nodes.get_mut(&open).unwrap().handles = 1;
+        t.object(&id(11)).drafts.push((7, None));
+        for n in 0..2 * PASSING {
+            look_up(&mut t, 100 + n);
+            for gone in t.take_dropped() {
+                assert!(t.forget_object(&gone, Duration::ZERO));
+            }
+        }
+        assert!(t.nodes.len() <= 12 + PASSING && t.objects.len() < t.nodes.len());
+        assert!(kept.iter().chain([&open, &written]).all(|node| t.nodes.contains_key(node)));
+        // Known again, once there is room: for as long as the kernel knows it.
+        t.limit = usize::MAX;
+        let again = look_up(&mut t, 100);
+        assert!(!t.is_passing(again));
     }
 
     #[test]
