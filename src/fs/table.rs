@@ -4,8 +4,10 @@
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,14 @@ const OTHERS: Ino = 1 << 52;
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
 const PENDING: Duration = Duration::from_secs(30);
 
+/// How many nodes are remembered for as long as the kernel knows them, at about 400 bytes each. It forgets none of its own
+/// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
+const NODES: usize = 400_000;
+
+/// How many more are remembered for a while. A program that holds one without having it open (`O_PATH`, inotify) is told
+/// ESTALE once this many others have been looked up.
+const PASSING: usize = 32_768;
+
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
 pub struct Shown {
@@ -41,7 +51,7 @@ pub struct Shown {
 #[derive(Clone)]
 pub enum Node {
     Root,
-    Revision(Shown),
+    Revision(Arc<Shown>),
     Draft(Arc<Mutex<Draft>>),
     Scratch(Arc<ScratchNode>),
     View(View),
@@ -54,13 +64,17 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
+    /// Forgotten before the kernel forgets it.
+    passing: bool,
+    /// A revision's file, once it was opened: who opens it next finds it open.
+    file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
     idle: bool,
 }
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, idle: false }
+        NodeEntry { node, lookups: 0, handles: 0, passing: false, file: None, idle: false }
     }
 }
 
@@ -89,6 +103,13 @@ pub struct ObjectState {
     pub known: Option<u64>,
     /// Changes raise the epoch: no need to look.
     pub watched: bool,
+    /// Of most objects there is nothing more to say, and there may be a million.
+    more: Option<Box<More>>,
+}
+
+/// What is remembered of an object that is being changed.
+#[derive(Default)]
+pub struct More {
     /// Open drafts and the processes that opened them.
     pub drafts: Vec<(Ino, Option<Session>)>,
     /// The draft that everybody sees under the name, where there is no object.
@@ -104,7 +125,41 @@ pub struct ObjectState {
     pub emptied: Option<(Instant, Rev)>,
 }
 
+impl Deref for ObjectState {
+    type Target = More;
+
+    fn deref(&self) -> &More {
+        static NOTHING: More = More {
+            drafts: Vec::new(),
+            fresh: None,
+            former: Vec::new(),
+            hidden: None,
+            deleted: None,
+            emptied: None,
+        };
+        self.more.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for ObjectState {
+    fn deref_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+}
+
+impl More {
+    fn is_nothing(&self) -> bool {
+        let waits = self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some();
+        !waits && self.drafts.is_empty() && self.fresh.is_none() && self.former.is_empty()
+    }
+}
+
 impl ObjectState {
+    /// Whether what the name shows is known to be right, without a look at the store.
+    pub fn is_sure(&self) -> bool {
+        self.watched && self.known == Some(self.epoch)
+    }
+
     /// Whether the name waits for the second half of an update.
     pub fn is_waiting(&self, grace: Duration) -> bool {
         self.hidden.is_some()
@@ -146,6 +201,15 @@ pub struct Tables {
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Instant>,
+    /// How many nodes are remembered for as long as the kernel knows them.
+    limit: usize,
+    /// The nodes beyond those, in the order in which they came.
+    passing: VecDeque<Ino>,
+    dropped: Vec<ObjectId>,
+    /// The nodes whose files are held open, in the order in which they were.
+    files: VecDeque<Ino>,
+    /// Files that are to be closed outside the lock: their revisions are no object's any more.
+    closing: Vec<Arc<File>>,
     next: Ino,
     /// The last epoch that any object had.
     epochs: u64,
@@ -162,6 +226,11 @@ impl Tables {
             waiting: HashSet::new(),
             excused: HashMap::new(),
             refused: HashMap::new(),
+            limit: NODES,
+            passing: VecDeque::new(),
+            dropped: Vec::new(),
+            files: VecDeque::new(),
+            closing: Vec::new(),
             next: OTHERS,
             epochs: 0,
         };
@@ -248,7 +317,7 @@ impl Tables {
     /// Makes the object's name show a revision. A node that the kernel knows stays with its revision: pages may be cached,
     /// a lookup's answer be under way, a program watch the file.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
-        let shown = Shown { id: id.clone(), rev, meta };
+        let shown = Arc::new(Shown { id: id.clone(), rev, meta });
         let home = self.object(id).home;
         let now = home.and_then(|home| self.node(home));
         if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
@@ -265,6 +334,7 @@ impl Tables {
                 notices.push(Notice::Attr(home));
                 if !moved || (entry.lookups == 0 && entry.handles == 0) {
                     *old = shown;
+                    self.closing.extend(entry.file.take_if(|_| moved));
                     return home;
                 }
             }
@@ -279,8 +349,87 @@ impl Tables {
         ino
     }
 
+    /// Whether no more nodes are to be remembered for as long as the kernel knows them.
+    pub fn is_full(&self) -> bool {
+        self.nodes.len() >= self.limit
+    }
+
+    /// Whether a node is one that is forgotten before the kernel forgets it.
+    pub fn is_passing(&self, ino: Ino) -> bool {
+        self.nodes.get(&ino).is_some_and(|entry| entry.passing)
+    }
+
+    /// The kernel comes to know a revision's node. Of one too many it is told nothing that lasts, so that it asks for the
+    /// name before each use, and the node is forgotten again when enough others have come.
+    pub fn pass(&mut self, ino: Ino) {
+        let full = self.is_full();
+        let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
+        entry.passing = full;
+        if full {
+            self.passing.push_back(ino);
+        }
+        // Two for each that comes, for those in use stay.
+        for _ in 0..2 {
+            if self.passing.len() <= PASSING {
+                return;
+            }
+            let Some(first) = self.passing.pop_front() else { return };
+            let Some(NodeEntry { node: Node::Revision(shown), handles, passing: true, .. }) =
+                self.nodes.get(&first)
+            else {
+                continue;
+            };
+            let id = shown.id.clone();
+            let busy = *handles > 0
+                || self.objects.get(&id).is_none_or(|o| o.home != Some(first) || o.more.is_some());
+            if busy {
+                self.passing.push_back(first);
+                continue;
+            }
+            if let Some(entry) = self.nodes.get_mut(&first) {
+                entry.lookups = 0;
+            }
+            self.reap(first);
+            self.dropped.push(id);
+        }
+    }
+
+    /// The objects whose nodes were forgotten before the kernel forgot them.
+    pub fn take_dropped(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// The files that nobody needs any more.
+    pub fn take_closing(&mut self) -> Vec<Arc<File>> {
+        std::mem::take(&mut self.closing)
+    }
+
+    /// A revision's file, if it is held open.
+    pub fn file(&self, node: Ino) -> Option<Arc<File>> {
+        self.nodes.get(&node)?.file.clone()
+    }
+
+    /// Holds a revision's file open, if the node still shows that revision, and at most `limit` in all. Returns what is to
+    /// be closed instead, outside the lock.
+    pub fn keep_file(&mut self, node: Ino, rev: &Rev, file: &Arc<File>, limit: usize) -> Option<Arc<File>> {
+        let entry = self.nodes.get_mut(&node)?;
+        if !matches!(&entry.node, Node::Revision(shown) if shown.rev == *rev) {
+            return None;
+        }
+        if entry.file.replace(file.clone()).is_none() {
+            self.files.push_back(node);
+        }
+        if self.files.len() <= limit {
+            return None;
+        }
+        let first = self.files.pop_front()?;
+        self.nodes.get_mut(&first)?.file.take()
+    }
+
     /// A node that the object's name leads to no more.
     pub fn leave(&mut self, id: &ObjectId, node: Ino) {
+        let file = self.nodes.get_mut(&node).and_then(|entry| entry.file.take());
+        self.closing.extend(file);
         self.reap(node);
         if self.nodes.contains_key(&node) {
             self.object(id).former.push(node);
@@ -317,6 +466,7 @@ impl Tables {
             return;
         }
         let Some(entry) = self.nodes.remove(&ino) else { return };
+        self.closing.extend(entry.file);
         match entry.node {
             Node::Root => {}
             Node::Scratch(scratch) => {
@@ -374,14 +524,20 @@ impl Tables {
             entry.idle = unheld;
         }
         idle.into_iter().for_each(|ino| self.reap(ino));
-        for object in self.objects.values_mut() {
+        for object in self.objects.values_mut().filter(|object| object.more.is_some()) {
             object.deleted.take_if(|d| d.since.elapsed() > grace);
             object.emptied.take_if(|(t, _)| t.elapsed() > grace);
             object.fresh.take_if(|node| !self.nodes.contains_key(node));
             object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
             object.former.retain(|node| self.nodes.contains_key(node));
+            object.more.take_if(|more| more.is_nothing());
         }
-        self.objects.keys().cloned().collect()
+        self.passing.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.passing));
+        // Twice the same number where a node came back: the later one counts.
+        self.files.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.file.is_some()));
+        let unused = |object: &ObjectState| object.home.is_none() && object.more.is_none();
+        let ids = self.objects.iter().filter(|(_, object)| unused(object));
+        ids.map(|(id, _)| id.clone()).collect()
     }
 
     /// The draft announced to a thread.
@@ -493,6 +649,48 @@ mod tests {
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
         assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
+    }
+
+    #[test]
+    fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
+        let mut t = Tables::new();
+        t.limit = 11;
+        let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
+        let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
+        let meta = Meta {
+            size: 2,
+            blocks: 8,
+            mtime: SystemTime::UNIX_EPOCH,
+            ctime: SystemTime::UNIX_EPOCH,
+            atime: SystemTime::UNIX_EPOCH,
+            born: None,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        let mut look_up = |t: &mut Tables, n: usize| {
+            let home = t.show(&id(n), rev.clone(), meta.clone(), &mut Vec::new());
+            t.pass(home);
+            t.nodes.get_mut(&home).unwrap().lookups += 1;
+            home
+        };
+        let kept: Vec<Ino> = (0..9).map(|n| look_up(&mut t, n)).collect();
+        let (open, written) = (look_up(&mut t, 10), look_up(&mut t, 11));
+        assert!(kept.iter().all(|&node| !t.is_passing(node)) && t.is_passing(open) && t.is_passing(written));
+        t.nodes.get_mut(&open).unwrap().handles = 1;
+        t.object(&id(11)).drafts.push((7, None));
+        for n in 0..2 * PASSING {
+            look_up(&mut t, 100 + n);
+            for gone in t.take_dropped() {
+                assert!(t.forget_object(&gone, Duration::ZERO));
+            }
+        }
+        assert!(t.nodes.len() <= 12 + PASSING && t.objects.len() < t.nodes.len());
+        assert!(kept.iter().chain([&open, &written]).all(|node| t.nodes.contains_key(node)));
+        // Known again, once there is room: for as long as the kernel knows it.
+        t.limit = usize::MAX;
+        let again = look_up(&mut t, 100);
+        assert!(!t.is_passing(again));
     }
 
     #[test]
