@@ -189,7 +189,7 @@ impl Known {
         self.facts.removal(rev, &self.live).is_none()
     }
 
-    /// The reasons that a revision was superseded by, and such.
+    /// Every reason that was given for a removal of this revision, whether it holds or not.
     pub fn reasons(&self, rev: &Rev) -> impl Iterator<Item = &String> {
         self.facts.of(rev)
     }
