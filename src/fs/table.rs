@@ -668,7 +668,7 @@ mod tests {
             uid: 0,
             gid: 0,
         };
-        let mut look_up = |t: &mut Tables, n: usize| {
+        let look_up = |t: &mut Tables, n: usize| {
             let home = t.show(&id(n), rev.clone(), meta.clone(), &mut Vec::new());
             t.pass(home);
             t.nodes.get_mut(&home).unwrap().lookups += 1;
