@@ -43,11 +43,23 @@ pub fn find(peer: &Peer) -> Fallible<f64> {
     guard::seconds(Command::new("find").arg(peer.path()).args(["-type", "f", "-printf", "%s"]), &[0])
 }
 
+/// How many descriptors a process may have, if that is limited.
+fn descriptors() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum
+}
+
 fn of(work: &Work, count: usize, rows: &mut Vec<Row>) -> Fallible<()> {
     let (store, flat) = (work.store_of(count)?, work.flat_of(count)?);
-    let mut peers = Peer::all(work, &ALL, &store, &flat)?;
-    let base = Kind::Disk.name();
     let size = grouped(count);
+    let mut kinds = ALL.to_vec();
+    if descriptors().is_some_and(|most| most < count as u64 + 1000) {
+        kinds.retain(|kind| *kind != Kind::Passthrough);
+        work.note(format!(
+            "passthrough_hp holds a descriptor for each file that it has shown, and may not have {size} of them here."
+        ));
+    }
+    let mut peers = Peer::all(work, &kinds, &store, &flat)?;
+    let base = Kind::Disk.name();
 
     let walk = |peer: &Peer, with_stat| {
         let start = std::time::Instant::now();

@@ -181,8 +181,16 @@ pub fn grow(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
         Ok(start.elapsed().as_secs_f64() / 100.0)
     })?;
     push("save", samples);
-    let samples = turns(work.runs, &mut peers, |(size, peer), _| Ok(ls(peer, "-f")? / *size as f64))?;
-    push("ls -f, each", samples);
+    let mut second = vec![vec![0.0; work.runs]; sizes.len()];
+    let samples = turns(work.runs, &mut peers, |(size, peer), round| {
+        peer.remount()?;
+        let first = ls(peer, "-f")? / *size as f64;
+        let at = sizes.iter().position(|one| one == size).unwrap_or(0);
+        second[at][round] = ls(peer, "-f")? / *size as f64;
+        Ok(first)
+    })?;
+    push("first ls -f of a new daemon, each", samples);
+    push("second ls -f, each", second);
     let mut stores: Vec<Store> = Vec::new();
     for size in &sizes {
         stores.push(Store::open(work.store_of(*size)?)?);

@@ -72,9 +72,9 @@ pub struct Args {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Where passthrough_hp and the original's `node_modules` are.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "passthrough_hp")]
     passthrough: PathBuf,
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "node_modules")]
     seed: PathBuf,
     /// The table's file; the plot goes beside it.
     #[arg(long)]
