@@ -24,6 +24,7 @@ pub fn facts(work: &Work) -> Fallible<String> {
     let memory = fs::read_to_string("/proc/meminfo")?;
     let memory = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0);
     let load = fs::read_to_string("/proc/loadavg")?;
+    let watches = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches")?;
     let commit = guard::output(Command::new("git").args(["describe", "--always", "--dirty"]), &[0]);
     let mut text = String::new();
     for (what, value) in [
@@ -45,6 +46,7 @@ pub fn facts(work: &Work) -> Fallible<String> {
         ("bindfs", version("bindfs", "--version")),
         ("libfuse (passthrough_hp)", version("fusermount3", "--version")),
         ("node, with the original", version("node", "--version")),
+        ("inotify watches that all mounts of a user share", watches.trim().to_owned()),
         ("rounds", work.runs.to_string()),
         ("objects in the largest store", grouped(work.objects)),
     ] {
