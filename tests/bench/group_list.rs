@@ -94,11 +94,14 @@ fn of(work: &Work, count: usize, rows: &mut Vec<Row>) -> Fallible<()> {
     }
 
     peers.push(Peer::new(work, Kind::Store, &store, &flat)?);
+    peers.iter_mut().for_each(Peer::rest);
     let labels = names(&peers);
     let mut cold = |what: &str, peers: &mut [Peer], one: &dyn Fn(&Peer) -> Fallible<f64>| -> Fallible<()> {
         let samples = turns(work.runs, peers, |peer, _| {
             peer.cool(work)?;
-            one(peer)
+            let took = one(peer)?;
+            peer.rest();
+            Ok(took)
         })?;
         rows.push(row(GROUP, format!("{what} of {size}, cold"), Unit::Millis, base, &labels, samples));
         Ok(())

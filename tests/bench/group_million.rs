@@ -2,7 +2,7 @@
 //! saves are still seen at once; and what one object costs as the store around it grows.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::Command;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use revfs::rev::ObjectId;
 use revfs::store::Store;
 
 use crate::group_list::{find, grouped, ls};
+use crate::group_save::next_version;
 use crate::guard::{self, Background};
 use crate::measure::{Row, Unit, per_op, row, turns};
 use crate::op::Save;
@@ -135,62 +136,62 @@ pub fn grow(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
     let labels: Vec<String> = sizes.iter().map(|size| format!("{} objects", grouped(*size))).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     let mut peers = Vec::new();
-    for size in &sizes {
+    for (at, size) in sizes.iter().enumerate() {
         let store = work.store_of(*size)?;
-        peers.push((*size, Peer::new(work, Kind::Rw, &store, &store)?));
+        let mut peer = Peer::new(work, Kind::Rw, &store, &store)?;
+        peer.rest();
+        peers.push((at, *size, peer));
     }
     let base = labels[0];
     let mut piece = vec![0; op::PIECE];
     // Far apart, so that no two share a block of the directory by plan.
     let some = |size: usize, round: usize| (0..100).map(move |n| (n * 7919 + round * 101) % size);
-    let mut push = |what: &str, samples| rows.push(row(GROW, what, Unit::Micros, base, &labels, samples));
-
-    if work.warm_only.is_none() {
-        let samples = turns(work.runs, &mut peers, |(size, peer), round| {
-            peer.cool(work)?;
-            let (dir, start) = (peer.open()?, Instant::now());
-            for i in some(*size, round) {
-                op::read(dir.as_fd(), &make::file(i), &mut piece)?;
-            }
-            Ok(start.elapsed().as_secs_f64() / 100.0)
-        })?;
-        push("first open+read+close, cold", samples);
-    }
-    let mut again = vec![vec![0.0; work.runs]; sizes.len()];
-    let samples = turns(work.runs, &mut peers, |(size, peer), round| {
-        peer.remount()?;
-        let dir = peer.open()?;
-        let mut pass = || {
-            some(*size, round).try_for_each(|i| op::read(dir.as_fd(), &make::file(i), &mut piece).map(|_| ()))
+    let mut seen: Vec<(&str, Vec<Vec<f64>>)> = [
+        "first open+read+close of a new daemon",
+        "open+read+close again",
+        "save",
+        "first ls -f of a new daemon, each",
+        "second ls -f, each",
+    ]
+    .map(|what| (what, vec![Vec::new(); sizes.len()]))
+    .into();
+    let cold = turns(work.runs, &mut peers, |(at, size, peer), round| {
+        let mut pass = |dir: BorrowedFd| {
+            some(*size, round).try_for_each(|i| op::read(dir, &make::file(i), &mut piece).map(|_| ()))
         };
-        let start = Instant::now();
-        pass()?;
+        peer.cool(work)?;
+        let (dir, start) = (peer.open()?, Instant::now());
+        pass(dir.as_fd())?;
+        let cold = start.elapsed().as_secs_f64() / 100.0;
+        drop(dir);
+
+        peer.remount()?;
+        let (dir, start) = (peer.open()?, Instant::now());
+        pass(dir.as_fd())?;
         let first = start.elapsed().as_secs_f64() / 100.0;
-        let at = sizes.iter().position(|one| one == size).unwrap_or(0);
-        again[at][round] = per_op(100, pass)?;
-        Ok(first)
-    })?;
-    push("first open+read+close of a new daemon", samples);
-    push("open+read+close again", again);
-    let samples = turns(work.runs, &mut peers, |(size, peer), round| {
-        let (dir, version) = (peer.open()?, crate::group_save::next_version());
-        let start = Instant::now();
+        let again = per_op(100, || pass(dir.as_fd()))?;
+        let (version, start) = (next_version(), Instant::now());
         for i in some(*size, round) {
             op::save(dir.as_fd(), &make::file(i), &make::text(i, version, SMALL), Save::Overwrite)?;
         }
-        Ok(start.elapsed().as_secs_f64() / 100.0)
-    })?;
-    push("save", samples);
-    let mut second = vec![vec![0.0; work.runs]; sizes.len()];
-    let samples = turns(work.runs, &mut peers, |(size, peer), round| {
+        let save = start.elapsed().as_secs_f64() / 100.0;
+        drop(dir);
+
         peer.remount()?;
-        let first = ls(peer, "-f")? / *size as f64;
-        let at = sizes.iter().position(|one| one == size).unwrap_or(0);
-        second[at][round] = ls(peer, "-f")? / *size as f64;
-        Ok(first)
+        let lists = [ls(peer, "-f")? / *size as f64, ls(peer, "-f")? / *size as f64];
+        peer.rest();
+        for (one, (_, samples)) in [first, again, save, lists[0], lists[1]].into_iter().zip(&mut seen) {
+            samples[*at].push(one);
+        }
+        Ok(cold)
     })?;
-    push("first ls -f of a new daemon, each", samples);
-    push("second ls -f, each", second);
+    let mut push = |what: &str, samples| rows.push(row(GROW, what, Unit::Micros, base, &labels, samples));
+    if work.warm_only.is_none() {
+        push("first open+read+close, cold", cold);
+    }
+    for (what, samples) in seen {
+        push(what, samples);
+    }
     let mut stores: Vec<Store> = Vec::new();
     for size in &sizes {
         stores.push(Store::open(work.store_of(*size)?)?);

@@ -60,13 +60,17 @@ pub fn run(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
         if work.warm_only.is_none() {
             // Once each: the second time it is not cold.
             let some = &files[..files.len().min(300)];
+            peers.iter_mut().for_each(Peer::rest);
             let samples = turns(work.runs, &mut peers, |peer, _| {
                 peer.cool(work)?;
                 let (dir, start) = (peer.open()?, std::time::Instant::now());
                 for file in some {
                     op::read(dir.as_fd(), file, &mut piece)?;
                 }
-                Ok(start.elapsed().as_secs_f64() / some.len() as f64)
+                let took = start.elapsed().as_secs_f64() / some.len() as f64;
+                drop(dir);
+                peer.rest();
+                Ok(took)
             })?;
             rows.push(row(
                 GROUP,

@@ -1,6 +1,7 @@
 //! The file systems side by side: the disk's own with plain files, revfs on a store of the same objects, and others that
 //! pass the plain files through FUSE.
 
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -77,7 +78,10 @@ impl Peer {
 
     /// Where its files are.
     pub fn path(&self) -> &Path {
-        if self.mount.is_some() { &self.point } else { &self.source }
+        match self.kind {
+            Kind::Disk | Kind::Store => &self.source,
+            Kind::Rw | Kind::Ro | Kind::Bindfs | Kind::Passthrough => &self.point,
+        }
     }
 
     pub fn open(&self) -> Fallible<OwnedFd> {
@@ -100,16 +104,27 @@ impl Peer {
             Kind::Passthrough => command.arg("--foreground"),
         };
         self.mount = None;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
         command.args([&self.source, &self.point]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.mount = Some(Mount::start(&mut command, &self.point)?);
+        let start = fs::metadata(&self.log)?.len() as usize;
+        let mount = Mount::start(&mut command, &self.point).map_err(|e| {
+            let said = fs::read(&self.log).unwrap_or_default();
+            format!("{e}: {}", String::from_utf8_lossy(said.get(start..).unwrap_or_default()).trim())
+        });
+        self.mount = Some(mount?);
         Ok(())
     }
 
-    /// [`remount`](Self::remount), and the kernel forgets what it knows of files. `false` where that cannot be had.
-    pub fn cool(&mut self, work: &Work) -> Fallible<bool> {
+    /// [`remount`](Self::remount), and the kernel forgets what it knows of files, where it may be asked to.
+    pub fn cool(&mut self, work: &Work) -> Fallible<()> {
         self.remount()?;
         work.cool()
+    }
+
+    /// Until the next [`remount`](Self::remount) there is nothing mounted: mounts share what a user may watch, and one
+    /// that rests must not keep it from another.
+    pub fn rest(&mut self) {
+        self.mount = None;
     }
 }

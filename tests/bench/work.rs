@@ -94,12 +94,9 @@ impl Work {
         Ok(dir)
     }
 
-    /// Makes the kernel forget what it knows of files; `false` where it may not be asked to.
-    pub fn cool(&self) -> Fallible<bool> {
-        match self.warm_only {
-            Some(_) => Ok(false),
-            None => drop_caches().map(|()| true),
-        }
+    /// Makes the kernel forget what it knows of files, where it may be asked to.
+    pub fn cool(&self) -> Fallible<()> {
+        if self.warm_only.is_none() { drop_caches() } else { Ok(()) }
     }
 
     pub fn remove(&self, dir: &Path) -> Fallible<()> {
