@@ -91,9 +91,12 @@ pub fn markdown(facts: &str, rows: &[Row], work: &Work) -> String {
             None => "not measured",
         };
         let measured = verdict.measured.map_or("–".into(), short);
-        let sign = if verdict.at_least { "≥" } else { "≤" };
-        let _ =
-            writeln!(text, "| {} | {measured} | {sign} {} | {held} |", verdict.what, short(verdict.bound));
+        let bound = match (verdict.bound.is_finite(), verdict.at_least) {
+            (false, _) => String::new(),
+            (true, false) => format!("≤ {}", short(verdict.bound)),
+            (true, true) => format!("≥ {}", short(verdict.bound)),
+        };
+        let _ = writeln!(text, "| {} | {measured} | {bound} | {held} |", verdict.what);
     }
     text.push_str("\n7, that all tests and cases pass, is for scripts/test to say.\n");
     for (i, note) in work.notes().iter().enumerate() {
