@@ -7,7 +7,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,13 @@ use super::views::View;
 use crate::backend::Meta;
 use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev, fnv1a};
-use crate::session::Session;
+
+mod object;
+mod room;
+
+pub use object::{Deleted, Hidden, ObjectState};
+
+use room::NODES;
 
 /// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
 const OBJECTS: Ino = 1 << 51;
@@ -30,14 +35,6 @@ const OTHERS: Ino = 1 << 52;
 /// How long a thread that was told ESTALE may take to come back, and the draft that was made for it waits. The kernel tries
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
 const PENDING: Duration = Duration::from_secs(30);
-
-/// How many nodes are remembered for as long as the kernel knows them, at about 400 bytes each. It forgets none of its own
-/// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
-const NODES: usize = 400_000;
-
-/// How many more are remembered for a while. A program that holds one without having it open (`O_PATH`, inotify) is told
-/// ESTALE once this many others have been looked up.
-const PASSING: usize = 32_768;
 
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
@@ -89,96 +86,6 @@ pub enum Notice {
     Echoed(Ino),
     /// The root directory has another time or other names.
     Root,
-}
-
-/// What is remembered about an object's name.
-#[derive(Default)]
-pub struct ObjectState {
-    /// The node that the name shows.
-    pub home: Option<Ino>,
-    /// Rises with each sign of a change in the store, and whenever the name comes to show something else: who has read
-    /// the directory before that must read it again. No two objects and no two lives of one ever have the same.
-    pub epoch: u64,
-    /// The epoch in which the home node was found right.
-    pub known: Option<u64>,
-    /// Changes raise the epoch: no need to look.
-    pub watched: bool,
-    /// Of most objects there is nothing more to say, and there may be a million.
-    more: Option<Box<More>>,
-}
-
-/// What is remembered of an object that is being changed.
-#[derive(Default)]
-pub struct More {
-    /// Open drafts and the processes that opened them.
-    pub drafts: Vec<(Ino, Option<Session>)>,
-    /// The draft that everybody sees under the name, where there is no object.
-    pub fresh: Option<Ino>,
-    /// Nodes that the name led to before and that the kernel still knows: open files, and files that programs watch.
-    pub former: Vec<Ino>,
-    /// The name was renamed to a scratch name: hidden here, untouched in the store, until the grace is over.
-    pub hidden: Option<Hidden>,
-    /// The object was unlinked: a create within the grace brings its history back.
-    pub deleted: Option<Deleted>,
-    /// The object was truncated to nothing and closed when it showed this revision: the next writer within the grace
-    /// starts from nothing.
-    pub emptied: Option<(Instant, Rev)>,
-}
-
-impl Deref for ObjectState {
-    type Target = More;
-
-    fn deref(&self) -> &More {
-        static NOTHING: More = More {
-            drafts: Vec::new(),
-            fresh: None,
-            former: Vec::new(),
-            hidden: None,
-            deleted: None,
-            emptied: None,
-        };
-        self.more.as_deref().unwrap_or(&NOTHING)
-    }
-}
-
-impl DerefMut for ObjectState {
-    fn deref_mut(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
-    }
-}
-
-impl More {
-    fn is_nothing(&self) -> bool {
-        let waits = self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some();
-        !waits && self.drafts.is_empty() && self.fresh.is_none() && self.former.is_empty()
-    }
-}
-
-impl ObjectState {
-    /// Whether what the name shows is known to be right, without a look at the store.
-    pub fn is_sure(&self) -> bool {
-        self.watched && self.known == Some(self.epoch)
-    }
-
-    /// Whether the name waits for the second half of an update.
-    pub fn is_waiting(&self, grace: Duration) -> bool {
-        self.hidden.is_some()
-            || self.deleted.as_ref().is_some_and(|d| d.since.elapsed() <= grace)
-            || self.emptied.as_ref().is_some_and(|(t, _)| t.elapsed() <= grace)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Hidden {
-    pub since: Instant,
-    /// The winner that was renamed away; if another one comes the name shows again.
-    pub rev: Rev,
-}
-
-#[derive(Clone, Debug)]
-pub struct Deleted {
-    pub since: Instant,
-    pub op: String,
 }
 
 /// The draft that a thread's next lookup of a name must find.
@@ -347,83 +254,6 @@ impl Tables {
             self.leave(id, old);
         }
         ino
-    }
-
-    /// Whether no more nodes are to be remembered for as long as the kernel knows them.
-    pub fn is_full(&self) -> bool {
-        self.nodes.len() >= self.limit
-    }
-
-    /// Whether a node is one that is forgotten before the kernel forgets it.
-    pub fn is_passing(&self, ino: Ino) -> bool {
-        self.nodes.get(&ino).is_some_and(|entry| entry.passing)
-    }
-
-    /// The kernel comes to know a revision's node. Of one too many it is told nothing that lasts, so that it asks for the
-    /// name before each use, and the node is forgotten again when enough others have come.
-    pub fn pass(&mut self, ino: Ino) {
-        let full = self.is_full();
-        let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
-        entry.passing = full;
-        if full {
-            self.passing.push_back(ino);
-        }
-        // Two for each that comes, for those in use stay.
-        for _ in 0..2 {
-            if self.passing.len() <= PASSING {
-                return;
-            }
-            let Some(first) = self.passing.pop_front() else { return };
-            let Some(NodeEntry { node: Node::Revision(shown), handles, passing: true, .. }) =
-                self.nodes.get(&first)
-            else {
-                continue;
-            };
-            let id = shown.id.clone();
-            let busy = *handles > 0
-                || self.objects.get(&id).is_none_or(|o| o.home != Some(first) || o.more.is_some());
-            if busy {
-                self.passing.push_back(first);
-                continue;
-            }
-            if let Some(entry) = self.nodes.get_mut(&first) {
-                entry.lookups = 0;
-            }
-            self.reap(first);
-            self.dropped.push(id);
-        }
-    }
-
-    /// The objects whose nodes were forgotten before the kernel forgot them.
-    pub fn take_dropped(&mut self) -> Vec<ObjectId> {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// The files that nobody needs any more.
-    pub fn take_closing(&mut self) -> Vec<Arc<File>> {
-        std::mem::take(&mut self.closing)
-    }
-
-    /// A revision's file, if it is held open.
-    pub fn file(&self, node: Ino) -> Option<Arc<File>> {
-        self.nodes.get(&node)?.file.clone()
-    }
-
-    /// Holds a revision's file open, if the node still shows that revision, and at most `limit` in all. Returns what is to
-    /// be closed instead, outside the lock.
-    pub fn keep_file(&mut self, node: Ino, rev: &Rev, file: &Arc<File>, limit: usize) -> Option<Arc<File>> {
-        let entry = self.nodes.get_mut(&node)?;
-        if !matches!(&entry.node, Node::Revision(shown) if shown.rev == *rev) {
-            return None;
-        }
-        if entry.file.replace(file.clone()).is_none() {
-            self.files.push_back(node);
-        }
-        if self.files.len() <= limit {
-            return None;
-        }
-        let first = self.files.pop_front()?;
-        self.nodes.get_mut(&first)?.file.take()
     }
 
     /// A node that the object's name leads to no more.
@@ -649,48 +479,6 @@ mod tests {
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
         assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
-    }
-
-    #[test]
-    fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
-        let mut t = Tables::new();
-        t.limit = 11;
-        let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
-        let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
-        let meta = Meta {
-            size: 2,
-            blocks: 8,
-            mtime: SystemTime::UNIX_EPOCH,
-            ctime: SystemTime::UNIX_EPOCH,
-            atime: SystemTime::UNIX_EPOCH,
-            born: None,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-        };
-        let look_up = |t: &mut Tables, n: usize| {
-            let home = t.show(&id(n), rev.clone(), meta.clone(), &mut Vec::new());
-            t.pass(home);
-            t.nodes.get_mut(&home).unwrap().lookups += 1;
-            home
-        };
-        let kept: Vec<Ino> = (0..9).map(|n| look_up(&mut t, n)).collect();
-        let (open, written) = (look_up(&mut t, 10), look_up(&mut t, 11));
-        assert!(kept.iter().all(|&node| !t.is_passing(node)) && t.is_passing(open) && t.is_passing(written));
-        t.nodes.get_mut(&open).unwrap().handles = 1;
-        t.object(&id(11)).drafts.push((7, None));
-        for n in 0..2 * PASSING {
-            look_up(&mut t, 100 + n);
-            for gone in t.take_dropped() {
-                assert!(t.forget_object(&gone, Duration::ZERO));
-            }
-        }
-        assert!(t.nodes.len() <= 12 + PASSING && t.objects.len() < t.nodes.len());
-        assert!(kept.iter().chain([&open, &written]).all(|node| t.nodes.contains_key(node)));
-        // Known again, once there is room: for as long as the kernel knows it.
-        t.limit = usize::MAX;
-        let again = look_up(&mut t, 100);
-        assert!(!t.is_passing(again));
     }
 
     #[test]
