@@ -58,6 +58,8 @@ struct Session {
     buffers: BTreeMap<usize, Value>,
     /// The members as it last saw or saved them.
     views: BTreeMap<usize, Members>,
+    /// The objects that it has read. Who has only written one has no view of it.
+    read: BTreeSet<usize>,
     /// It writes and never reads.
     blind: bool,
 }
@@ -70,7 +72,15 @@ impl Session {
         python.args(["-u", "-c", WORKER]).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = python.spawn().expect("run python3");
         let (calls, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Session { child, calls, answers, buffers: BTreeMap::new(), views: BTreeMap::new(), blind }
+        Session {
+            child,
+            calls,
+            answers,
+            buffers: BTreeMap::new(),
+            views: BTreeMap::new(),
+            read: BTreeSet::new(),
+            blind,
+        }
     }
 
     fn call(&mut self, call: &str, path: &str, text: &str) -> Result<String, String> {
@@ -196,6 +206,7 @@ impl<'a> History<'a> {
             match self.sessions[who].call("load", &path, "") {
                 Ok(text) => {
                     let text: Value = serde_json::from_str(&text).unwrap();
+                    self.sessions[who].read.insert(object);
                     self.sessions[who].views.insert(object, members(&text));
                     self.sessions[who].buffers.insert(object, text);
                 }
@@ -226,6 +237,15 @@ impl<'a> History<'a> {
         let mine = members(&text);
         // A program that opens the file to change it in place sees what is in it then.
         let last = if style == "truncated" { self.shown[object].clone() } else { None };
+        if style == "backed_up"
+            && self.shown[object].is_some()
+            && self.sessions[who].views.contains_key(&object)
+        {
+            self.sessions[who].read.insert(object);
+        }
+        if !self.sessions[who].read.contains(&object) {
+            self.sessions[who].views.remove(&object);
+        }
         let view = last
             .or_else(|| self.sessions[who].views.get(&object).cloned())
             .filter(|_| !self.sessions[who].blind);
