@@ -254,6 +254,7 @@ impl<'a> History<'a> {
         self.acknowledged.insert(plain(text.to_string().as_bytes()).unwrap().to_string());
         self.sums.saves += 1;
         let conflicts = self.in_conflict(object) > before;
+        self.told.push(format!("  in conflict: {before} before, now {:?}", self.groups(object)));
         match (self.shown[object].clone(), view) {
             (Some(shown), Some(view)) => {
                 let changed = mine.iter().filter(|(name, value)| view.get(*name) != Some(value));
@@ -422,7 +423,7 @@ impl<'a> History<'a> {
 #[test]
 fn random_histories() {
     let (histories, steps, threads) = match std::env::var_os("REVFS_LONG") {
-        Some(_) => (130, 1000, 4),
+        Some(_) => (460, 250, 4),
         None => (6, 250, 3),
     };
     let from = std::env::var("REVFS_DICE").ok().and_then(|dice| dice.parse().ok()).unwrap_or(1);
