@@ -338,7 +338,7 @@ impl Entry {
         if !read {
             // It knows what it has saved, and that is where its text goes on from.
             self.earlier.clear();
-        } else if !again && self.read && !self.copied {
+        } else if !again && !self.copied {
             self.earlier.push(self.seen);
             if self.earlier.len() > VIEWS {
                 self.earlier.remove(1);

@@ -58,6 +58,8 @@ struct Session {
     buffers: BTreeMap<usize, Value>,
     /// The members as it last saw or saved them.
     views: BTreeMap<usize, Members>,
+    /// The objects that it has read. Who has only written one has no view of it.
+    read: BTreeSet<usize>,
     /// It writes and never reads.
     blind: bool,
 }
@@ -70,7 +72,15 @@ impl Session {
         python.args(["-u", "-c", WORKER]).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = python.spawn().expect("run python3");
         let (calls, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Session { child, calls, answers, buffers: BTreeMap::new(), views: BTreeMap::new(), blind }
+        Session {
+            child,
+            calls,
+            answers,
+            buffers: BTreeMap::new(),
+            views: BTreeMap::new(),
+            read: BTreeSet::new(),
+            blind,
+        }
     }
 
     fn call(&mut self, call: &str, path: &str, text: &str) -> Result<String, String> {
@@ -196,6 +206,7 @@ impl<'a> History<'a> {
             match self.sessions[who].call("load", &path, "") {
                 Ok(text) => {
                     let text: Value = serde_json::from_str(&text).unwrap();
+                    self.sessions[who].read.insert(object);
                     self.sessions[who].views.insert(object, members(&text));
                     self.sessions[who].buffers.insert(object, text);
                 }
@@ -226,6 +237,15 @@ impl<'a> History<'a> {
         let mine = members(&text);
         // A program that opens the file to change it in place sees what is in it then.
         let last = if style == "truncated" { self.shown[object].clone() } else { None };
+        if style == "backed_up"
+            && self.shown[object].is_some()
+            && self.sessions[who].views.contains_key(&object)
+        {
+            self.sessions[who].read.insert(object);
+        }
+        if !self.sessions[who].read.contains(&object) {
+            self.sessions[who].views.remove(&object);
+        }
         let view = last
             .or_else(|| self.sessions[who].views.get(&object).cloned())
             .filter(|_| !self.sessions[who].blind);
@@ -234,6 +254,7 @@ impl<'a> History<'a> {
         self.acknowledged.insert(plain(text.to_string().as_bytes()).unwrap().to_string());
         self.sums.saves += 1;
         let conflicts = self.in_conflict(object) > before;
+        self.told.push(format!("  in conflict: {before} before, now {:?}", self.groups(object)));
         match (self.shown[object].clone(), view) {
             (Some(shown), Some(view)) => {
                 let changed = mine.iter().filter(|(name, value)| view.get(*name) != Some(value));
@@ -402,7 +423,7 @@ impl<'a> History<'a> {
 #[test]
 fn random_histories() {
     let (histories, steps, threads) = match std::env::var_os("REVFS_LONG") {
-        Some(_) => (130, 1000, 4),
+        Some(_) => (460, 250, 4),
         None => (6, 250, 3),
     };
     let from = std::env::var("REVFS_DICE").ok().and_then(|dice| dice.parse().ok()).unwrap_or(1);
