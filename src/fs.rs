@@ -40,7 +40,7 @@ use crate::error::Result;
 use crate::rev::ObjectId;
 use crate::session::Memory;
 use crate::store::{OnStale, Store};
-use crate::watch::Watcher;
+use crate::watch::{Event, Watcher};
 
 pub mod attr;
 mod commit;
@@ -128,7 +128,7 @@ pub struct Fs {
     handles: Mutex<HashMap<u64, Arc<Handle>>>,
     next_handle: AtomicU64,
     memory: Memory,
-    watcher: Watcher,
+    watcher: Arc<Watcher>,
     /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
@@ -177,7 +177,16 @@ impl Fs {
         };
         let (scratch, drafts) = (private("scratch")?.map(Arc::new), private("drafts")?);
         let besides = scratch.as_deref().map(AsFd::as_fd);
-        let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit())?;
+        let watcher = Arc::new(Watcher::new(backend.root(), besides, Watcher::default_limit())?);
+        let told = store.told();
+        watcher.tell(move |event| match event {
+            Event::Object(id, came) => told.changed(id, came.as_deref()),
+            Event::Left(id) | Event::Store(id, _) => told.changed(id, None),
+            Event::Besides => {}
+            Event::Lost => told.all_changed(),
+        });
+        let asked = watcher.clone();
+        store.remember_while(move |id| asked.is_watched_and_told(id));
         Ok(Fs {
             scratch,
             drafts,

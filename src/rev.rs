@@ -215,6 +215,24 @@ pub fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Sorts ascending: as comparing would, in a fraction of the time where generations are plain numbers, as they nearly all are.
+pub fn sort(revs: &mut Vec<Rev>) {
+    let plain = |rev: &Rev| {
+        let text = rev.generation_text();
+        let canonical = text.len() < 20 && (text == "0" || !text.starts_with('0'));
+        text.parse::<u64>().ok().filter(|_| canonical)
+    };
+    let Some(generations) = revs.iter().map(plain).collect::<Option<Vec<u64>>>() else {
+        return revs.sort_unstable();
+    };
+    let mut keyed: Vec<(u64, Rev)> = generations.into_iter().zip(revs.drain(..)).collect();
+    keyed.sort_unstable_by_key(|(generation, _)| *generation);
+    keyed.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1).for_each(|same| {
+        same.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+    });
+    revs.extend(keyed.into_iter().map(|(_, rev)| rev));
+}
+
 /// FNV-1a of 64 bits.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -288,6 +306,17 @@ mod tests {
                 matches!(ObjectId::new(name), Err(Error::BadId { why: reason, .. }) if reason == why),
                 "{name:?}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sorting_is_comparing(names in proptest::collection::vec(("0|[1-9][0-9]{0,3}|0{1,2}[0-9]|NaN|[0-9]{19,22}", "[0-9a-f]{32}"), 0..30)) {
+            let mut sorted: Vec<Rev> = names.iter().map(|(n, hex)| rev(&format!("{n}-{hex}"))).collect();
+            let mut compared = sorted.clone();
+            sort(&mut sorted);
+            compared.sort();
+            prop_assert_eq!(sorted, compared);
         }
     }
 

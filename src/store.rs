@@ -21,6 +21,7 @@ mod gc;
 mod history;
 #[cfg(test)]
 mod hosts;
+mod index;
 mod known;
 #[cfg(test)]
 mod model;
@@ -40,6 +41,7 @@ pub use open::expand;
 pub use remove::Astray;
 pub use undo::Deletion;
 
+use index::Index;
 use known::Known;
 
 /// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
@@ -117,6 +119,7 @@ impl Default for SaveOptions {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
+    index: Index,
     backend: Arc<dyn Backend>,
     random: Box<dyn Fn() -> Uuid + Send + Sync>,
     turns: [Mutex<()>; TURNS],
@@ -140,7 +143,7 @@ impl Store {
         random: impl Fn() -> Uuid + Send + Sync + 'static,
     ) -> Store {
         let turns = [const { Mutex::new(()) }; TURNS];
-        Store(Arc::new(Inner { backend, random: Box::new(random), turns }))
+        Store(Arc::new(Inner { index: Index::new(), backend, random: Box::new(random), turns }))
     }
 
     /// The medium.
@@ -163,8 +166,11 @@ impl Store {
     /// [`Error::NoObject`] where there is none, [`Error::Io`].
     pub fn winner(&self, id: &ObjectId) -> Result<Object> {
         for _ in 0..TRIES {
-            let known = self.known_existing(id)?;
-            if let Looked::At(found) = self.top(id, &known)? {
+            let (known, winner) = self.look(id, index::LONG)?;
+            if !known.exists {
+                return Err(Error::NoObject(id.clone()));
+            }
+            if let Looked::At(found) = self.latest(id, &known, winner)? {
                 return found.ok_or_else(|| Error::NoObject(id.clone()));
             }
         }
@@ -176,6 +182,12 @@ impl Store {
     /// # Errors
     /// As [`winner`](Self::winner).
     pub fn winner_meta(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
+        if let Some(winner) = self.0.index.recall(id).and_then(|recall| recall.winner) {
+            match self.backend().meta(id, &winner) {
+                Err(Error::NoObject(_) | Error::NoRevision(..)) => self.0.index.forget(id),
+                meta => return meta.map(|meta| (winner, meta)),
+            }
+        }
         self.winner(id).map(|object| (object.rev, object.meta))
     }
 
@@ -275,6 +287,39 @@ impl Store {
     fn known_existing(&self, id: &ObjectId) -> Result<Known> {
         let entries = self.backend().entries(id)?;
         Ok(Known::new(Some(entries), self.backend().gone(id)?))
+    }
+
+    /// What is known of an object, be it not there, and its highest name if that holds an object for certain. What was
+    /// listed is remembered for the next time from so many names on.
+    fn look(&self, id: &ObjectId, from: usize) -> Result<(Arc<Known>, Option<Rev>)> {
+        if let Some(recall) = self.0.index.recall(id) {
+            return Ok((recall.known, recall.winner));
+        }
+        let ticket = self.0.index.begin(id);
+        let known = Arc::new(self.known(id)?);
+        if known.names() >= from {
+            self.0.index.remember(id, ticket, &known);
+        }
+        Ok((known, None))
+    }
+
+    /// [`top`](Self::top), of what [`look`](Self::look) gave.
+    fn latest(&self, id: &ObjectId, known: &Arc<Known>, winner: Option<Rev>) -> Result<Looked> {
+        let Some(rev) = winner else {
+            let found = self.top(id, known)?;
+            if let Looked::At(Some(object)) = &found {
+                self.0.index.found(id, known, &object.rev);
+            }
+            return Ok(found);
+        };
+        match self.backend().read(id, &rev) {
+            Ok((text, meta)) => Ok(Looked::At(Some(Object { id: id.clone(), rev, meta, text }))),
+            Err(Error::NoObject(_) | Error::NoRevision(..)) => {
+                self.0.index.forget(id);
+                Ok(Looked::Past)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// The highest live revision that holds an object.

@@ -12,10 +12,11 @@ use std::ffi::OsString;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
@@ -40,6 +41,10 @@ pub enum Event {
 /// A set of watched directories, each under the store's.
 pub struct Watcher {
     queue: OwnedFd,
+    /// Wakes whoever waits: events were taken that it waits for.
+    wake: OwnedFd,
+    /// Who hears of each event as soon as it is taken.
+    hears: OnceLock<Box<dyn Fn(&Event) + Send + Sync>>,
     /// `/proc/self/fd/<n>` of the store's directory: right even where something was mounted over its path.
     root: String,
     state: Mutex<State>,
@@ -51,6 +56,8 @@ struct State {
     root: i32,
     besides: Option<i32>,
     limit: usize,
+    /// Taken from the kernel, and not yet by [`Watcher::drain`].
+    taken: Vec<Event>,
 }
 
 impl Watcher {
@@ -69,8 +76,16 @@ impl Watcher {
             .map(|dir| inotify::add_watch(&queue, format!("/proc/self/fd/{}/.", dir.as_raw_fd()), mask))
             .transpose()
             .map_err(fail)?;
-        let state = State { by_watch: HashMap::new(), by_id: HashMap::new(), root: wd, besides, limit };
-        Ok(Watcher { queue, root, state: Mutex::new(state) })
+        let state = State {
+            by_watch: HashMap::new(),
+            by_id: HashMap::new(),
+            root: wd,
+            besides,
+            limit,
+            taken: Vec::new(),
+        };
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(fail)?;
+        Ok(Watcher { queue, wake, hears: OnceLock::new(), root, state: Mutex::new(state) })
     }
 
     /// Half of what one user may watch, so that the user's other programs can too; root's have less need of it, and its
@@ -109,6 +124,7 @@ impl Watcher {
                 // The same directory under another name (a rename between two calls) keeps its number.
                 if let Some(old) = state.by_watch.insert(wd, id.clone()) {
                     state.by_id.remove(&old);
+                    self.hear(&Event::Left(old));
                 }
                 state.by_id.insert(id.clone(), wd);
                 true
@@ -123,6 +139,7 @@ impl Watcher {
         if let Some(wd) = state.by_id.remove(id) {
             state.by_watch.remove(&wd);
             let _ = inotify::remove_watch(&self.queue, wd);
+            self.hear(&Event::Left(id.clone()));
         }
     }
 
@@ -141,11 +158,44 @@ impl Watcher {
         self.state.lock().by_id.len()
     }
 
+    /// Has every event told to `hears`, as soon as anybody takes it and before anybody acts on it. The first call counts.
+    pub fn tell(&self, hears: impl Fn(&Event) + Send + Sync + 'static) {
+        let _ = self.hears.set(Box::new(hears));
+    }
+
     /// Takes all events that are queued now. Never blocks.
     pub fn drain(&self) -> Vec<Event> {
-        let mut events = Vec::new();
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 * 1024];
         let mut state = self.state.lock();
+        self.take(&mut state);
+        std::mem::take(&mut state.taken)
+    }
+
+    /// Whether an object's directory is watched now, and all that was queued before this call has been told.
+    pub fn is_watched_and_told(&self, id: &ObjectId) -> bool {
+        let mut state = self.state.lock();
+        if self.take(&mut state) {
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+        state.by_id.contains_key(id)
+    }
+
+    /// Whether there was anything to take.
+    fn take(&self, state: &mut State) -> bool {
+        let before = state.taken.len();
+        self.read_queue(state);
+        state.taken[before..].iter().for_each(|event| self.hear(event));
+        state.taken.len() > before
+    }
+
+    fn hear(&self, event: &Event) {
+        if let Some(hears) = self.hears.get() {
+            hears(event);
+        }
+    }
+
+    fn read_queue(&self, state: &mut State) {
+        let mut events = std::mem::take(&mut state.taken);
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 * 1024];
         let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
         while let Ok(event) = reader.next() {
             let flags = event.events();
@@ -181,16 +231,21 @@ impl Watcher {
                 events.push(Event::Object(id, name.filter(|_| came)));
             }
         }
-        events
+        state.taken = events;
     }
 
     /// Waits until something is queued, at most `timeout`.
     pub fn wait(&self, timeout: Duration) -> bool {
+        if !self.state.lock().taken.is_empty() {
+            return true;
+        }
         let timeout = rustix::event::Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut fds = [PollFd::new(&self.queue, PollFlags::IN)];
-        matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
+        let mut fds = [PollFd::new(&self.queue, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let any = matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(n) if n > 0);
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        any
     }
 }

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backend::{Backend, Entry, Gone};
 use crate::error::{Error, Result};
-use crate::rev::{LAST_GENERATION, ObjectId, Rev};
+use crate::rev::{self, LAST_GENERATION, ObjectId, Rev};
 
 pub const DELETED: &str = "deleted";
 pub const DISCARDED: &str = "discarded";
 
 /// All that is known of an object's revisions without reading one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Known {
     /// There is such an object, be it without revisions.
     pub exists: bool,
@@ -34,7 +34,7 @@ pub struct Known {
     look_alike: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Facts {
     reasons: BTreeMap<Rev, BTreeSet<String>>,
     /// Deletions that were taken back.
@@ -151,7 +151,7 @@ impl Known {
                 }
             }
         }
-        present.sort_unstable();
+        rev::sort(&mut present);
         if known.facts.reasons.is_empty() {
             known.live = present;
             return known;
@@ -172,6 +172,18 @@ impl Known {
         self.live.binary_search(rev).is_ok()
             || self.dead.iter().any(|(r, _)| r == rev)
             || self.facts.reasons.contains_key(rev)
+    }
+
+    /// A revision was published that nothing was known of.
+    pub fn add(&mut self, rev: Rev) {
+        if let Err(at) = self.live.binary_search(&rev) {
+            self.live.insert(at, rev);
+        }
+    }
+
+    /// How many names are known.
+    pub fn names(&self) -> usize {
+        self.live.len() + self.dead.len() + self.facts.reasons.len()
     }
 
     /// Every revision of the object, live or gone.
@@ -207,10 +219,14 @@ impl Known {
         let limit = || Error::GenerationLimit(id.clone());
         let counted = |rev: &&Rev| !rev.is_nan();
         // What is above the limit would hide all that can still be made, unless it is out of the way.
-        if self.live.iter().filter(counted).any(|rev| rev.generation().is_none()) {
+        if self.live.iter().rev().find(counted).is_some_and(|rev| rev.generation().is_none()) {
             return Err(limit());
         }
-        let highest = self.all().filter_map(Rev::generation).max().max(self.look_alike);
+        // All are in order, and the number comes first in it.
+        let live = self.live.iter().rev().find_map(Rev::generation);
+        let dead = self.dead.iter().rev().find_map(|(rev, _)| rev.generation());
+        let gone = self.facts.reasons.keys().rev().find_map(Rev::generation);
+        let highest = live.max(dead).max(gone).max(self.look_alike);
         match highest {
             None => Ok(0),
             Some(n) if n < LAST_GENERATION => Ok(n + 1),

@@ -1,5 +1,7 @@
 //! Adding a revision.
 
+use std::sync::Arc;
+
 use super::known::Known;
 use super::plan::{Decision, Latest, Place, Plan, plan};
 use super::{Looked, Object, Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
@@ -18,7 +20,7 @@ enum Missing {
 
 /// What a look at an object before a save found.
 pub(super) struct Ready {
-    pub known: Known,
+    pub known: Arc<Known>,
     pub latest: Option<Object>,
     /// `NaN-` names that were given a number, and the names they have now.
     renamed: Vec<(Rev, Rev)>,
@@ -270,10 +272,12 @@ impl Store {
     pub(super) fn ready(&self, id: &ObjectId) -> Result<Ready> {
         let (mut renamed, mut waited) = (Vec::new(), false);
         for _ in 0..TRIES {
-            let known = self.known(id)?;
+            let (known, winner) = self.look(id, 0)?;
             let mut skipped = false;
             let mut generation = known.next_generation(id);
-            for nan in known.live.iter().filter(|rev| rev.is_nan()) {
+            for nan in
+                known.live.iter().rev().take_while(|rev| rev.is_nan()).collect::<Vec<_>>().into_iter().rev()
+            {
                 let number = generation?;
                 let rev = Rev::child_of(None, number, self.random());
                 match self.backend().rename(id, nan, &rev) {
@@ -290,9 +294,12 @@ impl Store {
             }
             let known = match renamed.is_empty() && !skipped {
                 true => known,
-                false => self.known(id)?,
+                false => {
+                    self.0.index.forget(id);
+                    self.look(id, 0)?.0
+                }
             };
-            match self.top(id, &known) {
+            match self.latest(id, &known, winner.filter(|_| renamed.is_empty())) {
                 Ok(Looked::At(latest)) => {
                     let winner = latest.as_ref().map(|latest| &latest.rev);
                     if waited || !self.await_writers(id, &known, winner)? {
@@ -326,7 +333,7 @@ impl Store {
         let text = document::stamp(text, &id.to_text(), rev.as_str());
         let (attrs, how) = (&options.attrs, options.how);
         let meta = match known.exists {
-            true => self.backend().publish(id, &rev, &text, attrs, how)?,
+            true => self.publish(id, &rev, &text, attrs, how)?,
             false => self.backend().create(id, &rev, &text, attrs, how)?,
         };
         Ok(Saved { rev, meta, outcome: Outcome::Created, altered: *text != *given })
@@ -346,13 +353,24 @@ impl Store {
         let rev = self.name(id, known, Some(&latest.rev), &plan)?;
         let published = document::stamp(&plan.text, &id.to_text(), rev.as_str());
         self.keep_own(id, &plan, &rev, text, options.how)?;
-        let meta = self.backend().publish(id, &rev, &published, &attrs, options.how)?;
+        let meta = self.publish(id, &rev, &published, &attrs, options.how)?;
         if rev < latest.rev {
             // The original's way: a sibling of an old revision, which nobody gets to read.
             let Object { rev, meta, text, .. } = latest;
             return Ok(Saved { rev, meta, outcome: plan.outcome, altered: text != given });
         }
         Ok(Saved { rev, meta, outcome: plan.outcome, altered: *published != *given })
+    }
+
+    /// Publishes, and remembers that it was this store.
+    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
+        self.0.index.expect(id, rev);
+        let published = self.backend().publish(id, rev, text, attrs, how);
+        match published {
+            Ok(_) => self.0.index.published(id, rev),
+            Err(_) => self.0.index.forget(id),
+        }
+        published
     }
 
     /// A name in the place that was planned.
@@ -406,7 +424,10 @@ impl Store {
         }
         let Some(generation) = published.generation() else { return Ok(()) };
         let own = Rev::child_of(Some(&plan.parent), generation, self.random());
-        self.backend().keep(id, &own, published.as_str(), text, how)
+        let kept = self.backend().keep(id, &own, published.as_str(), text, how);
+        // One more fact.
+        self.0.index.forget(id);
+        kept
     }
 
     /// Publishes nothing. Times and modes that come with the winner's own bytes are set all the same: `cp -p` and

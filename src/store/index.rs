@@ -1,0 +1,345 @@
+//! What is remembered of objects whose directories somebody watches: a history of any length is listed once, and not again
+//! while nothing changes.
+//!
+//! Invariants: nothing is remembered of an object that is not watched. Before anything is used, all signs of changes that
+//! are complete have been taken ([`Store::remember_while`]). A sign forgets what it speaks of, but for the name of a
+//! revision that this store published itself. What was listed while a sign came is not remembered. Texts never are; nor
+//! short histories that were only read, of which there may be a million.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+
+use super::known::Known;
+use super::{Inner, Store};
+use crate::rev::{ObjectId, Rev, fnv1a};
+
+/// How many names are remembered at most, at about 100 bytes each.
+const NAMES: usize = 1 << 18;
+
+/// From how many names on a history is remembered that was only read.
+pub(super) const LONG: usize = 64;
+
+/// Signs are told apart by object, but for chance.
+const SLOTS: usize = 256;
+
+type Watched = Box<dyn Fn(&ObjectId) -> bool + Send + Sync>;
+
+pub(super) struct Index {
+    watched: OnceLock<Watched>,
+    state: Mutex<State>,
+}
+
+struct State {
+    known: HashMap<ObjectId, Remembered>,
+    /// By when each was last used.
+    by_use: BTreeMap<u64, ObjectId>,
+    clock: u64,
+    names: usize,
+    most: usize,
+    signs: [u64; SLOTS],
+}
+
+struct Remembered {
+    known: Arc<Known>,
+    /// Published since, in this order.
+    added: Vec<Rev>,
+    /// About to be published.
+    expected: Vec<Rev>,
+    /// The highest name, if it was found to hold an object.
+    winner: Option<Rev>,
+    used: u64,
+}
+
+/// What is remembered of an object.
+pub(super) struct Recall {
+    pub known: Arc<Known>,
+    /// The highest name, if it is known to hold an object.
+    pub winner: Option<Rev>,
+}
+
+/// The signs that had come when somebody began to list an object.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket(u64);
+
+impl Index {
+    pub fn new() -> Index {
+        let state = State {
+            known: HashMap::new(),
+            by_use: BTreeMap::new(),
+            clock: 0,
+            names: 0,
+            most: NAMES,
+            signs: [0; SLOTS],
+        };
+        Index { watched: OnceLock::new(), state: Mutex::new(state) }
+    }
+
+    fn is_watched(&self, id: &ObjectId) -> bool {
+        self.watched.get().is_some_and(|watched| watched(id))
+    }
+
+    /// What is remembered, true at some moment of this call.
+    pub fn recall(&self, id: &ObjectId) -> Option<Recall> {
+        if !self.is_watched(id) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        state.clock += 1;
+        let now = state.clock;
+        let there = state.known.get_mut(id)?;
+        let before = std::mem::replace(&mut there.used, now);
+        if !there.added.is_empty() {
+            let known = Arc::make_mut(&mut there.known);
+            there.added.drain(..).for_each(|rev| known.add(rev));
+        }
+        let recall = Recall { known: there.known.clone(), winner: there.winner.clone() };
+        state.by_use.remove(&before);
+        state.by_use.insert(now, id.clone());
+        Some(recall)
+    }
+
+    /// Before an object is listed that may be remembered then.
+    pub fn begin(&self, id: &ObjectId) -> Option<Ticket> {
+        self.is_watched(id).then(|| Ticket(self.state.lock().signs[slot(id)]))
+    }
+
+    /// Remembers what was listed, unless a sign has come since.
+    pub fn remember(&self, id: &ObjectId, ticket: Option<Ticket>, known: &Arc<Known>) {
+        // Signs that are there and were not taken count, too.
+        let Some(Ticket(signs)) = ticket.filter(|_| self.is_watched(id)) else { return };
+        let mut state = self.state.lock();
+        if state.signs[slot(id)] != signs || known.names() > state.most {
+            return;
+        }
+        state.forget(id);
+        state.clock += 1;
+        let used = state.clock;
+        state.names += known.names();
+        state.by_use.insert(used, id.clone());
+        let new =
+            Remembered { known: known.clone(), added: Vec::new(), expected: Vec::new(), winner: None, used };
+        state.known.insert(id.clone(), new);
+        while state.names > state.most {
+            let Some(oldest) = state.by_use.values().next().cloned() else { break };
+            state.forget(&oldest);
+        }
+    }
+
+    /// The highest name holds an object: it was read.
+    pub fn found(&self, id: &ObjectId, known: &Arc<Known>, winner: &Rev) {
+        let mut state = self.state.lock();
+        if let Some(there) = state.known.get_mut(id)
+            && Arc::ptr_eq(&there.known, known)
+            && there.added.is_empty()
+            && known.live.last() == Some(winner)
+        {
+            there.winner = Some(winner.clone());
+        }
+    }
+
+    /// This store is about to publish a revision; its sign will say nothing new.
+    pub fn expect(&self, id: &ObjectId, rev: &Rev) {
+        if let Some(there) = self.state.lock().known.get_mut(id) {
+            there.expected.push(rev.clone());
+        }
+    }
+
+    /// It has.
+    pub fn published(&self, id: &ObjectId, rev: &Rev) {
+        let mut state = self.state.lock();
+        let Some(there) = state.known.get_mut(id) else { return };
+        there.expected.retain(|expected| expected != rev);
+        let highest = there.added.iter().max().max(there.known.live.last());
+        if highest.is_none_or(|highest| highest < rev) {
+            there.winner = Some(rev.clone());
+        }
+        there.added.push(rev.clone());
+        state.names += 1;
+    }
+
+    pub fn forget(&self, id: &ObjectId) {
+        self.state.lock().forget(id);
+    }
+
+    fn changed(&self, id: &ObjectId, came: Option<&OsStr>) {
+        let mut state = self.state.lock();
+        let ours = |there: &Remembered| {
+            let Some(rev) = came.and_then(|name| Rev::new(name).ok()) else { return false };
+            there.expected.contains(&rev)
+                || there.added.contains(&rev)
+                || there.known.live.binary_search(&rev).is_ok()
+        };
+        if !state.known.get(id).is_some_and(ours) {
+            state.signs[slot(id)] += 1;
+            state.forget(id);
+        }
+    }
+}
+
+impl State {
+    fn forget(&mut self, id: &ObjectId) {
+        if let Some(gone) = self.known.remove(id) {
+            self.by_use.remove(&gone.used);
+            self.names -= gone.known.names() + gone.added.len();
+        }
+    }
+}
+
+fn slot(id: &ObjectId) -> usize {
+    fnv1a(id.as_os_str().as_encoded_bytes()) as usize % SLOTS
+}
+
+/// A store that is told of changes, for as long as anybody else holds it.
+pub struct Told(Weak<Inner>);
+
+impl Store {
+    /// Lets the store remember what it has listed of objects for which `watched` is true. Before it answers, `watched`
+    /// must have told ([`Told::changed`]) of every change that was complete when it was called. The first call counts.
+    pub fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
+        let _ = self.0.index.watched.set(Box::new(watched));
+    }
+
+    /// For whoever tells of changes.
+    pub fn told(&self) -> Told {
+        Told(Arc::downgrade(&self.0))
+    }
+}
+
+impl Told {
+    /// An object's directory changed: a name came into it, or anything else happened (`None`).
+    pub fn changed(&self, id: &ObjectId, came: Option<&OsStr>) {
+        if let Some(store) = self.0.upgrade() {
+            store.index.changed(id, came);
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn all_changed(&self) {
+        let Some(store) = self.0.upgrade() else { return };
+        let mut state = store.index.state.lock();
+        state.signs.iter_mut().for_each(|signs| *signs += 1);
+        (state.known, state.by_use, state.names) = (HashMap::new(), BTreeMap::new(), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::backend::{Attrs, Backend, Durability, Entry, MemoryBackend};
+
+    fn x() -> ObjectId {
+        ObjectId::new("x").unwrap()
+    }
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
+    }
+
+    /// A store whose object `x` is watched while the flag says so.
+    fn watched() -> (Store, Arc<MemoryBackend>, Arc<AtomicBool>) {
+        let (backend, flag) = (Arc::new(MemoryBackend::new()), Arc::new(AtomicBool::new(true)));
+        let store = Store::with_backend(backend.clone());
+        let asked = flag.clone();
+        store.remember_while(move |_| asked.load(Ordering::Relaxed));
+        store.create(&x(), b"{\"n\":0}").unwrap();
+        store.update(&x(), b"{\"n\":1}").unwrap();
+        (store, backend, flag)
+    }
+
+    fn generations(store: &Store) -> Option<Vec<u64>> {
+        let known = store.0.index.recall(&x())?.known;
+        Some(known.live.iter().filter_map(Rev::generation).collect())
+    }
+
+    #[test]
+    fn what_this_store_publishes_is_known_without_a_look() {
+        let (store, backend, _) = watched();
+        assert_eq!(generations(&store), Some(vec![0, 1]));
+        // Nobody tells of this one: it is not seen, for nothing is listed.
+        backend.plant(&x(), Entry::Rev(rev(7, 'a')), b"{}");
+        let third = store.update(&x(), b"{\"n\":2}").unwrap().rev;
+        assert_eq!((generations(&store), third.generation()), (Some(vec![0, 1, 2]), Some(2)));
+        // Its own sign changes nothing, another's does.
+        store.told().changed(&x(), Some(third.as_str().as_ref()));
+        assert_eq!(generations(&store), Some(vec![0, 1, 2]));
+        store.told().changed(&x(), Some(rev(7, 'a').as_str().as_ref()));
+        assert_eq!(generations(&store), None);
+        assert_eq!(store.winner_meta(&x()).unwrap().0, rev(7, 'a'));
+        assert_eq!(store.update(&x(), b"{\"n\":3}").unwrap().rev.generation(), Some(8));
+    }
+
+    #[test]
+    fn any_other_sign_forgets_and_so_does_the_end_of_the_watch() {
+        let (store, _, flag) = watched();
+        store.told().changed(&x(), None);
+        assert_eq!(generations(&store), None);
+        store.update(&x(), b"{\"n\":2}").unwrap();
+        assert!(generations(&store).is_some());
+        store.told().all_changed();
+        assert_eq!(generations(&store), None);
+        store.update(&x(), b"{\"n\":3}").unwrap();
+        flag.store(false, Ordering::Relaxed);
+        assert_eq!(generations(&store), None);
+        store.update(&x(), b"{\"n\":4}").unwrap();
+        assert_eq!(store.winner(&x()).unwrap().rev.generation(), Some(4));
+    }
+
+    #[test]
+    fn what_was_listed_while_a_sign_came_is_not_remembered() {
+        let (store, _, _) = watched();
+        let index = &store.0.index;
+        index.forget(&x());
+        let ticket = index.begin(&x());
+        let known = Arc::new(store.known(&x()).unwrap());
+        store.told().changed(&x(), None);
+        index.remember(&x(), ticket, &known);
+        assert_eq!(generations(&store), None);
+        index.remember(&x(), index.begin(&x()), &known);
+        assert!(generations(&store).is_some());
+    }
+
+    #[test]
+    fn a_winner_that_is_gone_is_looked_for_anew() {
+        let (store, backend, _) = watched();
+        let last = store.update(&x(), b"{\"n\":2}").unwrap().rev;
+        assert_eq!(store.winner_meta(&x()).unwrap().0, last);
+        backend.retire(&x(), &last, "discarded", Durability::Ordered).unwrap();
+        assert_eq!(store.winner_meta(&x()).unwrap().0.generation(), Some(1));
+        let next = store.update(&x(), b"{\"n\":3}").unwrap().rev;
+        backend.retire(&x(), &next, "discarded", Durability::Ordered).unwrap();
+        assert_eq!(store.update(&x(), b"{\"n\":4}").unwrap().rev.generation(), Some(4));
+    }
+
+    #[test]
+    fn no_more_names_are_remembered_than_allowed() {
+        let backend = Arc::new(MemoryBackend::new());
+        let store = Store::with_backend(backend.clone());
+        store.remember_while(|_| true);
+        store.0.index.state.lock().most = 100;
+        let id = |n: u64| ObjectId::new(format!("o{n}")).unwrap();
+        for n in 0..50 {
+            store.create(&id(n), b"{}").unwrap();
+            for m in 0..n {
+                store.upsert(&id(n), format!("{{\"m\":{m}}}").as_bytes()).unwrap();
+            }
+            let state = store.0.index.state.lock();
+            assert!(state.names <= 100 + 50 && state.known.len() == state.by_use.len());
+        }
+        let long = id(999);
+        for n in 0..200 {
+            let attrs = Attrs::default();
+            match n {
+                0 => backend.create(&long, &rev(n, 'a'), b"{}", &attrs, Durability::Ordered).unwrap(),
+                _ => backend.publish(&long, &rev(n, 'a'), b"{}", &attrs, Durability::Ordered).unwrap(),
+            };
+        }
+        store.winner(&long).unwrap();
+        assert!(store.0.index.recall(&long).is_none());
+        assert_eq!(store.upsert(&long, b"{\"m\":1}").unwrap().rev.generation(), Some(200));
+    }
+}
