@@ -59,7 +59,7 @@ mod table;
 mod views;
 mod xattr;
 
-pub use io::{Mode, Opened};
+pub use io::{Mode, NO_HANDLE, Opened};
 pub use list::{DirItem, OpenedDir};
 pub use rename::Flags as RenameFlags;
 

@@ -214,7 +214,7 @@ impl Filesystem for Adapter {
     fn read(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
@@ -222,7 +222,12 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match guard(|| self.0.read(fh.0, offset, size as usize)) {
+        let size = size as usize;
+        let read = || match fh.0 {
+            fs::NO_HANDLE => self.0.read_node(ino.0, offset, size),
+            handle => self.0.read(handle, offset, size),
+        };
+        match guard(read) {
             Ok(bytes) => reply.data(&bytes),
             Err(e) => reply.error(e),
         }

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{OFlags, SeekFrom};
@@ -16,6 +16,7 @@ use super::scratch::{ScratchNode, os};
 use super::table::Node;
 use crate::backend::Durability;
 use crate::draft::Draft;
+use crate::error::Error;
 use crate::session::{Seen, Session};
 
 /// How a file is opened.
@@ -44,6 +45,9 @@ impl Mode {
         OFlags::from_bits_retain(self.flags as u32).contains(OFlags::EXCL)
     }
 }
+
+/// What the kernel calls the handle of a file that it has opened without asking.
+pub const NO_HANDLE: u64 = 0;
 
 /// An open handle, and what the kernel may keep of the node's pages.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +131,37 @@ impl Handle {
     }
 }
 
+/// At most `size` bytes of a file from `offset` on.
+fn read_at(file: &File, offset: u64, size: usize) -> Result<Vec<u8>> {
+    let mut buffer = vec![0; size];
+    let mut got = 0;
+    while got < size {
+        match file.read_at(&mut buffer[got..], offset + got as u64) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(os(e)),
+        }
+    }
+    buffer.truncate(got);
+    Ok(buffer)
+}
+
+/// The same of a text.
+fn part(bytes: &[u8], offset: u64, size: usize) -> Vec<u8> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes[start..start.saturating_add(size).min(bytes.len())].to_vec()
+}
+
+/// How many revisions' files are held open at most: a quarter of what the process may open, and never more than is of use.
+pub(super) fn files_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        most.map_or(usize::MAX, |n| usize::try_from(n / 4).unwrap_or(usize::MAX)).min(8192)
+    })
+}
+
 impl Fs {
     pub(super) fn add_handle(&self, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
@@ -170,26 +205,41 @@ impl Fs {
         }
         match &*handle {
             Handle::Revision { .. } | Handle::Scratch { .. } => {
-                let file = handle.file().ok_or(Fail::BadHandle)?;
-                let mut buffer = vec![0; size];
-                let mut got = 0;
-                while got < size {
-                    match file.read_at(&mut buffer[got..], offset + got as u64) {
-                        Ok(0) => break,
-                        Ok(n) => got += n,
-                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(os(e)),
-                    }
-                }
-                buffer.truncate(got);
-                Ok(buffer)
+                read_at(handle.file().ok_or(Fail::BadHandle)?, offset, size)
             }
-            Handle::Bytes { bytes, .. } => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                Ok(bytes[start..start.saturating_add(size).min(bytes.len())].to_vec())
-            }
+            Handle::Bytes { bytes, .. } => Ok(part(bytes, offset, size)),
             Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. } => Err(Fail::BadHandle),
         }
+    }
+
+    /// Reads of a node that was opened without asking, see [`open`](Self::open).
+    pub fn read_node(&self, ino: Ino, offset: u64, size: usize) -> Result<Vec<u8>> {
+        let bytes = match self.node(ino)? {
+            Node::Revision(shown) if self.options.object_view => self.text_of(&shown.id, &shown.rev)?,
+            Node::Revision(shown) => {
+                let held = self.tables.lock().file(ino);
+                let file = match held {
+                    Some(file) => file,
+                    None => match self.store.backend().open(&shown.id, &shown.rev) {
+                        Ok(file) => {
+                            let file = Arc::new(file);
+                            let _closed = self.tables.lock().keep_file(ino, &shown.rev, &file, files_limit());
+                            file
+                        }
+                        Err(Error::NoObject(_) | Error::NoRevision(..)) => {
+                            return Ok(part(&self.store.read(&shown.id, &shown.rev)?, offset, size));
+                        }
+                        Err(e) => return Err(e.into()),
+                    },
+                };
+                return read_at(&file, offset, size);
+            }
+            Node::Draft(draft) => return Ok(draft.lock().read(offset, size).to_vec()),
+            Node::Scratch(scratch) => return read_at(&scratch.open(0)?, offset, size),
+            Node::View(view) => self.read_view(&view)?,
+            Node::Root => return Err(Fail::IsADirectory),
+        };
+        Ok(part(&bytes, offset, size))
     }
 
     /// Writes all of `bytes`.
@@ -219,6 +269,9 @@ impl Fs {
 
     /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.
     pub fn flush(&self, who: Caller, handle: u64) -> Result<()> {
+        if self.options.read_only {
+            return Err(Fail::NotThere);
+        }
         let handle = self.handle(handle)?;
         // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
         let goes_on = |d: &Draft| {
@@ -255,6 +308,9 @@ impl Fs {
 
     /// Makes what was written durable.
     pub fn fsync(&self, handle: u64, data_only: bool) -> Result<()> {
+        if self.options.read_only {
+            return Ok(());
+        }
         let handle = self.handle(handle)?;
         if let Some(draft) = self.draft_behind(&handle) {
             // `dd oflag=sync`: the fsync after each block of a text.
@@ -301,6 +357,10 @@ impl Fs {
 
     /// The next data or hole from `offset` on, as `lseek` has it. A text has no holes but the one behind its end.
     pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<i64> {
+        if self.options.read_only {
+            // The kernel takes every file as full of data then.
+            return Err(Fail::NotThere);
+        }
         let handle = self.handle(handle)?;
         let at = u64::try_from(offset).map_err(|_| Fail::NoSuchOffset)?;
         let size = match (&*handle, self.draft_behind(&handle)) {

@@ -8,14 +8,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::attr::{Caller, Found, Ino};
 use super::errno::{Fail, Result};
-use super::io::{Handle, Mode, Opened};
+use super::io::{Handle, Mode, Opened, files_limit};
 use super::scratch::{self, ScratchNode};
 use super::table::{Node, Notice, ObjectState, Pending};
 use super::views::View;
@@ -23,15 +23,6 @@ use super::{Fs, Name};
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
-
-/// How many revisions' files are held open at most: a quarter of what the process may open, and never more than is of use.
-fn files_limit() -> usize {
-    static LIMIT: OnceLock<usize> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        most.map_or(usize::MAX, |n| usize::try_from(n / 4).unwrap_or(usize::MAX)).min(8192)
-    })
-}
 
 impl Fs {
     /// Creates a file and opens it.
@@ -135,6 +126,10 @@ impl Fs {
     pub fn open(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         if self.is_echo(who) {
             return self.open_echo(ino);
+        }
+        if self.options.read_only {
+            // Nobody writes, and what is cached is told when it is old: the kernel need not ask.
+            return Err(Fail::NotThere);
         }
         if let Some(opened) = self.open_again(who, ino, mode) {
             return Ok(opened);

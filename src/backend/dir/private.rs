@@ -57,7 +57,15 @@ impl Private {
         if let Some(gone) = self.gone.get() {
             return Ok(Some(gone.as_fd()));
         }
-        Ok(self.dir_if_any("gone")?.map(|gone| self.gone.get_or_init(|| gone).as_fd()))
+        // Asked at every look at an object.
+        let gone = match self.own.get() {
+            Some(own) => match sys::open_dir(own.as_fd(), "gone") {
+                Err(Errno::NOENT) => None,
+                opened => Some(opened?),
+            },
+            None => self.dir_if_any("gone")?,
+        };
+        Ok(gone.map(|gone| self.gone.get_or_init(|| gone).as_fd()))
     }
 
     /// Opens a directory in `.revfs` if it is there.
