@@ -363,11 +363,20 @@ impl Store {
         // The lowest of those above leaves room for the next one that has to be above it.
         let drawn = (0..DRAWS).map(|_| name(self.random())).filter(|rev| rev > latest).min();
         drawn.or_else(|| {
-            // `f` sorts above every other digit: one more of them than the winner begins with. Twelve are free in a uuid.
-            let hex = latest.as_str().rsplit_once('-')?.1;
-            let leading = hex.bytes().take_while(|&b| b == b'f').count() + 1;
-            let ones = (1..=12).contains(&leading).then(|| u128::MAX << (128 - 4 * leading))?;
-            let rev = name(uuid::Uuid::from_u128(self.random().as_u128() | ones));
+            // Letters sort above digits. The last one that can be raised leaves most room: an `f` more each time, and a dozen
+            // saves would fill what is above `fe…`. Twelve digits are free in a uuid.
+            let hex = latest.as_str().rsplit_once('-')?.1.as_bytes();
+            let raised = |i: &usize| match hex[*i] {
+                // A number's end is no place to begin: the shorter number is the lower.
+                b'0'..=b'9' if *i > 0 && hex[*i - 1].is_ascii_digit() => None,
+                b'0'..=b'9' => Some(b'a'),
+                letter => (letter < b'f').then_some(letter + 1),
+            };
+            let at = (0..12.min(hex.len())).rev().find(|i| raised(i).is_some())?;
+            let mut digits = self.random().simple().to_string().into_bytes();
+            digits[..at].copy_from_slice(&hex[..at]);
+            digits[at] = raised(&at)?;
+            let rev = name(uuid::Uuid::try_parse_ascii(&digits).ok()?);
             (rev > *latest).then_some(rev)
         })
     }
@@ -685,13 +694,20 @@ mod tests {
             ..Origin::default()
         };
         let mut last = rev(7, '0');
-        for n in 0..150 {
+        for n in 0..1000 {
             let saved = s.save(&id("x"), format!("{{\"n\":{n}}}").as_bytes(), &old, &NO).unwrap();
             assert!(saved.rev > last);
             last = saved.rev;
             assert_eq!(text(&s), format!("{{\"n\":{n}}}"));
         }
-        assert!(s.conflicts(&id("x")).unwrap()[0].len() > 40);
+        assert_eq!(s.conflicts(&id("x")).unwrap()[0].len(), 1001);
+        // Nor does a name that chance put close to the top leave no room.
+        let mut last = Rev::new(format!("7-fffe{}", "0".repeat(28))).unwrap();
+        for _ in 0..1000 {
+            let next = s.beside(&last, None).unwrap();
+            assert!(next > last);
+            last = next;
+        }
     }
 
     #[test]
