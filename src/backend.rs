@@ -7,7 +7,7 @@
 //! tests compare with), [`FaultBackend`] (any of them, failing where told). All run the one suite in
 //! `backend/conformance.rs`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::time::SystemTime;
 
@@ -90,7 +90,28 @@ pub enum Gone {
     Rev { rev: Rev, why: String },
     /// A whole object, deleted at once by operation `op`, with the revisions it had.
     Object { op: String, revs: Vec<Rev> },
+    /// The deletion by `op` was taken back: it counts for nothing, also where it is still known.
+    Withdrawn { op: String },
+    /// Things that were no revisions, out of the way since operation `op`. No fact about any revision.
+    Aside { op: String, names: Vec<OsString> },
 }
+
+/// One place among what is gone that a removed revision has; it may have several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grave {
+    pub rev: Rev,
+    /// As in [`Gone::Rev`]; of a whole object's deletion the operation.
+    pub why: String,
+    /// It went with the whole object, by the operation that `why` names.
+    pub whole: bool,
+    /// When it was removed.
+    pub at: SystemTime,
+    /// Of its file; the size is 0 where the bytes were purged.
+    pub meta: Meta,
+}
+
+/// The reason of what was removed for good.
+pub const PURGED: &str = "purged";
 
 /// A medium. All calls may come from many threads and, through other processes, from other hosts.
 ///
@@ -135,15 +156,30 @@ pub trait Backend: Send + Sync {
     fn rename(&self, id: &ObjectId, from: &Rev, to: &Rev) -> Result<()>;
 
     /// Moves one live revision to what is gone, by one rename. `why` is a file name's worth of text without `~` or `/`.
+    /// Where it is there already for that reason, with other bytes, these are set aside.
     fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<()>;
 
     /// Keeps bytes among what is gone without their ever having been live: a writer's own text after a merge.
     fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()>;
 
+    /// Moves anything in an object's directory, whatever its name and kind, to what is gone, by one rename: out of the way,
+    /// with all that is in it, and no fact about a revision. `op` is unique, or that of other things set aside together
+    /// with this one. A name that is not there is `NoObject`.
+    fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()>;
+
+    /// Takes an object's directory away if nothing is in it. Whether there was one.
+    fn remove_empty(&self, id: &ObjectId) -> Result<bool>;
+
+    /// Removes the bytes of a removed revision for good, wherever among what is gone they are. The names stay, and a
+    /// [`PURGED`] one beside them, so that no replica brings it back. Returns how many bytes those were; of a revision
+    /// that is not gone `NoRevision`.
+    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64>;
+
     /// Moves a whole object to what is gone, by one rename. `op` is unique (a uuid's 32 hex digits).
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
 
-    /// Brings back what `remove` took with `op`, as it was.
+    /// Brings back what `remove` took with `op`, as it was. The deletion stays known as [`Gone::Withdrawn`], from before
+    /// the object is back: whoever copied it learns that it counts no more. A call that was interrupted is made again.
     ///
     /// # Errors
     /// As [`revive`](Self::revive).
@@ -171,6 +207,9 @@ pub trait Backend: Send + Sync {
 
     /// What was removed of an object, in no order; empty where nothing was.
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>>;
+
+    /// The removed revisions of an object, one for each place that they have, in no order.
+    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>>;
 
     /// The ids that have something among what is gone.
     fn gone_objects(&self) -> Result<Vec<ObjectId>>;

@@ -1,8 +1,9 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
-//! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `history`
-//! (`conflicts log`), `mount` (`mount umount`). `place` finds the store, [`exit`] holds the codes, `text` the
-//! output. Invariants: standard output carries results and nothing else, standard error one line per failure; a
+//! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
+//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show`. `place` finds the store,
+//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output. Invariants:
+//! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
 use std::ffi::{OsStr, OsString};
@@ -17,11 +18,21 @@ use crate::store::Store;
 use exit::{Exit, Failure};
 use text::Out;
 
+mod ask;
+mod check;
+mod color;
+mod conflicts;
+mod diff;
 pub mod exit;
-mod history;
+mod gone;
+mod graph;
+mod log;
 mod mount;
 mod place;
 mod read;
+mod resolve;
+mod revision;
+mod show;
 mod text;
 mod write;
 
@@ -64,12 +75,40 @@ enum Command {
     Ls(read::Ls),
     /// Print all objects, one JSON text per line
     All(read::All),
-    /// List the ids that are in conflict or, of the ids given, the revisions that are, one generation per line
-    #[command(override_usage = "revfs conflicts [--json] [STORE] [ID…]")]
-    Conflicts(history::Conflicts),
+    /// Show what is in conflict: since when, who against whom, and what differs
+    #[command(override_usage = "revfs conflicts [--json | --names] [--exit-code] [STORE] [ID…]")]
+    Conflicts(conflicts::Conflicts),
+    /// Show which members differ between two revisions
+    #[command(override_usage = "revfs diff [--json] [--exit-code] [STORE] ID [REV [REV]]")]
+    Diff(diff::Diff),
     /// List an object's revisions, newest first: name, time, bytes, role, parent
-    #[command(override_usage = "revfs log [--json] [STORE] ID")]
-    Log(history::Log),
+    #[command(override_usage = "revfs log [--all] [--graph | --json] [STORE] ID")]
+    Log(log::Log),
+    /// Print one revision byte for byte, also one that was removed
+    #[command(override_usage = "revfs show [STORE] ID REV")]
+    Show(show::Show),
+    /// Settle conflicts; what loses is kept in the store's `.revfs/gone`
+    #[command(
+        override_usage = "revfs resolve [--auto | --ours | --theirs REV | --merge | --exec CMD] [--dry-run] \
+                          [STORE] {ID… | --all}"
+    )]
+    Resolve(resolve::Resolve),
+    /// Bring deleted objects back, or list what can be
+    #[command(
+        override_usage = "revfs undelete [--op OP | --rev REV] [STORE] ID…\n       revfs undelete [--json] [STORE]"
+    )]
+    Undelete(gone::Undelete),
+    /// Make an older revision the newest
+    #[command(override_usage = "revfs restore [STORE] ID REV")]
+    Restore(gone::Restore),
+    /// Take old revisions out of the history; remove for good what has been gone for long
+    #[command(
+        override_usage = "revfs gc [--keep N|AGE] [--purge AGE] [--purge-deleted AGE] [-n] [STORE] [ID…]"
+    )]
+    Gc(gone::Gc),
+    /// Find what does not belong into a store; `--repair` puts it right without losing a byte
+    #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
+    Check(check::Check),
 }
 
 /// The positional arguments of most commands.
@@ -125,7 +164,14 @@ impl Cli {
             Command::Ls(ls) => ls.run(store, &mut out),
             Command::All(all) => all.run(store, &mut out),
             Command::Conflicts(conflicts) => conflicts.run(store, &mut out),
+            Command::Diff(diff) => diff.run(store, &mut out),
             Command::Log(log) => log.run(store, &mut out),
+            Command::Show(show) => show.run(store, &mut out),
+            Command::Resolve(resolve) => resolve.run(store, &mut out),
+            Command::Undelete(undelete) => undelete.run(store, &mut out),
+            Command::Restore(restore) => restore.run(store, &mut out),
+            Command::Gc(gc) => gc.run(store, &mut out),
+            Command::Check(check) => check.run(store, &mut out),
         }?;
         out.finish()
     }

@@ -27,7 +27,7 @@ use scan::{Fault, Visit};
 use tree::Tree;
 
 pub use compact::compact;
-pub use merge::{Change, Kind, Merged, diff, merge};
+pub use merge::{Change, Kind, Merged, Overlap, Pick, diff, merge, three_way};
 
 /// Why a text is not an object's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -382,6 +382,26 @@ pub fn captured(loser: &[u8], winner: &[u8]) -> bool {
     true
 }
 
+/// Whether all that `loser` took out of `base` is missing in `winner` too: of each object that all three have, every member
+/// of `base`'s that `loser`'s lacks. Top-level `_id` and `_rev` are not looked at. False for texts that are no objects.
+pub fn deletions_captured(base: &[u8], loser: &[u8], winner: &[u8]) -> bool {
+    let (Ok(a), Ok(b), Ok(c)) = (objects(base), objects(loser), objects(winner)) else { return false };
+    let mut todo = vec![(0, 0, 0)];
+    while let Some((i, j, k)) = todo.pop() {
+        let (left, there) = (b.fields(j), c.fields(k));
+        for (name, m) in a.fields(i).into_iter().filter(|(name, _)| i != 0 || !is_stamp(name)) {
+            match (left.get(&name), there.get(&name)) {
+                (None, Some(_)) => return false,
+                (Some(&n), Some(&o)) if a.is_object(m) && b.is_object(n) && c.is_object(o) => {
+                    todo.push((m, n, o));
+                }
+                _ => {}
+            }
+        }
+    }
+    true
+}
+
 fn is_stamp(name: &[u8]) -> bool {
     STAMPS.iter().any(|stamp| stamp.as_bytes() == name)
 }
@@ -718,6 +738,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_out() {
+        for (base, loser, winner, expected) in [
+            ("{}", "{}", r#"{"a":1}"#, true),
+            (r#"{"a":1}"#, "{}", r#"{"a":1}"#, false),
+            (r#"{"a":1}"#, "{}", r#"{"a":2}"#, false),
+            (r#"{"a":1}"#, "{}", r#"{"b":1}"#, true),
+            (r#"{"a":1,"_id":"x","_rev":"1-a"}"#, r#"{"a":2}"#, r#"{"a":2,"_rev":"2-b","_id":"x"}"#, true),
+            (r#"{"o":{"_rev":1}}"#, r#"{"o":{}}"#, r#"{"o":{"_rev":1}}"#, false),
+            (r#"{"o":{"p":{"a":1}}}"#, r#"{"o":{"p":{}}}"#, r#"{"o":{"p":{"\u0061":1}}}"#, false),
+            (r#"{"o":{"p":{"a":1}}}"#, r#"{"o":{"p":{}}}"#, r#"{"o":{"p":{"b":1}}}"#, true),
+            // No longer an object in one of them: that is a change, not something taken out.
+            (r#"{"o":{"a":1}}"#, r#"{"o":1}"#, r#"{"o":{"a":1}}"#, true),
+            (r#"{"o":{"a":1}}"#, r#"{"o":{}}"#, r#"{"o":1}"#, true),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#, r#"{"a":2}"#, true),
+            // Elements are no members.
+            (r#"{"a":[{"b":1}]}"#, r#"{"a":[{}]}"#, r#"{"a":[{"b":1}]}"#, true),
+            ("[]", "{}", "{}", false),
+            ("{}", "{", "{}", false),
+        ] {
+            let texts = [base, loser, winner].map(str::as_bytes);
+            assert_eq!(deletions_captured(texts[0], texts[1], texts[2]), expected, "{base} {loser} {winner}");
+        }
+    }
+
+    #[test]
     fn captured_by_the_winner() {
         for (loser, winner, expected) in [
             ("{\"a\":1}", "{\"b\":2,\"a\":1.0}", true),
@@ -830,6 +875,18 @@ mod tests {
             captured(text, other) && captured(other, text),
             diff(text, other).is_empty() && captured(text, other)
         );
+        for pick in [Pick::Ours, Pick::Theirs, Pick::Value(b"[1]".to_vec())] {
+            if let Ok(woven) = three_way(None, text, other, |_| pick.clone()) {
+                assert_eq!(check(&woven), Ok(()), "{} {}", show(text), show(other));
+                match pick {
+                    Pick::Ours => assert_eq!(woven, text),
+                    Pick::Theirs => assert!(diff(&woven, other).is_empty()),
+                    Pick::Value(_) => assert!(three_way(Some(text), text, other, |_| Pick::Ours).is_ok()),
+                }
+            }
+        }
+        let _ = deletions_captured(text, other, text);
+        assert!(valid.is_err() || check(other).is_err() || deletions_captured(text, text, other));
         for (b, l, m) in [
             (text, other, text),
             (other, text, text),

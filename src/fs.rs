@@ -31,7 +31,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -60,7 +60,7 @@ mod views;
 mod xattr;
 
 pub use io::{Mode, Opened};
-pub use list::DirItem;
+pub use list::{DirItem, OpenedDir};
 pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
@@ -140,6 +140,11 @@ pub struct Fs {
     echoes: echo::Echoes,
     /// How many objects are watched at most that no program has looked at.
     watch_all: AtomicUsize,
+    /// Rises whenever names in the root directory come or go, and the epoch of the listing that the kernel may keep.
+    root_epoch: AtomicU64,
+    root_listed: AtomicU64,
+    /// Objects' directories that came a moment ago.
+    young: Mutex<HashMap<ObjectId, Instant>>,
     refusals: Mutex<Vec<String>>,
 }
 
@@ -191,6 +196,9 @@ impl Fs {
             counts: Counts::default(),
             echoes: echo::Echoes::default(),
             watch_all: AtomicUsize::new(0),
+            root_epoch: AtomicU64::new(1),
+            root_listed: AtomicU64::new(0),
+            young: Mutex::default(),
             refusals: Mutex::new(Vec::new()),
         })
     }
@@ -230,7 +238,10 @@ impl Fs {
                         kernel.forget_entry(dir, OsStr::new(&node.to_string()));
                     }
                 }
-                table::Notice::Root => kernel.forget_attr(attr::ROOT),
+                table::Notice::Root => {
+                    self.root_epoch.fetch_add(1, Ordering::AcqRel);
+                    kernel.forget_attr(attr::ROOT);
+                }
             }
         }
     }

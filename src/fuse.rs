@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use log::{debug, error};
 
@@ -27,7 +27,7 @@ mod tell;
 
 pub use tell::Tell;
 
-use convert::{caller, empty, entry, errno, file_attr, kind, open_flags, set_time, xattr};
+use convert::{caller, dir_flags, empty, entry, errno, file_attr, kind, open_flags, set_time, xattr};
 
 /// The adapter that fuser serves.
 pub struct Adapter(pub Arc<Fs>);
@@ -273,7 +273,7 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match guard(|| self.0.opendir(ino.0)) {
-            Ok(o) => reply.opened(FileHandle(o.handle), FopenFlags::empty()),
+            Ok(o) => reply.opened(FileHandle(o.handle), dir_flags(&o)),
             Err(e) => reply.error(e),
         }
     }

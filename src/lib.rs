@@ -14,11 +14,11 @@
 //! Each module knows only those to its left; a test checks it.
 //!
 //! ```text
-//! document  rev·error  session  backend  store  draft·watch  fs  fuse  mount  cli
-//! text of   names and  who saw  a medium what a what is not  the the  birth  the
-//! JSON as   their      what: a  for      save   a revision   mount protocol and commands
-//! bytes     order      save's   names    does   yet; signs   as  decoded death
-//!                      base     and bytes       of change    calls
+//! document  rev·error  session  backend  store  resolve   check   draft·watch  fs  fuse  mount  cli
+//! text of   names and  who saw  a medium what a conflicts what    what is not  the the  birth  the
+//! JSON as   their      what: a  for      save   settled   does    a revision   mount protocol and commands
+//! bytes     order      save's   names    does             not     yet; signs   as  decoded death
+//!                      base     and bytes                 belong  of change    calls
 //! ```
 //!
 //! Start with [`rev`] (what wins), [`store`] (what a save does), [`fs`] (what a program sees). Without FUSE:
@@ -45,6 +45,7 @@
 //! survives a power cut.
 
 pub mod backend;
+pub mod check;
 pub mod cli;
 pub mod document;
 pub mod draft;
@@ -54,6 +55,7 @@ pub mod fs;
 pub mod fuse;
 #[cfg(feature = "fuse")]
 pub mod mount;
+pub mod resolve;
 pub mod rev;
 pub mod session;
 pub mod store;

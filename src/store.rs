@@ -17,7 +17,10 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
 
+mod gc;
 mod history;
+#[cfg(test)]
+mod hosts;
 mod known;
 #[cfg(test)]
 mod model;
@@ -25,12 +28,17 @@ mod open;
 mod plan;
 mod promote;
 mod remove;
+mod renumber;
 mod reread;
 mod save;
+mod undo;
 mod unfinished;
 
+pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
 pub use open::expand;
+pub use remove::Astray;
+pub use undo::Deletion;
 
 use known::Known;
 

@@ -73,10 +73,12 @@ impl Watcher {
         Ok(Watcher { queue, root, state: Mutex::new(state) })
     }
 
-    /// Half of what one user may watch, so that others can too.
+    /// Half of what one user may watch, so that the user's other programs can too; root's have less need of it, and its
+    /// mounts are the large ones: three quarters.
     pub fn default_limit() -> usize {
         let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
-        text.trim().parse::<usize>().unwrap_or(8192) / 2
+        let most = text.trim().parse::<usize>().unwrap_or(8192);
+        if rustix::process::geteuid().is_root() { most / 4 * 3 } else { most / 2 }
     }
 
     /// Watches an object's directory. `false` where it cannot be (none there, or no watches left): its readers must

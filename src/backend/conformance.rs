@@ -13,8 +13,10 @@ use super::dir::Way;
 use super::*;
 use crate::error::Error;
 
+mod gone;
 mod races;
 
+use gone::*;
 use races::*;
 
 /// A backend under test, and where it lives.
@@ -72,6 +74,8 @@ suite! {
     an_open_file_outlives_its_revision
     a_retired_revision_is_gone_and_readable
     a_retired_revision_that_came_back_is_retired_again
+    what_is_set_aside_is_no_fact
+    a_purge_leaves_names
     kept_bytes_were_never_live
     a_removed_object_takes_all_along
     a_revived_object_has_all_it_had_and_one_more
@@ -311,7 +315,11 @@ fn a_retired_revision_that_came_back_is_retired_again(m: &Medium) {
     publish(m, "x", &a, "half");
     m.retire(&x, &a, "discarded", O).unwrap();
     assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 2));
-    assert!([b"a".to_vec(), b"half".to_vec()].contains(&m.read_gone(&x, &a).unwrap()));
+    let names = gone(m, "x").into_iter().find_map(|gone| match gone {
+        Gone::Aside { names, .. } => Some(names),
+        _ => None,
+    });
+    assert_eq!((names, m.read_gone(&x, &a).unwrap()), (Some(vec![a.as_str().into()]), b"a".to_vec()));
 }
 
 fn kept_bytes_were_never_live(m: &Medium) {
@@ -342,47 +350,6 @@ fn a_removed_object_takes_all_along(m: &Medium) {
     assert!(is_taken(m.remove(&x, &one, O)));
     m.remove(&x, &two, O).unwrap();
     assert_eq!(gone(m, "x"), [first, Gone::Object { op: two, revs: vec![c] }]);
-}
-
-fn a_revived_object_has_all_it_had_and_one_more(m: &Medium) {
-    let (x, a, b, op) = (id("x"), rev(0, 1), rev(1, 1), "1".repeat(32));
-    create(m, "x", &a, "a");
-    m.remove(&x, &op, O).unwrap();
-    let attrs = Attrs { mode: Some(0o600), ..Attrs::default() };
-    let meta = m.revive(&x, &op, &b, b"back", &attrs, Durability::Full).unwrap();
-    assert_eq!((meta.mode, meta.size), (0o600, 4));
-    assert_eq!(m.meta(&x, &b).unwrap(), meta);
-    assert_eq!((revs(m, "x"), text(m, "x", &a), text(m, "x", &b)), (vec![a, b], "a".into(), "back".into()));
-    assert!(gone(m, "x").is_empty());
-    assert!(no_object(m.revive(&x, &op, &rev(2, 1), b"again", &attrs, O)));
-}
-
-fn a_restored_object_is_as_it_was(m: &Medium) {
-    let (x, a, op) = (id("x"), rev(0, 1), "1".repeat(32));
-    create(m, "x", &a, "a");
-    assert!(no_object(m.restore(&x, &op, O)));
-    m.remove(&x, &op, O).unwrap();
-    assert!(no_object(m.restore(&x, &"2".repeat(32), O)));
-    m.restore(&x, &op, Durability::Full).unwrap();
-    assert_eq!((revs(m, "x"), text(m, "x", &a), gone(m, "x")), (vec![a], "a".into(), vec![]));
-    m.remove(&x, &op, O).unwrap();
-    let b = rev(1, 1);
-    create(m, "x", &b, "b");
-    assert!(matches!(m.restore(&x, &op, O), Err(Error::Exists(_))));
-    assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 1));
-}
-
-fn a_failed_revival_changes_nothing(m: &Medium) {
-    let (x, a, b, op) = (id("x"), rev(0, 1), rev(1, 1), "1".repeat(32));
-    create(m, "x", &a, "a");
-    m.remove(&x, &op, O).unwrap();
-    let before = gone(m, "x");
-    let attrs = Attrs::default();
-    assert!(no_object(m.revive(&x, &"2".repeat(32), &b, b"back", &attrs, O)));
-    assert!(is_taken(m.revive(&x, &op, &a, b"back", &attrs, O)));
-    create(m, "x", &b, "b");
-    assert!(matches!(m.revive(&x, &op, &rev(2, 1), b"back", &attrs, O), Err(Error::Exists(_))));
-    assert_eq!((gone(m, "x"), revs(m, "x"), text(m, "x", &b)), (before, vec![b], "b".into()));
 }
 
 fn a_moved_object_leaves_its_name(m: &Medium) {
@@ -432,6 +399,7 @@ fn a_reason_is_one_name(m: &Medium) {
         assert!(m.retire(&x, &a, bad, O).is_err());
         assert!(m.keep(&x, &a, bad, b"{}", O).is_err());
         assert!(m.remove(&x, bad, O).is_err());
+        assert!(m.set_aside(&x, OsStr::new(a.as_str()), bad, O).is_err());
         assert!(m.revive(&x, bad, &a, b"{}", &Attrs::default(), O).is_err());
         assert!(m.move_object(&x, &id("y"), bad, O).is_err());
     }

@@ -7,6 +7,7 @@
 //! needs for bytes to precede their name through a power cut is in `dir/stage.rs`. Two hosts may share a directory on a
 //! cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random digits.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Meta};
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -75,6 +76,17 @@ impl DirBackend {
         let private = Private::new(root);
         let name = private.format(None, path)?;
         Ok(DirBackend { path: path.into(), private, stage, name })
+    }
+
+    /// Whether the directory holds a store of a version that this program does not know.
+    pub fn has_other_version(path: impl AsRef<Path>) -> bool {
+        let format = path.as_ref().join(private::NAME).join(private::FORMAT);
+        std::fs::read(format).is_ok_and(|text| private::other_version(&text).is_some())
+    }
+
+    /// Whether a name can be one in `.revfs/gone/<id>`, of a directory or of a file.
+    pub fn is_gone_name(name: &OsStr, is_dir: bool, is_file: bool) -> bool {
+        gone::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
     }
 
     /// On a medium that can only do this much.
@@ -261,6 +273,22 @@ impl Backend for DirBackend {
         self.keep_text(id, rev, why, text, how)
     }
 
+    fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()> {
+        self.put_aside(id, name, op, how)
+    }
+
+    fn remove_empty(&self, id: &ObjectId) -> Result<bool> {
+        match sys::remove_dir(self.root(), id.as_os_str()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(e) => Err(self.io("remove", id, None, e)),
+        }
+    }
+
+    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
+        self.purge_revision(id, rev, how)
+    }
+
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
         self.remove_object(id, op, how)
     }
@@ -288,6 +316,10 @@ impl Backend for DirBackend {
 
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
         self.list_gone(id)
+    }
+
+    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+        self.list_graves(id)
     }
 
     fn gone_objects(&self) -> Result<Vec<ObjectId>> {

@@ -1,13 +1,14 @@
 //! A backend that fails where it is told to: for tests of what stands on one.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Meta};
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -137,6 +138,18 @@ impl Backend for FaultBackend {
         self.call("keep", |b| b.keep(id, rev, why, text, how))
     }
 
+    fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()> {
+        self.call("set_aside", |b| b.set_aside(id, name, op, how))
+    }
+
+    fn remove_empty(&self, id: &ObjectId) -> Result<bool> {
+        self.call("remove_empty", |b| b.remove_empty(id))
+    }
+
+    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
+        self.call("purge", |b| b.purge(id, rev, how))
+    }
+
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
         self.call("remove", |b| b.remove(id, op, how))
     }
@@ -163,6 +176,10 @@ impl Backend for FaultBackend {
 
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
         self.call("gone", |b| b.gone(id))
+    }
+
+    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+        self.call("graves", |b| b.graves(id))
     }
 
     fn gone_objects(&self) -> Result<Vec<ObjectId>> {

@@ -1,7 +1,7 @@
 //! A store in memory: the model that other backends are compared with.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Meta};
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta, PURGED};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -36,10 +36,12 @@ struct Text {
     meta: Meta,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Removed {
-    Rev { rev: Rev, why: String, text: Text },
-    Object { op: String, object: Object },
+    Rev { rev: Rev, why: String, text: Text, at: SystemTime },
+    Object { op: String, object: Object, at: SystemTime },
+    Withdrawn { op: String },
+    Aside { op: String, names: Vec<OsString> },
 }
 
 impl MemoryBackend {
@@ -59,6 +61,54 @@ impl MemoryBackend {
         }
     }
 
+    /// Takes over what another store has of an object and this one lacks, as a plain copy of directories would: files in
+    /// the object's directory, and names among what is gone. `take` may leave any of it for another time.
+    #[cfg(test)]
+    pub fn learn(&self, from: &MemoryBackend, id: &ObjectId, mut take: impl FnMut() -> bool) {
+        let (objects, gone) = {
+            let from = from.0.lock();
+            let gone = from.gone.get(id).map_or(&[][..], |gone| gone).to_vec();
+            (from.objects.get(id).cloned().unwrap_or_default(), gone)
+        };
+        let mut state = self.0.lock();
+        for (rev, text) in objects.revs.into_iter().filter(|_| take()) {
+            state.objects.entry(id.clone()).or_default().revs.entry(rev).or_insert(text);
+        }
+        let own = state.gone.entry(id.clone()).or_default();
+        for removed in gone {
+            match removed {
+                Removed::Object { op, object, at } => {
+                    let mine = own.iter_mut().find_map(|r| match r {
+                        Removed::Object { op: o, object, .. } if *o == op => Some(object),
+                        _ => None,
+                    });
+                    let mut taken = Object::default();
+                    let mine = mine.unwrap_or(&mut taken);
+                    for (rev, text) in object.revs.into_iter().filter(|_| take()) {
+                        mine.revs.entry(rev).or_insert(text);
+                    }
+                    if !taken.revs.is_empty() {
+                        own.push(Removed::Object { op, object: taken, at });
+                    }
+                }
+                Removed::Rev { ref rev, ref why, .. } => {
+                    let known = |r: &Removed| matches!(r, Removed::Rev { rev: o, why: w, .. } if o == rev && w == why);
+                    if !own.iter().any(known) && take() {
+                        own.push(removed);
+                    }
+                }
+                Removed::Withdrawn { ref op } => {
+                    let known = |r: &Removed| matches!(r, Removed::Withdrawn { op: o } if o == op);
+                    if !own.iter().any(known) && take() {
+                        own.push(removed);
+                    }
+                }
+                // Nobody else's business.
+                Removed::Aside { .. } => {}
+            }
+        }
+    }
+
     /// Makes an empty directory for an object.
     pub fn plant_empty(&self, id: &ObjectId) {
         self.0.lock().objects.entry(id.clone()).or_default();
@@ -72,9 +122,32 @@ impl State {
         let gone = self.gone.get_mut(id).ok_or_else(missing)?;
         let at = gone.iter().position(|r| matches!(r, Removed::Object { op: o, .. } if o == op));
         let at = at.ok_or_else(missing)?;
-        match self.objects.contains_key(id) {
-            true => Err(Error::Exists(id.clone())),
-            false => Ok((gone, at)),
+        if self.objects.contains_key(id) {
+            return Err(Error::Exists(id.clone()));
+        }
+        let purged: Vec<Rev> = gone
+            .iter()
+            .filter_map(|r| match r {
+                Removed::Rev { rev, why, .. } if why == PURGED => Some(rev.clone()),
+                _ => None,
+            })
+            .collect();
+        if let Removed::Object { object, .. } = &mut gone[at] {
+            object.revs.retain(|rev, text| !text.bytes.is_empty() || !purged.contains(rev));
+        }
+        Ok((gone, at))
+    }
+
+    /// Something of an object is out of the way.
+    fn aside(&mut self, id: &ObjectId, op: &str, name: OsString) {
+        let gone = self.gone.entry(id.clone()).or_default();
+        let same = gone.iter_mut().find_map(|r| match r {
+            Removed::Aside { op: o, names } if o == op => Some(names),
+            _ => None,
+        });
+        match same {
+            Some(names) => names.push(name),
+            None => gone.push(Removed::Aside { op: op.into(), names: vec![name] }),
         }
     }
 
@@ -113,13 +186,14 @@ impl State {
     }
 
     fn remove(&mut self, id: &ObjectId, op: &str) -> Result<()> {
-        let taken = |r: &Removed| matches!(r, Removed::Object { op: o, .. } if o == op);
+        let taken = |r: &Removed| matches!(r, Removed::Object { op: o, .. } | Removed::Withdrawn { op: o } if o == op);
         self.object(id)?;
         if self.gone.get(id).is_some_and(|all| all.iter().any(taken)) {
             return Err(failed("delete", id, io::ErrorKind::AlreadyExists));
         }
+        let at = self.now();
         if let Some(object) = self.objects.remove(id) {
-            self.gone.entry(id.clone()).or_default().push(Removed::Object { op: op.into(), object });
+            self.gone.entry(id.clone()).or_default().push(Removed::Object { op: op.into(), object, at });
         }
         Ok(())
     }
@@ -223,19 +297,16 @@ impl Backend for MemoryBackend {
         let mut state = self.0.lock();
         let text = state.rev(id, rev)?.clone();
         state.object_mut(id)?.revs.remove(rev);
+        let at = state.now();
         let gone = state.gone.entry(id.clone()).or_default();
         let again = gone.iter().find_map(|r| match r {
-            Removed::Rev { rev: r, why: w, text } if r == rev && w == why => Some(text.bytes.clone()),
+            Removed::Rev { rev: r, why: w, text, .. } if r == rev && w == why => Some(text.bytes.clone()),
             _ => None,
         });
         match again {
-            None => gone.push(Removed::Rev { rev: rev.clone(), why: why.into(), text }),
+            None => gone.push(Removed::Rev { rev: rev.clone(), why: why.into(), text, at }),
             Some(kept) if kept == text.bytes || kept.is_empty() => {}
-            Some(_) => {
-                let object = Object { revs: BTreeMap::from([(rev.clone(), text)]), foreign: Vec::new() };
-                let op = uuid::Uuid::new_v4().simple().to_string();
-                gone.push(Removed::Object { op, object });
-            }
+            Some(_) => state.aside(id, &uuid::Uuid::new_v4().simple().to_string(), rev.as_str().into()),
         }
         Ok(())
     }
@@ -248,8 +319,60 @@ impl Backend for MemoryBackend {
         if gone.iter().any(|r| matches!(r, Removed::Rev { rev: r, why: w, .. } if r == rev && w == why)) {
             return Err(failed("keep", id, io::ErrorKind::AlreadyExists));
         }
-        gone.push(Removed::Rev { rev: rev.clone(), why: why.into(), text });
+        let at = text.meta.ctime;
+        gone.push(Removed::Rev { rev: rev.clone(), why: why.into(), text, at });
         Ok(())
+    }
+
+    fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, _: Durability) -> Result<()> {
+        plain(id, op)?;
+        let mut state = self.0.lock();
+        let object = state.object_mut(id)?;
+        let rev = Rev::new(name).ok().filter(|rev| object.revs.remove(rev).is_some());
+        if rev.is_none() {
+            let at = object.foreign.iter().position(|n| n == name);
+            object.foreign.remove(at.ok_or_else(|| Error::NoObject(id.clone()))?);
+        }
+        state.aside(id, op, name.into());
+        Ok(())
+    }
+
+    fn remove_empty(&self, id: &ObjectId) -> Result<bool> {
+        let mut state = self.0.lock();
+        let empty = state.objects.get(id).is_some_and(|o| o.revs.is_empty() && o.foreign.is_empty());
+        if empty {
+            state.objects.remove(id);
+        }
+        Ok(empty)
+    }
+
+    fn purge(&self, id: &ObjectId, rev: &Rev, _: Durability) -> Result<u64> {
+        let mut state = self.0.lock();
+        let empty = state.text(b"", &Attrs::default());
+        let missing = || Error::NoRevision(id.clone(), rev.clone());
+        let gone = state.gone.get_mut(id).ok_or_else(missing)?;
+        let (mut freed, mut any, mut told) = (0, false, false);
+        let texts = gone.iter_mut().filter_map(|r| match r {
+            Removed::Rev { rev: of, why, text, .. } if of == rev => {
+                told |= why == PURGED;
+                Some(text)
+            }
+            Removed::Object { object, .. } => object.revs.get_mut(rev),
+            _ => None,
+        });
+        for text in texts {
+            any = true;
+            freed += text.meta.size;
+            *text = empty.clone();
+        }
+        if !any {
+            return Err(missing());
+        }
+        if !told {
+            let at = empty.meta.ctime;
+            gone.push(Removed::Rev { rev: rev.clone(), why: PURGED.into(), text: empty, at });
+        }
+        Ok(freed)
     }
 
     fn remove(&self, id: &ObjectId, op: &str, _: Durability) -> Result<()> {
@@ -261,7 +384,8 @@ impl Backend for MemoryBackend {
         plain(id, op)?;
         let mut state = self.0.lock();
         let (gone, at) = state.removed(id, op)?;
-        if let Removed::Object { object, .. } = gone.remove(at) {
+        let withdrawn = Removed::Withdrawn { op: op.into() };
+        if let Removed::Object { object, .. } = std::mem::replace(&mut gone[at], withdrawn) {
             state.objects.insert(id.clone(), object);
         }
         Ok(())
@@ -286,7 +410,8 @@ impl Backend for MemoryBackend {
             return Err(failed("revive", id, io::ErrorKind::AlreadyExists));
         }
         let meta = text.meta.clone();
-        if let Removed::Object { mut object, .. } = gone.remove(at) {
+        let withdrawn = Removed::Withdrawn { op: op.into() };
+        if let Removed::Object { mut object, .. } = std::mem::replace(&mut gone[at], withdrawn) {
             object.revs.insert(rev.clone(), text);
             state.objects.insert(id.clone(), object);
         }
@@ -308,11 +433,31 @@ impl Backend for MemoryBackend {
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
         let gone = |r: &Removed| match r {
             Removed::Rev { rev, why, .. } => Gone::Rev { rev: rev.clone(), why: why.clone() },
-            Removed::Object { op, object } => {
+            Removed::Withdrawn { op } => Gone::Withdrawn { op: op.clone() },
+            Removed::Aside { op, names } => Gone::Aside { op: op.clone(), names: names.clone() },
+            Removed::Object { op, object, .. } => {
                 Gone::Object { op: op.clone(), revs: object.revs.keys().cloned().collect() }
             }
         };
         Ok(self.0.lock().gone.get(id).map_or_else(Vec::new, |all| all.iter().map(gone).collect()))
+    }
+
+    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+        let mut graves = Vec::new();
+        for removed in self.0.lock().gone.get(id).into_iter().flatten() {
+            match removed {
+                Removed::Rev { rev, why, text, at } => {
+                    let (rev, why, meta) = (rev.clone(), why.clone(), text.meta.clone());
+                    graves.push(Grave { rev, why, whole: false, at: *at, meta });
+                }
+                Removed::Object { op, object, at } => graves.extend(object.revs.iter().map(|(rev, text)| {
+                    let (rev, why, meta) = (rev.clone(), op.clone(), text.meta.clone());
+                    Grave { rev, why, whole: true, at: *at, meta }
+                })),
+                Removed::Withdrawn { .. } | Removed::Aside { .. } => {}
+            }
+        }
+        Ok(graves)
     }
 
     fn gone_objects(&self) -> Result<Vec<ObjectId>> {
@@ -324,6 +469,7 @@ impl Backend for MemoryBackend {
         let bytes = |r: &Removed| match r {
             Removed::Rev { rev: r, text, .. } => (r == rev).then(|| text.bytes.to_vec()),
             Removed::Object { object, .. } => object.revs.get(rev).map(|text| text.bytes.to_vec()),
+            Removed::Withdrawn { .. } | Removed::Aside { .. } => None,
         };
         let mut found = state.gone.get(id).into_iter().flatten().filter_map(bytes);
         found.find(|text| !text.is_empty()).ok_or_else(|| Error::NoRevision(id.clone(), rev.clone()))

@@ -13,7 +13,8 @@ pub enum Exit {
     /// Done.
     #[default]
     Done = 0,
-    /// The store says no: the object or revision is missing, exists already, or has moved on.
+    /// The store says no: the object or revision is missing, exists already, or has moved on; or there is what
+    /// `--exit-code` asks about; or a conflict remains.
     No = 1,
     /// The command cannot be meant: its arguments or ids are wrong, or no store was named.
     Usage = 2,
@@ -31,7 +32,7 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Done => "done",
-            Exit::No => "no: the object, revision or mount is not there, exists already, or has moved on",
+            Exit::No => "no: it is not there, exists already, has moved on, or is still in conflict",
             Exit::Usage => "wrong arguments or ids, or no store was named",
             Exit::Io => "the store, a file, the mount or the output failed",
             Exit::Refused => "the text is not one JSON object; nothing was stored",

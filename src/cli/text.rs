@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exit::Failure;
+use crate::document;
 use crate::rev::Rev;
 
 /// Standard output, buffered. What was written is only there after [`finish`](Out::finish).
@@ -72,6 +73,33 @@ pub fn quoted(text: &str) -> String {
     json
 }
 
+/// A JSON value on one line and without a character that a terminal would act on: those stand escaped in its strings.
+pub fn visible(value: &[u8]) -> String {
+    let mut line = String::new();
+    for c in String::from_utf8_lossy(&document::compact(value)).chars() {
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
+                line += &format!("\\u{:04x}", u32::from(c));
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// The beginning of [`visible`], at most `limit` characters.
+pub fn brief(value: &[u8], limit: usize) -> String {
+    let line = visible(value);
+    match line.char_indices().nth(limit) {
+        Some(_) => line.chars().take(limit.saturating_sub(1)).chain(['…']).collect(),
+        None => line,
+    }
+}
+
 /// Conflicts in the shape that the original library's getConflicts returns: a list of lists of names.
 pub fn groups(conflicts: &[Vec<Rev>]) -> String {
     let list = |items: Vec<String>| format!("[{}]", items.join(","));
@@ -102,6 +130,13 @@ mod tests {
         if let Some(early) = UNIX_EPOCH.checked_sub(Duration::from_secs(i64::MAX as u64)) {
             assert!(utc(early).ends_with('Z'));
         }
+    }
+
+    #[test]
+    fn values_are_shown_on_one_line_and_do_nothing_to_a_terminal() {
+        assert_eq!(visible("{\n \"a\": \"x\u{9b}31m\u{202e}\" }".as_bytes()), r#"{"a":"x\u009b31m\u202e"}"#);
+        assert_eq!((brief(b"[1, 2]", 5), brief(b"[1, 22]", 5)), ("[1,2]".into(), "[1,2…".into()));
+        assert_eq!(brief("\"ééééé\"".as_bytes(), 4), "\"éé…");
     }
 
     #[test]

@@ -31,75 +31,130 @@ pub struct Merged {
 /// # Errors
 /// Those of [`check`](super::check), for any of the three.
 pub fn merge(base: &[u8], latest: &[u8], mine: &[u8]) -> Result<Merged, NotObject> {
-    let (base, latest, mine) = (objects(base)?, objects(latest)?, objects(mine)?);
-    let mut edits = Edits::default();
     let mut overlaps = Vec::new();
+    let text = three_way(Some(base), latest, mine, |overlap| {
+        overlaps.push(overlap.path.clone());
+        Pick::Theirs
+    })?;
+    overlaps.sort();
+    Ok(Merged { text, overlaps })
+}
+
+/// A member that two texts made of one changed in different ways, `None` where it is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap<'a> {
+    /// As in [`Change`].
+    pub path: String,
+    pub base: Option<&'a [u8]>,
+    pub ours: Option<&'a [u8]>,
+    pub theirs: Option<&'a [u8]>,
+}
+
+/// What becomes of an overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// It stays as it is in ours.
+    Ours,
+    Theirs,
+    /// This JSON value takes its place.
+    Value(Vec<u8>),
+}
+
+/// Puts theirs' changes since `base` into `ours`, as [`merge`] does, but for the overlaps, of which `pick` says what
+/// becomes of each. Within one object they come in the order of ours, then of theirs.
+///
+/// Without a base nobody knows who changed what: every member that is not equal in both, or missing in one, is an overlap.
+///
+/// # Errors
+/// Those of [`check`](super::check), for any of the texts.
+pub fn three_way(
+    base: Option<&[u8]>,
+    ours: &[u8],
+    theirs: &[u8],
+    mut pick: impl FnMut(&Overlap) -> Pick,
+) -> Result<Vec<u8>, NotObject> {
+    let two_way = base.is_none();
+    let (base, ours, theirs) = (objects(base.unwrap_or(b"{}"))?, objects(ours)?, objects(theirs)?);
+    let mut edits = Edits::default();
     let mut todo = vec![(Some(0), 0, 0, Path::default())];
-    while let Some((b, l, m, path)) = todo.pop() {
+    while let Some((b, o, t, path)) = todo.pop() {
         let mut rows: BTreeMap<Cow<[u8]>, Row> = BTreeMap::new();
         for child in b.iter().flat_map(|&b| base.children(b)) {
             rows.entry(base.name(child)).or_default().base = Some(child);
         }
-        for child in latest.children(l) {
-            rows.entry(latest.name(child)).or_default().latest = Some(child);
+        for child in ours.children(o) {
+            rows.entry(ours.name(child)).or_default().ours = Some(child);
         }
-        for child in mine.children(m) {
-            rows.entry(mine.name(child)).or_default().mine = Some(child);
+        for child in theirs.children(t) {
+            rows.entry(theirs.name(child)).or_default().theirs = Some(child);
         }
-        let mut appended = Vec::new();
+        let mut appended: Vec<(usize, Cow<[u8]>)> = Vec::new();
         let mut removes = false;
-        for (name, row) in rows.iter_mut().filter(|(name, _)| l != 0 || !is_stamp(name)) {
-            if let Some((l, m, b)) = row.objects(&base, &latest, &mine) {
-                todo.push((b, l, m, path.join(name)));
+        let mut in_order: Vec<_> = rows.iter_mut().filter(|(name, _)| o != 0 || !is_stamp(name)).collect();
+        in_order.sort_by_key(|(_, row)| (row.ours.is_none(), row.ours, row.theirs));
+        for (name, row) in in_order {
+            if let Some((o, t, b)) = row.objects(&base, &ours, &theirs) {
+                todo.push((b, o, t, path.join(name)));
                 continue;
             }
-            if same(&base, row.base, &mine, row.mine) || same(&latest, row.latest, &mine, row.mine) {
+            let untouched = !two_way && same(&base, row.base, &theirs, row.theirs);
+            if untouched || same(&ours, row.ours, &theirs, row.theirs) {
                 continue;
             }
-            if !same(&base, row.base, &latest, row.latest) {
-                overlaps.push(path.join(name).to_string());
-            }
-            match (row.latest, row.mine) {
-                (Some(l), Some(m)) => edits.replace(latest.node(l).value.clone(), mine.value(m)),
-                (None, Some(m)) => appended.push(m),
-                (_, None) => (row.removed, removes) = (true, true),
+            let picked = match two_way || !same(&base, row.base, &ours, row.ours) {
+                false => Pick::Theirs,
+                true => pick(&Overlap {
+                    path: path.join(name).to_string(),
+                    base: row.base.map(|i| base.value(i)),
+                    ours: row.ours.map(|i| ours.value(i)),
+                    theirs: row.theirs.map(|i| theirs.value(i)),
+                }),
+            };
+            match (picked, row.ours, row.theirs) {
+                (Pick::Ours, ..) => {}
+                (Pick::Value(value), Some(o), _) => edits.replace(ours.node(o).value.clone(), value),
+                (Pick::Value(value), None, Some(t)) => appended.push((t, value.into())),
+                (Pick::Theirs, Some(o), Some(t)) => {
+                    edits.replace(ours.node(o).value.clone(), theirs.value(t));
+                }
+                (Pick::Theirs, None, Some(t)) => appended.push((t, theirs.value(t).into())),
+                (_, _, None) => (row.removed, removes) = (true, true),
             }
         }
-        // As they stand in mine, not by name.
-        appended.sort_unstable();
+        // As they stand in theirs, not by name.
+        appended.sort_unstable_by_key(|&(t, _)| t);
         if appended.is_empty() && !removes {
             continue;
         }
         let removed: Vec<bool> = match removes {
-            true => latest.children(l).map(|child| rows[&latest.name(child)].removed).collect(),
+            true => ours.children(o).map(|child| rows[&ours.name(child)].removed).collect(),
             false => Vec::new(),
         };
         let appended: Vec<(&[u8], &[u8])> =
-            appended.into_iter().map(|m| (&mine.text[mine.node(m).key.clone()], mine.value(m))).collect();
+            appended.iter().map(|(t, value)| (&theirs.text[theirs.node(*t).key.clone()], &**value)).collect();
         let layout = |tree: &Tree, i| (tree.node(i).value.clone(), tree.slots(i));
-        let ((span, slots), (model_span, model_slots)) = (layout(&latest, l), layout(&mine, m));
-        let model = Layout { text: mine.text, span: model_span, slots: model_slots };
-        Layout { text: latest.text, span, slots }.rewrite(&removed, &appended, Some(&model), &mut edits);
+        let ((span, slots), (model_span, model_slots)) = (layout(&ours, o), layout(&theirs, t));
+        let model = Layout { text: theirs.text, span: model_span, slots: model_slots };
+        Layout { text: ours.text, span, slots }.rewrite(&removed, &appended, Some(&model), &mut edits);
     }
-    overlaps.sort();
-    Ok(Merged { text: edits.apply(latest.text), overlaps })
+    Ok(edits.apply(ours.text))
 }
 
 /// One name in up to three objects: the nodes of its last members.
 #[derive(Default)]
 struct Row {
     base: Option<usize>,
-    latest: Option<usize>,
-    mine: Option<usize>,
+    ours: Option<usize>,
+    theirs: Option<usize>,
     removed: bool,
 }
 
 impl Row {
-    /// The three objects that merge member by member: latest's, mine's and, unless both added one, base's.
-    fn objects(&self, base: &Tree, latest: &Tree, mine: &Tree) -> Option<(usize, usize, Option<usize>)> {
-        let l = self.latest.filter(|&l| latest.is_object(l))?;
-        let m = self.mine.filter(|&m| mine.is_object(m))?;
-        self.base.is_none_or(|b| base.is_object(b)).then_some((l, m, self.base))
+    /// The three objects that merge member by member: ours', theirs' and, unless both added one, base's.
+    fn objects(&self, base: &Tree, ours: &Tree, theirs: &Tree) -> Option<(usize, usize, Option<usize>)> {
+        let o = self.ours.filter(|&o| ours.is_object(o))?;
+        let t = self.theirs.filter(|&t| theirs.is_object(t))?;
+        self.base.is_none_or(|b| base.is_object(b)).then_some((o, t, self.base))
     }
 }
 
@@ -355,6 +410,35 @@ mod tests {
                 "{base} {latest} {mine}"
             );
         }
+    }
+
+    #[test]
+    fn overlaps_are_asked_for_in_order_and_taken_as_said() {
+        let (base, ours, theirs) = (
+            br#"{"b":1,"a":1,"d":1,"o":{"x":1},"same":1}"#,
+            br#"{"b":2, "a":2, "o":{"x":2}, "same":1}"#,
+            br#"{"a":3,"b":3,"c":[3],"d":3,"o":{"x":3},"same":1.0}"#,
+        );
+        let woven = |base: Option<&[u8]>, picks: &[Pick]| {
+            let (mut asked, mut picks) = (Vec::new(), picks.iter().cloned());
+            let text = three_way(base, ours, theirs, |overlap| {
+                let say = |side: Option<&[u8]>| side.map_or("-".into(), String::from_utf8_lossy).into_owned();
+                let sides = [overlap.base, overlap.ours, overlap.theirs].map(say).join(" ");
+                asked.push(format!("{} {sides}", overlap.path));
+                picks.next().unwrap_or(Pick::Ours)
+            });
+            (String::from_utf8(text.unwrap()).unwrap(), asked)
+        };
+        let value = |text: &str| Pick::Value(text.into());
+        let (text, asked) = woven(Some(base), &[value("[9]"), Pick::Theirs, value("9"), Pick::Theirs]);
+        assert_eq!(asked, ["/b 1 2 3", "/a 1 2 3", "/d 1 - 3", "/o/x 1 2 3"]);
+        assert_eq!(text, r#"{"b":[9], "a":3, "o":{"x":3}, "same":1, "c":[3], "d":9}"#);
+        // Without a base each difference is one.
+        let (text, asked) = woven(None, &[]);
+        assert_eq!(asked, ["/b - 2 3", "/a - 2 3", "/c - - [3]", "/d - - 3", "/o/x - 2 3"]);
+        assert_eq!(text.as_bytes(), ours);
+        let nothing = three_way(None, br#"{"a":1,"b":2}"#, br#"{"a":1}"#, |_| Pick::Theirs);
+        assert_eq!(nothing.unwrap(), br#"{"a":1}"#);
     }
 
     #[test]

@@ -368,7 +368,7 @@ impl Fs {
         let rev = match &d.published {
             Some((rev, _)) => rev.clone(),
             None => match self.resolve(&d.id).and_then(|home| self.node(home)) {
-                Ok(Node::Revision(shown)) => shown.rev,
+                Ok(Node::Revision(shown)) => shown.rev.clone(),
                 _ => return Ok(()),
             },
         };
@@ -403,9 +403,11 @@ impl Fs {
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
     pub fn end_grace(&self, grace: Duration) {
         let mut due = Vec::new();
+        let closing;
         {
             let mut t = self.tables.lock();
             t.tidy();
+            closing = t.take_closing();
             for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
                 let object = t.objects.get(&id);
                 match object.and_then(|o| o.hidden.as_ref()) {
@@ -419,6 +421,7 @@ impl Fs {
                 }
             }
         }
+        drop(closing);
         for (id, hidden) in due {
             // A second half may have come while others were made final.
             let since = |o: &ObjectState| o.hidden.as_ref().map(|h| h.since);

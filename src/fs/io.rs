@@ -61,7 +61,7 @@ pub struct Opened {
 pub(super) enum Handle {
     Revision {
         node: Ino,
-        file: File,
+        file: Arc<File>,
     },
     Bytes {
         node: Ino,
@@ -113,6 +113,15 @@ impl Handle {
         }
     }
 
+    /// The file that is read.
+    fn file(&self) -> Option<&File> {
+        match self {
+            Handle::Revision { file, .. } => Some(file),
+            Handle::Scratch { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
     fn writes(&self) -> bool {
         matches!(self, Handle::Draft { write: true, .. } | Handle::Scratch { write: true, .. })
     }
@@ -160,7 +169,8 @@ impl Fs {
             return Ok(d.read(offset, size).to_vec());
         }
         match &*handle {
-            Handle::Revision { file, .. } | Handle::Scratch { file, .. } => {
+            Handle::Revision { .. } | Handle::Scratch { .. } => {
+                let file = handle.file().ok_or(Fail::BadHandle)?;
                 let mut buffer = vec![0; size];
                 let mut got = 0;
                 while got < size {
@@ -296,7 +306,8 @@ impl Fs {
         let size = match (&*handle, self.draft_behind(&handle)) {
             (_, Some(draft)) => draft.lock().len(),
             (Handle::Bytes { bytes, .. }, _) => bytes.len() as u64,
-            (Handle::Revision { file, .. } | Handle::Scratch { file, .. }, _) => {
+            (Handle::Revision { .. } | Handle::Scratch { .. }, _) => {
+                let file = handle.file().ok_or(Fail::BadHandle)?;
                 let from = match whence {
                     libc::SEEK_DATA => SeekFrom::Data(at),
                     libc::SEEK_HOLE => SeekFrom::Hole(at),

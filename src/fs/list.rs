@@ -1,20 +1,23 @@
 //! Directories.
 //!
 //! A stream is a snapshot, taken when it is read from the start: cookies stay valid, nothing comes twice or is left out
-//! while others create and delete.
+//! while others create and delete. The kernel keeps what it has read of the root until a name comes or goes.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::Fs;
-use super::attr::{Attr, Caller, Found, Ino};
+use super::attr::{Attr, Caller, Found, Ino, NOW};
 use super::errno::{Fail, Result};
-use super::io::{Handle, Opened};
+use super::io::Handle;
 use super::objects::FRESH;
 use super::scratch;
 use super::table::{Node, object_ino};
@@ -28,22 +31,89 @@ pub struct DirItem {
     pub kind: FileType,
 }
 
-/// A directory's entries at one moment.
-pub(super) struct Listing {
-    items: Vec<DirItem>,
+/// A directory that was opened, and what the kernel may do with what it reads there.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenedDir {
+    pub handle: u64,
+    /// Keep what is read, for whoever opens the directory next.
+    pub cache: bool,
+    /// What was kept before is still right.
+    pub keep: bool,
 }
+
+/// A directory's entries at one moment: of a million objects, so each costs little more than its name.
+#[derive(Default)]
+pub(super) struct Listing {
+    names: Vec<u8>,
+    /// Where each name ends, and what it is. Objects have no number here: it follows from the name.
+    entries: Vec<(u32, Kind)>,
+    /// The numbers of those others, in their order, by their index.
+    numbers: Vec<(u32, Ino, FileType)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Object,
+    Other,
+}
+
+impl Listing {
+    fn add_name(&mut self, name: &OsStr, kind: Kind) {
+        self.names.extend_from_slice(name.as_bytes());
+        self.entries.push((u32::try_from(self.names.len()).unwrap_or(u32::MAX), kind));
+    }
+
+    /// An object's name; where it is too long for one nothing is added.
+    fn add_object(&mut self, id: &ObjectId) {
+        if let Some(name) = id.file_name() {
+            self.add_name(&name, Kind::Object);
+        }
+    }
+
+    fn add(&mut self, item: &DirItem) {
+        self.numbers.push((self.entries.len() as u32, item.ino, item.kind));
+        self.add_name(&item.name, Kind::Other);
+    }
+
+    fn get(&self, index: usize) -> Option<DirItem> {
+        let &(end, kind) = self.entries.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].0);
+        let name = OsStr::from_bytes(self.names.get(start as usize..end as usize)?).to_owned();
+        let (ino, kind) = match kind {
+            Kind::Object => (object_ino(&ObjectId::from_file_name(&name)?), FileType::RegularFile),
+            Kind::Other => {
+                let at = self.numbers.binary_search_by_key(&(index as u32), |&(index, ..)| index).ok()?;
+                (self.numbers[at].1, self.numbers[at].2)
+            }
+        };
+        Some(DirItem { name, ino, kind })
+    }
+}
+
+/// How many objects of which nothing is known are looked at before they are listed: that costs more than to list them.
+const LOOKED_AT: usize = 4096;
+
+/// How long a directory that came may be without a revision because its writer has not got further.
+const YOUNG: Duration = Duration::from_secs(10);
 
 impl Fs {
     /// Opens a directory.
-    pub fn opendir(&self, ino: Ino) -> Result<Opened> {
-        if let Node::Revision(_) | Node::Draft(_) = self.node(ino)? {
-            return Err(Fail::NotADirectory);
+    pub fn opendir(&self, ino: Ino) -> Result<OpenedDir> {
+        let root = match self.node(ino)? {
+            Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
+            Node::Root => true,
+            Node::Scratch(_) | Node::View(_) => false,
+        };
+        if root {
+            self.drain();
         }
         let mut t = self.tables.lock();
         t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
         drop(t);
         let handle = self.add_handle(Handle::Directory { node: ino, listing: Mutex::new(None) });
-        Ok(Opened { handle, keep: false, no_flush: true, direct: false })
+        let keep =
+            root && self.root_listed.load(Ordering::Acquire) == self.root_epoch.load(Ordering::Acquire);
+        Ok(OpenedDir { handle, cache: root, keep })
     }
 
     /// Entries from `offset` on, each with the offset that follows it, until `add` says that there is no more room.
@@ -54,9 +124,9 @@ impl Fs {
         mut add: impl FnMut(&DirItem, u64) -> bool,
     ) -> Result<()> {
         let listing = self.listing(handle, offset)?;
-        for (i, item) in listing.items.iter().enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX))
-        {
-            if add(item, i as u64 + 1) {
+        for i in usize::try_from(offset).unwrap_or(usize::MAX).. {
+            let Some(item) = listing.get(i) else { break };
+            if add(&item, i as u64 + 1) {
                 break;
             }
         }
@@ -77,6 +147,9 @@ impl Fs {
             if item.name == "." || item.name == ".." {
                 return add(item, next, None);
             }
+            if let Some(found) = self.unheld(dir, item) {
+                return add(item, next, Some(&found));
+            }
             let Ok(found) = self.lookup(who, dir, &item.name) else {
                 // Gone since, or nothing that its name could show.
                 return false;
@@ -89,6 +162,19 @@ impl Fs {
         })
     }
 
+    /// What to say of an object in a listing when enough nodes are remembered: its number, and that the kernel is to ask
+    /// before it uses it. The kernel then knows a node that is not known here. Nobody can have it open, and the
+    /// attributes, which are made up, count for no moment.
+    fn unheld(&self, dir: Ino, item: &DirItem) -> Option<Found> {
+        let id = ObjectId::from_file_name(&item.name).filter(|_| dir == super::attr::ROOT)?;
+        let t = self.tables.lock();
+        if !t.is_full() || t.objects.contains_key(&id) || t.node(object_ino(&id)).is_some() {
+            return None;
+        }
+        let attr = Attr { kind: FileType::RegularFile, perm: 0o600, ..Attr::dot(object_ino(&id)) };
+        Some(Found { node: attr.ino, attr, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
     fn listing(&self, handle: u64, offset: u64) -> Result<Arc<Listing>> {
         let handle = self.handle(handle)?;
         let Handle::Directory { node, listing } = &*handle else { return Err(Fail::NotADirectory) };
@@ -96,60 +182,89 @@ impl Fs {
         match &*listing {
             Some(listing) if offset > 0 => Ok(listing.clone()),
             _ => {
-                let fresh = Arc::new(Listing { items: self.list(*node)? });
+                let epoch = self.root_epoch.load(Ordering::Acquire);
+                let fresh = Arc::new(self.list(*node)?);
+                if *node == super::attr::ROOT {
+                    // A change meanwhile has raised the epoch, so this one will not be found right.
+                    self.root_listed.store(epoch, Ordering::Release);
+                }
                 *listing = Some(fresh.clone());
                 Ok(fresh)
             }
         }
     }
 
-    fn list(&self, ino: Ino) -> Result<Vec<DirItem>> {
-        let dot = |name: &str, ino| DirItem { name: name.into(), ino, kind: FileType::Directory };
-        let mut items = vec![dot(".", ino), dot("..", super::attr::ROOT)];
+    fn list(&self, ino: Ino) -> Result<Listing> {
+        let mut listing = Listing::default();
+        for (name, ino) in [(".", ino), ("..", super::attr::ROOT)] {
+            listing.add(&DirItem { name: name.into(), ino, kind: FileType::Directory });
+        }
         match self.node(ino)? {
-            Node::Root => self.list_root(&mut items)?,
-            Node::Scratch(dir) => items.extend(scratch_items(dir.dir()?)?),
-            Node::View(view) => items.extend(self.list_view(&view)?),
+            Node::Root => self.list_root(&mut listing)?,
+            Node::Scratch(dir) => scratch_items(dir.dir()?)?.for_each(|item| listing.add(&item)),
+            Node::View(view) => self.list_view(&view)?.iter().for_each(|item| listing.add(item)),
             Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
         }
-        Ok(items)
+        Ok(listing)
     }
 
-    fn list_root(&self, items: &mut Vec<DirItem>) -> Result<()> {
+    fn list_root(&self, listing: &mut Listing) -> Result<()> {
         self.drain();
-        let ids = self.store.ids()?;
-        let (hidden, known): (HashSet<ObjectId>, HashSet<ObjectId>) = {
+        let fresh = self.fresh_ids()?;
+        let mut shown = HashSet::new();
+        let (mut hidden, mut unknown) = (Vec::new(), Vec::new());
+        for ids in self.store.ids()?.chunks(LOOKED_AT) {
             let t = self.tables.lock();
-            let hidden = t.objects.iter().filter(|(_, o)| o.hidden.is_some()).map(|(id, _)| id.clone());
-            let known = t.objects.iter().filter(|(_, o)| o.home.is_some()).map(|(id, _)| id.clone());
-            (hidden.collect(), known.collect())
-        };
-        let mut listed = HashSet::new();
-        for id in ids {
-            let Some(name) = id.file_name() else {
-                warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
+            for id in ids {
+                if id.file_name().is_none() {
+                    warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
+                }
+                match t.objects.get(id) {
+                    Some(object) if object.hidden.is_some() => hidden.push(id.clone()),
+                    Some(object) if object.home.is_some() => {
+                        listing.add_object(id);
+                        shown.extend(fresh.get(id));
+                    }
+                    _ => unknown.push(id.clone()),
+                }
+            }
+        }
+        // A directory without a revision is one that its writer has not finished.
+        let few = unknown.len() <= LOOKED_AT;
+        let finished = |id: &ObjectId| self.store.revisions(id).is_ok_and(|revs| !revs.is_empty());
+        for id in &unknown {
+            if (few || self.is_young(id)) && !finished(id) {
                 continue;
-            };
-            // A directory without a revision is one that its writer has not finished.
-            let shows = match hidden.contains(&id) {
-                true => self.resolve(&id).is_ok(),
-                false => known.contains(&id) || self.store.revisions(&id).is_ok_and(|revs| !revs.is_empty()),
-            };
-            if shows {
-                items.push(DirItem { name, ino: object_ino(&id), kind: FileType::RegularFile });
-                listed.insert(id);
+            }
+            listing.add_object(id);
+            shown.extend(fresh.get(id));
+        }
+        for id in hidden {
+            if self.resolve(&id).is_ok() {
+                listing.add_object(&id);
+                shown.extend(fresh.get(&id));
             }
         }
-        for id in self.fresh_ids()? {
-            if !listed.contains(&id) {
-                let Some(name) = id.file_name() else { continue };
-                items.push(DirItem { name, ino: object_ino(&id), kind: FileType::RegularFile });
-            }
-        }
+        fresh.iter().filter(|id| !shown.contains(id)).for_each(|id| listing.add_object(id));
         if let Ok(scratch) = self.scratch_root() {
-            items.extend(scratch_items(scratch)?);
+            scratch_items(scratch)?.for_each(|item| listing.add(&item));
         }
         Ok(())
+    }
+
+    /// An object's directory came.
+    pub(super) fn note_young(&self, id: &ObjectId) {
+        let mut young = self.young.lock();
+        if young.len() >= LOOKED_AT {
+            young.retain(|_, since| since.elapsed() < YOUNG);
+        }
+        if young.len() < LOOKED_AT {
+            young.insert(id.clone(), Instant::now());
+        }
+    }
+
+    fn is_young(&self, id: &ObjectId) -> bool {
+        self.young.lock().get(id).is_some_and(|since| since.elapsed() < YOUNG)
     }
 
     /// The names that show a draft because there is no object.

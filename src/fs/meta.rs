@@ -1,6 +1,7 @@
 //! Attributes: getattr, setattr, statfs, readlink.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, StatVfs};
 
@@ -8,7 +9,7 @@ use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode};
 use super::scratch::{self, Change, ScratchNode, SetTime};
-use super::table::{Node, Notice, Shown};
+use super::table::{Node, Notice, ObjectState, Shown};
 use super::{Fs, attr};
 use crate::backend::{Attrs, Meta};
 use crate::rev::{ObjectId, Rev};
@@ -36,7 +37,7 @@ impl Fs {
         }
     }
 
-    fn revision_attr(&self, who: Caller, ino: Ino, shown: Shown) -> Result<(Attr, std::time::Duration)> {
+    fn revision_attr(&self, who: Caller, ino: Ino, shown: Arc<Shown>) -> Result<(Attr, std::time::Duration)> {
         let home = match self.resolve(&shown.id) {
             Ok(home) => Some(home),
             Err(Fail::NotFound) => None,
@@ -46,7 +47,7 @@ impl Fs {
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
         if home == Some(ino) {
-            let sure = t.objects.get(&now.id).is_some_and(|o| o.watched && o.known == Some(o.epoch));
+            let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_sure) && !t.is_passing(ino);
             return Ok((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW }));
         }
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what
@@ -136,7 +137,7 @@ impl Fs {
 
     /// What a change by path is meant for: what the name shows now, which the kernel may not know yet. Whoever has an
     /// earlier revision open changes that one.
-    fn named(&self, ino: Ino, shown: Shown) -> Result<Shown> {
+    fn named(&self, ino: Ino, shown: Arc<Shown>) -> Result<Arc<Shown>> {
         match self.shown(&shown.id, false) {
             Ok((_, now, _)) if self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
             Ok(_) | Err(Fail::NotFound) => Ok(shown),
@@ -204,6 +205,7 @@ impl Fs {
             && shown.rev == *rev
         {
             // `-o view=object` shows another size.
+            let shown = Arc::make_mut(shown);
             shown.meta = Meta { size: shown.meta.size, ..meta };
             notices.push(Notice::Attr(home));
         }

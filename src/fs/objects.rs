@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -115,9 +116,13 @@ impl Fs {
     /// Counts the kernel's reference to an object's node and answers with it.
     pub(super) fn hold_home(&self, id: &ObjectId, home: Ino) -> Result<Found> {
         let mut t = self.tables.lock();
-        let sure =
-            t.objects.get(id).is_some_and(|o| o.watched && o.known == Some(o.epoch) && o.home == Some(home));
+        let sure = t.objects.get(id).is_some_and(|o| o.is_sure() && o.home == Some(home));
         let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
+        t.pass(home);
+        for other in t.take_dropped() {
+            self.forget_object(&mut t, &other);
+        }
+        let sure = sure && !t.is_passing(home);
         let entry = t.nodes.get_mut(&home).ok_or(Fail::Stale)?;
         let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
         let attr = self.object_attr(id, &shown.meta);
@@ -166,7 +171,7 @@ impl Fs {
             let epoch = {
                 let mut t = self.tables.lock();
                 let object = t.object(id);
-                let sure = object.watched && object.known == Some(object.epoch);
+                let sure = object.is_sure();
                 match object.home {
                     _ if sure && object.hidden.is_some() => return Err(Fail::NotFound),
                     Some(home) if sure => return Ok(home),
@@ -217,7 +222,7 @@ impl Fs {
 
     /// The revision that an object's name shows, with its bytes if they are `wanted`. Others may replace it at any moment;
     /// what is returned was shown after the call began.
-    pub(super) fn shown(&self, id: &ObjectId, wanted: bool) -> Result<(Ino, Shown, Vec<u8>)> {
+    pub(super) fn shown(&self, id: &ObjectId, wanted: bool) -> Result<(Ino, Arc<Shown>, Vec<u8>)> {
         for _ in 0..SHOWN_TRIES {
             let home = self.resolve(id)?;
             let Ok(Node::Revision(shown)) = self.node(home) else { continue };
@@ -316,6 +321,9 @@ impl Fs {
                     t.doubt(id, &mut notices);
                 }
                 Event::Store(id, came) => {
+                    if *came {
+                        self.note_young(id);
+                    }
                     if *came && self.watches_idle() {
                         self.watcher.watch(id);
                     }
@@ -330,6 +338,10 @@ impl Fs {
                     lost.extend(ids.into_iter().map(|id| Event::Object(id, None)));
                 }
             }
+        }
+        if notices.contains(&Notice::Root) {
+            // Whoever opens the directory once the turn is over must not take the kernel's copy for right.
+            self.root_epoch.fetch_add(1, Ordering::AcqRel);
         }
         drop((t, turn));
         notices.dedup();

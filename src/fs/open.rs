@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -17,12 +17,21 @@ use super::attr::{Caller, Found, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
 use super::scratch::{self, ScratchNode};
-use super::table::{Node, Notice, Pending};
+use super::table::{Node, Notice, ObjectState, Pending};
 use super::views::View;
 use super::{Fs, Name};
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
+
+/// How many revisions' files are held open at most: a quarter of what the process may open, and never more than is of use.
+fn files_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        most.map_or(usize::MAX, |n| usize::try_from(n / 4).unwrap_or(usize::MAX)).min(8192)
+    })
+}
 
 impl Fs {
     /// Creates a file and opens it.
@@ -82,9 +91,9 @@ impl Fs {
         draft.fresh = !over;
         if there && !mode.truncate {
             let (_, shown, text) = self.shown(id, true)?;
-            draft.load(Some(shown.rev), text, shown.meta.mtime);
+            draft.load(Some(shown.rev.clone()), text, shown.meta.mtime);
         } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
-            draft.emptied = Some(shown.rev);
+            draft.emptied = Some(shown.rev.clone());
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -127,8 +136,11 @@ impl Fs {
         if self.is_echo(who) {
             return self.open_echo(ino);
         }
+        if let Some(opened) = self.open_again(who, ino, mode) {
+            return Ok(opened);
+        }
         let id = match self.node(ino)? {
-            Node::Revision(shown) => Some(shown.id),
+            Node::Revision(shown) => Some(shown.id.clone()),
             Node::Draft(draft) => Some(draft.lock().id.clone()),
             _ => None,
         };
@@ -185,6 +197,40 @@ impl Fs {
         }
     }
 
+    /// Opens for reading what is open already and known to be what the name shows: nothing is asked of the store.
+    fn open_again(&self, who: Caller, ino: Ino, mode: Mode) -> Option<Opened> {
+        if mode.write || who.thread == 0 || self.options.object_view {
+            return None;
+        }
+        self.drain();
+        let (file, shown) = {
+            let mut t = self.tables.lock();
+            let Node::Revision(shown) = t.node(ino)? else { return None };
+            let shown = shown.clone();
+            let marked = !(t.excused.is_empty() && t.refused.is_empty()) && {
+                let key = (who.thread, shown.id.clone());
+                t.excused.contains_key(&key) || t.refused.contains_key(&key)
+            };
+            let right = |o: &ObjectState| o.is_sure() && o.home == Some(ino) && o.hidden.is_none();
+            if marked || !t.objects.get(&shown.id).is_some_and(right) {
+                return None;
+            }
+            let file = t.file(ino)?;
+            let entry = t.nodes.get_mut(&ino)?;
+            entry.handles += 1;
+            (file, shown)
+        };
+        Some(self.opened_revision(who, ino, file, &shown.id, &shown.rev))
+    }
+
+    fn opened_revision(&self, who: Caller, node: Ino, file: Arc<File>, id: &ObjectId, rev: &Rev) -> Opened {
+        let handle = self.add_handle(Handle::Revision { node, file });
+        if let Some(session) = self.session(who) {
+            self.memory.saw(session, id, rev);
+        }
+        Opened { handle, keep: true, no_flush: true, direct: false }
+    }
+
     fn open_revision(&self, who: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
         if !self.excused(who, id) {
             match self.resolve(id) {
@@ -203,7 +249,12 @@ impl Fs {
             rev
         };
         let opened = match self.options.object_view {
-            false => self.backend_open(id, &rev).map(|file| Handle::Revision { node: ino, file }),
+            false => self.backend_open(id, &rev).map(|file| {
+                let file = Arc::new(file);
+                // What is given up for it is closed once the tables are free.
+                let _closed = self.tables.lock().keep_file(ino, &rev, &file, files_limit());
+                Handle::Revision { node: ino, file }
+            }),
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
         };
         let handle = match opened {
@@ -276,9 +327,9 @@ impl Fs {
                 draft.mode = Some(shown.meta.mode);
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !truncate && !emptied {
-                    draft.load(Some(shown.rev), text, shown.meta.mtime);
+                    draft.load(Some(shown.rev.clone()), text, shown.meta.mtime);
                 } else {
-                    draft.emptied = Some(shown.rev);
+                    draft.emptied = Some(shown.rev.clone());
                 }
             }
             // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
@@ -383,7 +434,7 @@ impl Fs {
             return Ok(());
         }
         let rev = match self.shown(&d.id, false) {
-            Ok((_, shown, _)) => shown.rev,
+            Ok((_, shown, _)) => shown.rev.clone(),
             Err(Fail::NotFound) if d.published.is_none() => return Ok(()),
             Err(fail) => return Err(fail),
         };

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, RenameFlags};
 use super::attr::{Attr, Caller, Ino};
 use super::errno::{Fail, Result};
 use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Hidden, Node, Notice, Tables};
+use super::table::{Hidden, Node, Notice, Shown, Tables};
 use super::views::View;
 use super::{Fs, Name};
 use crate::backend::{Attrs, Durability};
@@ -201,7 +201,8 @@ impl Fs {
     /// The kernel has moved a scratch file's node along to an object's name: it is one that the name leads to no more, so
     /// that the name is looked up again.
     fn become_former(&self, id: &ObjectId, file: &ScratchNode) {
-        let Ok((_, mut shown, _)) = self.shown(id, false) else { return };
+        let Ok((_, shown, _)) = self.shown(id, false) else { return };
+        let mut shown = Shown::clone(&shown);
         // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
         shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
         let mut notices = Vec::new();
@@ -209,7 +210,7 @@ impl Fs {
         if let Some(node) = t.scratch.remove(&file.key)
             && let Some(entry) = t.nodes.get_mut(&node)
         {
-            entry.node = Node::Revision(shown);
+            entry.node = Node::Revision(Arc::new(shown));
             t.leave(id, node);
             notices.push(Notice::Attr(node));
             notices.extend(id.file_name().map(Notice::Entry));
@@ -295,7 +296,7 @@ impl Fs {
         let node = scratch::replace(dir.as_fd(), name, &text, &like, flags.no_replace)?;
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
-        t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev });
+        t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
         t.waiting.insert(id.clone());
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, home, node.clone(), &mut notices);

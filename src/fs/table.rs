@@ -4,8 +4,9 @@
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,13 @@ use super::views::View;
 use crate::backend::Meta;
 use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev, fnv1a};
-use crate::session::Session;
+
+mod object;
+mod room;
+
+pub use object::{Deleted, Hidden, ObjectState};
+
+use room::NODES;
 
 /// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
 const OBJECTS: Ino = 1 << 51;
@@ -41,7 +48,7 @@ pub struct Shown {
 #[derive(Clone)]
 pub enum Node {
     Root,
-    Revision(Shown),
+    Revision(Arc<Shown>),
     Draft(Arc<Mutex<Draft>>),
     Scratch(Arc<ScratchNode>),
     View(View),
@@ -54,13 +61,17 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
+    /// Forgotten before the kernel forgets it.
+    passing: bool,
+    /// A revision's file, once it was opened: who opens it next finds it open.
+    file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
     idle: bool,
 }
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, idle: false }
+        NodeEntry { node, lookups: 0, handles: 0, passing: false, file: None, idle: false }
     }
 }
 
@@ -75,55 +86,6 @@ pub enum Notice {
     Echoed(Ino),
     /// The root directory has another time or other names.
     Root,
-}
-
-/// What is remembered about an object's name.
-#[derive(Default)]
-pub struct ObjectState {
-    /// The node that the name shows.
-    pub home: Option<Ino>,
-    /// Rises with each sign of a change in the store, and whenever the name comes to show something else: who has read
-    /// the directory before that must read it again. No two objects and no two lives of one ever have the same.
-    pub epoch: u64,
-    /// The epoch in which the home node was found right.
-    pub known: Option<u64>,
-    /// Changes raise the epoch: no need to look.
-    pub watched: bool,
-    /// Open drafts and the processes that opened them.
-    pub drafts: Vec<(Ino, Option<Session>)>,
-    /// The draft that everybody sees under the name, where there is no object.
-    pub fresh: Option<Ino>,
-    /// Nodes that the name led to before and that the kernel still knows: open files, and files that programs watch.
-    pub former: Vec<Ino>,
-    /// The name was renamed to a scratch name: hidden here, untouched in the store, until the grace is over.
-    pub hidden: Option<Hidden>,
-    /// The object was unlinked: a create within the grace brings its history back.
-    pub deleted: Option<Deleted>,
-    /// The object was truncated to nothing and closed when it showed this revision: the next writer within the grace
-    /// starts from nothing.
-    pub emptied: Option<(Instant, Rev)>,
-}
-
-impl ObjectState {
-    /// Whether the name waits for the second half of an update.
-    pub fn is_waiting(&self, grace: Duration) -> bool {
-        self.hidden.is_some()
-            || self.deleted.as_ref().is_some_and(|d| d.since.elapsed() <= grace)
-            || self.emptied.as_ref().is_some_and(|(t, _)| t.elapsed() <= grace)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Hidden {
-    pub since: Instant,
-    /// The winner that was renamed away; if another one comes the name shows again.
-    pub rev: Rev,
-}
-
-#[derive(Clone, Debug)]
-pub struct Deleted {
-    pub since: Instant,
-    pub op: String,
 }
 
 /// The draft that a thread's next lookup of a name must find.
@@ -146,6 +108,15 @@ pub struct Tables {
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Instant>,
+    /// How many nodes are remembered for as long as the kernel knows them.
+    limit: usize,
+    /// The nodes beyond those, in the order in which they came.
+    passing: VecDeque<Ino>,
+    dropped: Vec<ObjectId>,
+    /// The nodes whose files are held open, in the order in which they were.
+    files: VecDeque<Ino>,
+    /// Files that are to be closed outside the lock: their revisions are no object's any more.
+    closing: Vec<Arc<File>>,
     next: Ino,
     /// The last epoch that any object had.
     epochs: u64,
@@ -162,6 +133,11 @@ impl Tables {
             waiting: HashSet::new(),
             excused: HashMap::new(),
             refused: HashMap::new(),
+            limit: NODES,
+            passing: VecDeque::new(),
+            dropped: Vec::new(),
+            files: VecDeque::new(),
+            closing: Vec::new(),
             next: OTHERS,
             epochs: 0,
         };
@@ -248,7 +224,7 @@ impl Tables {
     /// Makes the object's name show a revision. A node that the kernel knows stays with its revision: pages may be cached,
     /// a lookup's answer be under way, a program watch the file.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
-        let shown = Shown { id: id.clone(), rev, meta };
+        let shown = Arc::new(Shown { id: id.clone(), rev, meta });
         let home = self.object(id).home;
         let now = home.and_then(|home| self.node(home));
         if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
@@ -265,6 +241,7 @@ impl Tables {
                 notices.push(Notice::Attr(home));
                 if !moved || (entry.lookups == 0 && entry.handles == 0) {
                     *old = shown;
+                    self.closing.extend(entry.file.take_if(|_| moved));
                     return home;
                 }
             }
@@ -281,6 +258,8 @@ impl Tables {
 
     /// A node that the object's name leads to no more.
     pub fn leave(&mut self, id: &ObjectId, node: Ino) {
+        let file = self.nodes.get_mut(&node).and_then(|entry| entry.file.take());
+        self.closing.extend(file);
         self.reap(node);
         if self.nodes.contains_key(&node) {
             self.object(id).former.push(node);
@@ -317,6 +296,7 @@ impl Tables {
             return;
         }
         let Some(entry) = self.nodes.remove(&ino) else { return };
+        self.closing.extend(entry.file);
         match entry.node {
             Node::Root => {}
             Node::Scratch(scratch) => {
@@ -374,14 +354,20 @@ impl Tables {
             entry.idle = unheld;
         }
         idle.into_iter().for_each(|ino| self.reap(ino));
-        for object in self.objects.values_mut() {
+        for object in self.objects.values_mut().filter(|object| object.more.is_some()) {
             object.deleted.take_if(|d| d.since.elapsed() > grace);
             object.emptied.take_if(|(t, _)| t.elapsed() > grace);
             object.fresh.take_if(|node| !self.nodes.contains_key(node));
             object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
             object.former.retain(|node| self.nodes.contains_key(node));
+            object.more.take_if(|more| more.is_nothing());
         }
-        self.objects.keys().cloned().collect()
+        self.passing.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.passing));
+        // Twice the same number where a node came back: the later one counts.
+        self.files.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.file.is_some()));
+        let unused = |object: &ObjectState| object.home.is_none() && object.more.is_none();
+        let ids = self.objects.iter().filter(|(_, object)| unused(object));
+        ids.map(|(id, _)| id.clone()).collect()
     }
 
     /// The draft announced to a thread.

@@ -104,7 +104,7 @@ impl Fs {
             View::Ghost => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
             View::Conflict(id) => there(self.store.revisions(id).is_ok())?,
             View::DraftsOf(id) => there(self.drafts_of(id, false)?.is_some())?,
-            View::DeletedOf(id) => there(!self.store.backend().gone(id)?.is_empty())?,
+            View::DeletedOf(id) => there(!self.gone_revisions(id)?.is_empty())?,
             View::Revision(id, rev) => {
                 let meta = self.store.backend().meta(id, rev)?;
                 return Ok(Attr { perm: meta.mode & 0o444, ..Attr::of_revision(ino, &meta) });
@@ -140,19 +140,13 @@ impl Fs {
                     scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _, _)| name);
                 names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect()
             }
-            View::Deleted => of_ids(self.store.backend().gone_objects()?),
-            View::DeletedOf(id) => {
-                let gone = self.store.backend().gone(id)?.into_iter();
-                let mut revs: Vec<Rev> = gone
-                    .flat_map(|gone| match gone {
-                        Gone::Rev { rev, .. } => vec![rev],
-                        Gone::Object { revs, .. } => revs,
-                    })
-                    .collect();
-                revs.sort();
-                revs.dedup();
-                of_revs(revs)
+            View::Deleted => {
+                let mut ids = self.store.backend().gone_objects()?;
+                // Of some only that a deletion was withdrawn is known.
+                ids.retain(|id| self.gone_revisions(id).is_ok_and(|revs| !revs.is_empty()));
+                of_ids(ids)
             }
+            View::DeletedOf(id) => of_revs(self.gone_revisions(id)?),
             View::Echo => Vec::new(),
             View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
                 return Err(Fail::NotADirectory);
@@ -174,6 +168,21 @@ impl Fs {
             View::Status => Ok(self.status()),
             _ => Err(Fail::IsADirectory),
         }
+    }
+
+    /// The revisions of an object that are gone, ascending.
+    fn gone_revisions(&self, id: &ObjectId) -> Result<Vec<Rev>> {
+        let gone = self.store.backend().gone(id)?.into_iter();
+        let mut revs: Vec<Rev> = gone
+            .flat_map(|gone| match gone {
+                Gone::Rev { rev, .. } => vec![rev],
+                Gone::Object { revs, .. } => revs,
+                Gone::Withdrawn { .. } | Gone::Aside { .. } => Vec::new(),
+            })
+            .collect();
+        revs.sort();
+        revs.dedup();
+        Ok(revs)
     }
 
     pub(super) fn draft_file(&self, id: &ObjectId, name: &OsStr) -> Result<ScratchNode> {

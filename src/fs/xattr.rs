@@ -104,7 +104,7 @@ impl Fs {
     /// What `user.revfs.<name>` says of a node; `None` for a scratch file, whose attributes are its own.
     fn told(&self, who: Caller, ino: Ino, name: &str) -> Result<Option<Vec<u8>>> {
         let id = match self.node(ino)? {
-            Node::Revision(shown) => shown.id,
+            Node::Revision(shown) => shown.id.clone(),
             Node::Draft(draft) => draft.lock().id.clone(),
             Node::View(View::Revision(id, rev)) => return self.told_of(&id, &rev, name).map(Some),
             Node::Root | Node::Scratch(_) | Node::View(_) => return Ok(None),
@@ -154,7 +154,7 @@ impl Fs {
             return Ok(None);
         }
         Ok(match self.node(ino)? {
-            Node::Revision(shown) => Some(shown.id),
+            Node::Revision(shown) => Some(shown.id.clone()),
             Node::Draft(draft) => Some(draft.lock().id.clone()),
             Node::Root | Node::Scratch(_) | Node::View(_) => None,
         })

@@ -5,10 +5,10 @@ use fuser::{
     TimeOrNow,
 };
 
-use crate::fs::Opened;
 use crate::fs::attr::{Attr, Caller, Found};
 use crate::fs::errno::Fail;
 use crate::fs::scratch::SetTime;
+use crate::fs::{Opened, OpenedDir};
 
 pub(super) fn caller(req: &Request) -> Caller {
     Caller { uid: req.uid(), gid: req.gid(), thread: req.pid() }
@@ -82,6 +82,13 @@ pub(super) fn open_flags(opened: &Opened) -> FopenFlags {
     flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep);
     flags.set(FopenFlags::FOPEN_NOFLUSH, opened.no_flush);
     flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
+    flags
+}
+
+pub(super) fn dir_flags(opened: &OpenedDir) -> FopenFlags {
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_CACHE_DIR, opened.cache);
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep);
     flags
 }
 

@@ -1,9 +1,10 @@
 //! Which revisions of an object are known, and which of them live.
 //!
-//! A revision lives unless a fact removes it: it was deleted, discarded, purged or removed for any reason not known here;
-//! or superseded by another (the reason is that one's name) which is known and was not discarded itself. Facts count even
-//! if a replicator brought the file back. So everyone who knows the same names and facts sees the same revisions, in
-//! whatever order they came.
+//! A revision lives unless a fact removes it: it was discarded, purged or removed for any reason not known here; or it
+//! went with the whole object, in a deletion that was not withdrawn; or it was superseded by another (the reason is that
+//! one's name) which is known, and was not discarded itself or has been deleted since. Facts count even if a replicator
+//! brought the file back. So everyone who knows the same names and facts sees the same revisions, in whatever order they
+//! came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ pub struct Known {
     pub live: Vec<Rev>,
     /// In the object's directory in spite of a fact, ascending, with the reason.
     pub dead: Vec<(Rev, String)>,
-    /// Not in the object's directory, though all that superseded it was discarded, ascending. (What was superseded by a
+    /// Not in the object's directory, though all that removed it was undone, ascending. (What was superseded by a
     /// revision that is not known is not among them: that is on its way from another host, or was never published.)
     pub missing: Vec<Rev>,
     /// There is something in the object's directory that is no revision.
@@ -34,40 +35,95 @@ pub struct Known {
 }
 
 #[derive(Debug, Default)]
-struct Facts(BTreeMap<Rev, BTreeSet<String>>);
+struct Facts {
+    reasons: BTreeMap<Rev, BTreeSet<String>>,
+    /// Deletions that were taken back.
+    withdrawn: BTreeSet<String>,
+}
+
+/// Whether a fact holds.
+#[derive(PartialEq, Eq)]
+enum Holds {
+    Yes,
+    /// What the fact rests on was undone.
+    Lapsed,
+    /// What superseded the revision is not known.
+    NotYet,
+}
+
+/// Whether a reason is the name of a deletion: 32 hex digits.
+fn is_operation(why: &str) -> bool {
+    why.len() == 32 && why.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// A reason in words: the name of a deletion says nothing to people.
+pub fn told(why: &str) -> &str {
+    if is_operation(why) { DELETED } else { why }
+}
 
 impl Facts {
     fn new(gone: Vec<Gone>) -> Self {
-        let mut facts: BTreeMap<Rev, BTreeSet<String>> = BTreeMap::new();
+        let mut facts = Facts::default();
         for gone in gone {
             match gone {
-                Gone::Rev { rev, why } => drop(facts.entry(rev).or_default().insert(why)),
-                Gone::Object { revs, .. } => {
+                Gone::Rev { rev, why } => drop(facts.reasons.entry(rev).or_default().insert(why)),
+                Gone::Object { op, revs } => {
                     for rev in revs {
-                        facts.entry(rev).or_default().insert(DELETED.into());
+                        facts.reasons.entry(rev).or_default().insert(op.clone());
                     }
+                }
+                Gone::Withdrawn { op } => drop(facts.withdrawn.insert(op)),
+                Gone::Aside { .. } => {}
+            }
+        }
+        facts
+    }
+
+    fn of(&self, rev: &Rev) -> impl Iterator<Item = &String> {
+        self.reasons.get(rev).into_iter().flatten()
+    }
+
+    /// A deletion took this revision, or what superseded it.
+    fn deleted(&self, rev: &Rev) -> bool {
+        let (mut next, mut seen) = (vec![rev.clone()], BTreeSet::new());
+        while let Some(rev) = next.pop() {
+            if !seen.insert(rev.clone()) {
+                continue;
+            }
+            for why in self.of(&rev) {
+                match Rev::new(why) {
+                    Ok(by) => next.push(by),
+                    Err(_) if why == DELETED => return true,
+                    Err(_) if is_operation(why) && !self.withdrawn.contains(why) => return true,
+                    Err(_) => {}
                 }
             }
         }
-        Facts(facts)
+        false
     }
 
-    fn discarded(&self, rev: &Rev) -> bool {
-        self.0.get(rev).is_some_and(|why| why.contains(DISCARDED))
+    fn holds(&self, why: &str, present: &[Rev]) -> Holds {
+        match Rev::new(why) {
+            Ok(by) if self.of(&by).any(|why| why == DISCARDED) => match self.deleted(&by) {
+                true => Holds::Yes,
+                false => Holds::Lapsed,
+            },
+            Ok(by) if present.binary_search(&by).is_ok() || self.reasons.contains_key(&by) => Holds::Yes,
+            Ok(_) => Holds::NotYet,
+            Err(_) if self.withdrawn.contains(why) => Holds::Lapsed,
+            Err(_) => Holds::Yes,
+        }
     }
 
-    /// The reason why a revision does not live, if there is one.
+    /// The reason why a revision does not live, if there is one. Such as cannot lapse go first.
     fn removal(&self, rev: &Rev, present: &[Rev]) -> Option<&str> {
-        let holds = |why: &&String| match Rev::new(why.as_str()) {
-            Ok(by) => {
-                (present.binary_search(&by).is_ok() || self.0.contains_key(&by)) && !self.discarded(&by)
-            }
-            Err(_) => true,
-        };
-        // What cannot lapse goes first.
-        let reasons = self.0.get(rev)?;
-        let lasting = reasons.iter().find(|why| Rev::new(why.as_str()).is_err());
-        lasting.or_else(|| reasons.iter().find(holds)).map(String::as_str)
+        let lapses = |why: &str| is_operation(why) || Rev::new(why).is_ok();
+        let held = self.of(rev).filter(|why| self.holds(why, present) == Holds::Yes);
+        held.min_by_key(|why| lapses(why)).map(String::as_str)
+    }
+
+    fn all_lapsed(&self, rev: &Rev) -> bool {
+        self.of(rev).all(|why| self.holds(why, &[]) == Holds::Lapsed)
     }
 }
 
@@ -96,15 +152,12 @@ impl Known {
             }
         }
         present.sort_unstable();
-        if known.facts.0.is_empty() {
+        if known.facts.reasons.is_empty() {
             known.live = present;
             return known;
         }
-        let lapsed = |why: &String| Rev::new(why.as_str()).is_ok_and(|by| known.facts.discarded(&by));
-        let missing = |(rev, reasons): &(&Rev, &BTreeSet<String>)| {
-            present.binary_search(rev).is_err() && reasons.iter().all(lapsed)
-        };
-        known.missing = known.facts.0.iter().filter(missing).map(|(rev, _)| rev.clone()).collect();
+        let missing = |rev: &&Rev| present.binary_search(rev).is_err() && known.facts.all_lapsed(rev);
+        known.missing = known.facts.reasons.keys().filter(missing).cloned().collect();
         for rev in &present {
             match known.facts.removal(rev, &present) {
                 None => known.live.push(rev.clone()),
@@ -118,12 +171,32 @@ impl Known {
     pub fn knows(&self, rev: &Rev) -> bool {
         self.live.binary_search(rev).is_ok()
             || self.dead.iter().any(|(r, _)| r == rev)
-            || self.facts.0.contains_key(rev)
+            || self.facts.reasons.contains_key(rev)
     }
 
     /// Every revision of the object, live or gone.
     pub fn all(&self) -> impl Iterator<Item = &Rev> {
-        self.live.iter().chain(self.dead.iter().map(|(rev, _)| rev)).chain(self.facts.0.keys())
+        self.live.iter().chain(self.dead.iter().map(|(rev, _)| rev)).chain(self.facts.reasons.keys())
+    }
+
+    /// Every revision that does not live, ascending, with what was said of it.
+    pub fn removed(&self) -> impl Iterator<Item = (&Rev, &BTreeSet<String>)> {
+        self.facts.reasons.iter().filter(|(rev, _)| self.live.binary_search(rev).is_err())
+    }
+
+    /// Whether a revision that is not live would be, were it in the object's directory.
+    pub fn awaited(&self, rev: &Rev) -> bool {
+        self.facts.removal(rev, &self.live).is_none()
+    }
+
+    /// Every reason that was given for a removal of this revision, whether it holds or not.
+    pub fn reasons(&self, rev: &Rev) -> impl Iterator<Item = &String> {
+        self.facts.of(rev)
+    }
+
+    /// Whether the deletion by `op` counts.
+    pub fn is_deletion(&self, op: &str) -> bool {
+        !self.facts.withdrawn.contains(op)
     }
 
     /// The generation above all that ever were, 0 for the first.
@@ -172,6 +245,36 @@ mod tests {
         }
         let whole = Gone::Object { op: "0".repeat(32), revs: vec![a.clone()] };
         assert_eq!(known(&[&a, &b], &[whole]).live, [b]);
+    }
+
+    #[test]
+    fn a_deletion_that_was_withdrawn_counts_for_nothing() {
+        let (a, b, op) = (rev(1, 'a'), rev(2, 'b'), "0".repeat(32));
+        let whole = Gone::Object { op: op.clone(), revs: vec![a.clone()] };
+        let withdrawn = Gone::Withdrawn { op: op.clone() };
+        let taken_back = known(&[&a, &b], &[whole.clone(), withdrawn.clone()]);
+        assert_eq!(taken_back.live, [a.clone(), b.clone()]);
+        assert_eq!(known(&[&b], &[withdrawn.clone(), whole.clone()]).missing, std::slice::from_ref(&a));
+        // Put away again one by one, for the same reason.
+        assert_eq!(known(&[&a, &b], &[fact(&a, &op)]).live, std::slice::from_ref(&b));
+        assert_eq!(known(&[&a], &[fact(&a, &op), withdrawn.clone()]).live, std::slice::from_ref(&a));
+        // Another deletion stands.
+        let other = Gone::Object { op: "1".repeat(32), revs: vec![a.clone()] };
+        assert_eq!(known(&[&a], &[whole, withdrawn, other]).dead.len(), 1);
+    }
+
+    #[test]
+    fn what_was_superseded_does_not_outlive_a_deletion() {
+        let (a, b, c, op) = (rev(1, 'a'), rev(2, 'b'), rev(3, 'c'), "0".repeat(32));
+        let whole =
+            |revs: &[&Rev]| Gone::Object { op: op.clone(), revs: revs.iter().map(|&r| r.clone()).collect() };
+        let facts = [fact(&a, b.as_str()), fact(&b, "discarded"), whole(&[&b])];
+        assert!(known(&[&a], &facts).live.is_empty() && known(&[], &facts).missing.is_empty());
+        // Also where that had been superseded itself.
+        let facts = [fact(&a, b.as_str()), fact(&b, c.as_str()), fact(&b, "discarded"), whole(&[&c])];
+        assert!(known(&[&a], &facts).live.is_empty());
+        let facts = [&facts[..], &[Gone::Withdrawn { op: op.clone() }]].concat();
+        assert_eq!(known(&[&a], &facts).live, [a]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::save::{Ready, inherit};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
-use crate::backend::Gone;
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
@@ -55,18 +54,10 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
-        let (mut deleted, mut removed) = (Vec::new(), Vec::new());
-        for gone in self.backend().gone(id)? {
-            match gone {
-                Gone::Object { revs, .. } => deleted.extend(revs),
-                Gone::Rev { rev, .. } => removed.push(rev),
-            }
-        }
-        deleted.retain(|rev| !removed.contains(rev));
-        deleted.sort();
-        for rev in deleted.into_iter().rev() {
-            match self.backend().read_gone(id, &rev) {
-                Ok(text) if document::check(&text).is_ok() => return Ok(Some(rev)),
+        let deletions = self.deletions(id)?;
+        for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
+            match self.backend().read_gone(id, rev) {
+                Ok(text) if document::check(&text).is_ok() => return Ok(Some(rev.clone())),
                 Ok(_) | Err(Error::NoRevision(..)) => {}
                 Err(e) => return Err(e),
             }

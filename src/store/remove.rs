@@ -1,12 +1,21 @@
 //! Deleting, renaming, and putting right what removal facts say.
 
-use super::known::{DELETED, DISCARDED};
+use super::known::{DISCARDED, Known, told};
 use super::save::{Ready, inherit};
 use super::{Outcome, Saved, Store};
 use crate::backend::{Attrs, Durability, Gone};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
+
+/// Revisions of an object whose files are where the facts say they are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Astray {
+    /// In the object's directory in spite of a fact, ascending, each with the reason as in [`Store::removed`].
+    pub back: Vec<(Rev, String)>,
+    /// Among what is gone only, though nothing keeps them there any more, ascending.
+    pub missing: Vec<Rev>,
+}
 
 impl Store {
     /// Deletes an object, with all its revisions. Returns the operation's name, by which it can be brought back.
@@ -33,7 +42,7 @@ impl Store {
         let op = self.remove(id)?;
         let came = |gone: &Gone| match gone {
             Gone::Object { op: by, revs } => *by == op && revs.iter().any(|rev| !before.contains(rev)),
-            Gone::Rev { .. } => false,
+            Gone::Rev { .. } | Gone::Withdrawn { .. } | Gone::Aside { .. } => false,
         };
         // Another process saved at this very moment: the object is its.
         if self.backend().gone(id)?.iter().any(came) {
@@ -44,6 +53,9 @@ impl Store {
     }
 
     fn remove(&self, id: &ObjectId) -> Result<String> {
+        // A deletion takes what is in the directory: so all that lives must be there.
+        let known = self.known_existing(id)?;
+        self.put_back(id, &known)?;
         let op = self.operation();
         self.backend().remove(id, &op, Durability::Ordered)?;
         Ok(op)
@@ -93,44 +105,101 @@ impl Store {
     }
 
     /// Makes an object's directory say what the facts say: removed revisions that came back are removed again, and those
-    /// that live again because what superseded them was discarded are put back. Readers of the directory who do not know
-    /// the facts (the original library) then see what we see. Returns whether there was anything to do.
+    /// that live again because what removed them was undone are put back. Readers of the directory who do not know the
+    /// facts (the original library) then see what we see. Returns whether there was anything to do.
     ///
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn sweep(&self, id: &ObjectId) -> Result<bool> {
         let _turn = self.turn(id);
         let how = Durability::Ordered;
-        let known = self.known_existing(id)?;
-        let (mut any, empty) = (false, known.live.is_empty() && known.missing.is_empty() && !known.foreign);
-        for rev in &known.missing {
-            let text = match self.backend().read_gone(id, rev) {
-                // Purged.
-                Err(Error::NoRevision(..)) => continue,
-                text => text?,
-            };
-            self.backend().publish(id, rev, &text, &Attrs::default(), how)?;
-            any = true;
-        }
-        if empty && !known.dead.is_empty() && known.dead.iter().all(|(_, why)| why == DELETED) {
-            // An empty directory makes the original's upsert fail.
-            self.backend().remove(id, &self.operation(), how)?;
-            return Ok(true);
-        }
+        let mut any = false;
+        let known = match self.known_existing(id) {
+            Err(Error::NoObject(_)) => {
+                self.finish_revival(id)?;
+                any = true;
+                self.known_existing(id)?
+            }
+            known => known?,
+        };
+        any |= self.put_back(id, &known)?;
         for (rev, why) in &known.dead {
             match self.backend().retire(id, rev, why, how) {
                 // Not a file, or somebody else's work.
-                Err(Error::NoRevision(..)) => {}
+                Err(Error::NoRevision(..) | Error::NoObject(_)) => {}
                 done => {
                     done?;
                     any = true;
                 }
             }
         }
+        // An empty directory makes the original's upsert fail.
+        if any && known.live.is_empty() && known.missing.is_empty() {
+            self.backend().remove_empty(id)?;
+        }
         Ok(any)
     }
 
-    fn operation(&self) -> String {
+    /// What [`sweep`](Self::sweep) would put right.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn astray(&self, id: &ObjectId) -> Result<Astray> {
+        let known = self.known(id)?;
+        let kept = |rev: &Rev| self.backend().read_gone(id, rev).is_ok();
+        let missing = match known.exists {
+            true => known.missing.into_iter().filter(kept).collect(),
+            false => self.interrupted(id)?.map(|(_, revs)| revs).unwrap_or_default(),
+        };
+        let back = known.dead.into_iter().map(|(rev, why)| (rev, told(&why).to_owned())).collect();
+        Ok(Astray { back, missing })
+    }
+
+    /// Puts revisions back that live again. Whether there was one.
+    fn put_back(&self, id: &ObjectId, known: &Known) -> Result<bool> {
+        let mut any = false;
+        for rev in &known.missing {
+            let text = match self.backend().read_gone(id, rev) {
+                // Purged.
+                Err(Error::NoRevision(..)) => continue,
+                text => text?,
+            };
+            match self.backend().publish(id, rev, &text, &Attrs::default(), Durability::Ordered) {
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                published => {
+                    published?;
+                }
+            }
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Brings back an object whose deletion was withdrawn by somebody who did not get further.
+    fn finish_revival(&self, id: &ObjectId) -> Result<()> {
+        let (op, _) = self.interrupted(id)?.ok_or_else(|| Error::NoObject(id.clone()))?;
+        self.backend().restore(id, &op, Durability::Ordered)
+    }
+
+    /// A deletion that was withdrawn and holds revisions that should live: its name, and these.
+    fn interrupted(&self, id: &ObjectId) -> Result<Option<(String, Vec<Rev>)>> {
+        let missing = self.known(id)?.missing;
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let gone = self.backend().gone(id)?;
+        let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
+        let mut objects = gone.iter().filter_map(|g| match g {
+            Gone::Object { op, revs } if withdrawn(op) => {
+                let revs: Vec<Rev> = revs.iter().filter(|rev| missing.contains(rev)).cloned().collect();
+                (!revs.is_empty()).then(|| (op.clone(), revs))
+            }
+            _ => None,
+        });
+        Ok(objects.next())
+    }
+
+    pub(super) fn operation(&self) -> String {
         self.random().simple().to_string()
     }
 }
@@ -299,5 +368,37 @@ mod tests {
         let of_d = history.iter().find(|one| one.rev == d).unwrap();
         assert_eq!(of_d.parent, Some(c), "a parent that is gone is known");
         assert!(s.backend().gone(&x).unwrap().iter().any(|g| matches!(g, Gone::Rev { .. })));
+    }
+
+    #[test]
+    fn whichever_call_of_a_revival_fails_nothing_is_lost_and_the_next_one_succeeds() {
+        use crate::backend::{DirBackend, faults};
+        use crate::session::Origin;
+        use crate::store::SaveOptions;
+        let x = id("x");
+        for n in 1..300 {
+            let place = tempfile::tempdir().unwrap();
+            let s = Store::with_backend(Arc::new(DirBackend::open(place.path()).unwrap()));
+            let first = s.create(&x, b"{\"n\":0}").unwrap().rev;
+            let op = s.delete(&x).unwrap();
+            let revive = |text: &[u8]| s.revive(&x, &op, text, &Origin::default(), &SaveOptions::default());
+            faults::fail(n, rustix::io::Errno::IO);
+            let revived = revive(b"{\"n\":1}");
+            if !faults::end() {
+                revived.unwrap();
+                return;
+            }
+            assert_eq!(s.read(&x, &first).unwrap(), b"{\"n\":0}", "{n}");
+            // The caller falls back to a plain save where it is too late for the other.
+            match revive(b"{\"n\":2}") {
+                Err(Error::NoObject(_) | Error::Exists(_)) => drop(s.update(&x, b"{\"n\":2}").unwrap()),
+                revived => drop(revived.unwrap()),
+            }
+            assert_eq!(text(&s, "x"), "{\"n\":2}", "{n}");
+            let _ = s.sweep(&x);
+            assert_eq!(text(&s, "x"), "{\"n\":2}", "{n}");
+            assert!(s.revisions(&x).unwrap().contains(&first), "{n}: the history is back");
+        }
+        panic!("a revival has an end");
     }
 }

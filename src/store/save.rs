@@ -120,6 +120,24 @@ impl Store {
         Err(unsteady(id))
     }
 
+    /// Puts a text made from `parent` on top of `winner`, stamped as any save. `None`, and nothing is done, where another
+    /// revision wins by now. (A `NaN-` name has a number then.)
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn put_over(&self, id: &ObjectId, winner: &Rev, parent: &Rev, text: &[u8]) -> Result<Option<Saved>> {
+        let text = checked(text)?;
+        let _turn = self.turn(id);
+        let Ready { known, latest, .. } = self.ready(id)?;
+        let Some(latest) = latest.filter(|latest| latest.rev == *winner) else { return Ok(None) };
+        let (place, outcome) = (Place::OnTop, Outcome::Fresh);
+        let plan = Plan { text: text.into(), place, parent: parent.clone(), outcome };
+        match self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default()) {
+            Err(Error::NoObject(_)) => Ok(None),
+            saved => saved.map(Some),
+        }
+    }
+
     /// Saves a text under the id of an object that was deleted by operation `op`, and brings that back with all its
     /// revisions: together one update, or none where the text is the winner's. (vim, `mv`, `install` and `git checkout` unlink and create.)
     ///
@@ -140,7 +158,7 @@ impl Store {
             return Err(Error::Exists(id.clone()));
         }
         // What lives once this deletion is taken back.
-        let (back, rest): (Vec<_>, Vec<_>) = self
+        let (back, mut rest): (Vec<_>, Vec<_>) = self
             .backend()
             .gone(id)?
             .into_iter()
@@ -149,6 +167,7 @@ impl Store {
             return Err(Error::NoObject(id.clone()));
         };
         let entries = revs.into_iter().map(Entry::Rev).collect();
+        rest.push(Gone::Withdrawn { op: op.into() });
         let known = Known::new(Some(entries), rest);
         let mut latest = None;
         for rev in known.live.iter().rev() {

@@ -8,31 +8,31 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A directory with an empty store `docs`; the program runs in it.
-struct Env {
+pub struct Env {
     dir: tempfile::TempDir,
 }
 
 /// What one run gave.
 #[derive(Debug)]
-struct Ran {
-    code: i32,
+pub struct Ran {
+    pub code: i32,
     out: Vec<u8>,
-    err: String,
+    pub err: String,
 }
 
 impl Env {
-    fn new() -> Env {
+    pub fn new() -> Env {
         let env = Env { dir: tempfile::tempdir().unwrap() };
         fs::create_dir(env.store()).unwrap();
         env
     }
 
-    fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.dir.path().join("docs")
     }
 
     /// What another program leaves in the store.
-    fn foreign(&self, id: &str, rev: &str, text: &str) -> String {
+    pub fn foreign(&self, id: &str, rev: &str, text: &str) -> String {
         let rev = rev.replace('…', "123456789abcdef0123456789abcdef");
         let dir = self.store().join(id);
         fs::create_dir_all(&dir).unwrap();
@@ -40,7 +40,7 @@ impl Env {
         rev
     }
 
-    fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
+    pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
         command.args(args).current_dir(&self.dir).env_remove("REVFS_STORE");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -52,12 +52,12 @@ impl Env {
     }
 
     /// Runs on the store `docs`.
-    fn docs(&self, args: &[&str], stdin: &str) -> Ran {
+    pub fn docs(&self, args: &[&str], stdin: &str) -> Ran {
         self.feed(&[&["-s", "docs"], args].concat(), stdin.as_bytes())
     }
 }
 
-fn run(command: &mut Command, stdin: &[u8]) -> Ran {
+pub fn run(command: &mut Command, stdin: &[u8]) -> Ran {
     let mut child = command.spawn().unwrap();
     // A program that needs no input may be gone by now.
     let _ = child.stdin.take().unwrap().write_all(stdin);
@@ -67,26 +67,26 @@ fn run(command: &mut Command, stdin: &[u8]) -> Ran {
 }
 
 impl Ran {
-    fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.out).unwrap()
     }
 
     /// It went well and said nothing on standard error.
     #[track_caller]
-    fn ok(self) -> String {
+    pub fn ok(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.text());
         self.text().to_owned()
     }
 
     /// It failed with this code, one line on standard error that holds `said`, and nothing on standard output.
     #[track_caller]
-    fn fails(self, code: i32, said: &str) {
+    pub fn fails(self, code: i32, said: &str) {
         assert_eq!((self.code, self.text()), (code, ""), "{}", self.err);
         self.one_line(said);
     }
 
     #[track_caller]
-    fn one_line(&self, said: &str) {
+    pub fn one_line(&self, said: &str) {
         let lines: Vec<&str> = self.err.lines().collect();
         assert!(
             lines.len() == 1 && lines[0].starts_with("revfs: ") && lines[0].contains(said),
@@ -315,18 +315,19 @@ fn conflicts_of_one_of_some_and_of_all() {
         env.foreign(id, "1-1…", "{}");
     }
     let (low, high) = ("1-0123456789abcdef0123456789abcdef", "1-1123456789abcdef0123456789abcdef");
-    assert_eq!(env.docs(&["conflicts"], "").ok(), "x\ny\n");
+    assert_eq!(env.docs(&["conflicts", "--names"], "").ok(), "x\ny\n");
     assert_eq!(env.docs(&["conflicts", "calm"], "").ok(), "");
-    assert_eq!(env.docs(&["conflicts", "x"], "").ok(), format!("{low} {high}\n"));
+    assert_eq!(env.docs(&["conflicts", "--names", "calm"], "").ok(), "");
+    assert_eq!(env.docs(&["conflicts", "--names", "x"], "").ok(), format!("{low} {high}\n"));
     assert_eq!(
-        env.docs(&["conflicts", "x", "calm", "y"], "").ok(),
+        env.docs(&["conflicts", "--names", "x", "calm", "y"], "").ok(),
         format!("x\t{low} {high}\ny\t{low} {high}\n")
     );
     assert_eq!(env.docs(&["conflicts", "--json", "x"], "").ok(), format!("[[\"{low}\",\"{high}\"]]\n"));
     assert_eq!(env.docs(&["conflicts", "--json", "calm"], "").ok(), "[]\n");
     let json: serde_json::Value = serde_json::from_str(&env.docs(&["conflicts", "--json"], "").ok()).unwrap();
     assert_eq!(json["y"][0][1], high);
-    let ran = env.docs(&["conflicts", "x", "nosuch"], "");
+    let ran = env.docs(&["conflicts", "--names", "x", "nosuch"], "");
     assert_eq!((ran.code, ran.text()), (1, format!("x\t{low} {high}\n").as_str()));
 }
 
@@ -411,9 +412,8 @@ fn help_and_version() {
     let env = Env::new();
     assert!(env.feed(&["--version"], b"").ok().starts_with("revfs "));
     let help = env.feed(&["--help"], b"").ok();
-    for command in
-        ["mount", "umount", "get", "put", "create", "update", "upsert", "rm", "ls", "all", "conflicts", "log"]
-    {
+    let commands = "mount umount get put create update upsert rm ls all conflicts diff log show resolve";
+    for command in commands.split(' ') {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         assert!(env.feed(&[command, "--help"], b"").ok().contains("Usage: revfs "), "{command}");
     }

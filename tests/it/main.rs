@@ -1,11 +1,15 @@
 //! What needs more than one module: the program, other programs, real mounts, the rules of the source.
 
+mod check;
 mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
+mod conflicts;
 mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
+#[cfg(feature = "fuse")]
+mod gone;
 #[cfg(feature = "fuse")]
 mod held;
 mod json;
@@ -25,6 +29,7 @@ mod programs;
 mod random;
 #[cfg(feature = "fuse")]
 mod readme;
+mod resolve;
 #[cfg(feature = "fuse")]
 mod scenarios;
 #[cfg(feature = "fuse")]

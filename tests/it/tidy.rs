@@ -13,7 +13,7 @@ const CHAIN: &[&[&str]] = &[
     &["session"],
     &["backend"],
     &["store"],
-    &["resolve", "sync"],
+    &["resolve", "check", "sync"],
     &["draft", "watch"],
     &["fs"],
     &["fuse"],

@@ -1,6 +1,9 @@
-//! What was removed: `.revfs/gone/<id>/<rev>~<why>` and `.revfs/gone/<id>/<op>~deleted/`.
+//! What was removed: in `.revfs/gone/<id>/` the files `<rev>~<why>`, and for each deleted object a directory
+//! `<op>~deleted/`, so an entry is tombstone, reason and undo in one. An empty file `<op>~withdrawn` says that a deletion
+//! counts no more; in `<op>~aside/` is what was no revision and in the way.
 //!
-//! Invariant: nothing is ever taken from here but by `revive`, so an entry is tombstone, reason and undo in one.
+//! Invariant: names only come. The two that go are `<op>~deleted/` when it is brought back, which `<op>~withdrawn` stands
+//! for then, and bytes when they are purged, which leaves the name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,32 +13,48 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{DirBackend, sys};
-use crate::backend::{Attrs, Durability, Gone, Meta};
+use crate::backend::{Attrs, Durability, Gone, Grave, Meta, PURGED};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
 const DELETED: &str = "deleted";
+const WITHDRAWN: &str = "withdrawn";
+const ASIDE: &str = "aside";
 
 /// What a name among what is gone says.
 enum Fact {
     Rev(Rev, String),
     Object(String),
+    Withdrawn(String),
+    Aside(String),
 }
 
 fn fact(name: &OsStr) -> Option<Fact> {
     let (what, why) = name.to_str()?.split_once('~')?;
-    match Rev::new(what) {
-        Ok(rev) => Some(Fact::Rev(rev, why.into())),
-        Err(_) => (why == DELETED).then(|| Fact::Object(what.into())),
+    match (Rev::new(what), why) {
+        (Ok(rev), why) => Some(Fact::Rev(rev, why.into())),
+        (Err(_), DELETED) => Some(Fact::Object(what.into())),
+        (Err(_), WITHDRAWN) => Some(Fact::Withdrawn(what.into())),
+        (Err(_), ASIDE) => Some(Fact::Aside(what.into())),
+        (Err(_), _) => None,
     }
+}
+
+/// Whether a name can be one in `.revfs/gone/<id>`, and is a directory's (`Some(true)`) or a file's there.
+pub(super) fn shape(name: &OsStr) -> Option<bool> {
+    fact(name).map(|fact| matches!(fact, Fact::Object(_) | Fact::Aside(_)))
 }
 
 fn rev_name(rev: &Rev, why: &str) -> OsString {
     format!("{rev}~{why}").into()
 }
 
+fn op_name(op: &str, what: &str) -> OsString {
+    format!("{op}~{what}").into()
+}
+
 fn object_name(op: &str) -> OsString {
-    format!("{op}~{DELETED}").into()
+    op_name(op, DELETED)
 }
 
 impl DirBackend {
@@ -78,7 +97,7 @@ impl DirBackend {
         if kept.is_empty() || kept == bytes(dir, rev.as_str().as_ref()).map_err(failed)? {
             return sys::unlink(dir, rev.as_str()).map_err(failed);
         }
-        let apart = object_name(&Uuid::new_v4().simple().to_string());
+        let apart = op_name(&Uuid::new_v4().simple().to_string(), ASIDE);
         let apart = self.private.shared_dir(gone, &apart).map_err(|e| self.io("retire", id, Some(rev), e))?;
         let name = rev.as_str().as_ref();
         self.stage.rename_exclusive(dir, name, apart.as_fd(), name).map_err(failed)
@@ -111,6 +130,10 @@ impl DirBackend {
             return Err(Error::NoObject(id.clone()));
         }
         let gone = self.gone_dir(id)?;
+        let failed = |e| self.io("delete", id, None, e);
+        if sys::kind(gone.as_fd(), op_name(op, WITHDRAWN)).map_err(failed)?.is_some() {
+            return Err(failed(Errno::EXIST));
+        }
         self.stage.rename_exclusive(root, id.as_os_str(), gone.as_fd(), &object_name(op)).map_err(
             |e| match e {
                 Errno::NOENT => Error::NoObject(id.clone()),
@@ -141,12 +164,30 @@ impl DirBackend {
         if sys::kind(root, id.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(id.clone()));
         }
+        // An empty file is what a purge left, and no revision to be met again; another name tells of it.
+        for (name, _) in sys::list(gone.as_fd(), ".").map_err(failed)? {
+            if let Some(Fact::Rev(rev, why)) = fact(&name)
+                && why == PURGED
+                && let Ok(Some(meta)) = sys::meta_at(dir.as_fd(), rev.as_str())
+                && meta.size == 0
+            {
+                sys::unlink(dir.as_fd(), rev.as_str()).map_err(failed)?;
+            }
+        }
         // The new revision first: whoever meets the object again meets it with this one winning.
         let publish = |(rev, text, attrs): (&Rev, _, _)| {
             self.stage.publish(&self.private, dir.as_fd(), rev.as_str().as_ref(), text, attrs, how)
         };
         let meta = newer.map(publish).transpose().map_err(failed)?;
-        if let Err(e) = self.stage.rename_exclusive(gone.as_fd(), &object_name(op), root, id.as_os_str()) {
+        let (attrs, withdrawn) = (Attrs::default(), op_name(op, WITHDRAWN));
+        let moved = match self.stage.publish(&self.private, gone.as_fd(), &withdrawn, b"", &attrs, how) {
+            // By a call that was interrupted.
+            Ok(_) | Err(Errno::EXIST) => {
+                self.stage.rename_exclusive(gone.as_fd(), &object_name(op), root, id.as_os_str())
+            }
+            Err(e) => Err(e),
+        };
+        if let Err(e) = moved {
             if let Some((rev, ..)) = newer {
                 let _ = sys::unlink(dir.as_fd(), rev.as_str());
             }
@@ -246,10 +287,116 @@ impl DirBackend {
                         Err(e) => return Err(failed(e)),
                     }
                 }
+                Some(Fact::Withdrawn(op)) => gone.push(Gone::Withdrawn { op }),
+                Some(Fact::Aside(op)) => {
+                    let mut names = Vec::new();
+                    match sys::each(dir.as_fd(), &name, |name, _| names.push(name.to_owned())) {
+                        Ok(()) => gone.push(Gone::Aside { op, names }),
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                        Err(e) => return Err(failed(e)),
+                    }
+                }
                 None => {}
             }
         }
         Ok(gone)
+    }
+
+    pub(super) fn list_graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+        let failed = |e| self.io("list", id, None, e);
+        let mut graves = Vec::new();
+        self.each_grave(id, |dir, name, rev, why, whole| {
+            if let Some(meta) = sys::meta_at(dir, name)? {
+                let at = if whole { sys::changed(dir, ".")? } else { meta.ctime };
+                graves.push(Grave { rev, why, whole, at, meta });
+            }
+            Ok(())
+        })
+        .map_err(failed)?;
+        Ok(graves)
+    }
+
+    /// Calls `see` for each file that a removed revision has: with its directory, its name there, the revision, the
+    /// reason, and whether it went with the whole object. What vanishes meanwhile is passed over.
+    fn each_grave(
+        &self,
+        id: &ObjectId,
+        mut see: impl FnMut(BorrowedFd, &OsStr, Rev, String, bool) -> sys::Result<()>,
+    ) -> sys::Result<()> {
+        let past = |done: sys::Result<()>| match done {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            done => done,
+        };
+        let Some(all) = self.private.gone_if_any()? else { return Ok(()) };
+        let dir = match sys::open_dir(all, id.as_os_str()) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            opened => opened?,
+        };
+        for (name, _) in sys::list(dir.as_fd(), ".")? {
+            match fact(&name) {
+                Some(Fact::Rev(rev, why)) => past(see(dir.as_fd(), &name, rev, why, false))?,
+                Some(Fact::Object(op)) => past(sys::open_dir(dir.as_fd(), &name).and_then(|inside| {
+                    for (name, _) in sys::list(inside.as_fd(), ".")? {
+                        if let Ok(rev) = Rev::new(&name) {
+                            past(see(inside.as_fd(), &name, rev, op.clone(), true))?;
+                        }
+                    }
+                    Ok(())
+                }))?,
+                Some(Fact::Withdrawn(_) | Fact::Aside(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()> {
+        self.plain(id, op)?;
+        let failed = |e| Error::io("set aside", self.path.join(id.as_os_str()).join(name))(e);
+        let missing = |e| match e {
+            Errno::NOENT => Error::NoObject(id.clone()),
+            e => failed(e),
+        };
+        if matches!(name.as_encoded_bytes(), b"" | b"." | b"..") || name.as_encoded_bytes().contains(&b'/') {
+            return Err(failed(Errno::INVAL));
+        }
+        let dir = self.object("set aside", id)?;
+        sys::identity(dir.as_fd(), name).map_err(missing)?;
+        let gone = self.gone_dir(id)?;
+        let aside = self.private.shared_dir(gone.as_fd(), op_name(op, ASIDE)).map_err(failed)?;
+        self.stage.rename_exclusive(dir.as_fd(), name, aside.as_fd(), name).map_err(missing)?;
+        self.settle(how, &[aside.as_fd(), gone.as_fd(), dir.as_fd()]).map_err(failed)
+    }
+
+    pub(super) fn purge_revision(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
+        let failed = |e| self.io("purge", id, Some(rev), e);
+        let (mut freed, mut places) = (0, Vec::new());
+        self.each_grave(id, |dir, name, of, _, _| {
+            if of == *rev {
+                places.push((sys::open_dir(dir, ".")?, name.to_owned()));
+            }
+            Ok(())
+        })
+        .map_err(failed)?;
+        if places.is_empty() {
+            return Err(Error::NoRevision(id.clone(), rev.clone()));
+        }
+        let gone = self.gone_dir(id)?;
+        let (fact, attrs) = (rev_name(rev, PURGED), Attrs::default());
+        match self.stage.publish(&self.private, gone.as_fd(), &fact, b"", &attrs, how) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        for (dir, name) in &places {
+            let size = match sys::meta_at(dir.as_fd(), name).map_err(failed)? {
+                Some(meta) if meta.size > 0 => meta.size,
+                _ => continue,
+            };
+            // Never emptied in place: after a rename of the object the file has a second name, which lives.
+            self.stage.replace_by_empty(&self.private, dir.as_fd(), name).map_err(failed)?;
+            freed += size;
+        }
+        self.settle(how, &[gone.as_fd()]).map_err(failed)?;
+        Ok(freed)
     }
 
     pub(super) fn read_gone_revision(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {

@@ -19,7 +19,7 @@ use crate::error::Error;
 
 /// The directory's name. The original library skips names with a dot at the top of a store.
 pub const NAME: &str = ".revfs";
-const FORMAT: &str = "format";
+pub const FORMAT: &str = "format";
 const VERSION: &str = "1";
 
 /// How long an unfinished write keeps its temporary file: longer than any write lasts.
@@ -147,6 +147,14 @@ impl Private {
         }
         Ok(None)
     }
+}
+
+/// The version that a format names, where it is one of revfs and not ours.
+pub fn other_version(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    let version = text.lines().next()?.strip_prefix("revfs ")?;
+    (version != VERSION && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| version.to_owned())
 }
 
 fn parse(text: &[u8]) -> std::result::Result<String, String> {

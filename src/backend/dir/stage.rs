@@ -267,6 +267,15 @@ impl Stage {
         }
     }
 
+    /// Puts an empty file in the place of a file, at once.
+    pub fn replace_by_empty(&self, private: &Private, dir: BorrowedFd, name: &OsStr) -> Result<()> {
+        let mut empty = Temporary::new(private.stage()?);
+        sys::new_file(empty.at, empty.os(), 0o666)?;
+        sys::rename(empty.at, empty.os(), dir, name)?;
+        empty.kept = true;
+        Ok(())
+    }
+
     /// Makes the names in a directory survive a power cut.
     pub fn sync_names(&self, dir: BorrowedFd) -> Result<()> {
         sys::sync_dir(dir)?;

@@ -79,7 +79,7 @@ impl Fs {
     fn exchange_objects(&self, who: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
         let texts = [a, b].map(|id| -> Result<_> {
             let (home, shown, _) = self.shown(id, false)?;
-            Ok((home, self.store.read(id, &shown.rev)?, shown.meta))
+            Ok((home, self.store.read(id, &shown.rev)?, shown.meta.clone()))
         });
         let [first, second] = texts;
         let ((home_a, text_a, meta_a), (home_b, text_b, meta_b)) = (first?, second?);

@@ -1,0 +1,199 @@
+//! Finding what does not belong into a store, and putting it right without losing a byte.
+//!
+//! Invariants: what is in the way is moved, never removed: out of an object's directory to `.revfs/gone/<id>/<op>~aside`,
+//! from elsewhere to `.revfs/aside/<op>`, one `op` per run. What readers get does not change, but where they got nothing.
+//! Other programs may be writing: what changed in the last seconds is waited for, and left alone if it changes again.
+//! Without `repair` nothing is written at all.
+//!
+//! Architecture invariant: no winner is chosen and no fact read here; the store does that.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::rev::ObjectId;
+use disk::{Item, shown};
+
+mod disk;
+mod object;
+mod own;
+mod reason;
+
+/// How long a thing must have been left alone before it counts as abandoned: the original library writes a revision in
+/// place, in one go.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How long one run waits in all for things to become quiet.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The object that it belongs to.
+    pub id: Option<ObjectId>,
+    /// Where it is: a path below the store, on one line.
+    pub place: String,
+    /// What is wrong with it.
+    pub what: String,
+    pub cure: Cure,
+}
+
+/// What a repair does, or did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// A repair would do this.
+    Would(String),
+    /// This was done.
+    Did(String),
+    /// Somebody is at it; the next check may find nothing.
+    Waits,
+    /// It stays: this is in the way, or to be done by hand.
+    Cannot(String),
+    /// It harms nobody.
+    Note,
+}
+
+impl Finding {
+    /// It is still wrong.
+    pub fn remains(&self) -> bool {
+        !matches!(self.cure, Cure::Did(_) | Cure::Note)
+    }
+}
+
+/// How a store is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub repair: bool,
+    /// Tell also what harms nobody.
+    pub notes: bool,
+}
+
+/// Checks a store, or only these objects of it; `see` gets each finding when it is made.
+///
+/// # Errors
+/// [`Error::NoStore`], [`Error::NotAStore`] for what is no directory, [`Error::Io`].
+pub fn check(path: &Path, ids: &[ObjectId], options: Options, mut see: impl FnMut(Finding)) -> Result<()> {
+    let path = crate::store::expand(path);
+    let root = match std::fs::File::open(&path) {
+        Ok(dir) => OwnedFd::from(dir),
+        Err(source) => return Err(Error::NoStore { path, source }),
+    };
+    if !disk::look(root.as_fd(), OsStr::new("."))
+        .map_err(Error::io("open", &path))?
+        .is_some_and(|x| x.is_dir())
+    {
+        return Err(Error::NotAStore { path, why: "it is not a directory".into() });
+    }
+    let op = Uuid::new_v4().simple().to_string();
+    let mut run = Run { root, path: &path, options, op, patience: PATIENCE, see: &mut see };
+    if !run.own_directory()? {
+        return Ok(());
+    }
+    let Some(store) = run.open()? else { return Ok(()) };
+    match ids.is_empty() {
+        true => {
+            run.own_contents(&store)?;
+            run.objects(&store)
+        }
+        false => ids.iter().try_for_each(|id| run.one(&store, id)),
+    }
+}
+
+/// One check under way.
+struct Run<'a> {
+    /// The store's directory.
+    root: OwnedFd,
+    path: &'a Path,
+    options: Options,
+    /// Names all that this run moves away.
+    op: String,
+    /// How much longer it will wait.
+    patience: Duration,
+    see: &'a mut dyn FnMut(Finding),
+}
+
+impl Run<'_> {
+    fn io(&self, op: &'static str, place: &str) -> impl FnOnce(std::io::Error) -> Error + use<> {
+        Error::io(op, self.path.join(place))
+    }
+
+    fn tell(&mut self, id: Option<&ObjectId>, place: &str, what: impl Into<String>, cure: Cure) {
+        if cure != Cure::Note || self.options.notes {
+            (self.see)(Finding { id: id.cloned(), place: place.into(), what: what.into(), cure });
+        }
+    }
+
+    fn note(&mut self, id: Option<&ObjectId>, place: &str, what: impl Into<String>) {
+        self.tell(id, place, what, Cure::Note);
+    }
+
+    /// Tells of something, after repairing it where that is wanted. `watched`: the thing itself, which must be quiet, and
+    /// its directory. `would` is what the repair does, `go` does it and says what came of it.
+    fn cure(
+        &mut self,
+        (id, place): (Option<&ObjectId>, &str),
+        what: impl Into<String>,
+        watched: Option<(BorrowedFd, &Item)>,
+        would: &str,
+        go: impl FnOnce(&Self) -> Result<String>,
+    ) {
+        let cure = match watched.map(|(at, item)| self.quiet(at, item)) {
+            _ if !self.options.repair => Cure::Would(would.into()),
+            Some(Quiet::No) => Cure::Waits,
+            Some(Quiet::Vanished) => return,
+            Some(Quiet::Yes) | None => match go(self) {
+                Ok(done) => Cure::Did(done),
+                Err(e) => Cure::Cannot(e.to_string()),
+            },
+        };
+        self.tell(id, place, what, cure);
+    }
+
+    /// Waits until a thing has been left alone for long enough.
+    fn quiet(&mut self, at: BorrowedFd, item: &Item) -> Quiet {
+        if !self.options.repair {
+            return Quiet::Yes;
+        }
+        let since = SystemTime::now().duration_since(item.changed.max(item.modified));
+        // A time to come: another host's clock, or `touch -d`.
+        let rest = since.map_or(QUIET, |since| QUIET.saturating_sub(since));
+        if rest > self.patience {
+            return Quiet::No;
+        }
+        self.patience -= rest;
+        std::thread::sleep(rest);
+        match disk::look(at, &item.name) {
+            Ok(None) => Quiet::Vanished,
+            Ok(Some(now)) if now.is_as(item) => Quiet::Yes,
+            Ok(Some(_)) | Err(_) => Quiet::No,
+        }
+    }
+
+    /// Moves something that is in nobody's directory, to the same place below `.revfs/aside/<op>`. Says where that is.
+    fn away(&self, at: BorrowedFd, name: &OsStr, below: &[&OsStr]) -> Result<String> {
+        let root = self.root.as_fd();
+        let place = |name: &OsStr| {
+            below.iter().map(|dir| format!("{}/", shown(dir))).collect::<String>() + &shown(name)
+        };
+        let failed = || self.io("move away", &place(name));
+        let go = || -> std::io::Result<()> {
+            let mut dir = disk::shared_dir(root, root, ".revfs")?;
+            for name in [OsStr::new("aside"), OsStr::new(&self.op)].iter().chain(below) {
+                dir = disk::shared_dir(root, dir.as_fd(), name)?;
+            }
+            disk::rename(at, name, dir.as_fd(), name)
+        };
+        go().map_err(failed())?;
+        Ok(format!("moved to .revfs/aside/{}/{}", self.op, place(name)))
+    }
+}
+
+enum Quiet {
+    Yes,
+    No,
+    Vanished,
+}

@@ -1,0 +1,161 @@
+//! What lies in a directory, seen without following, opening or waiting for anything.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+/// One name in a directory.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub name: OsString,
+    pub kind: FileType,
+    /// Permission bits.
+    pub mode: u32,
+    pub size: u64,
+    pub modified: SystemTime,
+    /// Attributes and name included.
+    pub changed: SystemTime,
+    /// How many names the file has.
+    pub links: u64,
+    inode: u64,
+}
+
+impl Item {
+    /// Nothing has happened to it between two looks.
+    pub fn is_as(&self, before: &Item) -> bool {
+        (self.inode, self.size, self.changed) == (before.inode, before.size, before.changed)
+    }
+
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
+    pub fn is_file(&self) -> bool {
+        self.kind == FileType::RegularFile
+    }
+
+    /// What it is, in words.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            FileType::RegularFile => "a file",
+            FileType::Directory => "a directory",
+            FileType::Symlink => "a link",
+            FileType::Fifo => "a fifo",
+            FileType::Socket => "a socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "a device",
+            FileType::Unknown => "of an unknown kind",
+        }
+    }
+}
+
+/// What has this name, if anything has.
+pub fn look(at: BorrowedFd, name: &OsStr) -> io::Result<Option<Item>> {
+    let x = match rustix::io::retry_on_intr(|| rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        x => x?,
+    };
+    let time = |seconds: i64, nanos: u64| {
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let at = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        at.and_then(|at| at.checked_add(Duration::from_nanos(nanos))).unwrap_or(UNIX_EPOCH)
+    };
+    Ok(Some(Item {
+        name: name.into(),
+        kind: FileType::from_raw_mode(x.st_mode),
+        mode: x.st_mode & 0o7777,
+        size: u64::try_from(x.st_size).unwrap_or(0),
+        #[allow(clippy::useless_conversion)]
+        modified: time(x.st_mtime.into(), x.st_mtime_nsec.try_into().unwrap_or(0)),
+        #[allow(clippy::useless_conversion)]
+        changed: time(x.st_ctime.into(), x.st_ctime_nsec.try_into().unwrap_or(0)),
+        #[allow(clippy::useless_conversion)]
+        links: x.st_nlink.into(),
+        inode: x.st_ino,
+    }))
+}
+
+/// Opens a directory that may be listed; no link.
+pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(at, name.as_ref(), flags, Mode::empty());
+    Ok(rustix::io::retry_on_intr(open)?)
+}
+
+/// All names in a directory, sorted by their bytes. What vanishes meanwhile is left out.
+pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> io::Result<(OwnedFd, Vec<Item>)> {
+    let dir = open_dir(at, name)?;
+    let mut items = Vec::new();
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            items.extend(look(dir.as_fd(), name)?);
+        }
+    }
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((dir, items))
+}
+
+/// The bytes of a file, if it still is the one that was seen.
+pub fn read(at: BorrowedFd, item: &Item) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(at, item.name.as_os_str(), flags, Mode::empty());
+    let mut file = std::fs::File::from(rustix::io::retry_on_intr(open)?);
+    let mut text = Vec::new();
+    match file.metadata()?.is_file() {
+        true => file.read_to_end(&mut text)?,
+        false => return Err(Errno::NOENT.into()),
+    };
+    Ok(text)
+}
+
+/// Opens a directory, making it where it is missing, as open to others as the store's is.
+pub fn shared_dir(root: BorrowedFd, at: BorrowedFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    let name = name.as_ref();
+    let made = match rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o777)) {
+        Err(Errno::EXIST) => false,
+        made => made.map(|()| true)?,
+    };
+    let dir = open_dir(at, name)?;
+    if made {
+        let mode = rustix::fs::fstat(root)?.st_mode & 0o1777 | 0o700;
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode))?;
+    }
+    Ok(dir)
+}
+
+/// Renames where `new` is free.
+pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(at, name, to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            if look(to, new)?.is_some() {
+                return Err(Errno::EXIST.into());
+            }
+            Ok(rustix::fs::renameat(at, name, to, new)?)
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Lets the owner use a file or directory again.
+pub fn permit(at: BorrowedFd, item: &Item, bits: u32) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(item.mode | bits);
+    Ok(rustix::fs::chmodat(at, item.name.as_os_str(), mode, AtFlags::empty())?)
+}
+
+/// A name on one line whatever it holds.
+pub fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().chars().fold(String::new(), |mut shown, c| {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+        shown
+    })
+}

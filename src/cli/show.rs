@@ -1,0 +1,30 @@
+//! `show`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::text::Out;
+use super::{Names, revision};
+
+/// Prints the bytes of one revision as they are stored, live or gone. REV is a revision's name or the beginning of one,
+/// `3` or `3-9c`, that fits no other.
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    names: Names,
+}
+
+impl Show {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+        let (store, id, revs) = revision::locate(self.names, store)?;
+        let [rev] = &revs[..] else {
+            return Err(Failure::Usage(
+                "show takes an id and one revision (`revfs log --all` lists them)".into(),
+            ));
+        };
+        let rev = revision::find(&store, &id, rev)?;
+        out.bytes(&store.read(&id, &rev)?)
+    }
+}

@@ -1,0 +1,145 @@
+//! How much is remembered: nodes and open files have bounds.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::{Node, NodeEntry, Tables};
+use crate::fs::attr::Ino;
+use crate::rev::{ObjectId, Rev};
+
+/// How many nodes are remembered for as long as the kernel knows them, at about 400 bytes each. It forgets none of its own
+/// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
+pub(super) const NODES: usize = 400_000;
+
+/// How many more are remembered for a while. A program that holds one without having it open (`O_PATH`, inotify) is told
+/// ESTALE once this many others have been looked up.
+pub(super) const PASSING: usize = 32_768;
+
+impl Tables {
+    /// Whether no more nodes are to be remembered for as long as the kernel knows them.
+    pub fn is_full(&self) -> bool {
+        self.nodes.len() >= self.limit
+    }
+
+    /// Whether a node is one that is forgotten before the kernel forgets it.
+    pub fn is_passing(&self, ino: Ino) -> bool {
+        self.nodes.get(&ino).is_some_and(|entry| entry.passing)
+    }
+
+    /// The kernel comes to know a revision's node. Of one too many it is told nothing that lasts, so that it asks for the
+    /// name before each use, and the node is forgotten again when enough others have come.
+    pub fn pass(&mut self, ino: Ino) {
+        let full = self.is_full();
+        let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
+        entry.passing = full;
+        if full {
+            self.passing.push_back(ino);
+        }
+        // Two for each that comes, for those in use stay.
+        for _ in 0..2 {
+            if self.passing.len() <= PASSING {
+                return;
+            }
+            let Some(first) = self.passing.pop_front() else { return };
+            let Some(NodeEntry { node: Node::Revision(shown), handles, passing: true, .. }) =
+                self.nodes.get(&first)
+            else {
+                continue;
+            };
+            let id = shown.id.clone();
+            let busy = *handles > 0
+                || self.objects.get(&id).is_none_or(|o| o.home != Some(first) || o.more.is_some());
+            if busy {
+                self.passing.push_back(first);
+                continue;
+            }
+            if let Some(entry) = self.nodes.get_mut(&first) {
+                entry.lookups = 0;
+            }
+            self.reap(first);
+            self.dropped.push(id);
+        }
+    }
+
+    /// The objects whose nodes were forgotten before the kernel forgot them.
+    pub fn take_dropped(&mut self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// The files that nobody needs any more.
+    pub fn take_closing(&mut self) -> Vec<Arc<File>> {
+        std::mem::take(&mut self.closing)
+    }
+
+    /// A revision's file, if it is held open.
+    pub fn file(&self, node: Ino) -> Option<Arc<File>> {
+        self.nodes.get(&node)?.file.clone()
+    }
+
+    /// Holds a revision's file open, if the node still shows that revision, and at most `limit` in all. Returns what is to
+    /// be closed instead, outside the lock.
+    pub fn keep_file(&mut self, node: Ino, rev: &Rev, file: &Arc<File>, limit: usize) -> Option<Arc<File>> {
+        let entry = self.nodes.get_mut(&node)?;
+        if !matches!(&entry.node, Node::Revision(shown) if shown.rev == *rev) {
+            return None;
+        }
+        if entry.file.replace(file.clone()).is_none() {
+            self.files.push_back(node);
+        }
+        if self.files.len() <= limit {
+            return None;
+        }
+        let first = self.files.pop_front()?;
+        self.nodes.get_mut(&first)?.file.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::backend::Meta;
+
+    #[test]
+    fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
+        let mut t = Tables::new();
+        t.limit = 11;
+        let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
+        let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
+        let meta = Meta {
+            size: 2,
+            blocks: 8,
+            mtime: SystemTime::UNIX_EPOCH,
+            ctime: SystemTime::UNIX_EPOCH,
+            atime: SystemTime::UNIX_EPOCH,
+            born: None,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        let look_up = |t: &mut Tables, n: usize| {
+            let home = t.show(&id(n), rev.clone(), meta.clone(), &mut Vec::new());
+            t.pass(home);
+            t.nodes.get_mut(&home).unwrap().lookups += 1;
+            home
+        };
+        let kept: Vec<Ino> = (0..9).map(|n| look_up(&mut t, n)).collect();
+        let (open, written) = (look_up(&mut t, 10), look_up(&mut t, 11));
+        assert!(kept.iter().all(|&node| !t.is_passing(node)) && t.is_passing(open) && t.is_passing(written));
+        t.nodes.get_mut(&open).unwrap().handles = 1;
+        t.object(&id(11)).drafts.push((7, None));
+        for n in 0..2 * PASSING {
+            look_up(&mut t, 100 + n);
+            for gone in t.take_dropped() {
+                assert!(t.forget_object(&gone, Duration::ZERO));
+            }
+        }
+        assert!(t.nodes.len() <= 12 + PASSING && t.objects.len() < t.nodes.len());
+        assert!(kept.iter().chain([&open, &written]).all(|node| t.nodes.contains_key(node)));
+        // Known again, once there is room: for as long as the kernel knows it.
+        t.limit = usize::MAX;
+        let again = look_up(&mut t, 100);
+        assert!(!t.is_passing(again));
+    }
+}

@@ -1,0 +1,24 @@
+//! Conflicts: what is in one, and settling it.
+//!
+//! A conflict is two or more live revisions of one generation. To settle it is to leave one of them: the others are
+//! *superseded*, which moves them to what is gone with the name of the revision that holds, in somebody's judgement, all
+//! that they have to say. That revision is the winner, or one that is published for it.
+//!
+//! Invariants: nothing is removed before what supersedes it is there, so a crash between leaves a conflict too many and
+//! never a text too few. A decision holds for the revisions it was made about: where another wins by now it is made anew,
+//! and what came meanwhile stays a conflict. A text that is not complete is never judged by what it says.
+//!
+//! `look` finds out, `lineage` knows who was made from whom, `plan` decides and does nothing, `act` does it, `exec` asks
+//! a program.
+
+mod act;
+mod exec;
+mod lineage;
+mod look;
+mod plan;
+
+pub use act::{Done, settle};
+pub use exec::{Exec, Workplace};
+pub use lineage::{Lineage, Parent};
+pub use look::{Base, Group, Look, Side};
+pub use plan::{Pair, Plan, Publish, Verdict, Way, is_captured, merge};

@@ -1,0 +1,406 @@
+//! Doing what was decided.
+
+use std::time::Duration;
+
+use super::look::Look;
+use super::plan::{Plan, Way, plan};
+use crate::backend::Durability;
+use crate::error::{Error, Result};
+use crate::rev::{ObjectId, Rev};
+use crate::store::Store;
+
+/// How long a text that is being written is waited for, in steps.
+const WAIT: Duration = Duration::from_millis(50);
+const WAITS: usize = 20;
+
+/// How often a decision is made anew because another revision won meanwhile.
+const TRIES: usize = 32;
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// There is, or would be, a new winner.
+    pub publishes: bool,
+    /// Its name, once it is there.
+    pub published: Option<Rev>,
+    /// What was superseded, and by what.
+    pub retired: Vec<(Rev, Rev)>,
+    /// What is still in conflict, and why.
+    pub remain: Vec<(Rev, String)>,
+    /// Somebody does not want to be asked any more.
+    pub stopped: bool,
+}
+
+/// Settles the conflicts of one object in one way. With `dry` nothing is done, and the answer says what would be; what
+/// would be superseded by a revision that is not there yet has the winner's name beside it.
+///
+/// # Errors
+/// [`Error::NoObject`]; [`Error::NoRevision`] where the revision to win is not in conflict; what the way itself returns;
+/// [`Error::Io`]. After any of them no text is lost, and the conflict is there at worst.
+pub fn settle(store: &Store, id: &ObjectId, way: &mut Way, dry: bool) -> Result<Done> {
+    let mut waits = 0;
+    let mut tries = 0;
+    loop {
+        let look = Look::at(store, id)?;
+        if look.groups.is_empty() && !matches!(way, Way::Theirs(_)) {
+            return Ok(Done::default());
+        }
+        if waits < WAITS && look.losers().any(|side| side.unfinished) {
+            waits += 1;
+            std::thread::sleep(WAIT);
+            continue;
+        }
+        let plan = plan(&look, way)?;
+        let by = plan.by.clone();
+        if dry {
+            let retired = plan.retire.into_iter().filter_map(|rev| Some((rev, by.clone()?))).collect();
+            let (publishes, remain, stopped) = (plan.publish.is_some(), plan.remain, plan.stopped);
+            return Ok(Done { publishes, published: None, retired, remain, stopped });
+        }
+        if let Some(done) = act(store, &look, plan)? {
+            return Ok(done);
+        }
+        tries += 1;
+        if tries == TRIES {
+            let why = std::io::Error::other("it changes faster than its conflicts can be settled");
+            return Err(Error::io("settle", id.as_os_str())(why));
+        }
+    }
+}
+
+/// Publishes, then retires. `None`, and nothing was done, where another revision wins by now.
+fn act(store: &Store, look: &Look, plan: Plan) -> Result<Option<Done>> {
+    let id = &look.id;
+    let winner = look.winner.as_ref().map(|winner| &winner.rev);
+    let (publishes, remain, stopped) = (plan.publish.is_some(), plan.remain, plan.stopped);
+    let mut done = Done { publishes, remain, stopped, ..Done::default() };
+    match (plan.publish, winner) {
+        (Some(publish), Some(winner)) => match store.put_over(id, winner, &publish.parent, &publish.text)? {
+            Some(saved) => done.published = Some(saved.rev),
+            None => return Ok(None),
+        },
+        _ if plan.retire.is_empty() => {}
+        _ => match store.winner_meta(id) {
+            Ok((now, _)) if Some(&now) == winner => {}
+            Err(Error::NoObject(_)) if winner.is_none() && store.revisions(id).is_ok() => {}
+            Ok(_) | Err(Error::NoObject(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        },
+    }
+    let by = done.published.clone().or(plan.by);
+    let retired = plan.retire.into_iter().filter_map(|rev| Some((rev, by.clone()?)));
+    // What superseded itself would be gone without a trace.
+    for (rev, by) in retired.filter(|(rev, by)| rev != by) {
+        match store.backend().retire(id, &rev, by.as_str(), Durability::Ordered) {
+            Ok(()) => done.retired.push((rev, by)),
+            // Somebody else has settled it.
+            Err(Error::NoRevision(..) | Error::NoObject(_)) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    late(store, look, &mut done)?;
+    Ok(Some(done))
+}
+
+/// Counts what came after the look among what remains.
+fn late(store: &Store, look: &Look, done: &mut Done) -> Result<()> {
+    let groups = match store.conflicts(&look.id) {
+        Err(Error::NoObject(_)) => return Ok(()),
+        groups => groups?,
+    };
+    for rev in groups.into_iter().flatten() {
+        let known = look.side(&rev).is_some() || look.winner.as_ref().is_some_and(|winner| winner.rev == rev);
+        if !known && done.published.as_ref() != Some(&rev) {
+            done.remain.push((rev, "it came meanwhile".into()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Verdict, merge};
+    use super::*;
+    use crate::backend::{Attrs, Backend, Entry, Fault, FaultBackend, Gone, MemoryBackend};
+
+    struct Case {
+        store: Store,
+        backend: Arc<MemoryBackend>,
+        id: ObjectId,
+    }
+
+    fn rev(name: &str) -> Rev {
+        let digits = name.split_once('-').unwrap().1.len();
+        Rev::new(format!("{name}{}", "0".repeat(32 - digits))).unwrap()
+    }
+
+    fn case(revs: &[(&str, &str)]) -> Case {
+        let backend = Arc::new(MemoryBackend::new());
+        let case =
+            Case { store: Store::with_backend(backend.clone()), backend, id: ObjectId::new("x").unwrap() };
+        revs.iter().for_each(|(name, text)| case.plant(name, text));
+        case
+    }
+
+    impl Case {
+        fn plant(&self, name: &str, text: &str) {
+            self.backend.plant(&self.id, Entry::Rev(rev(name)), text.as_bytes());
+        }
+
+        /// Its writer is at it.
+        fn touch(&self, name: &str) {
+            let attrs = Attrs { mtime: Some(std::time::SystemTime::now()), ..Attrs::default() };
+            self.backend.set_attrs(&self.id, &rev(name), &attrs).unwrap();
+        }
+
+        fn settle(&self, way: &mut Way) -> Done {
+            settle(&self.store, &self.id, way, false).unwrap()
+        }
+
+        fn merge(&self) -> Done {
+            self.settle(&mut Way::Settle(&mut |pair| merge(pair)))
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.store.winner(&self.id).unwrap().text).unwrap()
+        }
+
+        fn live(&self) -> Vec<Rev> {
+            self.store.revisions(&self.id).unwrap()
+        }
+
+        fn conflicts(&self) -> usize {
+            self.store.conflicts(&self.id).unwrap().len()
+        }
+
+        fn why(&self, name: &str) -> Vec<String> {
+            let gone = self.backend_gone();
+            let of = gone.into_iter().filter_map(|gone| match gone {
+                Gone::Rev { rev: one, why } if one == rev(name) => Some(why),
+                _ => None,
+            });
+            of.collect()
+        }
+
+        fn backend_gone(&self) -> Vec<Gone> {
+            self.store.backend().gone(&self.id).unwrap()
+        }
+    }
+
+    #[test]
+    fn auto_takes_what_is_captured_and_nothing_else() {
+        let x = case(&[
+            ("0-a", r#"{"a":1,"gone":1}"#),
+            ("1-b", r#"{ "a": 1.0 }"#),
+            ("1-c", r#"{"a":1,"gone":1,"b":2}"#),
+            ("1-d", r#"{"a":1,"b":3}"#),
+            ("1-e", r#"{"b":3,"a":1e0,"c":{"d":[]}}"#),
+        ]);
+        let done = x.settle(&mut Way::Auto);
+        // What 1-c says besides is not in the winner.
+        assert_eq!(done.retired, [(rev("1-d"), rev("1-e")), (rev("1-b"), rev("1-e"))]);
+        assert_eq!(done.remain, [(rev("1-c"), "it differs in /b, /c, /gone".into())]);
+        assert_eq!((done.published, x.why("1-b"), x.live().len()), (None, vec![rev("1-e").to_string()], 3));
+    }
+
+    #[test]
+    fn a_deletion_is_something_that_a_loser_says() {
+        let base = ("0-a", r#"{"a":1,"o":{"p":1,"q":1}}"#);
+        for (loser, captured) in
+            [(r#"{"a":1,"o":{"p":1}}"#, false), (r#"{"o":{"q":1,"p":1}}"#, false), (base.1, true)]
+        {
+            let x = case(&[base, ("1-b", loser), ("1-c", r#"{"a":1,"o":{"p":1,"q":1},"n":1}"#)]);
+            assert_eq!(x.settle(&mut Way::Auto).remain.is_empty(), captured, "{loser}");
+        }
+        let x = case(&[base, ("1-b", r#"{"o":{"q":1}}"#), ("1-c", r#"{"o":{"q":1},"n":1}"#)]);
+        assert_eq!((x.settle(&mut Way::Auto).remain.len(), x.conflicts()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_not_complete_is_waited_for_and_left() {
+        let x = case(&[("0-a", "{}"), ("1-b", "{\"a\":"), ("1-c", "{}"), ("1-d", "{\"n\":1}")]);
+        x.touch("1-b");
+        let done = x.settle(&mut Way::Auto);
+        assert_eq!(done.remain, [(rev("1-b"), "it is being written".into())]);
+        assert_eq!(done.retired, [(rev("1-c"), rev("1-d"))]);
+        for way in [&mut Way::Ours, &mut Way::Settle(&mut |pair| merge(pair))] {
+            assert_eq!(x.settle(way).remain, [(rev("1-b"), "it is being written".into())]);
+        }
+        // Its writer gets on.
+        x.plant("1-b", "{}");
+        assert_eq!((x.settle(&mut Way::Auto).remain.len(), x.conflicts()), (0, 0));
+    }
+
+    #[test]
+    fn ours_and_theirs() {
+        let sides = [("0-a", "{}"), ("1-b", r#"{"n":1}"#), ("1-c", r#"{"n":2}"#), ("1-d", r#"{"n":3}"#)];
+        let x = case(&sides);
+        assert_eq!(x.settle(&mut Way::Ours).retired.len(), 2);
+        assert_eq!((x.text(), x.live()), (r#"{"n":3}"#.into(), vec![rev("0-a"), rev("1-d")]));
+        let x = case(&sides);
+        let done = x.settle(&mut Way::Theirs(&rev("1-b")));
+        let new = done.published.unwrap();
+        assert!(new.is_child_of(&rev("1-b")) && new.generation() == Some(2));
+        assert_eq!((x.text(), x.live()), (r#"{"n":1}"#.into(), vec![rev("0-a"), rev("1-b"), new.clone()]));
+        assert_eq!(x.why("1-d"), [new.to_string()]);
+        // It says what the winner says: nothing new is needed.
+        let x = case(&[("1-b", r#"{"n":1}"#), ("1-c", r#"{"n": 1}"#)]);
+        let done = x.settle(&mut Way::Theirs(&rev("1-b")));
+        assert_eq!((done.published, done.retired), (None, vec![(rev("1-b"), rev("1-c"))]));
+        let missing = settle(&x.store, &x.id, &mut Way::Theirs(&rev("1-f")), false);
+        assert!(matches!(missing, Err(Error::NoRevision(..))));
+    }
+
+    #[test]
+    fn merging_all_sides_or_those_that_go_together() {
+        let x = case(&[
+            ("0-a", r#"{"a":0, "b":0, "c":0, "gone":0}"#),
+            ("1-b", r#"{"a":1, "b":0, "c":0, "gone":0}"#),
+            ("1-c", r#"{"a":0, "b":1, "c":0}"#),
+            ("1-d", r#"{"a":0, "b":0, "c":1.50, "gone":0}"#),
+        ]);
+        let done = x.merge();
+        assert_eq!((x.text(), done.remain.len()), (r#"{"a":1, "b":1, "c":1.50}"#.into(), 0));
+        let new = done.published.unwrap();
+        assert_eq!(x.live(), [rev("0-a"), rev("1-d"), new.clone()]);
+        assert!(new.is_child_of(&rev("1-d")) && x.why("1-b") == [new.to_string()]);
+
+        let x = case(&[
+            ("0-a", r#"{"a":0,"b":0}"#),
+            ("1-b", r#"{"a":1,"b":0}"#),
+            ("1-c", r#"{"a":2,"b":2}"#),
+            ("1-d", r#"{"a":2,"b":0}"#),
+        ]);
+        let done = x.merge();
+        assert_eq!(done.remain, [(rev("1-b"), "both changed /a".into())]);
+        assert_eq!((x.text(), x.conflicts()), (r#"{"a":2,"b":2}"#.into(), 1));
+    }
+
+    #[test]
+    fn without_a_base_what_only_one_has_is_kept() {
+        let x = case(&[("0-b", r#"{"a":1,"b":1}"#), ("0-c", r#"{"a":1.0,"c":1}"#)]);
+        assert_eq!((x.merge().remain.len(), x.text()), (0, r#"{"a":1.0,"c":1,"b":1}"#.into()));
+        let x = case(&[("0-b", r#"{"a":1}"#), ("0-c", r#"{"a":2}"#)]);
+        let why = "nobody knows what both were made from, and they differ in /a";
+        assert_eq!(x.merge().remain, [(rev("0-b"), why.into())]);
+    }
+
+    #[test]
+    fn older_generations_keep_the_one_that_the_winner_was_made_from() {
+        let x = case(&[("0-a", "{}"), ("1-b", r#"{"n":1}"#), ("1-c", r#"{"n":2}"#), ("1-d", r#"{"n":3}"#)]);
+        let made_from = |parent: &str, text: &str| {
+            let winner = x.store.winner(&x.id).unwrap().rev;
+            x.store.put_over(&x.id, &winner, &rev(parent), text.as_bytes()).unwrap().unwrap().rev
+        };
+        let next = made_from("1-c", r#"{"n":4}"#);
+        let other = Rev::child_of(Some(&next), 3, uuid::Uuid::from_u128(1));
+        x.backend.plant(&x.id, Entry::Rev(other.clone()), br#"{"n":5}"#);
+        let last = Rev::child_of(Some(&next), 3, uuid::Uuid::from_u128(9 << 124));
+        x.backend.plant(&x.id, Entry::Rev(last.clone()), br#"{"n":6}"#);
+        assert_eq!(x.conflicts(), 2);
+        let done = x.settle(&mut Way::Ours);
+        assert_eq!((done.remain.len(), x.conflicts()), (0, 0));
+        assert_eq!(x.live(), [rev("0-a"), rev("1-c"), next, last.clone()]);
+        assert_eq!(x.why("1-d"), [last.to_string()]);
+        // Where nobody knows, the highest.
+        let x = case(&[("0-b", "{}"), ("0-c", "{}"), ("1-a", "{}"), ("2-a", "{}")]);
+        assert_eq!((x.settle(&mut Way::Auto).remain.len(), x.live()[0].clone()), (0, rev("0-c")));
+    }
+
+    #[test]
+    fn a_broken_text_above_the_winner_gets_one_above_it() {
+        let x = case(&[("0-a", "{}"), ("1-b", r#"{"n":1}"#), ("1-c", "")]);
+        assert_eq!(x.settle(&mut Way::Auto).remain, [(rev("1-c"), "it is not a JSON object".into())]);
+        let done = x.settle(&mut Way::Ours);
+        let new = done.published.unwrap();
+        assert_eq!((x.text(), new.generation(), x.conflicts()), (r#"{"n":1}"#.into(), Some(2), 0));
+        assert_eq!(x.why("1-c"), [new.to_string()]);
+        assert_eq!(x.live(), [rev("0-a"), rev("1-b"), new]);
+    }
+
+    #[test]
+    fn a_dry_run_does_nothing() {
+        let sides = [("0-a", "{}"), ("1-b", r#"{"n":1}"#), ("1-c", r#"{"m":2}"#)];
+        let x = case(&sides);
+        let before = (x.live(), x.backend_gone());
+        for (way, publishes) in [
+            (&mut Way::Auto, false),
+            (&mut Way::Ours, false),
+            (&mut Way::Theirs(&rev("1-b")), true),
+            (&mut Way::Settle(&mut |pair| merge(pair)), true),
+        ] {
+            let done = settle(&x.store, &x.id, way, true).unwrap();
+            assert_eq!((done.publishes, done.published), (publishes, None));
+            assert_eq!(done.retired.len() + done.remain.len(), 1);
+        }
+        assert_eq!((x.live(), x.backend_gone()), before);
+    }
+
+    #[test]
+    fn what_changes_meanwhile_is_looked_at_again_and_what_comes_stays() {
+        let x = case(&[("0-a", r#"{"a":0}"#), ("1-b", r#"{"a":1}"#), ("1-c", r#"{"a":0,"b":1}"#)]);
+        let mut rounds = 0;
+        let done = x.settle(&mut Way::Settle(&mut |pair| {
+            rounds += 1;
+            match rounds {
+                1 => drop(x.store.update(&x.id, br#"{"a":0,"b":2}"#).unwrap()),
+                2 => x.plant("1-d", r#"{"late":1}"#),
+                _ => {}
+            }
+            merge(pair)
+        }));
+        assert_eq!((rounds, x.text()), (2, r#"{"a":1,"b":2}"#.into()));
+        assert_eq!(done.remain, [(rev("1-d"), "it came meanwhile".into())]);
+        assert_eq!(x.live().iter().filter(|rev| rev.generation() == Some(1)).count(), 2);
+        // Deleted meanwhile.
+        let x = case(&[("1-b", "{}"), ("1-c", "{}")]);
+        let gone = settle(
+            &x.store,
+            &x.id,
+            &mut Way::Settle(&mut |_| {
+                x.store.delete(&x.id)?;
+                Ok(Verdict::Text(b"{\"n\":1}".to_vec()))
+            }),
+            false,
+        );
+        assert!(matches!(gone, Err(Error::NoObject(_))));
+    }
+
+    #[test]
+    fn numberless_names_are_given_numbers_on_the_way() {
+        let x = case(&[("0-a", "{}"), ("NaN-b", r#"{"a":1}"#), ("NaN-c", r#"{"b":1}"#)]);
+        let done = x.merge();
+        assert_eq!((done.remain.len(), x.conflicts()), (0, 0));
+        let x = case(&[("NaN-b", r#"{"a":1}"#), ("NaN-c", r#"{"a":1,"b":1}"#)]);
+        assert_eq!(x.settle(&mut Way::Auto).retired, [(rev("NaN-b"), rev("NaN-c"))]);
+    }
+
+    #[test]
+    fn a_failure_leaves_a_conflict_and_every_text() {
+        for op in ["publish", "retire"] {
+            for done in [false, true] {
+                let memory = Arc::new(MemoryBackend::new());
+                let faulty = Arc::new(FaultBackend::new(memory.clone()));
+                let (store, id) = (Store::with_backend(faulty.clone()), ObjectId::new("x").unwrap());
+                let texts =
+                    [("0-a", "{}"), ("1-b", r#"{"b":1}"#), ("1-c", r#"{"c":1}"#), ("1-d", r#"{"d":1}"#)];
+                for (name, text) in texts {
+                    memory.plant(&id, Entry::Rev(rev(name)), text.as_bytes());
+                }
+                faulty.fail(Fault { op: Some(op), nth: 1, errno: 5, done });
+                let mut way = |pair: &super::super::Pair| merge(pair);
+                assert!(settle(&store, &id, &mut Way::Settle(&mut way), false).is_err());
+                for (name, text) in texts {
+                    assert_eq!(store.read(&id, &rev(name)).unwrap(), text.as_bytes(), "{op} {name}");
+                }
+                // Again, and it is settled.
+                settle(&store, &id, &mut Way::Settle(&mut way), false).unwrap();
+                assert!(store.conflicts(&id).unwrap().is_empty(), "{op} {done}");
+                let all = String::from_utf8(store.winner(&id).unwrap().text).unwrap();
+                assert!(["b", "c", "d"].iter().all(|name| all.contains(&format!("\"{name}\":1"))), "{all}");
+            }
+        }
+    }
+}

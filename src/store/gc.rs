@@ -1,0 +1,267 @@
+//! Getting rid of what is old: first out of the history, then, on demand, for good.
+//!
+//! Invariants: the winner stays; so does all that a conflict is made of, and what those were made from; and what holds no
+//! JSON object, for that is somebody's unfinished work or a matter for `check`. A retired revision is superseded by the
+//! winner of that moment and keeps its name. Bytes go only where nobody can want them back by the rules: the revision is
+//! not live, is not part of an open conflict, and is not what a deleted object was last (that has an age of its own).
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use super::known::Known;
+use super::{Role, Store};
+use crate::backend::Durability;
+use crate::error::{Error, Result};
+use crate::rev::{self, ObjectId, Rev};
+
+/// What is kept of an object's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// So many of the newest revisions, the winner among them.
+    Newest(u64),
+    /// What was published within this time.
+    Within(Duration),
+}
+
+/// What a call took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleared {
+    pub revs: Vec<Rev>,
+    /// The size of their texts, in bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Retires the old revisions of an object. With `dry` it only says which.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`], [`Error::Io`].
+    pub fn retire_old(&self, id: &ObjectId, keep: Keep, dry: bool) -> Result<Cleared> {
+        let _turn = self.turn(id);
+        let history = self.history(id)?;
+        let mut cleared = Cleared::default();
+        let Some(winner) = history.iter().find(|one| one.role == Role::Winner).map(|one| one.rev.clone())
+        else {
+            return Ok(cleared);
+        };
+        let live: Vec<Rev> = history.iter().map(|one| one.rev.clone()).collect();
+        let needed = needed(&live);
+        let now = SystemTime::now();
+        for (newer, one) in history.iter().rev().enumerate() {
+            let Some(meta) = one.meta.as_ref().filter(|_| one.role == Role::Ancestor) else { continue };
+            let old = match keep {
+                Keep::Newest(n) => newer as u64 >= n,
+                Keep::Within(age) => {
+                    now.duration_since(meta.published()).is_ok_and(|published| published > age)
+                }
+            };
+            if !old || needed.contains(&one.rev) || one.rev > winner {
+                continue;
+            }
+            if !dry {
+                match self.backend().retire(id, &one.rev, winner.as_str(), Durability::Ordered) {
+                    // Somebody else did.
+                    Err(Error::NoRevision(..) | Error::NoObject(_)) => continue,
+                    done => done?,
+                }
+            }
+            cleared.bytes += meta.size;
+            cleared.revs.push(one.rev.clone());
+        }
+        cleared.revs.reverse();
+        Ok(cleared)
+    }
+
+    /// Removes for good the bytes of revisions that have been gone for longer than `older`. What a deleted object was
+    /// last, with all that was in conflict then, only where it was deleted longer than `deleted` ago; `None` keeps it.
+    /// With `dry` it only says which.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn purge(
+        &self,
+        id: &ObjectId,
+        older: Option<Duration>,
+        deleted: Option<Duration>,
+        dry: bool,
+    ) -> Result<Cleared> {
+        let _turn = self.turn(id);
+        let known = self.known(id)?;
+        let graves = self.backend().graves(id)?;
+        let live: BTreeSet<&Rev> = known.live.iter().collect();
+        let needed = needed(&known.live);
+        let in_conflict: BTreeSet<Rev> = rev::conflicts(&known.live).into_iter().flatten().collect();
+        let last = match self.winner(id) {
+            Ok(_) => BTreeSet::new(),
+            Err(Error::NoObject(_)) => self.last_of(id, &known)?,
+            Err(e) => return Err(e),
+        };
+        let now = SystemTime::now();
+        let mut cleared = Cleared::default();
+        let mut revs: Vec<&Rev> = graves.iter().map(|grave| &grave.rev).collect();
+        revs.sort();
+        revs.dedup();
+        for rev in revs {
+            let of_it = || graves.iter().filter(|grave| grave.rev == *rev);
+            let size = of_it().map(|grave| grave.meta.size).sum::<u64>();
+            let Some(newest) = of_it().filter(|grave| grave.meta.size > 0).map(|grave| grave.at).max() else {
+                continue;
+            };
+            let age = if last.contains(rev) { deleted } else { older };
+            let due = age.is_some_and(|age| now.duration_since(newest).is_ok_and(|gone| gone > age));
+            // A writer's own text beside the merge that is in conflict now.
+            let unmerged =
+                known.reasons(rev).any(|why| Rev::new(why).is_ok_and(|by| in_conflict.contains(&by)));
+            if !due || live.contains(rev) || known.awaited(rev) || needed.contains(rev) || unmerged {
+                continue;
+            }
+            cleared.bytes += match dry {
+                true => size,
+                false => match self.backend().purge(id, rev, Durability::Ordered) {
+                    Err(Error::NoRevision(..)) => continue,
+                    freed => freed?,
+                },
+            };
+            cleared.revs.push(rev.clone());
+        }
+        Ok(cleared)
+    }
+
+    /// What an object without a winner was last: the newest that can be brought back, and all conflicts of that time.
+    fn last_of(&self, id: &ObjectId, known: &Known) -> Result<BTreeSet<Rev>> {
+        let mut groups: Vec<Vec<Rev>> = self.deletions(id)?.into_iter().map(|d| d.revs).collect();
+        groups.push(known.removed().map(|(rev, _)| rev.clone()).collect());
+        for revs in groups {
+            for rev in revs.iter().rev().filter(|rev| !Store::purged(known, rev)) {
+                match self.read(id, rev) {
+                    Ok(text) if crate::document::check(&text).is_ok() => {
+                        let mut last: BTreeSet<Rev> = rev::conflicts(&revs).into_iter().flatten().collect();
+                        last.insert(rev.clone());
+                        return Ok(last);
+                    }
+                    Ok(_) | Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(BTreeSet::new())
+    }
+}
+
+/// What open conflicts need: their members, and what those were made from; where the names do not tell, all of the
+/// generation before.
+fn needed(live: &[Rev]) -> BTreeSet<Rev> {
+    let mut needed = BTreeSet::new();
+    for group in rev::conflicts(live) {
+        for member in &group {
+            let parents: Vec<&Rev> = live.iter().filter(|rev| member.is_child_of(rev)).collect();
+            let before = member.generation().and_then(|n| n.checked_sub(1));
+            let known = !parents.is_empty();
+            needed.extend(parents.into_iter().cloned());
+            if !known && before.is_some() {
+                needed.extend(live.iter().filter(|rev| rev.generation() == before).cloned());
+            }
+        }
+        needed.extend(group);
+    }
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::{Entry, MemoryBackend};
+
+    const ALL: Option<Duration> = Some(Duration::ZERO);
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(name).unwrap()
+    }
+
+    fn rev(generation: u64, digit: char) -> Rev {
+        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
+    }
+
+    fn store() -> (Store, Arc<MemoryBackend>) {
+        let backend = Arc::new(MemoryBackend::new());
+        (Store::with_backend(backend.clone()), backend)
+    }
+
+    #[test]
+    fn old_ancestors_go_and_their_names_stay() {
+        let (s, _) = store();
+        let x = id("x");
+        let mut revs = vec![s.create(&x, b"{\"n\":0}").unwrap().rev];
+        for n in 1..6 {
+            revs.push(s.update(&x, format!("{{\"n\":{n}}}").as_bytes()).unwrap().rev);
+        }
+        let would = s.retire_old(&x, Keep::Newest(2), true).unwrap();
+        assert_eq!((would.revs.as_slice(), would.bytes), (&revs[..4], 28));
+        assert_eq!(s.revisions(&x).unwrap().len(), 6);
+        assert_eq!(s.retire_old(&x, Keep::Newest(2), false).unwrap(), would);
+        assert_eq!(s.revisions(&x).unwrap(), revs[4..]);
+        assert!(s.removed(&x).unwrap().iter().all(|(_, why)| why == &[revs[5].to_string()]));
+        assert_eq!(s.retire_old(&x, Keep::Newest(2), false).unwrap(), Cleared::default());
+        assert!(s.retire_old(&x, Keep::Within(Duration::MAX), false).unwrap().revs.is_empty());
+        assert_eq!(s.retire_old(&x, Keep::Within(Duration::ZERO), false).unwrap().revs, revs[4..5]);
+        assert_eq!(s.retire_old(&x, Keep::Newest(0), false).unwrap(), Cleared::default());
+        assert_eq!(s.winner(&x).unwrap().rev, revs[5]);
+        // They can be read until they are purged, and are no revisions to come back then.
+        assert_eq!(s.read(&x, &revs[0]).unwrap(), b"{\"n\":0}");
+        let would = s.purge(&x, ALL, None, true).unwrap();
+        assert_eq!((would.revs.as_slice(), would.bytes), (&revs[..5], 35));
+        assert_eq!(s.purge(&x, ALL, None, false).unwrap(), would);
+        assert!(matches!(s.read(&x, &revs[0]), Err(Error::NoRevision(..))));
+        assert_eq!(s.purge(&x, ALL, ALL, false).unwrap(), Cleared::default());
+        assert_eq!(s.update(&x, b"{}").unwrap().rev.generation(), Some(6));
+    }
+
+    #[test]
+    fn what_a_conflict_needs_stays() {
+        let (s, backend) = store();
+        let x = id("x");
+        let (a, b, c, d, e) = (rev(1, 'a'), rev(2, 'b'), rev(3, 'c'), rev(3, 'd'), rev(4, 'e'));
+        for r in [&rev(0, '0'), &a, &b, &c, &d, &e, &rev(5, 'f')] {
+            backend.plant(&x, Entry::Rev(r.clone()), b"{}");
+        }
+        backend.plant(&x, Entry::Rev(rev(4, '0')), b"{");
+        // The torn one counts for the original, which lists it as in conflict.
+        let cleared = s.retire_old(&x, Keep::Newest(1), false).unwrap();
+        assert_eq!(cleared.revs, [rev(0, '0'), a]);
+        assert_eq!(s.conflicts(&x).unwrap(), [vec![c, d], vec![rev(4, '0'), e]]);
+    }
+
+    #[test]
+    fn the_last_of_a_deleted_object_has_an_age_of_its_own() {
+        let (s, backend) = store();
+        let x = id("x");
+        s.create(&x, b"{\"n\":0}").unwrap();
+        let (a, b) = (rev(1, 'a'), rev(1, 'b'));
+        backend.plant(&x, Entry::Rev(a.clone()), b"{\"a\":0}");
+        backend.plant(&x, Entry::Rev(b.clone()), b"{\"b\":0}");
+        s.delete(&x).unwrap();
+        assert_eq!(s.purge(&x, ALL, None, false).unwrap().revs.len(), 1);
+        assert_eq!(s.purge(&x, ALL, Some(Duration::MAX), false).unwrap(), Cleared::default());
+        assert_eq!(s.purge(&x, None, ALL, true).unwrap().revs, [a, b]);
+        s.undelete(&x, None).unwrap();
+        s.delete(&x).unwrap();
+        assert_eq!(s.purge(&x, None, ALL, false).unwrap().revs.len(), 1);
+        assert!(matches!(s.undelete(&x, Some("none")), Err(Error::NoObject(_))));
+    }
+
+    #[test]
+    fn the_text_beside_a_merge_stays_while_that_is_in_conflict() {
+        let (s, backend) = store();
+        let x = id("x");
+        let (a, b, own) = (rev(1, 'a'), rev(1, 'b'), rev(1, '9'));
+        for r in [&a, &b] {
+            backend.plant(&x, Entry::Rev(r.clone()), b"{}");
+        }
+        s.backend().keep(&x, &own, b.as_str(), b"{\"own\":1}", Durability::Ordered).unwrap();
+        assert_eq!(s.purge(&x, ALL, ALL, false).unwrap(), Cleared::default());
+        s.backend().retire(&x, &a, "discarded", Durability::Ordered).unwrap();
+        assert_eq!(s.purge(&x, ALL, ALL, false).unwrap().revs, [own, a]);
+    }
+}
