@@ -17,6 +17,7 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
 
+mod beside;
 mod gc;
 mod history;
 #[cfg(test)]

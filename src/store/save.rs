@@ -26,9 +26,6 @@ pub(super) struct Ready {
     renamed: Vec<(Rev, Rev)>,
 }
 
-/// Draws for a name that sorts above the winner's, before its digits are chosen for it.
-const DRAWS: usize = 64;
-
 impl Store {
     /// Saves a text that comes from `origin`, by the rules of `store/plan.rs`. An object that does not exist is created.
     ///
@@ -393,22 +390,6 @@ impl Store {
         Ok(Rev::child_of(parent, generation, self.random()))
     }
 
-    /// A name of the same generation that sorts above. None where there is hardly room: then the next generation must do.
-    fn beside(&self, latest: &Rev, parent: Option<&Rev>) -> Option<Rev> {
-        let generation = latest.generation().filter(|n| n.to_string() == latest.generation_text())?;
-        let name = |random| Rev::child_of(parent, generation, random);
-        // The lowest of those above leaves room for the next one that has to be above it.
-        let drawn = (0..DRAWS).map(|_| name(self.random())).filter(|rev| rev > latest).min();
-        drawn.or_else(|| {
-            // `f` sorts above every other digit: one more of them than the winner begins with. Twelve are free in a uuid.
-            let hex = latest.as_str().rsplit_once('-')?.1;
-            let leading = hex.bytes().take_while(|&b| b == b'f').count() + 1;
-            let ones = (1..=12).contains(&leading).then(|| u128::MAX << (128 - 4 * leading))?;
-            let rev = name(uuid::Uuid::from_u128(self.random().as_u128() | ones));
-            (rev > *latest).then_some(rev)
-        })
-    }
-
     /// Keeps the writer's own bytes where others are published: under a name that never lived, superseded by the one that
     /// holds the merge. So should that be discarded, the unmerged text takes its place.
     fn keep_own(
@@ -725,13 +706,20 @@ mod tests {
             ..Origin::default()
         };
         let mut last = rev(7, '0');
-        for n in 0..150 {
+        for n in 0..1000 {
             let saved = s.save(&id("x"), format!("{{\"n\":{n}}}").as_bytes(), &old, &NO).unwrap();
             assert!(saved.rev > last);
             last = saved.rev;
             assert_eq!(text(&s), format!("{{\"n\":{n}}}"));
         }
-        assert!(s.conflicts(&id("x")).unwrap()[0].len() > 40);
+        assert_eq!(s.conflicts(&id("x")).unwrap()[0].len(), 1001);
+        // Nor does a name that chance put close to the top leave no room.
+        let mut last = Rev::new(format!("7-fffe{}", "0".repeat(28))).unwrap();
+        for _ in 0..1000 {
+            let next = s.beside(&last, None).unwrap();
+            assert!(next > last);
+            last = next;
+        }
     }
 
     #[test]
