@@ -38,13 +38,15 @@ pub enum Event {
     Lost,
 }
 
+type Hears = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// A set of watched directories, each under the store's.
 pub struct Watcher {
     queue: OwnedFd,
     /// Wakes whoever waits: events were taken that it waits for.
     wake: OwnedFd,
     /// Who hears of each event as soon as it is taken.
-    hears: OnceLock<Box<dyn Fn(&Event) + Send + Sync>>,
+    hears: OnceLock<Hears>,
     /// `/proc/self/fd/<n>` of the store's directory: right even where something was mounted over its path.
     root: String,
     state: Mutex<State>,
