@@ -4,7 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use crate::mounted::Place;
+use crate::mounted::{Mount, Place};
+use crate::seed;
 
 #[test]
 fn each_save_through_one_descriptor_follows_the_one_before() {
@@ -270,5 +271,28 @@ fn every_writer_of_half_a_text_is_told() {
             !out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"),
             "{out:?}"
         );
+    }
+}
+
+/// What was read is held open, which keeps a deleted directory from telling of its end.
+#[test]
+fn an_object_that_the_original_deletes_and_makes_anew_is_followed() {
+    let place = Place::new();
+    let point = place.work().join("second");
+    fs::create_dir(&point).unwrap();
+    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
+    for round in 0..3 {
+        seed::run(&place.store(), "await store.createObject({_id:'x',n:0})", &[]);
+        for n in 1..4 {
+            let text = format!("\"n\": {n}");
+            let js = format!("const o=await store.getObject('x');o.n={n};await store.updateObject(o)");
+            seed::run(&place.store(), &js, &[]);
+            for m in [&first, &second] {
+                assert!(m.read("x.json").contains(&text), "round {round}: {}", m.read("x.json"));
+            }
+        }
+        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
+        assert!(first.names().is_empty() && second.names().is_empty());
+        assert!(!first.path("x.json").exists() && !second.path("x.json").exists());
     }
 }
