@@ -296,3 +296,24 @@ fn an_object_that_the_original_deletes_and_makes_anew_is_followed() {
         assert!(!first.path("x.json").exists() && !second.path("x.json").exists());
     }
 }
+
+/// A save makes a directory that is not the one which was watched when its file was opened.
+#[test]
+fn an_object_that_a_save_makes_anew_after_the_original_deleted_it_is_followed() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    for round in 0..3 {
+        m.write("x.json", "{\"n\": 0}");
+        m.read("x.json");
+        let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("x.json")).unwrap();
+        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
+        m.names();
+        file.write_all(b"{\"n\": 1}").unwrap();
+        drop(file);
+        assert_eq!(m.read("x.json"), "{\"n\": 1}", "round {round}");
+        let js = "const o=await store.getObject('x');o.n=7;await store.updateObject(o)";
+        seed::run(&place.store(), js, &[]);
+        assert!(m.read("x.json").contains("\"n\": 7"), "round {round}: {}", m.read("x.json"));
+        m.sh_ok("rm x.json");
+    }
+}
