@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use crate::mounted::{Mount, Place};
+use crate::mounted::{Mount, Place, wait_for};
 use crate::seed;
 
 #[test]
@@ -315,5 +315,24 @@ fn an_object_that_a_save_makes_anew_after_the_original_deleted_it_is_followed() 
         seed::run(&place.store(), js, &[]);
         assert!(m.read("x.json").contains("\"n\": 7"), "round {round}: {}", m.read("x.json"));
         m.sh_ok("rm x.json");
+    }
+}
+
+/// `touch` makes a name that is no object yet; other mounts list it, and no more once it is gone.
+#[test]
+fn names_that_hold_nothing_yet_are_listed_by_every_mount() {
+    let place = Place::new();
+    let point = place.work().join("second");
+    fs::create_dir(&point).unwrap();
+    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
+    first.write("a.json", "{}");
+    for _ in 0..3 {
+        for (one, other) in [(&first, &second), (&second, &first)] {
+            wait_for("the name to go", || one.names() == ["a.json"] && other.names() == ["a.json"]);
+            // The kernel lets go of the file a little after `touch` has closed it.
+            one.sh_ok("touch b.json; sleep 0.2");
+            wait_for("the name", || [one, other].iter().all(|m| m.names() == ["a.json", "b.json"]));
+            other.sh_ok("rm b.json");
+        }
     }
 }
