@@ -26,7 +26,7 @@
 //!
 #![doc = include_str!("fs/semantics.md")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -143,6 +143,8 @@ pub struct Fs {
     /// Rises whenever names in the root directory come or go, and the epoch of the listing that the kernel may keep.
     root_epoch: AtomicU64,
     root_listed: AtomicU64,
+    /// The names that showed a kept draft then. No event tells of those that other mounts keep.
+    root_kept: Mutex<HashSet<ObjectId>>,
     /// Objects' directories that came a moment ago.
     young: Mutex<HashMap<ObjectId, Instant>>,
     refusals: Mutex<Vec<String>>,
@@ -207,6 +209,7 @@ impl Fs {
             watch_all: AtomicUsize::new(0),
             root_epoch: AtomicU64::new(1),
             root_listed: AtomicU64::new(0),
+            root_kept: Mutex::default(),
             young: Mutex::default(),
             refusals: Mutex::new(Vec::new()),
         })

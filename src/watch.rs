@@ -30,7 +30,7 @@ pub enum Event {
     Object(ObjectId, Option<OsString>),
     /// The watched directory of the object left its place; it is watched no more.
     Left(ObjectId),
-    /// An object's directory came (`true`) or went.
+    /// An object's directory came (`true`) or went; one that is watched under this name must be watched anew.
     Store(ObjectId, bool),
     /// Something in the directory besides, see [`Watcher::new`].
     Besides,
@@ -209,6 +209,13 @@ impl Watcher {
             if event.wd() == state.root {
                 if let Some(Ok(id)) = name.map(ObjectId::new) {
                     let came = flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+                    // The directory itself does not tell as long as somebody has a file open that was in it.
+                    if !flags.contains(ReadFlags::CREATE)
+                        && let Some(wd) = state.by_id.remove(&id)
+                    {
+                        state.by_watch.remove(&wd);
+                        let _ = inotify::remove_watch(&self.queue, wd);
+                    }
                     events.push(Event::Store(id, came));
                 }
                 continue;
@@ -249,5 +256,46 @@ impl Watcher {
         let any = matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(n) if n > 0);
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// A directory of which a file is open does not tell that it was deleted, nor one that a rename replaced.
+    #[test]
+    fn what_takes_the_place_of_a_directory_is_watched_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let watcher = Watcher::new(root.as_fd(), None, 10).unwrap();
+        let (id, x) = (ObjectId::new("x").unwrap(), dir.path().join("x"));
+        let rev = |n: usize| format!("{n}-{}", "a".repeat(32));
+        let heard = |n: usize| {
+            watcher.drain();
+            assert!(watcher.watch(&id));
+            fs::write(x.join(rev(n)), "{}").unwrap();
+            watcher.drain().contains(&Event::Object(id.clone(), Some(rev(n).into())))
+        };
+        fs::create_dir(&x).unwrap();
+        assert!(heard(0));
+        let _open = File::open(x.join(rev(0))).unwrap();
+        fs::remove_dir_all(&x).unwrap();
+        assert!(watcher.drain().contains(&Event::Store(id.clone(), false)) && !watcher.is_watched(&id));
+        fs::create_dir(&x).unwrap();
+        assert!(heard(1));
+        // Again, with nothing drained between.
+        let _open = File::open(x.join(rev(1))).unwrap();
+        fs::remove_dir_all(&x).unwrap();
+        fs::create_dir(&x).unwrap();
+        assert!(heard(2));
+        let _open = File::open(x.join(rev(2))).unwrap();
+        fs::remove_file(x.join(rev(2))).unwrap();
+        fs::create_dir(dir.path().join(".y")).unwrap();
+        fs::rename(dir.path().join(".y"), &x).unwrap();
+        assert!(heard(3));
     }
 }

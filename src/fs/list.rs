@@ -111,8 +111,9 @@ impl Fs {
         t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
         drop(t);
         let handle = self.add_handle(Handle::Directory { node: ino, listing: Mutex::new(None) });
-        let keep =
-            root && self.root_listed.load(Ordering::Acquire) == self.root_epoch.load(Ordering::Acquire);
+        let keep = root
+            && self.root_listed.load(Ordering::Acquire) == self.root_epoch.load(Ordering::Acquire)
+            && self.kept_ids().is_ok_and(|kept| kept == *self.root_kept.lock());
         Ok(OpenedDir { handle, cache: root, keep })
     }
 
@@ -210,7 +211,9 @@ impl Fs {
 
     fn list_root(&self, listing: &mut Listing) -> Result<()> {
         self.drain();
-        let fresh = self.fresh_ids()?;
+        let kept = self.kept_ids()?;
+        self.root_kept.lock().clone_from(&kept);
+        let fresh = self.fresh_ids(kept);
         let mut shown = HashSet::new();
         let (mut hidden, mut unknown) = (Vec::new(), Vec::new());
         for ids in self.store.ids()?.chunks(LOOKED_AT) {
@@ -267,15 +270,20 @@ impl Fs {
         self.young.lock().get(id).is_some_and(|since| since.elapsed() < YOUNG)
     }
 
-    /// The names that show a draft because there is no object.
-    fn fresh_ids(&self) -> Result<HashSet<ObjectId>> {
-        let mut ids: HashSet<ObjectId> = {
-            let t = self.tables.lock();
-            let open = t.objects.iter().filter(|(_, o)| {
-                o.fresh.and_then(|node| t.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
-            });
-            open.map(|(id, _)| id.clone()).collect()
-        };
+    /// The names that show a draft because there is no object: those that are kept, and those that are open.
+    fn fresh_ids(&self, kept: HashSet<ObjectId>) -> HashSet<ObjectId> {
+        let mut ids = kept;
+        let t = self.tables.lock();
+        let open = t.objects.iter().filter(|(_, o)| {
+            o.fresh.and_then(|node| t.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
+        });
+        ids.extend(open.map(|(id, _)| id.clone()));
+        ids
+    }
+
+    /// The names of which a draft is kept that shows where there is no object.
+    fn kept_ids(&self) -> Result<HashSet<ObjectId>> {
+        let mut ids = HashSet::new();
         for (name, _, _) in self.drafts_root().map_or(Ok(Vec::new()), scratch::list)? {
             let Ok(id) = ObjectId::new(&name) else { continue };
             if let Ok(Some(dir)) = self.drafts_of(&id, false)

@@ -321,6 +321,9 @@ impl Fs {
                     t.doubt(id, &mut notices);
                 }
                 Event::Store(id, came) => {
+                    if let Some(object) = t.objects.get_mut(id) {
+                        object.watched = false;
+                    }
                     if *came {
                         self.note_young(id);
                     }

@@ -17,7 +17,7 @@ use super::errno::{Fail, Result};
 use super::list::DirItem;
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
-use crate::backend::{Durability, Gone};
+use crate::backend::Durability;
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
 use crate::session::Session;
@@ -149,7 +149,7 @@ impl Fs {
             }
             View::Deleted => {
                 let mut ids = self.store.backend().gone_objects()?;
-                // Of some only that a deletion was withdrawn is known.
+                // Of some only names are known: what was purged, and deletions that were withdrawn.
                 ids.retain(|id| self.gone_revisions(id).is_ok_and(|revs| !revs.is_empty()));
                 of_ids(ids)
             }
@@ -177,16 +177,10 @@ impl Fs {
         }
     }
 
-    /// The revisions of an object that are gone, ascending.
+    /// The revisions of an object that are gone and not purged, ascending.
     fn gone_revisions(&self, id: &ObjectId) -> Result<Vec<Rev>> {
-        let gone = self.store.backend().gone(id)?.into_iter();
-        let mut revs: Vec<Rev> = gone
-            .flat_map(|gone| match gone {
-                Gone::Rev { rev, .. } => vec![rev],
-                Gone::Object { revs, .. } => revs,
-                Gone::Withdrawn { .. } | Gone::Aside { .. } => Vec::new(),
-            })
-            .collect();
+        let graves = self.store.backend().graves(id)?.into_iter();
+        let mut revs: Vec<Rev> = graves.filter(|grave| grave.meta.size > 0).map(|grave| grave.rev).collect();
         revs.sort();
         revs.dedup();
         Ok(revs)
@@ -241,10 +235,12 @@ impl Fs {
         Ok(())
     }
 
-    /// The ids of which only what is gone is left.
+    /// The ids of which only what is gone is left, and not purged.
     fn deleted(&self) -> Result<Vec<ObjectId>> {
         let there: HashSet<ObjectId> = self.store.ids()?.into_iter().collect();
-        Ok(self.store.backend().gone_objects()?.into_iter().filter(|id| !there.contains(id)).collect())
+        let mut ids = self.store.backend().gone_objects()?;
+        ids.retain(|id| !there.contains(id) && self.gone_revisions(id).is_ok_and(|revs| !revs.is_empty()));
+        Ok(ids)
     }
 
     fn status(&self) -> Vec<u8> {

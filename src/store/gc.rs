@@ -45,7 +45,7 @@ impl Store {
             return Ok(cleared);
         };
         let live: Vec<Rev> = history.iter().map(|one| one.rev.clone()).collect();
-        let needed = needed(&live);
+        let needed = needed(&live, live.iter());
         let now = SystemTime::now();
         for (newer, one) in history.iter().rev().enumerate() {
             let Some(meta) = one.meta.as_ref().filter(|_| one.role == Role::Ancestor) else { continue };
@@ -89,7 +89,7 @@ impl Store {
         let known = self.known(id)?;
         let graves = self.backend().graves(id)?;
         let live: BTreeSet<&Rev> = known.live.iter().collect();
-        let needed = needed(&known.live);
+        let needed = needed(&known.live, known.all());
         let in_conflict: BTreeSet<Rev> = rev::conflicts(&known.live).into_iter().flatten().collect();
         let last = match self.winner(id) {
             Ok(_) => BTreeSet::new(),
@@ -148,18 +148,20 @@ impl Store {
     }
 }
 
-/// What open conflicts need: their members, and what those were made from; where the names do not tell, all of the
-/// generation before.
-fn needed(live: &[Rev]) -> BTreeSet<Rev> {
+/// What open conflicts need: their members, and what those were made from, among `revs`; where the names do not tell, all
+/// of the generation before.
+fn needed<'a>(live: &[Rev], revs: impl Iterator<Item = &'a Rev>) -> BTreeSet<Rev> {
     let mut needed = BTreeSet::new();
-    for group in rev::conflicts(live) {
+    let groups = rev::conflicts(live);
+    let revs: Vec<&Rev> = if groups.is_empty() { Vec::new() } else { revs.collect() };
+    for group in groups {
         for member in &group {
-            let parents: Vec<&Rev> = live.iter().filter(|rev| member.is_child_of(rev)).collect();
+            let parents: Vec<&Rev> = revs.iter().filter(|rev| member.is_child_of(rev)).copied().collect();
             let before = member.generation().and_then(|n| n.checked_sub(1));
             let known = !parents.is_empty();
             needed.extend(parents.into_iter().cloned());
             if !known && before.is_some() {
-                needed.extend(live.iter().filter(|rev| rev.generation() == before).cloned());
+                needed.extend(revs.iter().filter(|rev| rev.generation() == before).copied().cloned());
             }
         }
         needed.extend(group);
@@ -263,5 +265,24 @@ mod tests {
         assert_eq!(s.purge(&x, ALL, ALL, false).unwrap(), Cleared::default());
         s.backend().retire(&x, &a, "discarded", Durability::Ordered).unwrap();
         assert_eq!(s.purge(&x, ALL, ALL, false).unwrap().revs, [own, a]);
+    }
+
+    #[test]
+    fn what_a_conflict_was_made_from_stays_though_it_was_retired_before() {
+        let (s, backend) = store();
+        let x = id("x");
+        let base = s.create(&x, b"{\"n\":0}").unwrap().rev;
+        let own = s.update(&x, b"{\"n\":1}").unwrap().rev;
+        s.retire_old(&x, Keep::Newest(1), false).unwrap();
+        s.update(&x, b"{\"n\":2}").unwrap();
+        s.retire_old(&x, Keep::Newest(1), false).unwrap();
+        // The original's, of what it had read long ago.
+        for digit in ['a', 'b'] {
+            backend.plant(&x, Entry::Rev(rev(1, digit)), b"{\"n\":0,\"m\":0}");
+        }
+        assert_eq!(s.purge(&x, ALL, ALL, false).unwrap().revs, std::slice::from_ref(&own));
+        assert_eq!(s.read(&x, &base).unwrap(), b"{\"n\":0}");
+        s.backend().retire(&x, &rev(1, 'a'), "discarded", Durability::Ordered).unwrap();
+        assert_eq!(s.purge(&x, ALL, ALL, false).unwrap().revs, [base, rev(1, 'a')]);
     }
 }

@@ -8,8 +8,8 @@ use crate::rev::{self, ObjectId, Rev};
 
 impl Store {
     /// Puts a live revision's text on top. The conflict that it is part of is settled by that: all revisions of its
-    /// generation are superseded by the new one, and the original sees none of them either. Nothing is published where
-    /// the winner is promoted that is in no conflict.
+    /// generation are superseded by the new one, and the original sees none of them either; but for what is being written
+    /// at this moment, which nobody has read. Nothing is published where the winner is promoted that is in no conflict.
     ///
     /// # Errors
     /// [`Error::NoObject`], [`Error::NoRevision`], [`Error::NotObject`], [`Error::GenerationLimit`], [`Error::Io`].
@@ -37,6 +37,9 @@ impl Store {
                 published => published?,
             };
             for old in group.into_iter().flatten() {
+                if self.is_being_written(id, &old)? {
+                    continue;
+                }
                 match self.backend().retire(id, &old, new.as_str(), options.how) {
                     // Somebody else has settled it, too.
                     Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
@@ -71,7 +74,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Entry, MemoryBackend};
+    use crate::backend::{Attrs, Entry, MemoryBackend};
 
     fn rev(generation: u64, digit: char) -> Rev {
         Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
@@ -116,5 +119,19 @@ mod tests {
         let last = s.upsert(&x, b"{\"n\":1}").unwrap().rev;
         s.delete(&x).unwrap();
         assert_eq!(s.last_deleted(&x).unwrap(), Some(last));
+    }
+
+    #[test]
+    fn what_somebody_is_writing_is_not_settled_with_the_rest() {
+        let (x, no) = (ObjectId::new("x").unwrap(), SaveOptions::default());
+        let backend = Arc::new(MemoryBackend::new());
+        let s = Store::with_backend(backend.clone());
+        for (r, text) in [(rev(7, 'a'), "{\"n\":"), (rev(7, 'b'), "{\"n\":1}"), (rev(7, 'c'), "{\"n\":2}")] {
+            backend.plant(&x, Entry::Rev(r), text.as_bytes());
+        }
+        let now = Attrs { mtime: Some(std::time::SystemTime::now()), ..Attrs::default() };
+        s.backend().set_attrs(&x, &rev(7, 'a'), &now).unwrap();
+        let saved = s.promote(&x, &rev(7, 'b'), &no).unwrap();
+        assert_eq!(s.revisions(&x).unwrap(), [rev(7, 'a'), saved.rev]);
     }
 }

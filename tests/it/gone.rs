@@ -233,6 +233,25 @@ fn a_file_that_is_removed_and_made_again_leaves_a_withdrawn_deletion() {
 }
 
 #[test]
+fn what_was_purged_is_not_shown_among_what_can_be_brought_back() {
+    let place = Place::new();
+    let mount = place.mount(&[]);
+    for n in 0..3 {
+        mount.write("a.json", format!("{{\"n\":{n}}}"));
+    }
+    mount.write("b.json", "{}");
+    mount.sh_ok("rm b.json");
+    ok(&place, &["gc", "--keep", "2"], "");
+    assert_eq!(mount.sh_ok("ls .deleted").lines().collect::<Vec<_>>(), ["a", "b"]);
+    ok(&place, &["gc", "--purge", "0s"], "");
+    assert_eq!(mount.sh_ok("ls -l .deleted/*; ls .deleted; jq .deleted .status").lines().last(), Some("1"));
+    assert_eq!(mount.sh_ok("ls .deleted").trim_end(), "b");
+    ok(&place, &["gc", "--purge-deleted", "0s"], "");
+    assert_eq!(mount.sh_ok("ls -A .deleted; jq .deleted .status").trim_end(), "0");
+    assert_eq!(mount.sh("ls .deleted/b").status.code(), Some(2));
+}
+
+#[test]
 fn gc_beside_writers_loses_nothing_that_they_saved() {
     let place = Place::new();
     let js = "

@@ -4,7 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use crate::mounted::Place;
+use crate::mounted::{Mount, Place, wait_for};
+use crate::seed;
 
 #[test]
 fn each_save_through_one_descriptor_follows_the_one_before() {
@@ -270,5 +271,68 @@ fn every_writer_of_half_a_text_is_told() {
             !out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"),
             "{out:?}"
         );
+    }
+}
+
+/// What was read is held open, which keeps a deleted directory from telling of its end.
+#[test]
+fn an_object_that_the_original_deletes_and_makes_anew_is_followed() {
+    let place = Place::new();
+    let point = place.work().join("second");
+    fs::create_dir(&point).unwrap();
+    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
+    for round in 0..3 {
+        seed::run(&place.store(), "await store.createObject({_id:'x',n:0})", &[]);
+        for n in 1..4 {
+            let text = format!("\"n\": {n}");
+            let js = format!("const o=await store.getObject('x');o.n={n};await store.updateObject(o)");
+            seed::run(&place.store(), &js, &[]);
+            for m in [&first, &second] {
+                assert!(m.read("x.json").contains(&text), "round {round}: {}", m.read("x.json"));
+            }
+        }
+        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
+        assert!(first.names().is_empty() && second.names().is_empty());
+        assert!(!first.path("x.json").exists() && !second.path("x.json").exists());
+    }
+}
+
+/// A save makes a directory that is not the one which was watched when its file was opened.
+#[test]
+fn an_object_that_a_save_makes_anew_after_the_original_deleted_it_is_followed() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    for round in 0..3 {
+        m.write("x.json", "{\"n\": 0}");
+        m.read("x.json");
+        let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("x.json")).unwrap();
+        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
+        m.names();
+        file.write_all(b"{\"n\": 1}").unwrap();
+        drop(file);
+        assert_eq!(m.read("x.json"), "{\"n\": 1}", "round {round}");
+        let js = "const o=await store.getObject('x');o.n=7;await store.updateObject(o)";
+        seed::run(&place.store(), js, &[]);
+        assert!(m.read("x.json").contains("\"n\": 7"), "round {round}: {}", m.read("x.json"));
+        m.sh_ok("rm x.json");
+    }
+}
+
+/// `touch` makes a name that is no object yet; other mounts list it, and no more once it is gone.
+#[test]
+fn names_that_hold_nothing_yet_are_listed_by_every_mount() {
+    let place = Place::new();
+    let point = place.work().join("second");
+    fs::create_dir(&point).unwrap();
+    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
+    first.write("a.json", "{}");
+    for _ in 0..3 {
+        for (one, other) in [(&first, &second), (&second, &first)] {
+            wait_for("the name to go", || one.names() == ["a.json"] && other.names() == ["a.json"]);
+            // The kernel lets go of the file a little after `touch` has closed it.
+            one.sh_ok("touch b.json; sleep 0.2");
+            wait_for("the name", || [one, other].iter().all(|m| m.names() == ["a.json", "b.json"]));
+            other.sh_ok("rm b.json");
+        }
     }
 }
