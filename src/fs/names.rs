@@ -183,9 +183,12 @@ impl Fs {
     /// Deletes an object for everybody; programs that write it go on writing a file without a name.
     pub(super) fn delete(&self, id: &ObjectId) -> Result<()> {
         let drafts = self.open_drafts(id);
-        let op = self.store.delete(id)?;
+        let mark = |unlinked| drafts.iter().for_each(|draft| draft.lock().unlinked = unlinked);
+        // First, for a commit that is under way (a child that was forked closes its copy of a descriptor) would make the
+        // object anew after it was deleted.
+        mark(true);
+        let op = self.store.delete(id).inspect_err(|_| mark(false))?;
         self.echoes.made_here(id, None);
-        drafts.iter().for_each(|draft| draft.lock().unlinked = true);
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.hide(id, &mut notices);
