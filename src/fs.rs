@@ -189,6 +189,10 @@ impl Fs {
         });
         let asked = watcher.clone();
         store.remember_while(move |id| asked.is_watched_and_told(id));
+        let mut tables = Tables::new();
+        if options.read_only {
+            tables.remember_all();
+        }
         Ok(Fs {
             scratch,
             drafts,
@@ -197,7 +201,7 @@ impl Fs {
             store,
             backend,
             options,
-            tables: Mutex::new(Tables::new()),
+            tables: Mutex::new(tables),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             memory: Memory::default(),

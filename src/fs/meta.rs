@@ -52,7 +52,8 @@ impl Fs {
         }
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what
         // the name shows: ESTALE here would use up the retry that an open for writing needs.
-        let open = entry.handles > 0;
+        // On a read-only mount nobody says so who has it open.
+        let open = entry.handles > 0 || self.options.read_only;
         match home.and_then(|home| t.node(home)) {
             Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
             _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),

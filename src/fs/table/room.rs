@@ -16,6 +16,11 @@ pub(super) const NODES: usize = 400_000;
 pub(super) const PASSING: usize = 32_768;
 
 impl Tables {
+    /// Remembers every node for as long as the kernel knows it: for a mount where nobody says so who has a file open.
+    pub fn remember_all(&mut self) {
+        self.limit = usize::MAX;
+    }
+
     /// Whether no more nodes are to be remembered for as long as the kernel knows them.
     pub fn is_full(&self) -> bool {
         self.nodes.len() >= self.limit
