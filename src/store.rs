@@ -231,14 +231,9 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] where the store cannot be listed.
     pub fn all(&self) -> Result<impl Iterator<Item = Result<Object>> + use<>> {
-        let store = self.clone();
-        let object = move |id| match store.winner(&id) {
-            Err(Error::NoObject(_)) => None,
-            found => Some(found),
-        };
         let mut ids = self.ids()?;
         ids.sort();
-        Ok(ids.into_iter().filter_map(object))
+        Ok(All { store: self.clone(), ids: ids.into_iter(), read: Vec::new().into_iter() }.flatten())
     }
 
     /// The conflicts, as the original's `getConflicts` lists them.
@@ -341,6 +336,50 @@ impl Store {
             }
         }
         Ok(Looked::At(None))
+    }
+}
+
+/// Objects in the order of their ids, read some at a time and by as many threads as there are processors.
+struct All {
+    store: Store,
+    ids: std::vec::IntoIter<ObjectId>,
+    read: std::vec::IntoIter<Option<Result<Object>>>,
+}
+
+/// How many objects are read ahead: each may be large.
+const AHEAD: usize = 32;
+
+impl Iterator for All {
+    /// `None` for an object that is not there any more.
+    type Item = Option<Result<Object>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(read) = self.read.next() {
+            return Some(read);
+        }
+        let ids: Vec<ObjectId> = self.ids.by_ref().take(AHEAD).collect();
+        let object = |id: &ObjectId| match self.store.winner(id) {
+            Err(Error::NoObject(_)) => None,
+            found => Some(found),
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let share = ids.len().div_ceil(threads).max(4);
+        let read = std::thread::scope(|scope| {
+            let mut shares = ids.chunks(share);
+            let first = shares.next();
+            let others: Vec<_> =
+                shares.map(|ids| scope.spawn(move || ids.iter().map(object).collect::<Vec<_>>())).collect();
+            let mut read: Vec<_> = first.into_iter().flatten().map(object).collect();
+            for other in others {
+                match other.join() {
+                    Ok(more) => read.extend(more),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            read
+        });
+        self.read = read.into_iter();
+        self.read.next()
     }
 }
 

@@ -61,7 +61,7 @@ fn undelete(store: &Store, id: &ObjectId, op: Option<&str>, rev: Option<&OsStrin
             return Err(there());
         }
         let rev = revision::find(store, id, rev)?;
-        return Ok(store.restore(id, &rev)?.rev);
+        return Ok(store.restore(id, &rev).map_err(|e| revision::unread(&rev, e))?.rev);
     }
     let op = op.map(|op| operation(store, id, op)).transpose()?;
     match store.undelete(id, op.as_deref()) {
@@ -130,7 +130,7 @@ impl Restore {
         };
         let (store, id) = (Store::open(&path)?, ObjectId::new(id)?);
         let rev = revision::find(&store, &id, rev)?;
-        out.line(store.restore(&id, &rev)?.rev)
+        out.line(store.restore(&id, &rev).map_err(|e| revision::unread(&rev, e))?.rev)
     }
 }
 

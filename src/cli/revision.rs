@@ -57,6 +57,16 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
     }
 }
 
+/// Why a revision that was [found](find) could not be read.
+pub fn unread(rev: &Rev, e: Error) -> Failure {
+    match e {
+        Error::NoRevision(id, _) => Failure::No(format!(
+            "nothing is left of {rev} of object {id}: its bytes were purged, or it never was a file"
+        )),
+        e => e.into(),
+    }
+}
+
 /// Every revision of an object, live or gone.
 fn known(store: &Store, id: &ObjectId) -> Result<BTreeSet<Rev>, Failure> {
     let mut all: BTreeSet<Rev> = store.removed(id)?.into_iter().map(|(rev, _)| rev).collect();

@@ -25,6 +25,6 @@ impl Show {
             ));
         };
         let rev = revision::find(&store, &id, rev)?;
-        out.bytes(&store.read(&id, &rev)?)
+        out.bytes(&store.read(&id, &rev).map_err(|e| revision::unread(&rev, e))?)
     }
 }

@@ -101,7 +101,7 @@ table! {
     "sync" "" "the same" |o, _| durable(o);
     "view" "=WAY" "stored: the stored bytes (default); object: always with `_id` and `_rev`" |o, v| view(o, v);
     "on_stale" "=POLICY" "a save over a newer revision: merge (default), latest, sibling, refuse" |o, v| on_stale(o, v);
-    "xattr" "" "extended attributes: user.* of scratch files, user.revfs.* that tell of objects" |o, _| { o.fs.xattr = true; Some(()) };
+    "xattr" "" "extended attributes of scratch files, and user.revfs.* of objects" |o, _| { o.fs.xattr = true; Some(()) };
     "notify" "" "inotify tells of changes by others, too (default)" |o, _| { o.notify = true; Some(()) };
     "nonotify" "" "it does not, which spares a process and a watch per object" |o, _| { o.notify = false; Some(()) };
     "grace" "=SECONDS" "how long a removed name waits for its next text (10)" |o, v| grace(o, v);

@@ -146,6 +146,9 @@ fn old_revisions_go_out_of_the_history_and_for_good_on_demand() {
     assert_eq!(ok(&place, &["gc", "--purge", "0s"], ""), "purged 6 revisions of 2 objects, 42 bytes");
     assert!(gone_names(&place, "a").is_superset(&names), "names stay");
     assert!(place.find("\"n\":0").is_empty() && !place.find("\"n\":3").is_empty());
+    for wanted in [["show", "a", "0"], ["restore", "a", "1-"]] {
+        fails(&place, &wanted, 1, "purged");
+    }
     // What a deleted object was last needs a word of its own.
     ok(&place, &["rm", "b"], "");
     assert_eq!(ok(&place, &["gc", "--purge", "0s"], ""), "purged 0 revisions of 0 objects, 0 bytes");

@@ -58,14 +58,12 @@ impl Private {
             return Ok(Some(gone.as_fd()));
         }
         // Asked at every look at an object.
-        let gone = match self.own.get() {
-            Some(own) => match sys::open_dir(own.as_fd(), "gone") {
-                Err(Errno::NOENT) => None,
-                opened => Some(opened?),
-            },
-            None => self.dir_if_any("gone")?,
-        };
-        Ok(gone.map(|gone| self.gone.get_or_init(|| gone).as_fd()))
+        let gone =
+            once(&self.own, || sys::open_dir(self.root(), NAME)).and_then(|own| sys::open_dir(own, "gone"));
+        match gone {
+            Err(Errno::NOENT) => Ok(None),
+            gone => gone.map(|gone| Some(self.gone.get_or_init(|| gone).as_fd())),
+        }
     }
 
     /// Opens a directory in `.revfs` if it is there.
