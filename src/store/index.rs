@@ -152,6 +152,10 @@ impl Index {
         let mut state = self.state.lock();
         let Some(there) = state.known.get_mut(id) else { return };
         there.expected.retain(|expected| expected != rev);
+        // It was forgotten meanwhile, and listed anew by somebody else.
+        if there.known.live.binary_search(rev).is_ok() {
+            return;
+        }
         let highest = there.added.iter().max().max(there.known.live.last());
         if highest.is_none_or(|highest| highest < rev) {
             there.winner = Some(rev.clone());
@@ -231,13 +235,10 @@ mod tests {
 
     use super::*;
     use crate::backend::{Attrs, Backend, Durability, Entry, MemoryBackend};
+    use crate::store::testing::rev;
 
     fn x() -> ObjectId {
         ObjectId::new("x").unwrap()
-    }
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
     }
 
     /// A store whose object `x` is watched while the flag says so.
@@ -301,6 +302,17 @@ mod tests {
         assert_eq!(generations(&store), None);
         index.remember(&x(), index.begin(&x()), &known);
         assert!(generations(&store).is_some());
+    }
+
+    #[test]
+    fn what_was_listed_anew_is_counted_once() {
+        let (store, _, _) = watched();
+        let last = store.update(&x(), b"{\"n\":2}").unwrap().rev;
+        assert!(generations(&store).is_some());
+        store.0.index.published(&x(), &last);
+        assert_eq!((generations(&store), store.0.index.state.lock().names), (Some(vec![0, 1, 2]), 3));
+        store.0.index.forget(&x());
+        assert_eq!(store.0.index.state.lock().names, 0);
     }
 
     #[test]
