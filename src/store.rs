@@ -33,6 +33,8 @@ mod remove;
 mod renumber;
 mod reread;
 mod save;
+#[cfg(test)]
+mod testing;
 mod undo;
 mod unfinished;
 

@@ -17,6 +17,7 @@ use super::table::Node;
 use crate::backend::Durability;
 use crate::draft::Draft;
 use crate::error::Error;
+use crate::rev::{ObjectId, Rev};
 use crate::session::{Seen, Session};
 
 /// How a file is opened.
@@ -154,7 +155,7 @@ fn part(bytes: &[u8], offset: u64, size: usize) -> Vec<u8> {
 }
 
 /// How many revisions' files are held open at most: a quarter of what the process may open, and never more than is of use.
-pub(super) fn files_limit() -> usize {
+fn files_limit() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
     *LIMIT.get_or_init(|| {
         let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -212,27 +213,27 @@ impl Fs {
         }
     }
 
+    /// Opens the file of the revision that a node shows. Whoever opens it next finds it open.
+    pub(super) fn open_file(&self, node: Ino, id: &ObjectId, rev: &Rev) -> crate::error::Result<Arc<File>> {
+        let file = Arc::new(self.store.backend().open(id, rev)?);
+        // What is given up for it is closed once the tables are free.
+        let _closed = self.tables.lock().keep_file(node, rev, &file, files_limit());
+        Ok(file)
+    }
+
     /// Reads of a node that was opened without asking, see [`open`](Self::open).
     pub fn read_node(&self, ino: Ino, offset: u64, size: usize) -> Result<Vec<u8>> {
         let bytes = match self.node(ino)? {
             Node::Revision(shown) if self.options.object_view => self.text_of(&shown.id, &shown.rev)?,
             Node::Revision(shown) => {
                 let held = self.tables.lock().file(ino);
-                let file = match held {
-                    Some(file) => file,
-                    None => match self.store.backend().open(&shown.id, &shown.rev) {
-                        Ok(file) => {
-                            let file = Arc::new(file);
-                            let _closed = self.tables.lock().keep_file(ino, &shown.rev, &file, files_limit());
-                            file
-                        }
-                        Err(Error::NoObject(_) | Error::NoRevision(..)) => {
-                            return Ok(part(&self.store.read(&shown.id, &shown.rev)?, offset, size));
-                        }
-                        Err(e) => return Err(e.into()),
-                    },
-                };
-                return read_at(&file, offset, size);
+                match held.map_or_else(|| self.open_file(ino, &shown.id, &shown.rev), Ok) {
+                    Ok(file) => return read_at(&file, offset, size),
+                    Err(Error::NoObject(_) | Error::NoRevision(..)) => {
+                        self.store.read(&shown.id, &shown.rev)?
+                    }
+                    Err(e) => return Err(e.into()),
+                }
             }
             Node::Draft(draft) => return Ok(draft.lock().read(offset, size).to_vec()),
             Node::Scratch(scratch) => return read_at(&scratch.open(0)?, offset, size),

@@ -45,46 +45,37 @@ pub struct OpenedDir {
 #[derive(Default)]
 pub(super) struct Listing {
     names: Vec<u8>,
-    /// Where each name ends, and what it is. Objects have no number here: it follows from the name.
-    entries: Vec<(u32, Kind)>,
-    /// The numbers of those others, in their order, by their index.
-    numbers: Vec<(u32, Ino, FileType)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Object,
-    Other,
+    /// Where each name ends.
+    ends: Vec<u32>,
+    /// What is no object, by its index, ascending. An object's number follows from its name.
+    others: Vec<(u32, Ino, FileType)>,
 }
 
 impl Listing {
-    fn add_name(&mut self, name: &OsStr, kind: Kind) {
+    fn add_name(&mut self, name: &OsStr) {
         self.names.extend_from_slice(name.as_bytes());
-        self.entries.push((u32::try_from(self.names.len()).unwrap_or(u32::MAX), kind));
+        self.ends.push(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
     }
 
     /// An object's name; where it is too long for one nothing is added.
     fn add_object(&mut self, id: &ObjectId) {
         if let Some(name) = id.file_name() {
-            self.add_name(&name, Kind::Object);
+            self.add_name(&name);
         }
     }
 
     fn add(&mut self, item: &DirItem) {
-        self.numbers.push((self.entries.len() as u32, item.ino, item.kind));
-        self.add_name(&item.name, Kind::Other);
+        self.others.push((self.ends.len() as u32, item.ino, item.kind));
+        self.add_name(&item.name);
     }
 
     fn get(&self, index: usize) -> Option<DirItem> {
-        let &(end, kind) = self.entries.get(index)?;
-        let start = index.checked_sub(1).map_or(0, |before| self.entries[before].0);
+        let &end = self.ends.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         let name = OsStr::from_bytes(self.names.get(start as usize..end as usize)?).to_owned();
-        let (ino, kind) = match kind {
-            Kind::Object => (object_ino(&ObjectId::from_file_name(&name)?), FileType::RegularFile),
-            Kind::Other => {
-                let at = self.numbers.binary_search_by_key(&(index as u32), |&(index, ..)| index).ok()?;
-                (self.numbers[at].1, self.numbers[at].2)
-            }
+        let (ino, kind) = match self.others.binary_search_by_key(&(index as u32), |&(index, ..)| index) {
+            Ok(at) => (self.others[at].1, self.others[at].2),
+            Err(_) => (object_ino(&ObjectId::from_file_name(&name)?), FileType::RegularFile),
         };
         Some(DirItem { name, ino, kind })
     }

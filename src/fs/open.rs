@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::attr::{Caller, Found, Ino};
 use super::errno::{Fail, Result};
-use super::io::{Handle, Mode, Opened, files_limit};
+use super::io::{Handle, Mode, Opened};
 use super::scratch::{self, ScratchNode};
 use super::table::{Node, Notice, ObjectState, Pending};
 use super::views::View;
@@ -215,15 +215,18 @@ impl Fs {
             entry.handles += 1;
             (file, shown)
         };
-        Some(self.opened_revision(who, ino, file, &shown.id, &shown.rev))
+        Some(self.opened_revision(who, Handle::Revision { node: ino, file }, &shown.id, &shown.rev))
     }
 
-    fn opened_revision(&self, who: Caller, node: Ino, file: Arc<File>, id: &ObjectId, rev: &Rev) -> Opened {
-        let handle = self.add_handle(Handle::Revision { node, file });
+    /// A handle that reads what the node shows.
+    fn opened_revision(&self, who: Caller, handle: Handle, id: &ObjectId, rev: &Rev) -> Opened {
+        let handle = self.add_handle(handle);
         if let Some(session) = self.session(who) {
             self.memory.saw(session, id, rev);
         }
-        Opened { handle, keep: true, no_flush: true, direct: false }
+        // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
+        // apart every writer does.
+        Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 }
     }
 
     fn open_revision(&self, who: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
@@ -244,28 +247,20 @@ impl Fs {
             rev
         };
         let opened = match self.options.object_view {
-            false => self.backend_open(id, &rev).map(|file| {
-                let file = Arc::new(file);
-                // What is given up for it is closed once the tables are free.
-                let _closed = self.tables.lock().keep_file(ino, &rev, &file, files_limit());
-                Handle::Revision { node: ino, file }
-            }),
+            false => self
+                .open_file(ino, id, &rev)
+                .map(|file| Handle::Revision { node: ino, file })
+                .map_err(Fail::from),
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
         };
-        let handle = match opened {
-            Ok(handle) => self.add_handle(handle),
+        match opened {
+            Ok(handle) => Ok(self.opened_revision(who, handle, id, &rev)),
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
-                return Err(if fail.errno() == Fail::NotFound.errno() { Fail::Stale } else { fail });
+                Err(if fail.errno() == Fail::NotFound.errno() { Fail::Stale } else { fail })
             }
-        };
-        if let Some(session) = self.session(who) {
-            self.memory.saw(session, id, &rev);
         }
-        // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
-        // apart every writer does.
-        Ok(Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 })
     }
 
     /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
@@ -284,10 +279,6 @@ impl Fs {
     fn was_refused(&self, who: Caller, id: &ObjectId) -> bool {
         let t = self.tables.lock();
         who.thread == 0 || t.refused.contains_key(&(who.thread, id.clone()))
-    }
-
-    fn backend_open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
-        Ok(self.store.backend().open(id, rev)?)
     }
 
     /// Prepares a draft for the thread and has it look the name up again.

@@ -421,12 +421,9 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_was_read_before_a_change_is_never_taken_for_new() {
-        let mut t = Tables::new();
-        let id = ObjectId::new("a").unwrap();
-        let rev = |n| Rev::new(format!("{n}-{:032x}", 1)).unwrap();
-        let meta = || Meta {
+    /// Of a file that holds `{}`.
+    pub(super) fn meta() -> Meta {
+        Meta {
             size: 2,
             blocks: 8,
             mtime: SystemTime::UNIX_EPOCH,
@@ -436,7 +433,14 @@ mod tests {
             mode: 0o644,
             uid: 0,
             gid: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_never_taken_for_new() {
+        let mut t = Tables::new();
+        let id = ObjectId::new("a").unwrap();
+        let rev = |n| Rev::new(format!("{n}-{:032x}", 1)).unwrap();
         // Somebody reads the directory, and meanwhile the kernel forgets the object and looks it up anew.
         let before = t.object(&id).epoch;
         assert!(t.forget_object(&id, Duration::ZERO));

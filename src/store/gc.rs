@@ -171,25 +171,12 @@ fn needed<'a>(live: &[Rev], revs: impl Iterator<Item = &'a Rev>) -> BTreeSet<Rev
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Entry, MemoryBackend};
+    use crate::backend::Entry;
+    use crate::store::testing::{id, rev, store};
 
     const ALL: Option<Duration> = Some(Duration::ZERO);
-
-    fn id(name: &str) -> ObjectId {
-        ObjectId::new(name).unwrap()
-    }
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
-    }
-
-    fn store() -> (Store, Arc<MemoryBackend>) {
-        let backend = Arc::new(MemoryBackend::new());
-        (Store::with_backend(backend.clone()), backend)
-    }
 
     #[test]
     fn old_ancestors_go_and_their_names_stay() {

@@ -238,10 +238,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
-    }
+    use crate::store::testing::rev;
 
     fn fact(rev: &Rev, why: &str) -> Gone {
         Gone::Rev { rev: rev.clone(), why: why.into() }

@@ -146,13 +146,10 @@ fn says(text: &[u8], stored: &[u8], id: &ObjectId, rev: &Rev) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::testing::rev;
 
     const L: &str = r#"{"a":1,"b":1,"n":"latest"}"#;
     const OLD: &str = r#"{"a":1,"b":1,"n":"old"}"#;
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
-    }
 
     fn view(rev: &Rev, own: Option<&str>) -> Base {
         Base::View { rev: rev.clone(), text: own.map(|text| text.as_bytes().into()), doubt: None }

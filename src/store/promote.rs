@@ -31,7 +31,7 @@ impl Store {
             let new = Rev::child_of(Some(rev), known.next_generation(id)?, self.random());
             let published = document::stamp(&text, &id.to_text(), new.as_str());
             let attrs = inherit(&options.attrs, Some(&latest.meta));
-            let meta = match self.backend().publish(id, &new, &published, &attrs, options.how) {
+            let meta = match self.publish(id, &known, &new, &published, &attrs, options.how) {
                 // Deleted, or created, meanwhile.
                 Err(Error::NoObject(_) | Error::Exists(_)) => continue,
                 published => published?,
@@ -75,10 +75,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{Attrs, Entry, MemoryBackend};
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
-    }
+    use crate::store::testing::rev;
 
     #[test]
     fn a_promoted_revision_settles_its_conflict_and_no_other() {

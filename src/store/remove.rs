@@ -209,25 +209,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Entry, Fault, FaultBackend, Gone, MemoryBackend};
+    use crate::backend::{Entry, Fault, FaultBackend, Gone};
     use crate::store::Role;
-
-    fn id(name: &str) -> ObjectId {
-        ObjectId::new(name).unwrap()
-    }
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
-    }
-
-    fn store() -> (Store, Arc<MemoryBackend>) {
-        let backend = Arc::new(MemoryBackend::new());
-        (Store::with_backend(backend.clone()), backend)
-    }
-
-    fn text(store: &Store, name: &str) -> String {
-        String::from_utf8(store.winner(&id(name)).unwrap().text).unwrap()
-    }
+    use crate::store::testing::{id, rev, store, text};
 
     #[test]
     fn a_renamed_object_keeps_its_history_and_tells_its_new_id() {

@@ -106,10 +106,7 @@ impl Store {
             let parent = latest.as_ref().map(|l| &l.rev);
             let rev = Rev::child_of(parent, known.next_generation(id)?, self.random());
             let attrs = inherit(&options.attrs, latest.as_ref().map(|l| &l.meta));
-            let put = match known.exists {
-                true => self.backend().publish(id, &rev, bytes, &attrs, options.how),
-                false => self.backend().create(id, &rev, bytes, &attrs, options.how),
-            };
+            let put = self.publish(id, &known, &rev, bytes, &attrs, options.how);
             let outcome = latest.map_or(Outcome::Created, |_| Outcome::Fresh);
             match put {
                 Err(Error::Exists(_) | Error::NoObject(_)) => {}
@@ -328,11 +325,7 @@ impl Store {
         let generation = known.next_generation(id)?.max(above.map_or(0, |n| n + 1));
         let rev = Rev::child_of(parent, generation, self.random());
         let text = document::stamp(text, &id.to_text(), rev.as_str());
-        let (attrs, how) = (&options.attrs, options.how);
-        let meta = match known.exists {
-            true => self.publish(id, &rev, &text, attrs, how)?,
-            false => self.backend().create(id, &rev, &text, attrs, how)?,
-        };
+        let meta = self.publish(id, known, &rev, &text, &options.attrs, options.how)?;
         Ok(Saved { rev, meta, outcome: Outcome::Created, altered: *text != *given })
     }
 
@@ -350,7 +343,7 @@ impl Store {
         let rev = self.name(id, known, Some(&latest.rev), &plan)?;
         let published = document::stamp(&plan.text, &id.to_text(), rev.as_str());
         self.keep_own(id, &plan, &rev, text, options.how)?;
-        let meta = self.publish(id, &rev, &published, &attrs, options.how)?;
+        let meta = self.publish(id, known, &rev, &published, &attrs, options.how)?;
         if rev < latest.rev {
             // The original's way: a sibling of an old revision, which nobody gets to read.
             let Object { rev, meta, text, .. } = latest;
@@ -359,8 +352,20 @@ impl Store {
         Ok(Saved { rev, meta, outcome: plan.outcome, altered: *published != *given })
     }
 
-    /// Publishes, and remembers that it was this store.
-    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
+    /// Adds a revision to an object, or makes the object with it where none is known. What is remembered of the object then
+    /// has it, too.
+    pub(super) fn publish(
+        &self,
+        id: &ObjectId,
+        known: &Known,
+        rev: &Rev,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
+    ) -> Result<Meta> {
+        if !known.exists {
+            return self.backend().create(id, rev, text, attrs, how);
+        }
         self.0.index.expect(id, rev);
         let published = self.backend().publish(id, rev, text, attrs, how);
         match published {
@@ -501,25 +506,13 @@ mod tests {
     use crate::backend::{Fault, FaultBackend, MemoryBackend};
     use crate::session::{Memory, Session};
     use crate::store::OnStale;
+    use crate::store::testing::{id, rev, store};
 
     const NO: SaveOptions = SaveOptions {
         attrs: Attrs { mtime: None, mode: None, owner: None },
         how: Durability::Ordered,
         on_stale: OnStale::Merge,
     };
-
-    fn id(name: &str) -> ObjectId {
-        ObjectId::new(name).unwrap()
-    }
-
-    fn rev(generation: u64, digit: char) -> Rev {
-        Rev::new(format!("{generation}-{}", digit.to_string().repeat(32))).unwrap()
-    }
-
-    fn store() -> (Store, Arc<MemoryBackend>) {
-        let backend = Arc::new(MemoryBackend::new());
-        (Store::with_backend(backend.clone()), backend)
-    }
 
     fn plant(backend: &MemoryBackend, revs: &[(&Rev, &str)]) {
         for (rev, text) in revs {

@@ -136,11 +136,7 @@ impl Store {
             // An object that is back is as private as it was.
             let like = latest.as_ref().map(|latest| &latest.meta).or(grave.as_ref().map(|grave| &grave.meta));
             let attrs = inherit(&Attrs::default(), like);
-            let done = match known.exists {
-                true => self.backend().publish(id, &new, &text, &attrs, Durability::Ordered),
-                false => self.backend().create(id, &new, &text, &attrs, Durability::Ordered),
-            };
-            match done {
+            match self.publish(id, &known, &new, &text, &attrs, Durability::Ordered) {
                 Err(Error::Exists(_) | Error::NoObject(_)) => {}
                 done => {
                     let altered = *text != *old;
@@ -159,23 +155,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Entry, MemoryBackend};
-
-    fn id(name: &str) -> ObjectId {
-        ObjectId::new(name).unwrap()
-    }
-
-    fn store() -> (Store, Arc<MemoryBackend>) {
-        let backend = Arc::new(MemoryBackend::new());
-        (Store::with_backend(backend.clone()), backend)
-    }
-
-    fn text(store: &Store, name: &str) -> String {
-        String::from_utf8(store.winner(&id(name)).unwrap().text).unwrap()
-    }
+    use crate::backend::Entry;
+    use crate::store::testing::{id, store, text};
 
     #[test]
     fn an_undeleted_object_says_what_it_said_and_its_history_stays_gone() {

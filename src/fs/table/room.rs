@@ -101,10 +101,10 @@ impl Tables {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
-    use crate::backend::Meta;
+    use crate::fs::table::tests::meta;
 
     #[test]
     fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
@@ -112,19 +112,8 @@ mod tests {
         t.limit = 11;
         let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
         let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
-        let meta = Meta {
-            size: 2,
-            blocks: 8,
-            mtime: SystemTime::UNIX_EPOCH,
-            ctime: SystemTime::UNIX_EPOCH,
-            atime: SystemTime::UNIX_EPOCH,
-            born: None,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-        };
         let look_up = |t: &mut Tables, n: usize| {
-            let home = t.show(&id(n), rev.clone(), meta.clone(), &mut Vec::new());
+            let home = t.show(&id(n), rev.clone(), meta(), &mut Vec::new());
             t.pass(home);
             t.nodes.get_mut(&home).unwrap().lookups += 1;
             home
