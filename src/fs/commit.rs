@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attr::{Attr, Ino};
+use super::echo::Change;
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
@@ -30,6 +31,13 @@ use crate::store::{Outcome, SaveOptions, Saved};
 
 /// How many refusals `.status` remembers.
 const REFUSALS: usize = 20;
+
+/// What held when a save began.
+pub(super) struct Before<'a> {
+    change: Change<'a>,
+    /// The object's epoch: one that has risen since means that others may have saved.
+    epoch: u64,
+}
 
 impl Fs {
     /// Publishes a draft if it is complete. `closer` is who closes a descriptor; `None` for fsync and rename.
@@ -163,11 +171,11 @@ impl Fs {
         origin: &Origin,
         options: &SaveOptions,
     ) -> Result<(Saved, Seen)> {
-        let (op, epoch) = {
+        let before = self.before(id);
+        let op = {
             let mut t = self.tables.lock();
-            let object = t.object(id);
-            let recent = object.deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
-            (recent.map(|d| d.op.clone()), object.epoch)
+            let recent = t.object(id).deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
+            recent.map(|d| d.op.clone())
         };
         let plain = self.without_view(id, given);
         let text = plain.as_deref().unwrap_or(given);
@@ -181,18 +189,23 @@ impl Fs {
             },
             None => self.store.save(id, text, origin, options)?,
         };
-        let seen = self.saved(writer, id, given, &saved, epoch);
+        let seen = self.saved(writer, id, given, &saved, before);
         Ok((saved, seen))
     }
 
-    /// The object's name shows what was `saved`, and `writer` has seen it. `epoch`: the object's, before.
+    /// A save begins.
+    pub(super) fn before(&self, id: &ObjectId) -> Before<'_> {
+        Before { change: self.echoes.begin(id), epoch: self.tables.lock().object(id).epoch }
+    }
+
+    /// The object's name shows what was `saved`, and `writer` has seen it.
     pub(super) fn saved(
         &self,
         writer: Option<Session>,
         id: &ObjectId,
         given: &[u8],
         saved: &Saved,
-        epoch: u64,
+        before: Before<'_>,
     ) -> Seen {
         let seen = Seen { rev: saved.rev.clone(), text: saved.altered.then(|| Arc::from(given)) };
         if let Some(session) = writer {
@@ -213,14 +226,14 @@ impl Fs {
         if saved.outcome != Outcome::Same {
             Counts::add(&self.counts.revisions);
         }
-        self.echoes.made_here(id, Some(&saved.rev));
+        before.change.made(Some(&saved.rev));
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         let object = t.object(id);
         let new = object.home.is_none();
         (object.hidden, object.deleted, object.emptied) = (None, None, None);
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
-        if object.home.is_some() && object.epoch == epoch && !self.options.object_view {
+        if object.home.is_some() && object.epoch == before.epoch && !self.options.object_view {
             let watched = object.watched;
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
             if watched {
@@ -428,9 +441,10 @@ impl Fs {
             if self.tables.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
                 continue;
             }
+            let change = self.echoes.begin(&id);
             let op = match self.store.delete_at(&id, &hidden.rev) {
                 Ok(op) => {
-                    self.echoes.made_here(&id, None);
+                    change.made(None);
                     op
                 }
                 Err(Error::NoObject(_)) => None,

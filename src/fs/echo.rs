@@ -70,11 +70,17 @@ struct State {
     /// Names that the echoing process must find absent once, to create them, or there once, to unlink them.
     coming: HashSet<ObjectId>,
     leaving: HashSet<ObjectId>,
+    /// Objects that programs change through the mount right now, and by how many calls.
+    under_way: HashMap<ObjectId, usize>,
     /// When what is too old was forgotten.
     tidied: Option<Instant>,
 }
 
 impl State {
+    fn is_due(&self) -> bool {
+        self.order.iter().any(|id| !self.under_way.contains_key(id))
+    }
+
     fn tidy(&mut self) {
         if self.tidied.is_none_or(|then| then.elapsed() >= REMEMBER) {
             self.told.retain(|_, (_, since)| since.elapsed() < REMEMBER);
@@ -110,11 +116,10 @@ impl Echoes {
         self.due.notify_one();
     }
 
-    /// A program changed the object through the mount; `rev` is what it shows now.
-    pub(super) fn made_here(&self, id: &ObjectId, rev: Option<&Rev>) {
-        if self.on() {
-            self.state.lock().told.insert(id.clone(), (rev.cloned(), Instant::now()));
-        }
+    /// A program is about to change the object through the mount.
+    pub(super) fn begin(&self, id: &ObjectId) -> Change<'_> {
+        *self.state.lock().under_way.entry(id.clone()).or_default() += 1;
+        Change { echoes: self, id: id.clone() }
     }
 
     /// Nodes that the object's name led to may be watched.
@@ -149,28 +154,35 @@ impl Echoes {
         }
     }
 
-    /// Waits for signs, at most `timeout`, and takes them.
+    /// Waits for signs, at most `timeout`, and takes those of objects that no program is changing.
     fn take(&self, timeout: Duration) -> Vec<(ObjectId, Signs)> {
         let mut state = self.state.lock();
         state.tidy();
-        if state.order.is_empty() {
+        if !state.is_due() {
             self.due.wait_for(&mut state, timeout);
         }
-        if state.order.is_empty() {
+        if !state.is_due() {
             return Vec::new();
         }
         drop(state);
         std::thread::sleep(GATHER);
         let mut state = self.state.lock();
-        let mut signs = std::mem::take(&mut state.signs);
         let order = std::mem::take(&mut state.order);
-        order.into_iter().filter_map(|id| signs.remove(&id).map(|signs| (id, signs))).collect()
+        let (held, order): (Vec<_>, Vec<_>) =
+            order.into_iter().partition(|id| state.under_way.contains_key(id));
+        state.order = held;
+        order.into_iter().filter_map(|id| state.signs.remove(&id).map(|signs| (id, signs))).collect()
     }
 
-    /// What programs are to be told of a change by others that left the object at `now`.
-    fn judge(&self, id: &ObjectId, signs: Signs, now: Option<Rev>) -> Option<Echo> {
+    /// What programs are to be told of a change by others that left the object at `now`, which was asked for at `asked`.
+    fn judge(&self, id: &ObjectId, signs: Signs, now: Option<Rev>, asked: Instant) -> Option<Echo> {
         let name = id.file_name()?;
         let mut state = self.state.lock();
+        if state.under_way.contains_key(id) || state.told.get(id).is_some_and(|(_, since)| *since > asked) {
+            // A program has begun to change it, or has done so since: what is known of it is no answer any more.
+            self.add(&mut state, id.clone(), signs);
+            return None;
+        }
         let told = state.told.insert(id.clone(), (now.clone(), Instant::now())).map(|(rev, _)| rev);
         if told.as_ref() == Some(&now) {
             return None;
@@ -186,6 +198,37 @@ impl Echoes {
                 Some(Echo::Left(name))
             }
             None => None,
+        }
+    }
+}
+
+/// A change that a program makes through the mount. Its signs can come before the call that makes it is over, so until
+/// this is dropped nobody judges them.
+pub(super) struct Change<'a> {
+    echoes: &'a Echoes,
+    id: ObjectId,
+}
+
+impl Change<'_> {
+    /// The change is made; `rev` is what the object shows now.
+    pub(super) fn made(self, rev: Option<&Rev>) {
+        if self.echoes.on() {
+            self.echoes.state.lock().told.insert(self.id.clone(), (rev.cloned(), Instant::now()));
+        }
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let mut state = self.echoes.state.lock();
+        if let Some(calls) = state.under_way.get_mut(&self.id) {
+            *calls -= 1;
+            if *calls == 0 {
+                state.under_way.remove(&self.id);
+            }
+        }
+        if state.signs.contains_key(&self.id) {
+            self.echoes.due.notify_one();
         }
     }
 }
@@ -228,6 +271,7 @@ impl Fs {
                 // Moves the name on to another node, so that the one before is known to be left.
                 let _ = self.resolve(&id);
             }
+            let asked = Instant::now();
             let now = match signs.foreign {
                 true => match self.store.winner_meta(&id) {
                     Ok((rev, _)) => Some(Some(rev)),
@@ -246,7 +290,7 @@ impl Fs {
                 now.as_ref().map_or(object.is_some_and(|o| o.deleted.is_some()), Option::is_none)
             };
             if let Some(now) = now {
-                echoes.extend(self.echoes.judge(&id, signs, now));
+                echoes.extend(self.echoes.judge(&id, signs, now, asked));
             }
             let t = self.tables.lock();
             let former = t.objects.get(&id).map(|o| o.former.as_slice()).unwrap_or_default();
@@ -375,7 +419,7 @@ mod tests {
         echoes.heard(events.iter());
         let taken = echoes.take(Duration::ZERO);
         let foreign = taken.into_iter().filter(|(_, signs)| signs.foreign);
-        foreign.filter_map(|(id, signs)| echoes.judge(&id, signs, now.clone())).collect()
+        foreign.filter_map(|(id, signs)| echoes.judge(&id, signs, now.clone(), Instant::now())).collect()
     }
 
     #[test]
@@ -401,19 +445,44 @@ mod tests {
     fn what_was_made_here_is_not_told_again() {
         let e = echoes();
         let x = id("x");
-        e.made_here(&x, Some(&rev(0)));
+        e.begin(&x).made(Some(&rev(0)));
         assert_eq!(told(&e, &[Event::Store(x.clone(), true)], Some(rev(0))), []);
-        e.made_here(&x, Some(&rev(1)));
+        e.begin(&x).made(Some(&rev(1)));
         assert_eq!(told(&e, &[Event::Object(x.clone(), None)], Some(rev(1))), []);
         assert_eq!(
             told(&e, &[Event::Object(x.clone(), None)], Some(rev(2))),
             [Echo::Changed("x.json".into())]
         );
-        e.made_here(&x, None);
+        e.begin(&x).made(None);
         let left = [Event::Left(x.clone()), Event::Store(x.clone(), false)];
         assert_eq!(told(&e, &left, None), []);
         // Others create it anew.
         assert_eq!(told(&e, &[Event::Store(x, true)], Some(rev(3))), [Echo::Came("x.json".into())]);
+    }
+
+    #[test]
+    fn signs_that_come_before_the_change_is_over_wait_for_it() {
+        let e = echoes();
+        let (x, y) = (id("x"), id("y"));
+        let change = e.begin(&x);
+        let signs =
+            [Event::Store(x.clone(), true), Event::Object(x.clone(), None), Event::Store(y.clone(), true)];
+        assert_eq!(told(&e, &signs, Some(rev(0))), [Echo::Came("y.json".into())]);
+        change.made(Some(&rev(0)));
+        assert_eq!(told(&e, &[], Some(rev(0))), []);
+        // Taken before the change began, judged while it goes on or after it.
+        e.heard([Event::Object(x.clone(), None)].iter());
+        let (_, signs) = e.take(Duration::ZERO).remove(0);
+        let asked = Instant::now();
+        let change = e.begin(&x);
+        assert_eq!(e.judge(&x, signs, Some(rev(1)), asked), None);
+        change.made(None);
+        assert_eq!(e.judge(&x, signs, Some(rev(1)), asked), None);
+        assert_eq!(told(&e, &[], None), []);
+        // A change that failed holds nothing up, and what others did is told.
+        e.heard([Event::Store(x.clone(), true)].iter());
+        drop(e.begin(&x));
+        assert_eq!(told(&e, &[], Some(rev(2))), [Echo::Came("x.json".into())]);
     }
 
     #[test]

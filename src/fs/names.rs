@@ -187,8 +187,9 @@ impl Fs {
         // First, for a commit that is under way (a child that was forked closes its copy of a descriptor) would make the
         // object anew after it was deleted.
         mark(true);
+        let change = self.echoes.begin(id);
         let op = self.store.delete(id).inspect_err(|_| mark(false))?;
-        self.echoes.made_here(id, None);
+        change.made(None);
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.hide(id, &mut notices);

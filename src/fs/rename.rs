@@ -331,15 +331,22 @@ impl Fs {
     fn object_to_object(&self, who: Caller, from: &ObjectId, to: &ObjectId) -> Result<()> {
         let (_, shown, _) = self.shown(from, false)?;
         let moved = match self.resolve(to) {
-            Err(Fail::NotFound) if !self.was_deleted(to) => match self.store.rename(from, to) {
-                Ok(saved) => Some(saved),
-                Err(Error::Exists(_)) => None,
-                Err(e) => return Err(e.into()),
-            },
-            Err(Fail::NotFound) | Ok(_) => None,
+            Err(Fail::NotFound) if !self.was_deleted(to) => {
+                let (left, came) = (self.echoes.begin(from), self.echoes.begin(to));
+                match self.store.rename(from, to) {
+                    Ok(saved) => {
+                        left.made(None);
+                        came.made(Some(&saved.rev));
+                        true
+                    }
+                    Err(Error::Exists(_)) => false,
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            Err(Fail::NotFound) | Ok(_) => false,
             Err(fail) => return Err(fail),
         };
-        if moved.is_none() {
+        if !moved {
             let text = self.store.read(from, &shown.rev)?;
             let attrs = Attrs {
                 mtime: Some(shown.meta.mtime),
@@ -351,12 +358,8 @@ impl Fs {
             let origin = self.memory.origin(session, to);
             self.save(session, to, &text, &origin, &options)?;
         }
-        if let Some(saved) = &moved {
-            self.echoes.made_here(from, None);
-            self.echoes.made_here(to, Some(&saved.rev));
-        }
-        self.follow(from, to, moved.is_some());
-        if moved.is_none() {
+        self.follow(from, to, moved);
+        if !moved {
             self.delete(from)?;
         }
         self.discard_fresh(to);

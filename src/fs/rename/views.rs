@@ -22,10 +22,10 @@ impl Fs {
         }
         match view {
             View::Revision(id, rev) if id == to => {
-                let epoch = self.tables.lock().object(id).epoch;
+                let before = self.before(id);
                 let (text, _) = self.store.backend().read(id, rev)?;
                 let saved = self.store.promote(id, rev, &self.save_options(Attrs::default()))?;
-                self.saved(self.session(who), id, &text, &saved, epoch);
+                self.saved(self.session(who), id, &text, &saved, before);
             }
             View::Revision(id, rev) => {
                 self.must_lose(id, rev)?;
