@@ -109,6 +109,16 @@ impl Draft {
         self.state == State::Dirty
     }
 
+    /// Whether a second descriptor of its process goes on with this text: it holds something that is nowhere else, or what
+    /// the name shows, which is the revision `shown`. Otherwise it starts from what the name shows, as on a disk where
+    /// others put a new file in place, even if the first descriptor is not known to be closed yet (its release comes late).
+    pub fn goes_on(&self, shown: Option<&Rev>) -> bool {
+        match self.state {
+            State::Dirty => !self.kept,
+            State::Clean => self.base.as_ref().is_some_and(|b| b.text.is_none() && Some(&b.rev) == shown),
+        }
+    }
+
     /// Whether the text as it is now was put aside after a refusal.
     pub fn is_kept(&self) -> bool {
         self.kept

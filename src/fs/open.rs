@@ -351,11 +351,20 @@ impl Fs {
         Ok(Opened { handle, keep: false, no_flush: false, direct: true })
     }
 
-    /// The draft of an object that a process has open.
+    /// The draft of an object that a process has open, if what it opens now goes on with it.
     fn draft_of(&self, session: Option<Session>, id: &ObjectId) -> Option<Ino> {
+        session?;
+        let shown = self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone());
         let t = self.tables.lock();
-        let drafts = &t.objects.get(id)?.drafts;
-        drafts.iter().find(|(_, s)| s.is_some() && *s == session).map(|(node, _)| *node)
+        let nodes = t.objects.get(id)?.drafts.iter().filter(|(_, opener)| *opener == session);
+        let drafts = nodes.filter_map(|(node, _)| match t.node(*node) {
+            Some(Node::Draft(draft)) => Some((*node, draft.clone())),
+            _ => None,
+        });
+        let drafts: Vec<_> = drafts.collect();
+        drop(t);
+        let shared = drafts.into_iter().find(|(_, draft)| draft.lock().goes_on(shown.as_ref()));
+        shared.map(|(node, _)| node)
     }
 
     fn open_draft(&self, who: Caller, node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode) -> Result<Opened> {

@@ -335,6 +335,32 @@ fn the_process_that_writes_reads_itself_through_a_second_descriptor() {
 }
 
 #[test]
+fn a_second_descriptor_starts_from_what_the_name_shows() {
+    let place = Place::new();
+    place.seed("x", 1, r#"{"a":1,"b":1}"#);
+    let m = place.mount(&[]);
+    let open = || OpenOptions::new().read(true).write(true).open(m.path("x.json")).unwrap();
+    let text = || {
+        let mut text = String::new();
+        open().read_to_string(&mut text).unwrap();
+        text
+    };
+    let mut first = open();
+    // Others save before the first has written anything.
+    place.seed("x", 2, r#"{"a":1,"b":2}"#);
+    assert_eq!(text(), r#"{"a":1,"b":2}"#);
+    // What is nowhere else is what the second goes on with.
+    first.write_all(br#"{"a":3"#).unwrap();
+    assert_eq!(text(), r#"{"a":3,"b":1}"#);
+    // What it saved has been merged with the others' text.
+    first.sync_all().unwrap();
+    assert_eq!(text(), r#"{"a":3,"b":2}"#);
+    open().write_all(br#"{"a":1,"b":1}"#).unwrap();
+    assert_eq!(m.read("x.json"), r#"{"a":1,"b":1}"#);
+    assert_eq!(place.revs("x").len(), 4);
+}
+
+#[test]
 fn fsync_makes_a_revision_and_close_none_more() {
     let place = Place::new();
     let m = place.mount(&[]);
