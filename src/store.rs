@@ -17,6 +17,7 @@ use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
 
+mod ahead;
 mod beside;
 mod gc;
 mod history;
@@ -44,6 +45,7 @@ pub use open::expand;
 pub use remove::Astray;
 pub use undo::Deletion;
 
+use ahead::ahead;
 use index::Index;
 use known::Known;
 
@@ -235,7 +237,13 @@ impl Store {
     pub fn all(&self) -> Result<impl Iterator<Item = Result<Object>> + use<>> {
         let mut ids = self.ids()?;
         ids.sort();
-        Ok(All { store: self.clone(), ids: ids.into_iter(), read: Vec::new().into_iter() }.flatten())
+        let store = self.clone();
+        // `None` for an object that is not there any more.
+        let objects = ahead(ids, move |id| match store.winner(id) {
+            Err(Error::NoObject(_)) => None,
+            found => Some(found),
+        });
+        Ok(objects.flatten())
     }
 
     /// The conflicts, as the original's `getConflicts` lists them.
@@ -251,16 +259,13 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn conflicted(&self) -> Result<Vec<ObjectId>> {
-        let mut ids = Vec::new();
-        for id in self.ids()? {
-            match self.conflicts(&id) {
-                Ok(groups) if groups.is_empty() => {}
-                Ok(_) => ids.push(id),
-                Err(Error::NoObject(_)) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(ids)
+        let store = self.clone();
+        let found = ahead(self.ids()?, move |id| match store.conflicts(id) {
+            Ok(groups) => Ok((!groups.is_empty()).then(|| id.clone())),
+            Err(Error::NoObject(_)) => Ok(None),
+            Err(e) => Err(e),
+        });
+        found.filter_map(Result::transpose).collect()
     }
 
     /// Keeps all other writers of this object, within this process, waiting.
@@ -338,50 +343,6 @@ impl Store {
             }
         }
         Ok(Looked::At(None))
-    }
-}
-
-/// Objects in the order of their ids, read some at a time and by as many threads as there are processors.
-struct All {
-    store: Store,
-    ids: std::vec::IntoIter<ObjectId>,
-    read: std::vec::IntoIter<Option<Result<Object>>>,
-}
-
-/// How many objects are read ahead: each may be large.
-const AHEAD: usize = 32;
-
-impl Iterator for All {
-    /// `None` for an object that is not there any more.
-    type Item = Option<Result<Object>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(read) = self.read.next() {
-            return Some(read);
-        }
-        let ids: Vec<ObjectId> = self.ids.by_ref().take(AHEAD).collect();
-        let object = |id: &ObjectId| match self.store.winner(id) {
-            Err(Error::NoObject(_)) => None,
-            found => Some(found),
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        let share = ids.len().div_ceil(threads).max(4);
-        let read = std::thread::scope(|scope| {
-            let mut shares = ids.chunks(share);
-            let first = shares.next();
-            let others: Vec<_> =
-                shares.map(|ids| scope.spawn(move || ids.iter().map(object).collect::<Vec<_>>())).collect();
-            let mut read: Vec<_> = first.into_iter().flatten().map(object).collect();
-            for other in others {
-                match other.join() {
-                    Ok(more) => read.extend(more),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            read
-        });
-        self.read = read.into_iter();
-        self.read.next()
     }
 }
 
