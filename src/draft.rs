@@ -24,6 +24,9 @@ pub struct Draft {
     pub emptied: Option<Rev>,
     pub mode: Option<u32>,
     pub owner: Option<(u32, u32)>,
+    /// The revision that the name shows as long as nobody but this draft's writers saves; `None` where others' changes are
+    /// in it that the text does not have, or where there is none.
+    pub stands: Option<Rev>,
     /// The name was empty before: everybody sees this draft under it.
     pub fresh: bool,
     /// The name was removed while the draft was open: what is written now goes nowhere, as on any disk.
@@ -68,6 +71,7 @@ impl Draft {
             opener,
             base: None,
             emptied: None,
+            stands: None,
             mode: None,
             owner: None,
             fresh: false,
@@ -84,9 +88,16 @@ impl Draft {
 
     /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
     pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
+        self.stands.clone_from(&rev);
         self.base = rev.map(|rev| Seen { rev, text: None });
         (self.text, self.mtime) = (text, mtime);
         self.state = State::Clean;
+    }
+
+    /// Starts from nothing where the name shows `rev`.
+    pub fn load_emptied(&mut self, rev: Rev) {
+        self.stands = Some(rev.clone());
+        self.emptied = Some(rev);
     }
 
     pub fn text(&self) -> &[u8] {
@@ -110,13 +121,10 @@ impl Draft {
     }
 
     /// Whether a second descriptor of its process goes on with this text: it holds something that is nowhere else, or what
-    /// the name shows, which is the revision `shown`. Otherwise it starts from what the name shows, as on a disk where
-    /// others put a new file in place, even if the first descriptor is not known to be closed yet (its release comes late).
-    pub fn goes_on(&self, shown: Option<&Rev>) -> bool {
-        match self.state {
-            State::Dirty => !self.kept,
-            State::Clean => self.base.as_ref().is_some_and(|b| b.text.is_none() && Some(&b.rev) == shown),
-        }
+    /// the name shows. Otherwise others have saved, and the second starts from that, as on a disk where they put a new file
+    /// in place; the first may be closed already (its release comes late).
+    pub fn goes_on(&self, shown: impl FnOnce() -> Option<Rev>) -> bool {
+        self.state == State::Dirty || self.stands == shown()
     }
 
     /// Whether the text as it is now was put aside after a refusal.
@@ -197,8 +205,9 @@ impl Draft {
         }
     }
 
-    /// The text became a revision; what is written next stems from that.
-    pub fn set_published(&mut self, saved: Seen, meta: Meta) {
+    /// The text became a revision; what is written next stems from that. `as_given`: the revision says what the text says.
+    pub fn set_published(&mut self, saved: Seen, meta: Meta, as_given: bool) {
+        self.stands = as_given.then(|| saved.rev.clone());
         self.published = Some((saved.rev.clone(), meta));
         self.base = Some(saved);
         self.state = State::Clean;

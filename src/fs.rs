@@ -60,7 +60,7 @@ mod views;
 mod xattr;
 
 pub use io::{Mode, NO_HANDLE, Opened};
-pub use list::{DirItem, OpenedDir};
+pub use list::{Listed, OpenedDir};
 pub use rename::Flags as RenameFlags;
 
 use attr::Ino;

@@ -286,7 +286,7 @@ impl Filesystem for Adapter {
     fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let filled = guard(|| {
             self.0.readdir(fh.0, offset, |item, next| {
-                reply.add(INodeNo(item.ino), next, kind(item.kind), &item.name)
+                reply.add(INodeNo(item.ino), next, kind(item.kind), item.name)
             })
         });
         match filled {
@@ -310,7 +310,7 @@ impl Filesystem for Adapter {
                     // Of `.` and `..` the kernel takes the number alone.
                     None => (Duration::ZERO, file_attr(item.ino, &Attr::dot(item.ino))),
                 };
-                reply.add(INodeNo(item.ino), next, &item.name, &ttl, &attr, Generation(0))
+                reply.add(INodeNo(item.ino), next, item.name, &ttl, &attr, Generation(0))
             })
         });
         match filled {

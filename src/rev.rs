@@ -53,8 +53,12 @@ impl ObjectId {
 
     /// `<id>.json`; `None` where that is longer than a directory entry can be.
     pub fn file_name(&self) -> Option<OsString> {
-        (self.0.len() + SUFFIX.len() <= NAME_MAX)
-            .then(|| OsString::from_vec([&self.0, SUFFIX.as_bytes()].concat()))
+        self.has_file_name().then(|| OsString::from_vec([&self.0, SUFFIX.as_bytes()].concat()))
+    }
+
+    /// Whether there is a [`file_name`](Self::file_name).
+    pub fn has_file_name(&self) -> bool {
+        self.0.len() + SUFFIX.len() <= NAME_MAX
     }
 
     /// The id as a directory name.

@@ -104,6 +104,13 @@ pub struct Saved {
     pub altered: bool,
 }
 
+impl Saved {
+    /// Whether what readers get says what was given, and nothing of others' (as far as that is known).
+    pub fn is_as_given(&self) -> bool {
+        !self.altered || matches!(self.outcome, Outcome::Fresh | Outcome::Created | Outcome::Restore)
+    }
+}
+
 /// How a save is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaveOptions {

@@ -21,7 +21,7 @@ impl Run<'_> {
             let what = "its id is not UTF-8; the original library ends at it";
             self.tell(Some(&id), &name, what, Cure::Cannot(how.into()));
         }
-        if id.file_name().is_none() {
+        if !id.has_file_name() {
             let what = format!("its id is too long for the mount, which adds {SUFFIX}");
             self.note(Some(&id), &name, what);
         }

@@ -91,9 +91,13 @@ impl Fs {
         }
         match d.verdict() {
             Verdict::Publish => {
-                if let Err(fail) = self.publish(node, d, self.durability()) {
-                    error!("{}: not saved: {fail}; the text is kept in .drafts", d.id);
-                    self.keep_or_complain(d);
+                match self.publish(node, d, self.durability()) {
+                    // Programs had the event of the close before there was anything to see.
+                    Ok(()) => self.echoes.tell_again(&d.id),
+                    Err(fail) => {
+                        error!("{}: not saved: {fail}; the text is kept in .drafts", d.id);
+                        self.keep_or_complain(d);
+                    }
                 }
             }
             Verdict::Refuse(why) => {
@@ -141,7 +145,7 @@ impl Fs {
             }
             t.leave(&d.id, node);
         }
-        d.set_published(seen, saved.meta);
+        d.set_published(seen, saved.meta.clone(), saved.is_as_given());
         Ok(())
     }
 
@@ -444,7 +448,9 @@ impl Fs {
             let change = self.echoes.begin(&id);
             let op = match self.store.delete_at(&id, &hidden.rev) {
                 Ok(op) => {
-                    change.made(None);
+                    if op.is_some() {
+                        change.made(None);
+                    }
                     op
                 }
                 Err(Error::NoObject(_)) => None,

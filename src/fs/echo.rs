@@ -34,6 +34,9 @@ pub const DIR: &str = ".revfs-echo";
 /// How long signs of one change gather; also the time that the kernel has to forget what nobody watches.
 const GATHER: Duration = Duration::from_millis(15);
 
+/// How long signs wait for changes that programs make meanwhile: an event that is double is better than one that is missing.
+const HOLD: Duration = Duration::from_secs(1);
+
 /// How long a change that programs were told of is remembered: longer than its own signs are under way.
 const REMEMBER: Duration = Duration::from_secs(30);
 
@@ -78,7 +81,12 @@ struct State {
 
 impl State {
     fn is_due(&self) -> bool {
-        self.order.iter().any(|id| !self.under_way.contains_key(id))
+        self.order.iter().any(|id| !self.is_held(id))
+    }
+
+    /// Whether a program is changing the object, so that what others did to it cannot be told yet.
+    fn is_held(&self, id: &ObjectId) -> bool {
+        self.under_way.contains_key(id) && self.signs.get(id).is_none_or(Signs::may_wait)
     }
 
     fn tidy(&mut self) {
@@ -99,6 +107,14 @@ struct Signs {
     foreign: bool,
     came: bool,
     left: bool,
+    /// When the first of them came.
+    since: Option<Instant>,
+}
+
+impl Signs {
+    fn may_wait(&self) -> bool {
+        self.foreign && self.since.is_none_or(|since| since.elapsed() < HOLD)
+    }
 }
 
 impl Echoes {
@@ -113,6 +129,7 @@ impl Echoes {
         });
         there.foreign |= signs.foreign;
         (there.came, there.left) = (there.came | signs.came, there.left | signs.left);
+        there.since = there.since.or(signs.since).or_else(|| Some(Instant::now()));
         self.due.notify_one();
     }
 
@@ -120,6 +137,15 @@ impl Echoes {
     pub(super) fn begin(&self, id: &ObjectId) -> Change<'_> {
         *self.state.lock().under_way.entry(id.clone()).or_default() += 1;
         Change { echoes: self, id: id.clone() }
+    }
+
+    /// Programs have had the event of a change before it could be seen: they are told of it as if it were others'.
+    pub(super) fn tell_again(&self, id: &ObjectId) {
+        if self.on() {
+            let mut state = self.state.lock();
+            state.told.remove(id);
+            self.add(&mut state, id.clone(), Signs { foreign: true, ..Signs::default() });
+        }
     }
 
     /// Nodes that the object's name led to may be watched.
@@ -168,21 +194,27 @@ impl Echoes {
         std::thread::sleep(GATHER);
         let mut state = self.state.lock();
         let order = std::mem::take(&mut state.order);
-        let (held, order): (Vec<_>, Vec<_>) =
-            order.into_iter().partition(|id| state.under_way.contains_key(id));
+        let (held, order): (Vec<_>, Vec<_>) = order.into_iter().partition(|id| state.is_held(id));
         state.order = held;
         order.into_iter().filter_map(|id| state.signs.remove(&id).map(|signs| (id, signs))).collect()
     }
 
-    /// What programs are to be told of a change by others that left the object at `now`, which was asked for at `asked`.
-    fn judge(&self, id: &ObjectId, signs: Signs, now: Option<Rev>, asked: Instant) -> Option<Echo> {
+    /// Whether signs that were taken wait once more: a program has begun to change the object, or has done so since `asked`,
+    /// when somebody asked what the store holds.
+    fn put_back(&self, id: &ObjectId, signs: Signs, asked: Instant) -> bool {
+        let mut state = self.state.lock();
+        let since = state.told.get(id).is_some_and(|(_, since)| *since > asked);
+        let back = signs.may_wait() && (since || state.under_way.contains_key(id));
+        if back {
+            self.add(&mut state, id.clone(), signs);
+        }
+        back
+    }
+
+    /// What programs are to be told of a change by others that left the object at `now`.
+    fn judge(&self, id: &ObjectId, signs: Signs, now: Option<Rev>) -> Option<Echo> {
         let name = id.file_name()?;
         let mut state = self.state.lock();
-        if state.under_way.contains_key(id) || state.told.get(id).is_some_and(|(_, since)| *since > asked) {
-            // A program has begun to change it, or has done so since: what is known of it is no answer any more.
-            self.add(&mut state, id.clone(), signs);
-            return None;
-        }
         let told = state.told.insert(id.clone(), (now.clone(), Instant::now())).map(|(rev, _)| rev);
         if told.as_ref() == Some(&now) {
             return None;
@@ -280,6 +312,9 @@ impl Fs {
                 },
                 false => None,
             };
+            if self.echoes.put_back(&id, signs, asked) {
+                continue;
+            }
             let gone = {
                 let t = self.tables.lock();
                 let object = t.objects.get(&id);
@@ -290,7 +325,7 @@ impl Fs {
                 now.as_ref().map_or(object.is_some_and(|o| o.deleted.is_some()), Option::is_none)
             };
             if let Some(now) = now {
-                echoes.extend(self.echoes.judge(&id, signs, now, asked));
+                echoes.extend(self.echoes.judge(&id, signs, now));
             }
             let t = self.tables.lock();
             let former = t.objects.get(&id).map(|o| o.former.as_slice()).unwrap_or_default();
@@ -419,7 +454,7 @@ mod tests {
         echoes.heard(events.iter());
         let taken = echoes.take(Duration::ZERO);
         let foreign = taken.into_iter().filter(|(_, signs)| signs.foreign);
-        foreign.filter_map(|(id, signs)| echoes.judge(&id, signs, now.clone(), Instant::now())).collect()
+        foreign.filter_map(|(id, signs)| echoes.judge(&id, signs, now.clone())).collect()
     }
 
     #[test]
@@ -475,10 +510,18 @@ mod tests {
         let (_, signs) = e.take(Duration::ZERO).remove(0);
         let asked = Instant::now();
         let change = e.begin(&x);
-        assert_eq!(e.judge(&x, signs, Some(rev(1)), asked), None);
+        assert!(e.put_back(&x, signs, asked));
         change.made(None);
-        assert_eq!(e.judge(&x, signs, Some(rev(1)), asked), None);
+        assert!(e.put_back(&x, signs, asked));
         assert_eq!(told(&e, &[], None), []);
+        // Signs do not wait for ever.
+        let _change = e.begin(&y);
+        e.heard([Event::Store(y.clone(), false)].iter());
+        assert!(e.take(Duration::ZERO).is_empty());
+        e.state.lock().signs.get_mut(&y).unwrap().since = Instant::now().checked_sub(HOLD);
+        let (_, signs) = e.take(Duration::ZERO).remove(0);
+        assert!(!e.put_back(&y, signs, asked));
+        assert_eq!(e.judge(&y, signs, None), Some(Echo::Left("y.json".into())));
         // A change that failed holds nothing up, and what others did is told.
         e.heard([Event::Store(x.clone(), true)].iter());
         drop(e.begin(&x));

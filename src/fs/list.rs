@@ -20,12 +20,19 @@ use super::errno::{Fail, Result};
 use super::io::Handle;
 use super::objects::FRESH;
 use super::scratch;
-use super::table::{Node, object_ino};
-use crate::rev::ObjectId;
+use super::table::{Node, ino_of, object_ino};
+use crate::rev::{ObjectId, SUFFIX};
 
 /// One entry of a directory.
-#[derive(Clone, Debug)]
-pub struct DirItem {
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    pub name: &'a OsStr,
+    pub ino: Ino,
+    pub kind: FileType,
+}
+
+/// One entry of a directory that is read entry by entry.
+pub(super) struct DirItem {
     pub name: OsString,
     pub ino: Ino,
     pub kind: FileType,
@@ -59,8 +66,9 @@ impl Listing {
 
     /// An object's name; where it is too long for one nothing is added.
     fn add_object(&mut self, id: &ObjectId) {
-        if let Some(name) = id.file_name() {
-            self.add_name(&name);
+        if id.has_file_name() {
+            self.names.extend_from_slice(id.as_os_str().as_bytes());
+            self.add_name(OsStr::new(SUFFIX));
         }
     }
 
@@ -69,15 +77,15 @@ impl Listing {
         self.add_name(&item.name);
     }
 
-    fn get(&self, index: usize) -> Option<DirItem> {
+    fn get(&self, index: usize) -> Option<Listed<'_>> {
         let &end = self.ends.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let name = OsStr::from_bytes(self.names.get(start as usize..end as usize)?).to_owned();
+        let name = self.names.get(start as usize..end as usize)?;
         let (ino, kind) = match self.others.binary_search_by_key(&(index as u32), |&(index, ..)| index) {
             Ok(at) => (self.others[at].1, self.others[at].2),
-            Err(_) => (object_ino(&ObjectId::from_file_name(&name)?), FileType::RegularFile),
+            Err(_) => (ino_of(name.strip_suffix(SUFFIX.as_bytes())?), FileType::RegularFile),
         };
-        Some(DirItem { name, ino, kind })
+        Some(Listed { name: OsStr::from_bytes(name), ino, kind })
     }
 }
 
@@ -113,12 +121,12 @@ impl Fs {
         &self,
         handle: u64,
         offset: u64,
-        mut add: impl FnMut(&DirItem, u64) -> bool,
+        mut add: impl FnMut(Listed<'_>, u64) -> bool,
     ) -> Result<()> {
         let listing = self.listing(handle, offset)?;
         for i in usize::try_from(offset).unwrap_or(usize::MAX).. {
             let Some(item) = listing.get(i) else { break };
-            if add(&item, i as u64 + 1) {
+            if add(item, i as u64 + 1) {
                 break;
             }
         }
@@ -132,7 +140,7 @@ impl Fs {
         who: Caller,
         handle: u64,
         offset: u64,
-        mut add: impl FnMut(&DirItem, u64, Option<&Found>) -> bool,
+        mut add: impl FnMut(Listed<'_>, u64, Option<&Found>) -> bool,
     ) -> Result<()> {
         let dir = self.handle(handle)?.node();
         self.readdir(handle, offset, |item, next| {
@@ -142,7 +150,7 @@ impl Fs {
             if let Some(found) = self.unheld(dir, item) {
                 return add(item, next, Some(&found));
             }
-            let Ok(found) = self.lookup(who, dir, &item.name) else {
+            let Ok(found) = self.lookup(who, dir, item.name) else {
                 // Gone since, or nothing that its name could show.
                 return false;
             };
@@ -157,8 +165,8 @@ impl Fs {
     /// What to say of an object in a listing when enough nodes are remembered: its number, and that the kernel is to ask
     /// before it uses it. The kernel then knows a node that is not known here. Nobody can have it open, and the
     /// attributes, which are made up, count for no moment.
-    fn unheld(&self, dir: Ino, item: &DirItem) -> Option<Found> {
-        let id = ObjectId::from_file_name(&item.name).filter(|_| dir == super::attr::ROOT)?;
+    fn unheld(&self, dir: Ino, item: Listed<'_>) -> Option<Found> {
+        let id = ObjectId::from_file_name(item.name).filter(|_| dir == super::attr::ROOT)?;
         let t = self.tables.lock();
         if !t.is_full() || t.objects.contains_key(&id) || t.node(object_ino(&id)).is_some() {
             return None;
@@ -207,27 +215,29 @@ impl Fs {
         let fresh = self.fresh_ids(kept);
         let mut shown = HashSet::new();
         let (mut hidden, mut unknown) = (Vec::new(), Vec::new());
-        for ids in self.store.ids()?.chunks(LOOKED_AT) {
+        let mut ids = self.store.ids()?.into_iter();
+        while ids.len() > 0 {
             let t = self.tables.lock();
-            for id in ids {
-                if id.file_name().is_none() {
+            for id in ids.by_ref().take(LOOKED_AT) {
+                if !id.has_file_name() {
                     warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
                 }
-                match t.objects.get(id) {
-                    Some(object) if object.hidden.is_some() => hidden.push(id.clone()),
+                match t.objects.get(&id) {
+                    Some(object) if object.hidden.is_some() => hidden.push(id),
                     Some(object) if object.home.is_some() => {
-                        listing.add_object(id);
-                        shown.extend(fresh.get(id));
+                        listing.add_object(&id);
+                        shown.extend(fresh.get(&id));
                     }
-                    _ => unknown.push(id.clone()),
+                    _ => unknown.push(id),
                 }
             }
         }
         // A directory without a revision is one that its writer has not finished.
         let few = unknown.len() <= LOOKED_AT;
+        let young = self.young();
         let finished = |id: &ObjectId| self.store.revisions(id).is_ok_and(|revs| !revs.is_empty());
         for id in &unknown {
-            if (few || self.is_young(id)) && !finished(id) {
+            if (few || young.contains(id)) && !finished(id) {
                 continue;
             }
             listing.add_object(id);
@@ -257,8 +267,11 @@ impl Fs {
         }
     }
 
-    fn is_young(&self, id: &ObjectId) -> bool {
-        self.young.lock().get(id).is_some_and(|since| since.elapsed() < YOUNG)
+    /// The objects whose directories came a moment ago.
+    fn young(&self) -> HashSet<ObjectId> {
+        let mut young = self.young.lock();
+        young.retain(|_, since| since.elapsed() < YOUNG);
+        young.keys().cloned().collect()
     }
 
     /// The names that show a draft because there is no object: those that are kept, and those that are open.

@@ -79,7 +79,7 @@ impl Fs {
     }
 
     fn lookup_object(&self, who: Caller, id: &ObjectId) -> Result<Found> {
-        if id.file_name().is_none() {
+        if !id.has_file_name() {
             return Err(Fail::NameTooLong);
         }
         let pending = self.tables.lock().pending(who.thread, id);

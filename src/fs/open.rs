@@ -54,7 +54,7 @@ impl Fs {
     }
 
     fn create_object(&self, who: Caller, id: &ObjectId, perm: u32, mode: Mode) -> Result<(Found, Opened)> {
-        if id.file_name().is_none() {
+        if !id.has_file_name() {
             return Err(Fail::NameTooLong);
         }
         let session = self.session(who);
@@ -84,7 +84,7 @@ impl Fs {
             let (_, shown, text) = self.shown(id, true)?;
             draft.load(Some(shown.rev.clone()), text, shown.meta.mtime);
         } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
-            draft.emptied = Some(shown.rev.clone());
+            draft.load_emptied(shown.rev.clone());
         }
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
@@ -283,7 +283,8 @@ impl Fs {
 
     /// Prepares a draft for the thread and has it look the name up again.
     pub(super) fn announce_draft(&self, who: Caller, id: &ObjectId, mode: Mode) -> Fail {
-        // Two descriptors of one process write one text, unless the second starts anew: then each is a save of its own.
+        // Two descriptors of one process write one text, unless the second starts anew or others have saved since: then
+        // each is a save of its own.
         let shared = if mode.truncate { None } else { self.draft_of(self.session(who), id) };
         let draft = match shared {
             Some(_) => None,
@@ -315,7 +316,7 @@ impl Fs {
                 if !truncate && !emptied {
                     draft.load(Some(shown.rev.clone()), text, shown.meta.mtime);
                 } else {
-                    draft.emptied = Some(shown.rev.clone());
+                    draft.load_emptied(shown.rev.clone());
                 }
             }
             // Deleted by others at this moment: the program's one retry is needed for the draft, which makes it anew.
@@ -354,7 +355,6 @@ impl Fs {
     /// The draft of an object that a process has open, if what it opens now goes on with it.
     fn draft_of(&self, session: Option<Session>, id: &ObjectId) -> Option<Ino> {
         session?;
-        let shown = self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone());
         let t = self.tables.lock();
         let nodes = t.objects.get(id)?.drafts.iter().filter(|(_, opener)| *opener == session);
         let drafts = nodes.filter_map(|(node, _)| match t.node(*node) {
@@ -363,7 +363,9 @@ impl Fs {
         });
         let drafts: Vec<_> = drafts.collect();
         drop(t);
-        let shared = drafts.into_iter().find(|(_, draft)| draft.lock().goes_on(shown.as_ref()));
+        let shown = || self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone());
+        // The latest first; asked with its lock, for it may be in the middle of a save.
+        let shared = drafts.into_iter().rev().find(|(_, draft)| draft.lock().goes_on(shown));
         shared.map(|(node, _)| node)
     }
 

@@ -22,7 +22,7 @@ use crate::backend::{Attrs, Durability};
 use crate::document;
 use crate::draft::Draft;
 use crate::error::Error;
-use crate::rev::ObjectId;
+use crate::rev::{ObjectId, Rev};
 use crate::session::Origin;
 
 mod exchange;
@@ -128,7 +128,7 @@ impl Fs {
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(End::Scratch(self.scratch_root()?.clone())),
                 Name::View(_) => Err(Fail::NotPermitted("views stay where they are")),
-                Name::Object(id) if id.file_name().is_none() => Err(Fail::NameTooLong),
+                Name::Object(id) if !id.has_file_name() => Err(Fail::NameTooLong),
                 Name::Object(id) if !there => Ok(End::Object(id)),
                 Name::Object(id) => match self.resolve(&id) {
                     Ok(_) => Ok(End::Object(id)),
@@ -173,18 +173,22 @@ impl Fs {
         let over = self.is_object(id)?;
         let fresh = text.is_empty() && !over;
         let unwritten = text.is_empty() && writer.is_some();
+        let mut stands = None;
         if !fresh && !unwritten {
             document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
             let options = self.save_options(attrs_of(&attr));
             let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
-        } else if !over {
+            stands = saved.is_as_given().then_some(saved.rev);
+        } else if over {
+            stands = self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone());
+        } else {
             self.unlink_fresh(id)?;
         }
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         if writer.is_some() || fresh {
-            self.adopt_as_draft(who, id, writer, text, &attr)?;
+            self.adopt_as_draft(who, id, writer, (text, stands), &attr)?;
         } else {
             self.become_former(id, &file);
         }
@@ -235,12 +239,13 @@ impl Fs {
         who: Caller,
         id: &ObjectId,
         node: Option<Ino>,
-        text: Vec<u8>,
+        (text, stands): (Vec<u8>, Option<Rev>),
         attr: &Attr,
     ) -> Result<()> {
         let object = self.is_object(id)?;
         let mut draft = Draft::new(id.clone(), self.session(who));
         draft.load(None, text, attr.mtime);
+        draft.stands = stands;
         (draft.mode, draft.owner, draft.fresh) = (Some(attr.perm), Some((attr.uid, attr.gid)), !object);
         let Some(node) = node else {
             self.settle(0, &mut draft);
@@ -380,12 +385,14 @@ impl Fs {
 
     /// Programs that write a file go on writing it under its new name.
     fn follow(&self, from: &ObjectId, to: &ObjectId, with_history: bool) {
+        let shown = self.shown(to, false).ok().map(|(_, shown, _)| shown.rev.clone());
         for draft in self.open_drafts(from) {
             let mut d = draft.lock();
             d.id = to.clone();
             if !with_history {
                 // The revisions that it knows are another object's.
                 (d.base, d.published) = (None, None);
+                d.stands.clone_from(&shown);
             }
         }
         let mut t = self.tables.lock();

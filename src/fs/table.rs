@@ -409,7 +409,12 @@ impl Tables {
 
 /// An object's inode number: the same in every mount of every copy of the store.
 pub fn object_ino(id: &ObjectId) -> Ino {
-    let mut h = fnv1a(id.as_os_str().as_encoded_bytes());
+    ino_of(id.as_os_str().as_encoded_bytes())
+}
+
+/// [`object_ino`] of the bytes of an id.
+pub fn ino_of(id: &[u8]) -> Ino {
+    let mut h = fnv1a(id);
     h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     h ^= h >> 33;
     OBJECTS + (h & (OBJECTS - 1))

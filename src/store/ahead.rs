@@ -1,7 +1,7 @@
 //! Items worked on ahead of whoever takes the results, by all processors, in order.
 //!
 //! Invariants: results come in the order of the items; no more than [`WINDOW`] pieces are worked on or wait to be taken,
-//! for each may be large; whoever takes the results never waits while there is a piece that nobody has begun.
+//! for each may be large; whoever takes the results never waits while there is a piece that may be begun.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex};
 
 /// How many items are one piece: enough to outweigh handing it over.
-const PIECE: usize = 16;
+const PIECE: usize = 8;
 
 /// How many pieces are begun before the first of them is taken.
-const WINDOW: usize = 8;
+const WINDOW: usize = 6;
 
 /// Threads that work ahead of the one that takes the results, at most.
 const HELPERS: usize = 7;
@@ -32,9 +32,10 @@ struct Work<T, R> {
 struct Progress<R> {
     /// The first piece that nobody has begun.
     begun: usize,
-    /// The first piece that is not taken; it ends early where nobody wants the rest.
+    /// The first piece that is not taken.
     taken: usize,
     done: HashMap<usize, Done<R>>,
+    /// Nobody wants the rest.
     ended: bool,
 }
 

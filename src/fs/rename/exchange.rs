@@ -59,10 +59,13 @@ impl Fs {
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
         let origin = self.origin_of_scratch(who, id, &file);
         let options = self.save_options(attrs_of(&attr));
-        self.save(self.session(who), id, &text, &origin, &options)?;
+        let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
         let node = scratch::replace(dir.as_fd(), name, &old, &self.object_attr(id, &shown.meta), false)?;
         match self.writer_of(&file) {
-            Some(writer) => self.adopt_as_draft(who, id, Some(writer), text, &attr)?,
+            Some(writer) => {
+                let stands = saved.is_as_given().then_some(saved.rev);
+                self.adopt_as_draft(who, id, Some(writer), (text, stands), &attr)?
+            }
             None => self.become_former(id, &file),
         }
         let mut notices = Vec::new();

@@ -17,7 +17,7 @@ use crate::session::Origin;
 
 impl Fs {
     pub(super) fn view_to_object(&self, who: Caller, view: &View, to: &ObjectId) -> Result<()> {
-        if to.file_name().is_none() {
+        if !to.has_file_name() {
             return Err(Fail::NameTooLong);
         }
         match view {

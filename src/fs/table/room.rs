@@ -9,7 +9,7 @@ use crate::rev::{ObjectId, Rev};
 
 /// How many nodes are remembered for as long as the kernel knows them, at about 400 bytes each. It forgets none of its own
 /// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
-pub(super) const NODES: usize = 400_000;
+pub(super) const NODES: usize = 300_000;
 
 /// How many more are remembered for a while. A program that holds one without having it open (`O_PATH`, inotify) is told
 /// ESTALE once this many others have been looked up.
