@@ -361,6 +361,32 @@ fn a_second_descriptor_starts_from_what_the_name_shows() {
 }
 
 #[test]
+fn a_second_descriptor_goes_on_with_what_is_empty_so_far() {
+    let place = Place::new();
+    place.seed("x", 1, r#"{"a":1}"#);
+    let m = place.mount(&[]);
+    let halves = "printf '{\"n\":' >&3; printf '1}' >&4; exec 3>&- 4>&-; cat x.json";
+    // Emptied before, and both append.
+    let text = m.sh_ok(&format!(": > x.json; exec 3>> x.json 4>> x.json; {halves}"));
+    assert_eq!(text, r#"{"n":1}"#);
+    let python = |script: &str| m.sh_ok(&format!("python3 - <<'E'\nimport os\n{script}\nE"));
+    // An empty file that was renamed into its place.
+    python(
+        r#"
+f = open('t', 'a'); os.rename('t', 'x.json'); g = open('x.json', 'a')
+f.write('{"n":'); f.flush(); g.write('2}'); g.close(); f.close()"#,
+    );
+    assert_eq!(m.read("x.json"), r#"{"n":2}"#);
+    // A file with text in it.
+    python(
+        r#"
+f = open('t', 'w'); f.write('{}'); f.flush(); os.rename('t', 'x.json'); g = open('x.json', 'r+')
+f.seek(0); f.write('{"n":'); f.flush(); g.seek(5); g.write('3}'); g.close(); f.close()"#,
+    );
+    assert_eq!(m.read("x.json"), r#"{"n":3}"#);
+}
+
+#[test]
 fn fsync_makes_a_revision_and_close_none_more() {
     let place = Place::new();
     let m = place.mount(&[]);

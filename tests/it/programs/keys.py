@@ -5,8 +5,9 @@ at = sys.argv.index("--")
 program, steps = sys.argv[1:at], sys.argv[at + 1:]
 pid, tty = pty.fork()
 if pid == 0:
+    # Here: a program that learns of the size later draws anew, and keys get lost.
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     os.execvp(program[0], program)
-fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
 seen, deadline = b"", time.monotonic() + 40
 
 
