@@ -205,9 +205,9 @@ impl Draft {
         }
     }
 
-    /// The text became a revision; what is written next stems from that. `as_given`: the revision says what the text says.
-    pub fn set_published(&mut self, saved: Seen, meta: Meta, as_given: bool) {
-        self.stands = as_given.then(|| saved.rev.clone());
+    /// The text became a revision; what is written next stems from that. `stands`: see there.
+    pub fn set_published(&mut self, saved: Seen, meta: Meta, stands: Option<Rev>) {
+        self.stands = stands;
         self.published = Some((saved.rev.clone(), meta));
         self.base = Some(saved);
         self.state = State::Clean;

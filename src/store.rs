@@ -105,9 +105,10 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Whether what readers get says what was given, and nothing of others' (as far as that is known).
-    pub fn is_as_given(&self) -> bool {
-        !self.altered || matches!(self.outcome, Outcome::Fresh | Outcome::Created | Outcome::Restore)
+    /// What readers now get, if that says what was given and nothing of others' (as far as that is known).
+    pub fn as_given(&self) -> Option<&Rev> {
+        let own = matches!(self.outcome, Outcome::Fresh | Outcome::Created | Outcome::Restore);
+        (own || !self.altered).then_some(&self.rev)
     }
 }
 

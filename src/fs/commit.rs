@@ -145,7 +145,8 @@ impl Fs {
             }
             t.leave(&d.id, node);
         }
-        d.set_published(seen, saved.meta.clone(), saved.is_as_given());
+        let stands = saved.as_given().cloned();
+        d.set_published(seen, saved.meta, stands);
         Ok(())
     }
 

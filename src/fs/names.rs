@@ -19,6 +19,7 @@ use super::table::{Deleted, Node, Notice};
 use super::{Fs, Name, views::View};
 use crate::draft::Draft;
 use crate::rev::ObjectId;
+use crate::session::Session;
 
 impl Fs {
     pub(super) fn lookup_scratch(&self, dir: &Dir, name: &OsStr) -> Result<Found> {
@@ -171,11 +172,20 @@ impl Fs {
 
     /// The drafts of an object that programs have open.
     pub(super) fn open_drafts(&self, id: &ObjectId) -> Vec<Arc<Mutex<Draft>>> {
+        self.drafts_by(id, |_| true).into_iter().map(|(_, draft)| draft).collect()
+    }
+
+    /// The drafts of an object that processes for which `opened` holds have open, in the order in which they were.
+    pub(super) fn drafts_by(
+        &self,
+        id: &ObjectId,
+        opened: impl Fn(Option<Session>) -> bool,
+    ) -> Vec<(Ino, Arc<Mutex<Draft>>)> {
         let t = self.tables.lock();
         let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
-        let drafts = nodes.iter().filter_map(|(node, _)| match t.node(*node) {
-            Some(Node::Draft(draft)) => Some(draft.clone()),
-            _ => None,
+        let drafts = nodes.iter().filter(|(_, opener)| opened(*opener)).filter_map(|(node, _)| {
+            let Some(Node::Draft(draft)) = t.node(*node) else { return None };
+            Some((*node, draft.clone()))
         });
         drafts.collect()
     }

@@ -238,6 +238,11 @@ impl Fs {
         Err(Fail::Busy)
     }
 
+    /// The revision that an object's name shows.
+    pub(super) fn shown_rev(&self, id: &ObjectId) -> Option<Rev> {
+        self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone())
+    }
+
     /// The winner as this mount shows it.
     fn winner(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
         if !self.options.object_view {

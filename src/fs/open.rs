@@ -355,17 +355,9 @@ impl Fs {
     /// The draft of an object that a process has open, if what it opens now goes on with it.
     fn draft_of(&self, session: Option<Session>, id: &ObjectId) -> Option<Ino> {
         session?;
-        let t = self.tables.lock();
-        let nodes = t.objects.get(id)?.drafts.iter().filter(|(_, opener)| *opener == session);
-        let drafts = nodes.filter_map(|(node, _)| match t.node(*node) {
-            Some(Node::Draft(draft)) => Some((*node, draft.clone())),
-            _ => None,
-        });
-        let drafts: Vec<_> = drafts.collect();
-        drop(t);
-        let shown = || self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone());
+        let drafts = self.drafts_by(id, |opener| opener == session);
         // The latest first; asked with its lock, for it may be in the middle of a save.
-        let shared = drafts.into_iter().rev().find(|(_, draft)| draft.lock().goes_on(shown));
+        let shared = drafts.into_iter().rev().find(|(_, draft)| draft.lock().goes_on(|| self.shown_rev(id)));
         shared.map(|(node, _)| node)
     }
 

@@ -180,15 +180,15 @@ impl Fs {
             let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
-            stands = saved.is_as_given().then_some(saved.rev);
+            stands = saved.as_given().cloned();
         } else if over {
-            stands = self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone());
+            stands = self.shown_rev(id);
         } else {
             self.unlink_fresh(id)?;
         }
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         if writer.is_some() || fresh {
-            self.adopt_as_draft(who, id, writer, (text, stands), &attr)?;
+            self.adopt_as_draft(who, id, writer, text, stands, &attr)?;
         } else {
             self.become_former(id, &file);
         }
@@ -239,7 +239,8 @@ impl Fs {
         who: Caller,
         id: &ObjectId,
         node: Option<Ino>,
-        (text, stands): (Vec<u8>, Option<Rev>),
+        text: Vec<u8>,
+        stands: Option<Rev>,
         attr: &Attr,
     ) -> Result<()> {
         let object = self.is_object(id)?;
@@ -385,14 +386,14 @@ impl Fs {
 
     /// Programs that write a file go on writing it under its new name.
     fn follow(&self, from: &ObjectId, to: &ObjectId, with_history: bool) {
-        let shown = self.shown(to, false).ok().map(|(_, shown, _)| shown.rev.clone());
+        let stands = if with_history { None } else { self.shown_rev(to) };
         for draft in self.open_drafts(from) {
             let mut d = draft.lock();
             d.id = to.clone();
             if !with_history {
                 // The revisions that it knows are another object's.
                 (d.base, d.published) = (None, None);
-                d.stands.clone_from(&shown);
+                d.stands.clone_from(&stands);
             }
         }
         let mut t = self.tables.lock();

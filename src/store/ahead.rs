@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How many items are one piece: enough to outweigh handing it over.
 const PIECE: usize = 8;
@@ -74,10 +74,14 @@ impl<T, R> Work<T, R> {
                 }
             };
             drop(progress);
-            let done = catch_unwind(AssertUnwindSafe(|| self.piece(piece)));
-            self.progress.lock().done.insert(piece, done);
-            self.changed.notify_all();
+            self.work_on(piece);
         }
+    }
+
+    fn work_on(&self, piece: usize) {
+        let done = catch_unwind(AssertUnwindSafe(|| self.piece(piece)));
+        self.progress.lock().done.insert(piece, done);
+        self.changed.notify_all();
     }
 
     /// The results of the next piece.
@@ -92,10 +96,7 @@ impl<T, R> Work<T, R> {
                 break done;
             }
             if let Some(other) = self.begin(&mut progress) {
-                drop(progress);
-                let done = catch_unwind(AssertUnwindSafe(|| self.piece(other)));
-                progress = self.progress.lock();
-                progress.done.insert(other, done);
+                MutexGuard::unlocked(&mut progress, || self.work_on(other));
                 continue;
             }
             self.changed.wait(&mut progress);

@@ -63,8 +63,7 @@ impl Fs {
         let node = scratch::replace(dir.as_fd(), name, &old, &self.object_attr(id, &shown.meta), false)?;
         match self.writer_of(&file) {
             Some(writer) => {
-                let stands = saved.is_as_given().then_some(saved.rev);
-                self.adopt_as_draft(who, id, Some(writer), (text, stands), &attr)?
+                self.adopt_as_draft(who, id, Some(writer), text, saved.as_given().cloned(), &attr)?
             }
             None => self.become_former(id, &file),
         }

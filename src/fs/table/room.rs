@@ -7,7 +7,7 @@ use super::{Node, NodeEntry, Tables};
 use crate::fs::attr::Ino;
 use crate::rev::{ObjectId, Rev};
 
-/// How many nodes are remembered for as long as the kernel knows them, at about 400 bytes each. It forgets none of its own
+/// How many nodes are remembered for as long as the kernel knows them, at about 900 bytes each with all that belongs to one. It forgets none of its own
 /// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
 pub(super) const NODES: usize = 300_000;
 
