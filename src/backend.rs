@@ -119,8 +119,19 @@ pub const PURGED: &str = "purged";
 /// [`Error::NoObject`](crate::error::Error::NoObject) and a missing revision
 /// [`Error::NoRevision`](crate::error::Error::NoRevision).
 pub trait Backend: Send + Sync {
-    /// The ids of all objects, in no order, each once. Names that cannot be ids are left out.
-    fn objects(&self) -> Result<Vec<ObjectId>>;
+    /// Shows the ids of all objects, in no order, each once, until `see` says that it has seen enough. Names that cannot be
+    /// ids are left out.
+    fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()>;
+
+    /// All of them.
+    fn objects(&self) -> Result<Vec<ObjectId>> {
+        let mut ids = Vec::new();
+        self.each_object(&mut |id| {
+            ids.push(id);
+            true
+        })?;
+        Ok(ids)
+    }
 
     /// All that is in an object's directory, in no order.
     fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>>;

@@ -31,6 +31,8 @@ pub struct Draft {
     pub fresh: bool,
     /// The name was removed while the draft was open: what is written now goes nowhere, as on any disk.
     pub unlinked: bool,
+    /// Something was appended where the kernel does not take it to be: its pages are not the text.
+    pub displaced: bool,
     /// The revision that it became last.
     pub published: Option<(Rev, Meta)>,
     text: Vec<u8>,
@@ -76,6 +78,7 @@ impl Draft {
             owner: None,
             fresh: false,
             unlinked: false,
+            displaced: false,
             published: None,
             text: Vec::new(),
             state: State::Clean,

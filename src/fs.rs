@@ -7,7 +7,8 @@
 //! | `table` | nodes, what names show, what is open: the state, under one lock that is never held over I/O |
 //! | `objects` | which revision an object's name shows, and when that changed |
 //! | `open`, `io` | open and create; read, write, flush, release |
-//! | `commit` | when a draft becomes a revision, and where it goes when it cannot |
+//! | `in_place` | the node that a name leads to is its writer's draft for a while |
+//! | `commit`, `kept` | when a draft becomes a revision, and where it goes when it cannot |
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
@@ -46,7 +47,9 @@ pub mod attr;
 mod commit;
 pub mod echo;
 pub mod errno;
+mod in_place;
 mod io;
+mod kept;
 mod list;
 mod meta;
 mod names;

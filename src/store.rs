@@ -23,6 +23,7 @@ mod gc;
 mod history;
 #[cfg(test)]
 mod hosts;
+mod ids;
 mod index;
 mod known;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod unfinished;
 
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
+pub use ids::Ids;
 pub use open::expand;
 pub use remove::Astray;
 pub use undo::Deletion;

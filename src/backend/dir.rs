@@ -178,13 +178,12 @@ impl DirBackend {
 }
 
 impl Backend for DirBackend {
-    fn objects(&self) -> Result<Vec<ObjectId>> {
-        let mut ids = Vec::new();
-        sys::each(self.root(), ".", |name, kind| {
-            ids.extend(ObjectId::new(name).ok().filter(|_| Stage::is_dir(self.root(), name, kind)));
+    fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
+        sys::each_while(self.root(), ".", |name, kind| match ObjectId::new(name) {
+            Ok(id) if Stage::is_dir(self.root(), name, kind) => see(id),
+            _ => true,
         })
-        .map_err(Error::io("list", &self.path))?;
-        Ok(ids)
+        .map_err(Error::io("list", &self.path))
     }
 
     fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {

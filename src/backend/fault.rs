@@ -94,8 +94,8 @@ impl FaultBackend {
 }
 
 impl Backend for FaultBackend {
-    fn objects(&self) -> Result<Vec<ObjectId>> {
-        self.call("objects", |b| b.objects())
+    fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
+        self.call("each_object", |b| b.each_object(see))
     }
 
     fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {

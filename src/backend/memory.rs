@@ -211,8 +211,10 @@ fn plain(id: &ObjectId, name: &str) -> Result<()> {
 }
 
 impl Backend for MemoryBackend {
-    fn objects(&self) -> Result<Vec<ObjectId>> {
-        Ok(self.0.lock().objects.keys().cloned().collect())
+    fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
+        let ids: Vec<ObjectId> = self.0.lock().objects.keys().cloned().collect();
+        ids.into_iter().all(see);
+        Ok(())
     }
 
     fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {

@@ -1,24 +1,18 @@
 //! When a draft becomes a revision, and where its text goes when it cannot.
 //!
 //! Commits happen at flush, fsync and rename, before the reply, and the reply carries the error. What is not a JSON
-//! object is refused and kept among the drafts, in a file of its own; a new name that holds nothing yet, or refused text,
-//! is kept as `new` and shows under its name.
+//! object is refused and kept, see `kept`.
 
-use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
 
 use super::attr::{Attr, Ino};
 use super::echo::Change;
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
-use super::scratch::{self, ScratchNode};
 use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
 use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
@@ -28,9 +22,6 @@ use crate::error::Error;
 use crate::rev::ObjectId;
 use crate::session::{Origin, Seen, Session};
 use crate::store::{Outcome, SaveOptions, Saved};
-
-/// How many refusals `.status` remembers.
-const REFUSALS: usize = 20;
 
 /// What held when a save began.
 pub(super) struct Before<'a> {
@@ -186,14 +177,15 @@ impl Fs {
         let text = plain.as_deref().unwrap_or(given);
         let promoted = writer.and_then(|writer| self.promoted(writer, id, text));
         let saved = match op {
-            _ if let Some(rev) = promoted => self.store.promote(id, &rev, options)?,
+            _ if let Some(rev) = promoted => self.store.promote(id, &rev, options),
             // unlink and create: one update (mv from another file system, install, git checkout).
             Some(op) => match self.store.revive(id, &op, text, origin, options) {
-                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, origin, options)?,
-                other => other?,
+                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, origin, options),
+                other => other,
             },
-            None => self.store.save(id, text, origin, options)?,
+            None => self.store.save(id, text, origin, options),
         };
+        let saved = saved.inspect_err(|_| self.not_saved(id))?;
         let seen = self.saved(writer, id, given, &saved, before);
         Ok((saved, seen))
     }
@@ -201,6 +193,14 @@ impl Fs {
     /// A save begins.
     pub(super) fn before(&self, id: &ObjectId) -> Before<'_> {
         Before { change: self.echoes.begin(id), epoch: self.tables.lock().object(id).epoch }
+    }
+
+    /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
+    /// succeeds.
+    pub(super) fn not_saved(&self, id: &ObjectId) {
+        let mut notices = Vec::new();
+        self.tables.lock().doubt(id, &mut notices);
+        self.tell(notices);
     }
 
     /// The object's name shows what was `saved`, and `writer` has seen it.
@@ -231,24 +231,26 @@ impl Fs {
         if saved.outcome != Outcome::Same {
             Counts::add(&self.counts.revisions);
         }
-        before.change.made(Some(&saved.rev));
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         let object = t.object(id);
         let new = object.home.is_none();
         (object.hidden, object.deleted, object.emptied) = (None, None, None);
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
-        if object.home.is_some() && object.epoch == before.epoch && !self.options.object_view {
-            let watched = object.watched;
+        let unchanged = object.home.is_some() && object.epoch == before.epoch && !self.options.object_view;
+        let watched = object.watched;
+        if unchanged {
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
             if watched {
                 t.trust(id);
             }
-        } else {
+        } else if !t.shows(id, &saved.rev) {
             t.doubt(id, &mut notices);
         }
         let left = !t.object(id).former.is_empty();
         drop(t);
+        // The tables first: until it is made, the revision's own sign says nothing new.
+        before.change.made(Some(&saved.rev));
         if new {
             notices.push(Notice::Root);
         }
@@ -269,95 +271,12 @@ impl Fs {
         document::same(text, &view).then_some(object.text)
     }
 
-    fn refused(&self, id: &ObjectId, why: &NotObject) {
-        Counts::add(&self.counts.refused);
-        let line = format!("{id}: not a JSON object: {why}; the text is kept in .drafts");
-        warn!("{line}");
-        let mut refusals = self.refusals.lock();
-        if refusals.len() == REFUSALS {
-            refusals.remove(0);
-        }
-        refusals.push(line);
-    }
-
-    fn keep_or_complain(&self, d: &mut Draft) {
-        match self.keep(d) {
-            Ok(name) => d.set_kept(name),
-            Err(fail) => error!("{}: cannot keep the unfinished text: {fail}", d.id),
-        }
-    }
-
-    /// Puts a draft's text aside: under its name where it is the first of one, else in a file of its own. The file's name.
-    fn keep(&self, d: &Draft) -> Result<String> {
-        let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
-        let name = if d.fresh && !d.unlinked { FRESH.to_owned() } else { kept_name() };
-        let like = Attr { perm: d.mode.unwrap_or(0o644) & 0o777, atime: d.mtime(), ..self.unmasked_attr(d) };
-        scratch::replace(dir.as_fd(), OsStr::new(&name), d.text(), &like, false)?;
-        Ok(name)
-    }
-
-    /// The directory of an object's kept texts.
-    pub(super) fn drafts_of(&self, id: &ObjectId, make: bool) -> Result<Option<OwnedFd>> {
-        let name = id.as_os_str();
-        if make {
-            match rustix::fs::mkdirat(self.drafts_root()?, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(drafts) = self.drafts_root() else { return Ok(None) };
-        match rustix::fs::openat(drafts, name, flags, Mode::empty()) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    /// The text that a name shows though it is not an object, and its attributes.
-    pub(super) fn kept_fresh(&self, id: &ObjectId) -> Result<Option<(Vec<u8>, Attr)>> {
-        let Some(dir) = self.drafts_of(id, false)? else { return Ok(None) };
-        match ScratchNode::at(dir.as_fd(), OsStr::new(FRESH)) {
-            Ok(file) => Ok(Some((file.read_all(self.options.max_size)?, file.attr()?))),
-            Err(Fail::Os(Errno::NOENT)) => Ok(None),
-            Err(fail) => Err(fail),
-        }
-    }
-
-    /// The name became an object, or was removed: an empty text goes, any other is kept under another name.
-    pub(super) fn discard_fresh(&self, id: &ObjectId) {
-        self.drop_kept(id, FRESH, b"");
-    }
-
-    /// A text that was put aside goes if `saved` begins with it: its writer went on (`exec 3> f; printf { >&3; …`). Of
-    /// another, the name that it showed under ends.
-    fn drop_kept(&self, id: &ObjectId, name: &str, saved: &[u8]) {
-        let drop = || -> Result<()> {
-            let Some(dir) = self.drafts_of(id, false)? else { return Ok(()) };
-            let text = match ScratchNode::at(dir.as_fd(), OsStr::new(name)) {
-                Ok(file) => file.read_all(saved.len() as u64),
-                Err(Fail::Os(Errno::NOENT)) => return Ok(()),
-                Err(fail) => return Err(fail),
-            };
-            if text.is_ok_and(|text| saved.starts_with(&text)) {
-                rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
-                let _ = rustix::fs::unlinkat(self.drafts_root()?, id.as_os_str(), AtFlags::REMOVEDIR);
-            } else if name == FRESH {
-                rustix::fs::renameat(&dir, name, &dir, kept_name().as_str())?;
-            }
-            Ok(())
-        };
-        if let Err(fail) = drop() {
-            warn!("{id}: cannot clear its draft: {fail}");
-        }
-    }
-
     /// A draft's attributes: the object's inode number, so that no program sees two files (vim's E949).
     pub(super) fn draft_attr(&self, d: &Draft) -> Attr {
         self.masked(self.unmasked_attr(d))
     }
 
-    fn unmasked_attr(&self, d: &Draft) -> Attr {
+    pub(super) fn unmasked_attr(&self, d: &Draft) -> Attr {
         let (uid, gid) = d
             .owner
             .unwrap_or_else(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
@@ -385,9 +304,9 @@ impl Fs {
         }
         let rev = match &d.published {
             Some((rev, _)) => rev.clone(),
-            None => match self.resolve(&d.id).and_then(|home| self.node(home)) {
-                Ok(Node::Revision(shown)) => shown.rev.clone(),
-                _ => return Ok(()),
+            None => match self.shown_rev(&d.id) {
+                Some(rev) => rev,
+                None => return Ok(()),
             },
         };
         let meta = self.store.backend().set_attrs(&d.id, &rev, &d.attrs())?;
@@ -490,11 +409,4 @@ impl Fs {
     pub fn grace(&self) -> Duration {
         self.options.grace
     }
-}
-
-/// A name for a kept text: sortable by time, unique.
-fn kept_name() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    format!("{}.{:03}-{}", now.as_secs(), now.subsec_millis(), &random[..8])
 }

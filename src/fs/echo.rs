@@ -139,6 +139,11 @@ impl Echoes {
         Change { echoes: self, id: id.clone() }
     }
 
+    /// Whether a program is changing the object through the mount.
+    pub(super) fn is_under_way(&self, id: &ObjectId) -> bool {
+        self.state.lock().under_way.contains_key(id)
+    }
+
     /// Programs have had the event of a change before it could be seen: they are told of it as if it were others'.
     pub(super) fn tell_again(&self, id: &ObjectId) {
         if self.on() {
@@ -372,8 +377,7 @@ impl Fs {
                         _ => self.lookup_view(View::Ghost),
                     };
                 }
-                let home = self.resolve(&id)?;
-                self.hold_home(&id, home)
+                self.hold_shown(&id)
             }
             _ => Err(Fail::NotFound),
         }
@@ -400,12 +404,11 @@ impl Fs {
 
     pub(super) fn create_echo(&self, name: &OsStr) -> Result<(Found, Opened)> {
         let id = ObjectId::from_file_name(name).ok_or(Fail::NotFound)?;
-        let home = self.resolve(&id)?;
-        let found = self.hold_home(&id, home)?;
-        match self.open_echo(home) {
+        let found = self.hold_shown(&id)?;
+        match self.open_echo(found.node) {
             Ok(opened) => Ok((found, opened)),
             Err(fail) => {
-                self.forget(home, 1);
+                self.forget(found.node, 1);
                 Err(fail)
             }
         }

@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, SeekFrom};
 use super::Fs;
 use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
-use super::list::Listing;
+use super::list::Stream;
 use super::scratch::{ScratchNode, os};
 use super::table::Node;
 use crate::backend::Durability;
@@ -96,7 +96,7 @@ pub(super) enum Handle {
     },
     Directory {
         node: Ino,
-        listing: Mutex<Option<Arc<Listing>>>,
+        stream: Mutex<Option<Stream>>,
     },
 }
 
@@ -256,7 +256,10 @@ impl Fs {
             }
             let mut d = draft.lock();
             let offset = match &*handle {
-                Handle::Draft { append: true, .. } => d.len(),
+                Handle::Draft { append: true, .. } => {
+                    d.displaced |= offset != d.len();
+                    d.len()
+                }
                 _ => offset,
             };
             d.write(offset as usize, bytes);
@@ -329,25 +332,32 @@ impl Fs {
     pub fn release(&self, handle: u64) {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
-        let draft = self.draft_behind(&handle);
+        let draft = self.draft_behind(&handle).or_else(|| match self.node(node) {
+            // Whoever read past a draft's pages may be the last on its node.
+            Ok(Node::Draft(draft)) => Some(draft),
+            _ => None,
+        });
         if let Handle::Scratch { scratch, write, .. } = &*handle {
             scratch.remove_handle(*write);
         }
         // Counted down under the draft's lock, or of two that go at once neither is the last.
         let mut held = draft.as_ref().map(|draft| draft.lock());
-        if let Some(d) = &mut held {
-            let last = self.tables.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
-            if last {
-                self.settle(node, d);
-                let mut t = self.tables.lock();
-                if let Some(object) = t.objects.get_mut(&d.id) {
-                    object.drafts.retain(|(n, _)| *n != node);
-                }
-                self.forget_object(&mut t, &d.id);
+        let last = self.tables.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
+        if let Some(d) = &mut held
+            && last
+        {
+            self.settle(node, d);
+            let mut t = self.tables.lock();
+            if let Some(object) = t.objects.get_mut(&d.id) {
+                object.drafts.retain(|(n, _)| *n != node);
             }
+            self.forget_object(&mut t, &d.id);
         }
         if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
+        }
+        if let Some(d) = held.as_deref().filter(|_| last) {
+            self.give_back(node, d);
         }
         drop(held);
         self.tables.lock().reap(node);

@@ -1,16 +1,15 @@
 //! Directories.
 //!
-//! A stream is a snapshot, taken when it is read from the start: cookies stay valid, nothing comes twice or is left out
-//! while others create and delete. The kernel keeps what it has read of the root until a name comes or goes.
+//! A stream is kept as it was read, from when it is read from the start on: cookies stay valid, and nothing that is there
+//! all the time comes twice or is left out while others create and delete. A large store is still being listed when the
+//! first names are given out. The kernel keeps what it has read of the root until a name comes or goes.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use log::warn;
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
@@ -22,6 +21,9 @@ use super::objects::FRESH;
 use super::scratch;
 use super::table::{Node, ino_of, object_ino};
 use crate::rev::{ObjectId, SUFFIX};
+use root::RootWalk;
+
+mod root;
 
 /// One entry of a directory.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,10 @@ impl Listing {
         self.add_name(&item.name);
     }
 
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     fn get(&self, index: usize) -> Option<Listed<'_>> {
         let &end = self.ends.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -87,6 +93,12 @@ impl Listing {
         };
         Some(Listed { name: OsStr::from_bytes(name), ino, kind })
     }
+}
+
+/// A directory as far as it was read, and what there is to go on with.
+pub(super) struct Stream {
+    listing: Listing,
+    walk: Option<Box<RootWalk>>,
 }
 
 /// How many objects of which nothing is known are looked at before they are listed: that costs more than to list them.
@@ -109,7 +121,7 @@ impl Fs {
         let mut t = self.tables.lock();
         t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
         drop(t);
-        let handle = self.add_handle(Handle::Directory { node: ino, listing: Mutex::new(None) });
+        let handle = self.add_handle(Handle::Directory { node: ino, stream: Mutex::new(None) });
         let keep = root
             && self.root_listed.load(Ordering::Acquire) == self.root_epoch.load(Ordering::Acquire)
             && self.kept_ids().is_ok_and(|kept| kept == *self.root_kept.lock());
@@ -123,8 +135,21 @@ impl Fs {
         offset: u64,
         mut add: impl FnMut(Listed<'_>, u64) -> bool,
     ) -> Result<()> {
-        let listing = self.listing(handle, offset)?;
+        let handle = self.handle(handle)?;
+        let Handle::Directory { node, stream } = &*handle else { return Err(Fail::NotADirectory) };
+        let mut stream = stream.lock();
+        let Stream { listing, walk } = match &mut *stream {
+            Some(stream) if offset > 0 => stream,
+            stream => stream.insert(self.list(*node)?),
+        };
         for i in usize::try_from(offset).unwrap_or(usize::MAX).. {
+            while listing.len() <= i
+                && let Some(going) = walk
+            {
+                if !self.walk_on(going, listing)? {
+                    *walk = None;
+                }
+            }
             let Some(item) = listing.get(i) else { break };
             if add(item, i as u64 + 1) {
                 break;
@@ -175,85 +200,20 @@ impl Fs {
         Some(Found { node: attr.ino, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    fn listing(&self, handle: u64, offset: u64) -> Result<Arc<Listing>> {
-        let handle = self.handle(handle)?;
-        let Handle::Directory { node, listing } = &*handle else { return Err(Fail::NotADirectory) };
-        let mut listing = listing.lock();
-        match &*listing {
-            Some(listing) if offset > 0 => Ok(listing.clone()),
-            _ => {
-                let epoch = self.root_epoch.load(Ordering::Acquire);
-                let fresh = Arc::new(self.list(*node)?);
-                if *node == super::attr::ROOT {
-                    // A change meanwhile has raised the epoch, so this one will not be found right.
-                    self.root_listed.store(epoch, Ordering::Release);
-                }
-                *listing = Some(fresh.clone());
-                Ok(fresh)
-            }
-        }
-    }
-
-    fn list(&self, ino: Ino) -> Result<Listing> {
+    /// Begins to list a directory. All but the root are read at once.
+    fn list(&self, ino: Ino) -> Result<Stream> {
         let mut listing = Listing::default();
         for (name, ino) in [(".", ino), ("..", super::attr::ROOT)] {
             listing.add(&DirItem { name: name.into(), ino, kind: FileType::Directory });
         }
+        let mut walk = None;
         match self.node(ino)? {
-            Node::Root => self.list_root(&mut listing)?,
+            Node::Root => walk = Some(Box::new(self.walk_root()?)),
             Node::Scratch(dir) => scratch_items(dir.dir()?)?.for_each(|item| listing.add(&item)),
             Node::View(view) => self.list_view(&view)?.iter().for_each(|item| listing.add(item)),
             Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
         }
-        Ok(listing)
-    }
-
-    fn list_root(&self, listing: &mut Listing) -> Result<()> {
-        self.drain();
-        let kept = self.kept_ids()?;
-        self.root_kept.lock().clone_from(&kept);
-        let fresh = self.fresh_ids(kept);
-        let mut shown = HashSet::new();
-        let (mut hidden, mut unknown) = (Vec::new(), Vec::new());
-        let mut ids = self.store.ids()?.into_iter();
-        while ids.len() > 0 {
-            let t = self.tables.lock();
-            for id in ids.by_ref().take(LOOKED_AT) {
-                if !id.has_file_name() {
-                    warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
-                }
-                match t.objects.get(&id) {
-                    Some(object) if object.hidden.is_some() => hidden.push(id),
-                    Some(object) if object.home.is_some() => {
-                        listing.add_object(&id);
-                        shown.extend(fresh.get(&id));
-                    }
-                    _ => unknown.push(id),
-                }
-            }
-        }
-        // A directory without a revision is one that its writer has not finished.
-        let few = unknown.len() <= LOOKED_AT;
-        let young = self.young();
-        let finished = |id: &ObjectId| self.store.revisions(id).is_ok_and(|revs| !revs.is_empty());
-        for id in &unknown {
-            if (few || young.contains(id)) && !finished(id) {
-                continue;
-            }
-            listing.add_object(id);
-            shown.extend(fresh.get(id));
-        }
-        for id in hidden {
-            if self.resolve(&id).is_ok() {
-                listing.add_object(&id);
-                shown.extend(fresh.get(&id));
-            }
-        }
-        fresh.iter().filter(|id| !shown.contains(id)).for_each(|id| listing.add_object(id));
-        if let Ok(scratch) = self.scratch_root() {
-            scratch_items(scratch)?.for_each(|item| listing.add(&item));
-        }
-        Ok(())
+        Ok(Stream { listing, walk })
     }
 
     /// An object's directory came.

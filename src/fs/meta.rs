@@ -27,8 +27,19 @@ impl Fs {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
             }
-            Node::Revision(shown) => self.revision_attr(who, ino, shown),
-            Node::Draft(draft) => Ok((self.draft_attr(&draft.lock()), NOW)),
+            Node::Revision(shown) => match self.revision_attr(who, ino, shown)? {
+                Some(answer) => Ok(answer),
+                // It has become somebody's draft.
+                None => self.getattr(who, ino, None),
+            },
+            Node::Draft(draft) => {
+                let shown = if handle.is_some() { None } else { self.shown_in_place(who, ino) };
+                let attr = match shown {
+                    Some(shown) => self.object_attr(&shown.id, &shown.meta),
+                    None => self.draft_attr(&draft.lock()),
+                };
+                Ok((attr, NOW))
+            }
             Node::Scratch(scratch) => {
                 let ttl = self.scratch_ttl();
                 Ok((self.masked(scratch.attr()?), ttl))
@@ -37,30 +48,42 @@ impl Fs {
         }
     }
 
-    fn revision_attr(&self, who: Caller, ino: Ino, shown: Arc<Shown>) -> Result<(Attr, std::time::Duration)> {
-        let home = match self.resolve(&shown.id) {
-            Ok(home) => Some(home),
-            Err(Fail::NotFound) => None,
-            Err(fail) => return Err(fail),
+    /// `None` where the node is no revision any more.
+    fn revision_attr(
+        &self,
+        who: Caller,
+        ino: Ino,
+        shown: Arc<Shown>,
+    ) -> Result<Option<(Attr, std::time::Duration)>> {
+        // What the name leads to may be replaced before it is looked at.
+        let (home, mut t) = loop {
+            let home = match self.resolve(&shown.id) {
+                Ok(home) => Some(home),
+                Err(Fail::NotFound) => None,
+                Err(fail) => return Err(fail),
+            };
+            let t = self.tables.lock();
+            if home.is_none_or(|home| t.nodes.contains_key(&home)) {
+                break (home, t);
+            }
         };
-        let mut t = self.tables.lock();
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
-        let Node::Revision(now) = entry.node.clone() else { return Err(Fail::Stale) };
+        let Node::Revision(now) = entry.node.clone() else { return Ok(None) };
         if home == Some(ino) {
             let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_sure) && !t.is_passing(ino);
-            return Ok((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW }));
+            return Ok(Some((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW })));
         }
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what
         // the name shows: ESTALE here would use up the retry that an open for writing needs.
         // On a read-only mount nobody says so who has it open.
         let open = entry.handles > 0 || self.options.read_only;
         match home.and_then(|home| t.node(home)) {
-            Some(Node::Revision(other)) if !open => Ok((self.object_attr(&other.id, &other.meta), NOW)),
-            _ if open => Ok((self.object_attr(&now.id, &now.meta), NOW)),
+            Some(Node::Revision(other)) if !open => Ok(Some((self.object_attr(&other.id, &other.meta), NOW))),
+            _ if open => Ok(Some((self.object_attr(&now.id, &now.meta), NOW))),
             _ => {
                 if !t.refuse(who.thread, &now.id) {
                     // What it does next finds out.
-                    return Ok((self.object_attr(&now.id, &now.meta), NOW));
+                    return Ok(Some((self.object_attr(&now.id, &now.meta), NOW)));
                 }
                 Err(Fail::Stale)
             }
@@ -91,6 +114,9 @@ impl Fs {
             // A draft that was opened past the node of the revision.
             (Node::Revision(_), Some(Handle::Draft { node, .. })) => {
                 return self.setattr_draft(who, *node, change);
+            }
+            (Node::Draft(_), None) if let Some(shown) = self.shown_in_place(who, ino) => {
+                Node::Revision(shown)
             }
             (node, _) => node,
         };

@@ -30,6 +30,9 @@ const RESCANS: usize = 3;
 /// How often a revision is looked for that is replaced each time before it can be used.
 const SHOWN_TRIES: usize = 100;
 
+/// How long the next signs of changes gather where the last were all of this mount's own.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// The name under which an unfinished or refused text of a new object is kept and shown.
 pub(super) const FRESH: &str = "new";
 
@@ -91,11 +94,9 @@ impl Fs {
         }
         // A node may be replaced before it is held. That must not cost the program one of its two tries.
         for _ in 0..SHOWN_TRIES {
-            match self.resolve(id) {
-                Ok(home) => match self.hold_home(id, home) {
-                    Err(Fail::Stale) => {}
-                    held => return held,
-                },
+            match self.hold_name(id) {
+                Err(Fail::Stale) => {}
+                Ok(found) => return Ok(found),
                 Err(fail) => {
                     self.tables.lock().excused.remove(&(who.thread, id.clone()));
                     let fresh = match fail {
@@ -113,8 +114,26 @@ impl Fs {
         Err(Fail::Busy)
     }
 
-    /// Counts the kernel's reference to an object's node and answers with it.
-    pub(super) fn hold_home(&self, id: &ObjectId, home: Ino) -> Result<Found> {
+    /// Counts the kernel's reference to the node that an object's name shows, and answers with it. `Stale` where that was
+    /// replaced before it was held.
+    pub(super) fn hold_name(&self, id: &ObjectId) -> Result<Found> {
+        let home = self.resolve(id)?;
+        self.hold_home(id, home)
+    }
+
+    /// [`hold_name`](Self::hold_name), until it was held.
+    pub(super) fn hold_shown(&self, id: &ObjectId) -> Result<Found> {
+        for _ in 0..SHOWN_TRIES {
+            match self.hold_name(id) {
+                Err(Fail::Stale) => {}
+                held => return held,
+            }
+        }
+        Err(Fail::Busy)
+    }
+
+    /// Counts the kernel's reference to an object's home and answers with it.
+    fn hold_home(&self, id: &ObjectId, home: Ino) -> Result<Found> {
         let mut t = self.tables.lock();
         let sure = t.objects.get(id).is_some_and(|o| o.is_sure() && o.home == Some(home));
         let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
@@ -299,13 +318,13 @@ impl Fs {
         Ok(Some((node, draft)))
     }
 
-    /// Takes all signs of changes that are there and doubts what they speak of.
-    pub(super) fn drain(&self) {
+    /// Takes all signs of changes that are there and doubts what they speak of. Whether there was anything to doubt.
+    pub(super) fn drain(&self) -> bool {
         // Whoever comes second must not go on before what the first has taken is in the tables.
         let turn = self.draining.lock();
         let mut events = self.watcher.drain();
         if events.is_empty() {
-            return;
+            return false;
         }
         let (mut notices, mut lost) = (Vec::new(), Vec::new());
         let mut t = self.tables.lock();
@@ -315,8 +334,12 @@ impl Fs {
                     // Our own publishing comes back as the name that is shown already.
                     let shown = t.objects.get(id).and_then(|o| o.home).and_then(|home| t.node(home));
                     let known = matches!((shown, came), (Some(Node::Revision(s)), Some(name)) if *name == s.rev.as_str());
-                    if !known {
-                        t.doubt(id, &mut notices);
+                    match came {
+                        _ if known => {}
+                        Some(name) if self.echoes.is_under_way(id) && self.store.published_here(id, name) => {
+                            t.await_own(id);
+                        }
+                        _ => t.doubt(id, &mut notices),
                     }
                 }
                 Event::Left(id) => {
@@ -353,15 +376,20 @@ impl Fs {
         }
         drop((t, turn));
         notices.dedup();
+        let new = !notices.is_empty();
         self.tell(notices);
         events.extend(lost);
         self.echoes.heard(events.iter());
+        new
     }
 
     /// Waits for changes by others, at most `timeout`, and has the kernel forget what they made untrue.
     pub fn watch(&self, timeout: Duration) {
         if self.watcher.wait(timeout) {
-            self.drain();
+            // What is saved here all the time does not wake this thread each time.
+            if !self.drain() {
+                std::thread::sleep(GATHER);
+            }
         }
     }
 

@@ -136,7 +136,7 @@ impl Fs {
         }
         let id = match self.node(ino)? {
             Node::Revision(shown) => Some(shown.id.clone()),
-            Node::Draft(draft) => Some(draft.lock().id.clone()),
+            Node::Draft(draft) => self.comes_by_name(who, ino).or_else(|| Some(draft.lock().id.clone())),
             _ => None,
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
@@ -166,13 +166,20 @@ impl Fs {
     }
 
     fn open_node(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
+        let by_name = |id: &ObjectId| match mode.write {
+            true if self.insists(who, id) => self.open_around(who, id, mode),
+            true => Err(self.announce_draft(who, id, mode)),
+            false => self.open_revision(who, ino, id),
+        };
         match self.node(ino)? {
-            Node::Revision(shown) if mode.write && self.insists(who, &shown.id) => {
-                self.open_around(who, &shown.id, mode)
-            }
-            Node::Revision(shown) if mode.write => Err(self.announce_draft(who, &shown.id, mode)),
-            Node::Revision(shown) => self.open_revision(who, ino, &shown.id),
-            Node::Draft(draft) => self.open_draft(who, ino, draft, mode),
+            Node::Revision(shown) => match self.open_in_place(who, ino, &shown, mode)? {
+                Some(opened) => Ok(opened),
+                None => by_name(&shown.id),
+            },
+            Node::Draft(draft) => match self.comes_by_name(who, ino) {
+                Some(id) => by_name(&id),
+                None => self.open_draft(who, ino, draft, mode),
+            },
             Node::Scratch(scratch) => {
                 let file = scratch.open(mode.flags)?;
                 Ok(self.opened_scratch(who, ino, scratch, file, mode))
@@ -369,6 +376,15 @@ impl Fs {
         let (first, writers) = {
             let mut t = self.tables.lock();
             let entry = t.nodes.get_mut(&node).ok_or(Fail::Stale)?;
+            if !matches!(&entry.node, Node::Draft(now) if Arc::ptr_eq(now, &draft)) {
+                // It was in place, and its last descriptor was closed at this moment.
+                drop((t, d));
+                return if mode.write {
+                    self.open_around(who, &id, mode)
+                } else {
+                    self.read_around(who, node, &id)
+                };
+            }
             let writers = entry.handles;
             t.pending.remove(&(who.thread, id.clone()));
             t.refused.remove(&(who.thread, id.clone()));

@@ -297,7 +297,7 @@ impl Fs {
         name: &OsStr,
         flags: Flags,
     ) -> Result<()> {
-        let (home, shown, text) = self.shown(id, true)?;
+        let (_, shown, text) = self.shown(id, true)?;
         let like = self.object_attr(id, &shown.meta);
         let node = scratch::replace(dir.as_fd(), name, &text, &like, flags.no_replace)?;
         let mut notices = vec![Notice::Root];
@@ -305,7 +305,7 @@ impl Fs {
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
         t.waiting.insert(id.clone());
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
-        self.become_scratch(&mut t, id, home, node.clone(), &mut notices);
+        self.become_scratch(&mut t, id, node.clone(), &mut notices);
         // The kernel has moved the entry along, with the time for which it held.
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
@@ -319,13 +319,14 @@ impl Fs {
         &self,
         t: &mut Tables,
         id: &ObjectId,
-        home: Ino,
         node: Arc<ScratchNode>,
         notices: &mut Vec<Notice>,
     ) {
         let object = t.object(id);
-        (object.home, object.known) = (None, None);
-        if let Some(entry) = t.nodes.get_mut(&home) {
+        object.known = None;
+        if let Some(home) = object.home.take()
+            && let Some(entry) = t.nodes.get_mut(&home)
+        {
             let key = node.key;
             entry.node = Node::Scratch(node);
             t.scratch.insert(key, home);
@@ -398,6 +399,11 @@ impl Fs {
         }
         let mut t = self.tables.lock();
         let drafts = std::mem::take(&mut t.object(from).drafts);
+        for (node, _) in &drafts {
+            if let Some(lent) = t.in_place.get_mut(node) {
+                lent.id = to.clone();
+            }
+        }
         t.object(to).drafts.extend(drafts);
     }
 

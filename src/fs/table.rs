@@ -19,6 +19,7 @@ use super::views::View;
 use crate::backend::Meta;
 use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev, fnv1a};
+use crate::session::Session;
 
 mod object;
 mod room;
@@ -88,6 +89,15 @@ pub enum Notice {
     Root,
 }
 
+/// A home node that is its writer's draft for a while, see `in_place`.
+pub struct InPlace {
+    /// Whose draft it is, or was.
+    pub id: ObjectId,
+    pub opener: Session,
+    /// The node that took its part as home.
+    pub stand_in: Ino,
+}
+
 /// The draft that a thread's next lookup of a name must find.
 pub struct Pending {
     pub node: Ino,
@@ -101,6 +111,8 @@ pub struct Tables {
     pub scratch: HashMap<Key, Ino>,
     pub views: HashMap<View, Ino>,
     pub pending: HashMap<(u32, ObjectId), Pending>,
+    /// By the nodes that the kernel takes for what names lead to.
+    pub in_place: HashMap<Ino, InPlace>,
     /// The objects whose names wait for something until a grace is over.
     pub waiting: HashSet<ObjectId>,
     /// Threads that were told ESTALE for an object: their next open is served from what their lookup found.
@@ -130,6 +142,7 @@ impl Tables {
             scratch: HashMap::new(),
             views: HashMap::new(),
             pending: HashMap::new(),
+            in_place: HashMap::new(),
             waiting: HashSet::new(),
             excused: HashMap::new(),
             refused: HashMap::new(),
@@ -238,8 +251,11 @@ impl Tables {
         {
             if let Node::Revision(old) = &mut entry.node {
                 let moved = old.rev != shown.rev;
-                notices.push(Notice::Attr(home));
-                if !moved || (entry.lookups == 0 && entry.handles == 0) {
+                let unheld = entry.lookups == 0 && entry.handles == 0;
+                if !unheld {
+                    notices.push(Notice::Attr(home));
+                }
+                if !moved || unheld {
                     *old = shown;
                     self.closing.extend(entry.file.take_if(|_| moved));
                     return home;
@@ -256,10 +272,15 @@ impl Tables {
         ino
     }
 
-    /// A node that the object's name leads to no more.
-    pub fn leave(&mut self, id: &ObjectId, node: Ino) {
+    /// The file that is held open for a node is needed no more.
+    pub fn take_file(&mut self, node: Ino) {
         let file = self.nodes.get_mut(&node).and_then(|entry| entry.file.take());
         self.closing.extend(file);
+    }
+
+    /// A node that the object's name leads to no more.
+    pub fn leave(&mut self, id: &ObjectId, node: Ino) {
+        self.take_file(node);
         self.reap(node);
         if self.nodes.contains_key(&node) {
             self.object(id).former.push(node);
@@ -285,6 +306,20 @@ impl Tables {
         }
     }
 
+    /// A revision of this mount's own came, and whoever saves it is about to show it: until then what the name shows is to
+    /// be looked for by others.
+    pub fn await_own(&mut self, id: &ObjectId) {
+        if let Some(object) = self.objects.get_mut(id) {
+            object.known = None;
+        }
+    }
+
+    /// Whether the object's name is known to show a revision.
+    pub fn shows(&self, id: &ObjectId, rev: &Rev) -> bool {
+        let Some(object) = self.objects.get(id).filter(|object| object.is_sure()) else { return false };
+        matches!(object.home.and_then(|home| self.node(home)), Some(Node::Revision(now)) if now.rev == *rev)
+    }
+
     /// Forgets a node that nobody holds.
     pub fn reap(&mut self, ino: Ino) {
         let held = |e: &NodeEntry| {
@@ -308,6 +343,7 @@ impl Tables {
                 self.views.remove(&view);
             }
             Node::Draft(draft) => {
+                self.in_place.remove(&ino);
                 // Who holds the draft's lock now will find the number dead; that is as good.
                 if let Some(draft) = draft.try_lock()
                     && let Some(object) = self.objects.get_mut(&draft.id)

@@ -147,6 +147,12 @@ impl Index {
         }
     }
 
+    /// Whether a name is that of a revision that this store has published or is about to.
+    fn is_own(&self, id: &ObjectId, name: &OsStr) -> bool {
+        let Ok(rev) = Rev::new(name) else { return false };
+        self.state.lock().known.get(id).is_some_and(|t| t.expected.contains(&rev) || t.added.contains(&rev))
+    }
+
     /// It has.
     pub fn published(&self, id: &ObjectId, rev: &Rev) {
         let mut state = self.state.lock();
@@ -204,6 +210,11 @@ impl Store {
     /// must have told ([`Told::changed`]) of every change that was complete when it was called. The first call counts.
     pub fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
         let _ = self.0.index.watched.set(Box::new(watched));
+    }
+
+    /// Whether a sign speaks of a revision that this store has just published or is about to. `false` says nothing.
+    pub fn published_here(&self, id: &ObjectId, name: &OsStr) -> bool {
+        self.0.index.is_own(id, name)
     }
 
     /// For whoever tells of changes.

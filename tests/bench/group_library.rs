@@ -1,6 +1,8 @@
 //! The original's operations: by the original in node, by the library, through the mount, by the commands.
 //!
-//! All with the original's durability: it never calls fsync. Each has a store of its own.
+//! The original never calls fsync: after a power cut what it had written last is there, empty, or in part. revfs leaves a
+//! revision whole or does not, so its update is also compared with one of the original's that is followed by fdatasync, the
+//! least by which a program in node can have as much. Each has a store of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -121,8 +123,17 @@ pub fn run(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
     rows.push(row(GROUP, "get (the mount: open+read+close)", Unit::Micros, ORIGINAL, &labels, samples));
 
     let some = work.size(300, 20);
-    let samples = turns(work.runs, &mut ways, |way, round| update(way, &ids[..some], round as u64 + 1))?;
-    rows.push(row(GROUP, "update (the mount: overwrite)", Unit::Micros, ORIGINAL, &labels, samples));
+    for (what, safe) in [
+        ("update (the mount: overwrite)", false),
+        ("update that a power cut leaves whole (the original: and fdatasync)", true),
+    ] {
+        let mut version = u64::from(safe) << 32;
+        let samples = turns(work.runs, &mut ways, |way, _| {
+            version += 1;
+            update(way, &ids[..some], version, safe)
+        })?;
+        rows.push(row(GROUP, what, Unit::Micros, ORIGINAL, &labels, samples));
+    }
     drop(ways);
 
     all(work, rows)?;
@@ -131,9 +142,10 @@ pub fn run(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
 }
 
 /// One update of each object. The texts name what they are made from, as the original's do.
-fn update(way: &mut Way, ids: &[ObjectId], version: u64) -> Fallible<f64> {
+fn update(way: &mut Way, ids: &[ObjectId], version: u64, safe: bool) -> Fallible<f64> {
     let count = ids.len();
     match way {
+        Way::Original(node) if safe => node.ask(&format!("safe-update {count}")),
         Way::Original(node) => node.ask(&format!("update {count}")),
         Way::Library(store) => {
             let next = |id| -> Fallible<Vec<u8>> {

@@ -73,6 +73,7 @@ pub fn run(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
             }
         }
     }
+    least(work, rows)?;
     for (what, objects) in [("8 writers on 8 objects", WRITERS), ("8 writers on 1 object", 1)] {
         let each = work.size(100, 10);
         let mut written = Vec::new();
@@ -96,6 +97,33 @@ pub fn run(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
     drop(peers);
     work.remove(&store)?;
     work.remove(&flat)
+}
+
+/// What the disk alone takes for a revision that is whole or absent after a power cut, beside an overwrite.
+fn least(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
+    let count = work.size(200, 20);
+    let mut ways = [("disk", work.dir("save-plain")?), ("whole or absent", work.dir("save-whole")?)];
+    let labels = [ways[0].0, ways[1].0];
+    let at = op::open_dir(&ways[0].1)?;
+    (0..count).try_for_each(|i| op::save(at.as_fd(), &make::file(i), b"{}", Save::Create))?;
+    let samples = turns(work.runs, &mut ways, |(way, dir), _| {
+        let at = op::open_dir(dir)?;
+        let mut took = 0.0;
+        for i in 0..count {
+            let version = next_version();
+            let text = make::text(i, version, SIZE);
+            let start = Instant::now();
+            match *way {
+                "disk" => op::save(at.as_fd(), &make::file(i), &text, Save::Overwrite)?,
+                _ => op::publish(at.as_fd(), &version.to_string(), &text)?,
+            }
+            took += start.elapsed().as_secs_f64();
+        }
+        Ok(took / count as f64)
+    })?;
+    let what = "overwrite, and the least of a save that a power cut leaves whole or absent";
+    rows.push(row(GROUP, what, Unit::Micros, labels[0], &labels, samples));
+    Ok(())
 }
 
 /// Eight threads overwrite; the seconds until all are done, and the versions they wrote.

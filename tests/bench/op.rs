@@ -1,7 +1,7 @@
 //! What is done to a file or a directory: the system calls that programs make for it, and nothing around them.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
@@ -92,6 +92,24 @@ pub fn save(dir: BorrowedFd, name: &str, text: &[u8], how: Save) -> Fallible<()>
         rustix::fs::renameat(dir, &aside, dir, name).map_err(of(name))?;
     }
     Ok(())
+}
+
+/// The least by which a new file is whole or absent after a power cut: it has no name before its bytes are written.
+pub fn publish(dir: BorrowedFd, name: &str, text: &[u8]) -> Fallible<()> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o644)).map_err(of(name))?;
+    if rustix::io::write(&file, text).map_err(of(name))? != text.len() {
+        return Err(format!("{name}: not all was written").into());
+    }
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the descriptor is open, and no memory is passed.
+    if unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } != 0 {
+        return Err(format!("{name}: {}", std::io::Error::last_os_error()).into());
+    }
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, unnamed, dir, name, AtFlags::SYMLINK_FOLLOW).map_err(of(name))?;
+    close(file).map_err(of(name))
 }
 
 /// Close with its error, which is where a save that was refused shows.

@@ -1,6 +1,7 @@
 // The original library as a peer: `node original.js NODE_MODULES STORE`. Each line on standard input asks for one round,
-// `get COUNT`, `update COUNT` or `all`; the answer is the nanoseconds it took and how many objects that were.
+// `get COUNT`, `update COUNT`, `safe-update COUNT` or `all`; the answer is the nanoseconds it took and how many objects that were.
 // With a command as further arguments it does that once, on one object, as a program of its own would.
+const fs = require('fs/promises');
 const [, , modules, dir, command, ...ids] = process.argv;
 const library = require(modules + '/multiprocess-store');
 const name = i => 'object-' + String(i).padStart(7, '0');
@@ -15,13 +16,23 @@ const rounds = {
     for (let i = 0; i < count; i++) await store.updateObject(known.get(i));
     return count;
   },
+  // What is acknowledged is on the disk, as far as node can have it there.
+  async 'safe-update'(store, count) {
+    for (let i = 0; i < count; i++) {
+      const {_rev} = await store.updateObject(known.get(i));
+      const file = await fs.open(`${dir}/${name(i)}/${_rev}`, 'r+');
+      await file.datasync();
+      await file.close();
+    }
+    return count;
+  },
   async all(store) {
     return (await store.getAllObjects()).length;
   },
 };
 
 async function prepare(store, word, count) {
-  if (word !== 'update') return;
+  if (!word.endsWith('update')) return;
   for (let i = 0; i < count; i++) {
     if (!known.has(i)) known.set(i, await store.getObject(name(i)));
     known.get(i).version++;

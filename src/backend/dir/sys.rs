@@ -147,6 +147,18 @@ pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Vec<(OsString, Fi
 
 /// [`list`] without keeping the names.
 pub fn each(at: BorrowedFd, name: impl AsRef<OsStr>, mut see: impl FnMut(&OsStr, FileType)) -> Result<()> {
+    each_while(at, name, |name, kind| {
+        see(name, kind);
+        true
+    })
+}
+
+/// The same until `see` says that it has seen enough.
+pub fn each_while(
+    at: BorrowedFd,
+    name: impl AsRef<OsStr>,
+    mut see: impl FnMut(&OsStr, FileType) -> bool,
+) -> Result<()> {
     // Opened anew: a descriptor that others use has its place in the listing only once.
     let dir = open_dir(at, name)?;
     let mut buffer = Vec::with_capacity(32 << 10);
@@ -155,7 +167,8 @@ pub fn each(at: BorrowedFd, name: impl AsRef<OsStr>, mut see: impl FnMut(&OsStr,
     while let Some(entry) = entries.next() {
         match entry {
             Ok(e) if matches!(e.file_name().to_bytes(), b"." | b"..") => {}
-            Ok(e) => see(OsStr::from_bytes(e.file_name().to_bytes()), e.file_type()),
+            Ok(e) if see(OsStr::from_bytes(e.file_name().to_bytes()), e.file_type()) => {}
+            Ok(_) => break,
             Err(Errno::INTR) => {}
             // Removed while it was listed.
             Err(Errno::NOENT) => break,

@@ -50,7 +50,7 @@ impl Fs {
         id: &ObjectId,
     ) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
-        let (home, shown, old) = self.shown(id, true)?;
+        let (_, shown, old) = self.shown(id, true)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
             return Err(Fail::NotPermitted("an object is a regular file"));
@@ -70,7 +70,7 @@ impl Fs {
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
-        self.become_scratch(&mut t, id, home, node.clone(), &mut notices);
+        self.become_scratch(&mut t, id, node.clone(), &mut notices);
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
         node.enlist();

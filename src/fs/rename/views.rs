@@ -24,7 +24,8 @@ impl Fs {
             View::Revision(id, rev) if id == to => {
                 let before = self.before(id);
                 let (text, _) = self.store.backend().read(id, rev)?;
-                let saved = self.store.promote(id, rev, &self.save_options(Attrs::default()))?;
+                let promoted = self.store.promote(id, rev, &self.save_options(Attrs::default()));
+                let saved = promoted.inspect_err(|_| self.not_saved(id))?;
                 self.saved(self.session(who), id, &text, &saved, before);
             }
             View::Revision(id, rev) => {

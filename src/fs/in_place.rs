@@ -1,0 +1,360 @@
+//! Writing in place: the node that an object's name leads to becomes the draft of whoever writes it without reading, and
+//! shows the revision that comes of it once it is closed. The kernel need not look the name up again for that, neither
+//! before nor after: it saves six calls of nine.
+//!
+//! That is right only where nobody reads the node and its writer cannot read it either: no page of the draft is ever met.
+//! Meanwhile a *stand-in* shows what the name shows, and whoever else comes by the name, which the kernel still takes for
+//! the draft's node, is told what the stand-in shows or is sent there (ESTALE, a lookup). If the kernel has come to know
+//! the stand-in by the end, or the text is not what the name shows then, the name stays with the stand-in; the draft's
+//! node answers for nothing but its descriptors until the kernel forgets it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Fs;
+use super::attr::{Caller, Ino};
+use super::errno::Result;
+use super::io::{Handle, Mode, Opened};
+use super::table::{InPlace, Node, Notice, Shown, Tables};
+use crate::draft::Draft;
+use crate::rev::ObjectId;
+use crate::session::{Seen, Session};
+
+impl Fs {
+    /// Opens the node that a name leads to as a draft, if that can be: it was known to show what the name shows, and
+    /// nobody has it open.
+    pub(super) fn open_in_place(
+        &self,
+        who: Caller,
+        ino: Ino,
+        shown: &Shown,
+        mode: Mode,
+    ) -> Result<Option<Opened>> {
+        if !mode.write || mode.read || who.thread == 0 || self.options.object_view {
+            return Ok(None);
+        }
+        let Some(session) = self.session(who) else { return Ok(None) };
+        if self.resolve(&shown.id).ok() != Some(ino) {
+            return Ok(None);
+        }
+        let mut draft = self.new_draft(who, &shown.id, mode.truncate)?;
+        match mode.truncate {
+            true => draft.truncate(0),
+            // It was emptied a moment ago, which the kernel does not know: it would append behind the end.
+            false if draft.is_empty() => return Ok(None),
+            false => {}
+        }
+        let mut t = self.tables.lock();
+        // What held may hold no more.
+        let right = t
+            .objects
+            .get(&shown.id)
+            .is_some_and(|o| o.is_sure() && o.home == Some(ino) && o.hidden.is_none() && o.drafts.is_empty());
+        let now = match t.nodes.get(&ino) {
+            Some(entry) if right && entry.handles == 0 => match &entry.node {
+                Node::Revision(now) if draft.stands.as_ref() == Some(&now.rev) => now.clone(),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let draft = Arc::new(Mutex::new(draft));
+        t.lend(ino, now, draft.clone(), session);
+        drop(t);
+        let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(session)));
+        Ok(Some(Opened { handle, keep: false, no_flush: false, direct: false }))
+    }
+
+    /// The object whose draft a node is in place, if the caller does not come for the draft: it has no descriptor of it,
+    /// and was not led to it.
+    pub(super) fn comes_by_name(&self, who: Caller, ino: Ino) -> Option<ObjectId> {
+        let t = self.tables.lock();
+        let id = &t.in_place.get(&ino)?.id;
+        (t.pending(who.thread, id) != Some(ino)).then(|| id.clone())
+    }
+
+    /// What a node in place is to somebody who names no descriptor: the draft to the process that writes it, to all others
+    /// what the name shows.
+    pub(super) fn shown_in_place(&self, who: Caller, ino: Ino) -> Option<Arc<Shown>> {
+        let (id, opener) = {
+            let t = self.tables.lock();
+            let lent = t.in_place.get(&ino)?;
+            (lent.id.clone(), lent.opener)
+        };
+        if self.session(who) == Some(opener) {
+            return None;
+        }
+        self.shown(&id, false).ok().map(|(_, shown, _)| shown)
+    }
+
+    /// The last descriptor of a draft is closed: if it was one in place its node shows the object again.
+    pub(super) fn give_back(&self, node: Ino, d: &Draft) {
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        if !t.give_back(node, d) && t.in_place.contains_key(&node) {
+            t.leave(&d.id, node);
+            notices.push(Notice::Attr(node));
+            notices.extend(d.id.file_name().map(Notice::Entry));
+        }
+        drop(t);
+        self.tell(notices);
+    }
+}
+
+impl Tables {
+    /// Makes an object's home node the draft of `opener`, with a handle.
+    fn lend(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Session) {
+        let id = shown.id.clone();
+        let stand_in = self.add(Node::Revision(shown));
+        if let Some(entry) = self.nodes.get_mut(&ino) {
+            entry.node = Node::Draft(draft);
+            entry.handles += 1;
+        }
+        self.take_file(ino);
+        let object = self.object(&id);
+        object.home = Some(stand_in);
+        object.drafts.push((ino, Some(opener)));
+        self.in_place.insert(ino, InPlace { id, opener, stand_in });
+    }
+
+    /// The inverse, if the text is what the name shows and the kernel knows no other node for it.
+    fn give_back(&mut self, ino: Ino, d: &Draft) -> bool {
+        let Some(lent) = self.in_place.get(&ino) else { return false };
+        let stand_in = lent.stand_in;
+        let named = lent.id == d.id && self.objects.get(&d.id).is_some_and(|o| o.home == Some(stand_in));
+        let shown = match self.nodes.get(&stand_in) {
+            Some(entry) if entry.lookups == 0 && entry.handles == 0 => match &entry.node {
+                Node::Revision(shown) => shown.clone(),
+                _ => return false,
+            },
+            _ => return false,
+        };
+        // Of what is empty the kernel has no pages.
+        let exactly = |base: &Seen| base.text.is_none() && base.rev == shown.rev;
+        let same = d.is_empty() || (!d.is_dirty() && d.base.as_ref().is_some_and(exactly));
+        if !named || !same || d.unlinked || d.displaced {
+            return false;
+        }
+        let Some(entry) = self.nodes.get_mut(&ino) else { return false };
+        entry.node = Node::Revision(shown);
+        self.object(&d.id).home = Some(ino);
+        self.in_place.remove(&ino);
+        self.take_file(stand_in);
+        self.nodes.remove(&stand_in);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::OFlags;
+
+    use super::super::attr::{LONG, ROOT};
+    use super::super::errno::Fail;
+    use super::super::scratch;
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+    use crate::rev::Rev;
+    use crate::store::Store;
+
+    const OLD: &[u8] = b"{\"n\": 1}";
+    const NEW: &[u8] = b"{\"n\": 22}";
+
+    /// A mount of one object that has one writer and others.
+    struct Place {
+        _dir: tempfile::TempDir,
+        others: Store,
+        fs: Fs,
+        id: ObjectId,
+        writer: Caller,
+        other: Caller,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ObjectId::new("a").unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        others.create(&id, OLD).unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let writer = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        Place { others, fs, id, writer, other: Caller { thread: 1, ..writer }, _dir: dir }
+    }
+
+    fn mode(flags: OFlags) -> Mode {
+        Mode::new(flags.bits() as i32)
+    }
+
+    impl Place {
+        fn lookup(&self, who: Caller) -> Ino {
+            self.fs.lookup(who, ROOT, &self.id.file_name().unwrap()).unwrap().node
+        }
+
+        fn overwrite(&self) -> Mode {
+            mode(OFlags::WRONLY | OFlags::TRUNC)
+        }
+
+        fn text(&self, who: Caller, node: Ino) -> Vec<u8> {
+            let handle = self.fs.open(who, node, mode(OFlags::RDONLY)).unwrap().handle;
+            let text = self.fs.read(handle, 0, 100).unwrap();
+            self.fs.release(handle);
+            text
+        }
+
+        fn winner(&self) -> Rev {
+            self.others.winner(&self.id).unwrap().rev
+        }
+
+        fn is_draft(&self, node: Ino) -> bool {
+            matches!(self.fs.node(node), Ok(Node::Draft(_)))
+        }
+    }
+
+    #[test]
+    fn a_save_needs_no_lookup_and_the_node_shows_what_was_saved() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        for flags in [OFlags::TRUNC, OFlags::empty(), OFlags::APPEND] {
+            let handle = p.fs.open(p.writer, node, mode(OFlags::WRONLY | flags)).unwrap().handle;
+            let (before, kept) = (p.winner(), p.others.winner(&p.id).unwrap().text);
+            let end = if flags == OFlags::APPEND { kept.len() as u64 } else { 0 };
+            p.fs.write(handle, end, if end > 0 { b"\n" } else { NEW }).unwrap();
+            p.fs.flush(p.writer, handle).unwrap();
+            assert_eq!(p.winner() != before, flags != OFlags::empty(), "the second text is the first");
+            p.fs.release(handle);
+            assert!(!p.is_draft(node));
+            let (attr, ttl) = p.fs.getattr(p.other, node, None).unwrap();
+            assert_eq!((attr.size, ttl), (NEW.len() as u64 + u64::from(end > 0), LONG));
+            assert_eq!(p.lookup(p.other), node);
+        }
+        assert_eq!(p.text(p.other, node), [NEW, b"\n"].concat());
+        assert_eq!(p.fs.tables.lock().nodes.len(), 2, "the root and the object");
+    }
+
+    #[test]
+    fn others_see_what_the_name_shows_until_it_is_done_and_are_led_away_from_the_draft() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+        p.fs.write(handle, 0, NEW).unwrap();
+        let size = |who, node| p.fs.getattr(who, node, None).unwrap().0.size;
+        assert_eq!((size(p.writer, node), size(p.other, node)), (NEW.len() as u64, OLD.len() as u64));
+        assert_eq!(p.fs.getattr(p.other, node, Some(handle)).unwrap().0.size, NEW.len() as u64);
+        let chmod = scratch::Change { mode: Some(0o600), ..scratch::Change::default() };
+        p.fs.setattr(p.other, node, &chmod, None).unwrap();
+        assert_eq!(p.others.winner(&p.id).unwrap().meta.mode & 0o777, 0o600);
+        assert!(matches!(p.fs.open(p.other, node, mode(OFlags::RDONLY)), Err(Fail::Stale)));
+        let there = p.lookup(p.other);
+        assert_ne!(there, node);
+        assert_eq!(p.text(p.other, there), OLD);
+        // Another writer has a text of its own, the same process too.
+        for who in [p.other, p.writer] {
+            assert!(matches!(p.fs.open(who, node, p.overwrite()), Err(Fail::Stale)));
+            let own = p.lookup(who);
+            let second = p.fs.open(who, own, p.overwrite()).unwrap().handle;
+            assert!(own != node && own != there);
+            p.fs.release(second);
+        }
+        p.fs.flush(p.writer, handle).unwrap();
+        p.fs.release(handle);
+        // The kernel knows another node for the name by now.
+        assert!(p.is_draft(node));
+        let there = p.lookup(p.other);
+        assert_ne!(there, node);
+        assert_eq!(p.text(p.other, there), NEW);
+        assert!(matches!(p.fs.open(p.other, node, mode(OFlags::RDONLY)), Err(Fail::Stale)));
+        p.fs.forget(node, 1);
+        assert!(p.fs.node(node).is_err() && p.fs.tables.lock().in_place.is_empty());
+    }
+
+    #[test]
+    fn a_second_descriptor_of_the_process_goes_on_with_the_text() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        let first = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+        p.fs.write(first, 0, b"{\"n\": 3").unwrap();
+        let append = mode(OFlags::WRONLY | OFlags::APPEND);
+        assert!(matches!(p.fs.open(p.writer, node, append), Err(Fail::Stale)));
+        assert_eq!(p.lookup(p.writer), node);
+        let second = p.fs.open(p.writer, node, append).unwrap().handle;
+        // The kernel believes that the end is elsewhere.
+        p.fs.write(second, 100, b"}").unwrap();
+        p.fs.flush(p.writer, second).unwrap();
+        p.fs.release(second);
+        p.fs.release(first);
+        assert_eq!(p.others.winner(&p.id).unwrap().text, b"{\"n\": 3}");
+        assert!(p.is_draft(node), "its pages are not the text");
+        assert_ne!(p.lookup(p.writer), node);
+    }
+
+    #[test]
+    fn what_is_not_what_was_saved_is_not_shown() {
+        let p = place();
+        // Nothing, and nothing new: the node shows the object again.
+        let node = p.lookup(p.writer);
+        for text in [b"".as_slice(), OLD] {
+            let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+            p.fs.write(handle, 0, text).unwrap();
+            p.fs.flush(p.writer, handle).unwrap();
+            p.fs.release(handle);
+            assert!(!p.is_draft(node) && p.text(p.other, node) == OLD);
+        }
+        // What is refused, stamped or merged.
+        let merged = b"{\"n\": 1, \"m\": 1}".as_slice();
+        for text in [b"[]".as_slice(), b"{\"_rev\": \"7-x\"}", b"{\"n\": 1, \"z\": 1}"] {
+            let node = p.lookup(p.writer);
+            p.text(p.writer, node);
+            let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+            p.fs.write(handle, 0, text).unwrap();
+            if text.ends_with(b"\"z\": 1}") {
+                p.others.upsert(&p.id, merged).unwrap();
+            }
+            let _ = p.fs.flush(p.writer, handle);
+            p.fs.release(handle);
+            assert!(p.is_draft(node), "{}", String::from_utf8_lossy(text));
+            let now = p.lookup(p.other);
+            assert!(now != node && p.text(p.other, now) == p.others.winner(&p.id).unwrap().text);
+        }
+    }
+
+    #[test]
+    fn a_name_that_goes_while_it_is_written_leaves_the_draft_to_its_writer() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+        p.fs.write(handle, 0, NEW).unwrap();
+        let (name, flags) = (p.id.file_name().unwrap(), super::super::RenameFlags::default());
+        p.fs.rename(p.other, ROOT, &name, ROOT, "b.json".as_ref(), flags).unwrap();
+        p.fs.flush(p.writer, handle).unwrap();
+        p.fs.release(handle);
+        let b = ObjectId::new("b").unwrap();
+        assert_eq!(p.others.winner(&b).unwrap().text, NEW);
+        let now = p.fs.lookup(p.other, ROOT, "b.json".as_ref()).unwrap().node;
+        assert_eq!(p.text(p.other, now), NEW);
+        // Unlinked: what is written then goes nowhere.
+        let handle = p.fs.open(p.writer, now, p.overwrite()).unwrap().handle;
+        p.fs.unlink(p.other, ROOT, "b.json".as_ref()).unwrap();
+        p.fs.write(handle, 0, OLD).unwrap();
+        assert_eq!(p.fs.getattr(p.other, now, None).unwrap().0.size, OLD.len() as u64);
+        p.fs.flush(p.writer, handle).unwrap();
+        p.fs.release(handle);
+        assert!(p.fs.lookup(p.other, ROOT, "b.json".as_ref()).is_err());
+        assert!(p.others.winner(&b).is_err());
+    }
+
+    #[test]
+    fn what_somebody_reads_is_not_written_in_place() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        let reader = p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap().handle;
+        assert!(matches!(p.fs.open(p.writer, node, p.overwrite()), Err(Fail::Stale)));
+        p.fs.release(reader);
+        let p = place();
+        let node = p.lookup(p.writer);
+        assert!(matches!(p.fs.open(p.writer, node, mode(OFlags::RDWR | OFlags::TRUNC)), Err(Fail::Stale)));
+        let p = place();
+        let node = p.lookup(p.writer);
+        assert!(p.fs.open(Caller { thread: 0, ..p.writer }, node, p.overwrite()).unwrap().direct);
+        assert!(!p.is_draft(node));
+    }
+}

@@ -1,0 +1,128 @@
+//! The root: objects, names that show a draft where there is no object, scratch files; no name twice.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use log::warn;
+
+use super::{LOOKED_AT, Listing, scratch_items};
+use crate::fs::Fs;
+use crate::fs::errno::Result;
+use crate::rev::ObjectId;
+use crate::store::Ids;
+
+/// A directory of this many bytes is listed by a thread of its own.
+const LARGE: i64 = 64 << 10;
+
+/// The root as far as it was not listed yet.
+pub(in crate::fs) struct RootWalk {
+    ids: IdsLeft,
+    /// The names that show a draft if there is no object, and those of them where there is one.
+    fresh: HashSet<ObjectId>,
+    shown: HashSet<ObjectId>,
+    /// Names that were renamed away.
+    hidden: Vec<ObjectId>,
+    /// Objects of which nothing is known, while those are few.
+    unknown: Option<Vec<ObjectId>>,
+    young: HashSet<ObjectId>,
+}
+
+enum IdsLeft {
+    All(Vec<ObjectId>),
+    Coming(Ids),
+}
+
+impl IdsLeft {
+    fn next(&mut self) -> Result<Option<Vec<ObjectId>>> {
+        match self {
+            IdsLeft::All(ids) => Ok(Some(std::mem::take(ids)).filter(|ids| !ids.is_empty())),
+            IdsLeft::Coming(ids) => Ok(ids.next().transpose()?),
+        }
+    }
+}
+
+impl Fs {
+    /// Begins to list the root.
+    pub(super) fn walk_root(&self) -> Result<RootWalk> {
+        let epoch = self.root_epoch.load(Ordering::Acquire);
+        self.drain();
+        let kept = self.kept_ids()?;
+        self.root_kept.lock().clone_from(&kept);
+        let fresh = self.fresh_ids(kept);
+        let large = rustix::fs::fstat(self.backend.root())?.st_size >= LARGE;
+        let ids = match if large { self.store.ids_ahead() } else { None } {
+            Some(ids) => IdsLeft::Coming(ids),
+            None => IdsLeft::All(self.store.ids()?),
+        };
+        // A change from now on raises the epoch, so that what is listed will not be found right.
+        self.root_listed.store(epoch, Ordering::Release);
+        let (shown, hidden, unknown) = (HashSet::new(), Vec::new(), Some(Vec::new()));
+        Ok(RootWalk { ids, fresh, shown, hidden, unknown, young: self.young() })
+    }
+
+    /// Lists some more. Whether there may be more still.
+    pub(super) fn walk_on(&self, walk: &mut RootWalk, listing: &mut Listing) -> Result<bool> {
+        let Some(ids) = walk.ids.next()? else {
+            self.end_walk(walk, listing)?;
+            return Ok(false);
+        };
+        let mut unknown = Vec::new();
+        for ids in ids.chunks(LOOKED_AT) {
+            let t = self.tables.lock();
+            for id in ids {
+                if !id.has_file_name() {
+                    warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
+                }
+                match t.objects.get(id) {
+                    Some(object) if object.hidden.is_some() => walk.hidden.push(id.clone()),
+                    Some(object) if object.home.is_some() => walk.add(id, listing),
+                    _ if walk.unknown.is_none() && walk.young.is_empty() => walk.add(id, listing),
+                    _ => unknown.push(id.clone()),
+                }
+            }
+        }
+        if let Some(few) = &mut walk.unknown
+            && few.len() + unknown.len() <= LOOKED_AT
+        {
+            few.append(&mut unknown);
+            return Ok(true);
+        }
+        let before = walk.unknown.take().unwrap_or_default();
+        for id in before.iter().chain(&unknown) {
+            if !walk.young.contains(id) || self.is_finished(id) {
+                walk.add(id, listing);
+            }
+        }
+        Ok(true)
+    }
+
+    fn end_walk(&self, walk: &mut RootWalk, listing: &mut Listing) -> Result<()> {
+        for id in walk.unknown.take().unwrap_or_default() {
+            if self.is_finished(&id) {
+                walk.add(&id, listing);
+            }
+        }
+        for id in std::mem::take(&mut walk.hidden) {
+            if self.resolve(&id).is_ok() {
+                walk.add(&id, listing);
+            }
+        }
+        walk.fresh.iter().filter(|id| !walk.shown.contains(id)).for_each(|id| listing.add_object(id));
+        if let Ok(scratch) = self.scratch_root() {
+            scratch_items(scratch)?.for_each(|item| listing.add(&item));
+        }
+        Ok(())
+    }
+
+    /// A directory without a revision is one that its writer has not finished.
+    fn is_finished(&self, id: &ObjectId) -> bool {
+        self.store.revisions(id).is_ok_and(|revs| !revs.is_empty())
+    }
+}
+
+impl RootWalk {
+    fn add(&mut self, id: &ObjectId, listing: &mut Listing) {
+        listing.add_object(id);
+        self.shown.extend(self.fresh.get(id).cloned());
+    }
+}
