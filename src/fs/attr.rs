@@ -19,6 +19,10 @@ pub const LONG: Duration = Duration::from_secs(3600);
 /// hide this long.
 pub const SCRATCH: Duration = Duration::from_secs(1);
 
+/// Attributes of an object of which no sign would come: long enough that a lookup's answer serves the `stat` that it was
+/// made for. The name is asked for each time, so what a path leads to is never that old.
+pub const BRIEF: Duration = Duration::from_millis(20);
+
 /// Not at all: it asks each time.
 pub const NOW: Duration = Duration::ZERO;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
-use super::attr::{Attr, Caller, Found, Ino, LONG, NOW};
+use super::attr::{Attr, BRIEF, Caller, Found, Ino, LONG, NOW};
 use super::errno::{Fail, Result};
 use super::table::{Node, Notice, Shown, Tables, object_ino};
 use super::{Fs, Name};
@@ -146,13 +146,13 @@ impl Fs {
         let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
         let attr = self.object_attr(id, &shown.meta);
         entry.lookups += 1;
-        let ttl = if sure { LONG } else { NOW };
+        let (attr_ttl, entry_ttl) = if sure { (LONG, LONG) } else { (BRIEF, NOW) };
         Ok(Found {
             node: home,
             // A lookup answers st_ino and node in one number; the next getattr tells the right one.
-            attr_ttl: if home == attr.ino { ttl } else { NOW },
+            attr_ttl: if home == attr.ino { attr_ttl } else { NOW },
             // While somebody writes, the name leads the writer's own thread to the draft.
-            entry_ttl: if drafting { NOW } else { ttl },
+            entry_ttl: if drafting { NOW } else { entry_ttl },
             attr,
         })
     }
