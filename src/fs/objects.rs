@@ -328,7 +328,7 @@ impl Fs {
         }
         let (mut notices, mut lost) = (Vec::new(), Vec::new());
         let mut t = self.tables.lock();
-        for event in &events {
+        events.retain(|event| {
             match event {
                 Event::Object(id, came) => {
                     // Our own publishing comes back as the name that is shown already.
@@ -338,6 +338,7 @@ impl Fs {
                         _ if known => {}
                         Some(name) if self.echoes.is_under_way(id) && self.store.published_here(id, name) => {
                             t.await_own(id);
+                            return false;
                         }
                         _ => t.doubt(id, &mut notices),
                     }
@@ -369,7 +370,8 @@ impl Fs {
                     lost.extend(ids.into_iter().map(|id| Event::Object(id, None)));
                 }
             }
-        }
+            true
+        });
         if notices.contains(&Notice::Root) {
             // Whoever opens the directory once the turn is over must not take the kernel's copy for right.
             self.root_epoch.fetch_add(1, Ordering::AcqRel);

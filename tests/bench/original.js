@@ -19,8 +19,8 @@ const rounds = {
   // What is acknowledged is on the disk, as far as node can have it there.
   async 'safe-update'(store, count) {
     for (let i = 0; i < count; i++) {
-      const {_rev} = await store.updateObject(known.get(i));
-      const file = await fs.open(`${dir}/${name(i)}/${_rev}`, 'r+');
+      await store.updateObject(known.get(i));
+      const file = await fs.open(`${dir}/${name(i)}/${known.get(i)._rev}`, 'r+');
       await file.datasync();
       await file.close();
     }
