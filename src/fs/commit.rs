@@ -247,7 +247,7 @@ impl Fs {
         } else if !t.shows(id, &saved.rev) {
             t.doubt(id, &mut notices);
         }
-        let left = !t.object(id).former.is_empty();
+        let left = !t.object(id).former.is_empty() || t.is_lent_to_another(id, writer);
         drop(t);
         // The tables first: until it is made, the revision's own sign says nothing new.
         before.change.made(Some(&saved.rev));

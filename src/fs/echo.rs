@@ -334,7 +334,8 @@ impl Fs {
             }
             let t = self.tables.lock();
             let former = t.objects.get(&id).map(|o| o.former.as_slice()).unwrap_or_default();
-            let held = former.iter().filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
+            let nodes = former.iter().copied().chain(t.lent(&id).filter(|node| !former.contains(node)));
+            let held = nodes.filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
             echoes.extend(held.map(|node| {
                 let name = node.to_string().into();
                 if gone { Echo::NodeLeft(name) } else { Echo::NodeChanged(name) }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::Fs;
 use super::attr::{Caller, Ino};
-use super::errno::Result;
+use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
 use super::table::{InPlace, Node, Notice, Shown, Tables};
 use crate::draft::Draft;
@@ -59,32 +59,45 @@ impl Fs {
             _ => return Ok(None),
         };
         let draft = Arc::new(Mutex::new(draft));
+        t.come_back(who.thread, &shown.id);
         t.lend(ino, now, draft.clone(), session);
         drop(t);
         let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(session)));
         Ok(Some(Opened { handle, keep: false, no_flush: false, direct: false }))
     }
 
-    /// The object whose draft a node is in place, if the caller does not come for the draft: it has no descriptor of it,
-    /// and was not led to it.
-    pub(super) fn comes_by_name(&self, who: Caller, ino: Ino) -> Option<ObjectId> {
+    /// The object whose draft a node is in place, if the caller does not come for the draft: it was not led to it, and has
+    /// no descriptor. Who has one (`> /dev/stdout`) comes again without a lookup, which would have led to the draft that was
+    /// made for it the first time.
+    pub(super) fn comes_by_name(&self, who: Caller, ino: Ino, mode: Mode) -> Option<ObjectId> {
         let t = self.tables.lock();
         let id = &t.in_place.get(&ino)?.id;
-        (t.pending(who.thread, id) != Some(ino)).then(|| id.clone())
+        match t.pending(who.thread, id) {
+            Some(node) if node == ino || mode.write => None,
+            _ => Some(id.clone()),
+        }
     }
 
-    /// What a node in place is to somebody who names no descriptor: the draft to the process that writes it, to all others
-    /// what the name shows.
-    pub(super) fn shown_in_place(&self, who: Caller, ino: Ino) -> Option<Arc<Shown>> {
-        let (id, opener) = {
-            let t = self.tables.lock();
-            let lent = t.in_place.get(&ino)?;
-            (lent.id.clone(), lent.opener)
+    /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
+    /// writes it, to all others, and to who reads past it (`reads`), what the name shows.
+    pub(super) fn shown_in_place(&self, who: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
+        let (id, opener) = match self.tables.lock().in_place.get(&ino) {
+            Some(lent) => (lent.id.clone(), lent.opener),
+            None => return Ok(None),
         };
-        if self.session(who) == Some(opener) {
-            return None;
+        if !reads && self.session(who) == Some(opener) {
+            return Ok(None);
         }
-        self.shown(&id, false).ok().map(|(_, shown, _)| shown)
+        match self.shown(&id, false) {
+            Ok((_, shown, _)) => Ok(Some(shown)),
+            Err(Fail::NotFound) => {
+                let mut t = self.tables.lock();
+                // The kernel has moved the node to the name that the object was renamed to, and has yet to look that up.
+                let moved = t.objects.get(&id).is_some_and(|o| o.hidden.is_some());
+                if moved && t.refuse(who.thread, &id) { Err(Fail::Stale) } else { Ok(None) }
+            }
+            Err(fail) => Err(fail),
+        }
     }
 
     /// The last descriptor of a draft is closed: if it was one in place its node shows the object again.
@@ -102,6 +115,16 @@ impl Fs {
 }
 
 impl Tables {
+    /// Whether programs may watch an object's file at a node that somebody else's draft is in place of.
+    pub fn is_lent_to_another(&self, id: &ObjectId, writer: Option<Session>) -> bool {
+        self.in_place.values().any(|lent| lent.id == *id && Some(lent.opener) != writer)
+    }
+
+    /// The nodes of an object that drafts are in place of.
+    pub fn lent(&self, id: &ObjectId) -> impl Iterator<Item = Ino> {
+        self.in_place.iter().filter(move |(_, lent)| lent.id == *id).map(|(node, _)| *node)
+    }
+
     /// Makes an object's home node the draft of `opener`, with a handle.
     fn lend(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Session) {
         let id = shown.id.clone();
@@ -137,7 +160,11 @@ impl Tables {
         }
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         entry.node = Node::Revision(shown);
-        self.object(&d.id).home = Some(ino);
+        let object = self.object(&d.id);
+        object.home = Some(ino);
+        if !object.former.is_empty() {
+            object.former.retain(|node| *node != ino);
+        }
         self.in_place.remove(&ino);
         self.take_file(stand_in);
         self.nodes.remove(&stand_in);
@@ -150,7 +177,6 @@ mod tests {
     use rustix::fs::OFlags;
 
     use super::super::attr::{LONG, ROOT};
-    use super::super::errno::Fail;
     use super::super::scratch;
     use super::*;
     use crate::backend::DirBackend;
@@ -340,6 +366,42 @@ mod tests {
         p.fs.release(handle);
         assert!(p.fs.lookup(p.other, ROOT, "b.json".as_ref()).is_err());
         assert!(p.others.winner(&b).is_err());
+    }
+
+    #[test]
+    fn who_is_not_led_to_a_draft_changes_none() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+        p.fs.write(handle, 0, NEW).unwrap();
+        // From elsewhere: past the pages of a node that is in place.
+        let stranger = Caller { thread: 0, ..p.writer };
+        let own = p.fs.open(stranger, node, mode(OFlags::RDWR)).unwrap();
+        let reader = p.fs.open(stranger, node, mode(OFlags::RDONLY)).unwrap();
+        assert!(own.direct && reader.direct);
+        let size = |handle| p.fs.getattr(stranger, node, Some(handle)).unwrap().0.size;
+        let cut = |size, handle| {
+            let change = scratch::Change { size: Some(size), ..scratch::Change::default() };
+            p.fs.setattr(stranger, node, &change, handle)
+        };
+        assert_eq!((size(own.handle), size(reader.handle)), (OLD.len() as u64, OLD.len() as u64));
+        cut(3, Some(own.handle)).unwrap();
+        assert_eq!((size(own.handle), size(handle)), (3, NEW.len() as u64));
+        assert!(cut(1, None).is_err());
+        p.fs.flush(p.writer, handle).unwrap();
+        assert_eq!(p.others.winner(&p.id).unwrap().text, NEW);
+    }
+
+    #[test]
+    fn what_is_held_for_long_stays_in_place() {
+        let p = place();
+        let node = p.lookup(p.writer);
+        let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
+        p.fs.write(handle, 0, NEW).unwrap();
+        (0..3).for_each(|_| p.fs.sweep());
+        p.fs.flush(p.writer, handle).unwrap();
+        p.fs.release(handle);
+        assert!(!p.is_draft(node) && p.text(p.other, node) == NEW);
     }
 
     #[test]

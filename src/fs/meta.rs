@@ -19,8 +19,10 @@ impl Fs {
     pub fn getattr(&self, who: Caller, ino: Ino, handle: Option<u64>) -> Result<(Attr, std::time::Duration)> {
         let handle = handle.and_then(|handle| self.handle(handle).ok());
         match self.node(ino)? {
-            Node::Revision(_) if let Some(Handle::Draft { draft, .. }) = handle.as_deref() => {
-                // Opened past the node of the revision: the end is the draft's.
+            Node::Revision(_) | Node::Draft(_)
+                if let Some(Handle::Draft { draft, .. }) = handle.as_deref() =>
+            {
+                // Perhaps opened past the node, which is of something else: the end is the draft's.
                 Ok((self.draft_attr(&draft.lock()), NOW))
             }
             Node::Root => {
@@ -33,8 +35,7 @@ impl Fs {
                 None => self.getattr(who, ino, None),
             },
             Node::Draft(draft) => {
-                let shown = if handle.is_some() { None } else { self.shown_in_place(who, ino) };
-                let attr = match shown {
+                let attr = match self.shown_in_place(who, ino, handle.is_some())? {
                     Some(shown) => self.object_attr(&shown.id, &shown.meta),
                     None => self.draft_attr(&draft.lock()),
                 };
@@ -111,13 +112,14 @@ impl Fs {
         }
         let handle = handle.and_then(|h| self.handle(h).ok());
         let node = match (self.node(ino)?, handle.as_deref()) {
-            // A draft that was opened past the node of the revision.
-            (Node::Revision(_), Some(Handle::Draft { node, .. })) => {
+            // Perhaps a draft that was opened past the node of a revision, or of another draft.
+            (Node::Revision(_) | Node::Draft(_), Some(Handle::Draft { node, .. })) => {
                 return self.setattr_draft(who, *node, change);
             }
-            (Node::Draft(_), None) if let Some(shown) = self.shown_in_place(who, ino) => {
-                Node::Revision(shown)
-            }
+            (Node::Draft(draft), handle) => match self.shown_in_place(who, ino, handle.is_some())? {
+                Some(shown) => Node::Revision(shown),
+                None => Node::Draft(draft),
+            },
             (node, _) => node,
         };
         match node {

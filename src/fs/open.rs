@@ -136,7 +136,9 @@ impl Fs {
         }
         let id = match self.node(ino)? {
             Node::Revision(shown) => Some(shown.id.clone()),
-            Node::Draft(draft) => self.comes_by_name(who, ino).or_else(|| Some(draft.lock().id.clone())),
+            Node::Draft(draft) => {
+                self.comes_by_name(who, ino, mode).or_else(|| Some(draft.lock().id.clone()))
+            }
             _ => None,
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
@@ -176,7 +178,7 @@ impl Fs {
                 Some(opened) => Ok(opened),
                 None => by_name(&shown.id),
             },
-            Node::Draft(draft) => match self.comes_by_name(who, ino) {
+            Node::Draft(draft) => match self.comes_by_name(who, ino, mode) {
                 Some(id) => by_name(&id),
                 None => self.open_draft(who, ino, draft, mode),
             },
@@ -419,17 +421,19 @@ impl Fs {
         if mode.truncate {
             d.truncate(0);
         }
-        {
+        let in_place = {
             let mut t = self.tables.lock();
             t.nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
             if first && mode.write && !d.fresh {
                 let opener = d.opener;
                 t.object(&id).drafts.push((node, opener));
             }
-        }
+            t.in_place.contains_key(&node)
+        };
         drop(d);
         let handle = self.add_handle(Handle::draft(node, draft, mode, session));
-        Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: false })
+        // The kernel believes of a node in place what it told whoever asked last: its pages are no good to read.
+        Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: mode.read && in_place })
     }
 
     /// A draft that nobody has open starts from what the object shows now. It may have been made a while ago, for a thread

@@ -382,8 +382,9 @@ impl Tables {
     /// a call may be about to hold it. Returns the objects of which something is known.
     pub fn sweep(&mut self, grace: Duration) -> Vec<ObjectId> {
         let mut idle = Vec::new();
+        let stand_ins: HashSet<Ino> = self.in_place.values().map(|lent| lent.stand_in).collect();
         for (ino, entry) in &mut self.nodes {
-            let unheld = entry.lookups == 0 && entry.handles == 0;
+            let unheld = entry.lookups == 0 && entry.handles == 0 && !stand_ins.contains(ino);
             if unheld && entry.idle {
                 idle.push(*ino);
             }

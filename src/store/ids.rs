@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rev::ObjectId;
 
 /// How many ids are handed over at once.
@@ -14,13 +14,29 @@ const WAITING: usize = 16;
 
 /// The ids of all objects in no order, piece by piece, listed by a thread that is a little ahead of whoever takes them. It
 /// ends when nobody does any more.
-pub struct Ids(Receiver<Result<Vec<ObjectId>>>);
+pub struct Ids {
+    /// `None` is the end.
+    pieces: Receiver<Result<Option<Vec<ObjectId>>>>,
+    ended: bool,
+}
 
 impl Iterator for Ids {
     type Item = Result<Vec<ObjectId>>;
 
+    /// What went wrong goes wrong again.
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.recv().ok()
+        if self.ended {
+            return None;
+        }
+        match self.pieces.recv() {
+            Ok(piece) => {
+                self.ended = matches!(piece, Ok(None));
+                piece.transpose()
+            }
+            Err(_) => Some(Err(Error::io("list", "the store")(std::io::Error::other(
+                "the thread that lists it ended",
+            )))),
+        }
     }
 }
 
@@ -37,15 +53,13 @@ impl Store {
             let listed = store.backend().each_object(&mut |id| {
                 piece.push(id);
                 piece.len() < PIECE
-                    || give.send(Ok(std::mem::replace(&mut piece, Vec::with_capacity(PIECE)))).is_ok()
+                    || give.send(Ok(Some(std::mem::replace(&mut piece, Vec::with_capacity(PIECE))))).is_ok()
             });
-            let _ = give.send(Ok(piece));
-            if let Err(e) = listed {
-                let _ = give.send(Err(e));
-            }
+            let _ = give.send(Ok(Some(piece)));
+            let _ = give.send(listed.map(|()| None));
         };
         let thread = std::thread::Builder::new().name("list".into()).spawn(list);
-        thread.is_ok().then_some(Ids(take))
+        thread.is_ok().then_some(Ids { pieces: take, ended: false })
     }
 }
 
@@ -69,6 +83,8 @@ mod tests {
         // Whoever has seen enough.
         assert_eq!(store.ids_ahead().unwrap().next().unwrap().unwrap().len(), PIECE);
         faults.fail(Fault { op: Some("each_object"), nth: 1, errno: 5, done: false });
-        assert!(store.ids_ahead().unwrap().last().unwrap().is_err());
+        let mut ids = store.ids_ahead().unwrap();
+        assert!(ids.next().unwrap().unwrap().is_empty());
+        assert!(ids.next().unwrap().is_err() && ids.next().unwrap().is_err());
     }
 }

@@ -122,18 +122,24 @@ fn bench(args: &Args, dir: PathBuf) -> Fallible<()> {
         if args.only.is_empty() || args.only.iter().any(|only| only == name) {
             eprintln!("== {name}");
             group(&work, &mut rows)?;
+            // A run takes an hour: what is measured is not lost where it does not come to its end.
+            write(args, &facts, &rows, &work)?;
         }
     }
-    let text = report::markdown(&facts, &rows, &work);
-    print!("{text}");
-    if let Some(out) = &args.out {
-        if let Some(dir) = out.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        std::fs::write(out, &text).map_err(|e| format!("{}: {e}", out.display()))?;
-        let picture = out.with_extension("svg");
-        std::fs::write(&picture, plot::svg(&rows)).map_err(|e| format!("{}: {e}", picture.display()))?;
-        eprintln!("written: {} and {}", out.display(), picture.display());
+    print!("{}", report::markdown(&facts, &rows, &work));
+    Ok(())
+}
+
+fn write(args: &Args, facts: &str, rows: &[Row], work: &Work) -> Fallible<()> {
+    let Some(out) = &args.out else { return Ok(()) };
+    if let Some(dir) = out.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    for (file, text) in
+        [(out.clone(), report::markdown(facts, rows, work)), (out.with_extension("svg"), plot::svg(rows))]
+    {
+        std::fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        eprintln!("written: {}", file.display());
     }
     Ok(())
 }

@@ -60,6 +60,91 @@ fn what_is_written_after_an_unlink_and_a_create_goes_to_the_new_file() {
 }
 
 #[test]
+fn who_writes_without_reading_sees_its_own_text_and_nobody_else_does_until_it_is_closed() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "timeout 100 python3 -c '
+import os, subprocess
+run = lambda c: subprocess.run(c, shell=True, capture_output=True, text=True, check=True).stdout
+old, ino = open(\"a.json\").read(), os.stat(\"a.json\").st_ino
+for flags, text in [(os.O_TRUNC, \"{\\\"a\\\": 22}\"), (os.O_APPEND, \"\\n\\n\"), (0, \"{\\\"a\\\": 33}\")]:
+    # Somebody has it in the page cache, another one watches its attributes.
+    assert run(\"cat a.json; stat -c %s a.json\") == old + str(len(old)) + \"\\n\"
+    fd = os.open(\"a.json\", os.O_WRONLY | flags)
+    end = len(old) if flags == os.O_APPEND else 0
+    for i, c in enumerate(text):
+        assert os.write(fd, c.encode()) == 1
+        # A child closes its copy of the descriptor, and what is complete then is saved.
+        if flags == os.O_TRUNC and i + 1 < len(text):
+            assert run(\"cat a.json; stat -c %s a.json\") == old + str(len(old)) + \"\\n\", i
+            assert open(\"a.json\").read() == old
+        now = os.fstat(fd)
+        assert (now.st_size, now.st_ino) == (max(end + i + 1, 0 if flags == os.O_TRUNC else len(old)), ino)
+    os.close(fd)
+    old = old + text if flags == os.O_APPEND else text if flags == os.O_TRUNC else text + old[len(text):]
+    assert run(\"cat a.json; stat -c %s a.json\") == old + str(len(old)) + \"\\n\"
+    assert open(\"a.json\").read() == old and os.stat(\"a.json\").st_ino == ino
+'",
+    );
+    assert_eq!(place.revs("a").len(), 4);
+}
+
+#[test]
+fn who_opens_what_is_written_by_its_descriptor_goes_on_with_that_text() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":0}");
+    m.sh_ok("{ printf '{\"a\":1'; printf ',\"b\":2}' | tee -a /dev/fd/3 3>&1 > /dev/null; } > a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":1,\"b\":2}");
+    m.sh_ok("sh -c 'echo \"{\\\"a\\\":1}\"; echo \"{\\\"b\\\":3}\" > /dev/stdout' > a.json");
+    assert_eq!(m.read("a.json"), "{\"b\":3}\n");
+    m.sh_ok("exec 3> a.json; rm a.json; echo '{}' > /dev/fd/3; exec 3>&-; sleep 0.1");
+    assert_eq!(m.sh_ok("ls; ls .conflicts"), "");
+}
+
+#[test]
+fn threads_that_save_what_others_save_too_are_never_refused() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let others = revfs::store::Store::open(place.store()).unwrap();
+    let ids = ["a", "b"].map(|id| revfs::rev::ObjectId::new(id).unwrap());
+    ids.iter().for_each(|id| drop(others.create(id, b"{}").unwrap()));
+    let over = std::time::Instant::now() + std::time::Duration::from_secs(4);
+    let saves = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4_usize)
+            .map(|t| {
+                let m = &m;
+                scope.spawn(move || {
+                    let mut n = 0;
+                    while std::time::Instant::now() < over {
+                        let path = m.path(["a.json", "b.json"][(n + t) % 2]);
+                        let text = fs::read(&path).unwrap();
+                        serde_json::from_slice::<serde_json::Value>(&text).unwrap();
+                        fs::write(
+                            &path,
+                            format!("{{\"by\": {t}, \"n\": {n}, \"pad\": \"{}\"}}", "x".repeat(n % 700)),
+                        )
+                        .unwrap();
+                        n += 1;
+                    }
+                    n
+                })
+            })
+            .collect();
+        let mut n = 0;
+        while std::time::Instant::now() < over {
+            n += 1;
+            others.upsert(&ids[n % 2], format!("{{\"others\": {n}}}").as_bytes()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+    });
+    assert!(saves > 20);
+}
+
+#[test]
 fn two_descriptors_closed_at_once_leave_nothing_behind() {
     let place = Place::new();
     let m = place.mount(&[]);

@@ -11,8 +11,8 @@ use crate::fs::errno::Result;
 use crate::rev::ObjectId;
 use crate::store::Ids;
 
-/// A directory of this many bytes is listed by a thread of its own.
-const LARGE: i64 = 64 << 10;
+/// A directory of this many bytes, some 20,000 names on ext4, is listed by a thread of its own.
+const LARGE: i64 = 1 << 20;
 
 /// The root as far as it was not listed yet.
 pub(in crate::fs) struct RootWalk {
@@ -22,8 +22,6 @@ pub(in crate::fs) struct RootWalk {
     shown: HashSet<ObjectId>,
     /// Names that were renamed away.
     hidden: Vec<ObjectId>,
-    /// Objects of which nothing is known, while those are few.
-    unknown: Option<Vec<ObjectId>>,
     young: HashSet<ObjectId>,
 }
 
@@ -56,40 +54,35 @@ impl Fs {
         };
         // A change from now on raises the epoch, so that what is listed will not be found right.
         self.root_listed.store(epoch, Ordering::Release);
-        let (shown, hidden, unknown) = (HashSet::new(), Vec::new(), Some(Vec::new()));
-        Ok(RootWalk { ids, fresh, shown, hidden, unknown, young: self.young() })
+        Ok(RootWalk { ids, fresh, shown: HashSet::new(), hidden: Vec::new(), young: self.young() })
     }
 
     /// Lists some more. Whether there may be more still.
     pub(super) fn walk_on(&self, walk: &mut RootWalk, listing: &mut Listing) -> Result<bool> {
-        let Some(ids) = walk.ids.next()? else {
+        // What could not be listed to its end must not be kept by the kernel.
+        let ids = walk.ids.next().inspect_err(|_| self.root_listed.store(0, Ordering::Release))?;
+        let Some(ids) = ids else {
             self.end_walk(walk, listing)?;
             return Ok(false);
         };
-        let mut unknown = Vec::new();
-        for ids in ids.chunks(LOOKED_AT) {
+        // In the store's order, whatever is known of them: cookies stay the same as long as the names do.
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(LOOKED_AT) {
             let t = self.tables.lock();
-            for id in ids {
+            for id in some {
                 if !id.has_file_name() {
                     warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
                 }
                 match t.objects.get(id) {
                     Some(object) if object.hidden.is_some() => walk.hidden.push(id.clone()),
-                    Some(object) if object.home.is_some() => walk.add(id, listing),
-                    _ if walk.unknown.is_none() && walk.young.is_empty() => walk.add(id, listing),
-                    _ => unknown.push(id.clone()),
+                    known => found.push((id, known.is_some_and(|object| object.home.is_some()))),
                 }
             }
         }
-        if let Some(few) = &mut walk.unknown
-            && few.len() + unknown.len() <= LOOKED_AT
-        {
-            few.append(&mut unknown);
-            return Ok(true);
-        }
-        let before = walk.unknown.take().unwrap_or_default();
-        for id in before.iter().chain(&unknown) {
-            if !walk.young.contains(id) || self.is_finished(id) {
+        let unknown = found.iter().filter(|(_, known)| !known).count();
+        let few = matches!(walk.ids, IdsLeft::All(_)) && unknown <= LOOKED_AT;
+        for (id, known) in found {
+            if known || !(few || walk.young.contains(id)) || self.is_finished(id) {
                 walk.add(id, listing);
             }
         }
@@ -97,20 +90,15 @@ impl Fs {
     }
 
     fn end_walk(&self, walk: &mut RootWalk, listing: &mut Listing) -> Result<()> {
-        for id in walk.unknown.take().unwrap_or_default() {
-            if self.is_finished(&id) {
-                walk.add(&id, listing);
-            }
-        }
+        // First, for it is all that can go wrong.
+        let scratch = self.scratch_root().ok().map(scratch_items).transpose()?;
         for id in std::mem::take(&mut walk.hidden) {
             if self.resolve(&id).is_ok() {
                 walk.add(&id, listing);
             }
         }
         walk.fresh.iter().filter(|id| !walk.shown.contains(id)).for_each(|id| listing.add_object(id));
-        if let Ok(scratch) = self.scratch_root() {
-            scratch_items(scratch)?.for_each(|item| listing.add(&item));
-        }
+        scratch.into_iter().flatten().for_each(|item| listing.add(&item));
         Ok(())
     }
 
