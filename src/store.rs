@@ -6,6 +6,7 @@
 //!
 //! Architecture invariant: no path (but in `store/open.rs`), no inode, no FUSE.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -247,9 +248,20 @@ impl Store {
     pub fn all(&self) -> Result<impl Iterator<Item = Result<Object>> + use<>> {
         let mut ids = self.ids()?;
         ids.sort();
+        // Of most objects nothing is gone; what goes meanwhile is not in their directories any more.
+        let gone: HashSet<ObjectId> = self.backend().gone_objects()?.into_iter().collect();
         let store = self.clone();
+        let winner = move |id: &ObjectId| {
+            if !gone.contains(id) {
+                let known = Known::new(Some(store.backend().entries(id)?), Vec::new());
+                if let Looked::At(Some(object)) = store.top(id, &known)? {
+                    return Ok(object);
+                }
+            }
+            store.winner(id)
+        };
         // `None` for an object that is not there any more.
-        let objects = ahead(ids, move |id| match store.winner(id) {
+        let objects = ahead(ids, move |id| match winner(id) {
             Err(Error::NoObject(_)) => None,
             found => Some(found),
         });

@@ -21,6 +21,9 @@ use crate::{Fallible, make, op};
 const GROUP: &str = "million";
 const GROW: &str = "grow";
 
+/// What the disk itself takes for an object: its directory read, and what is in it.
+pub const OWN: &str = "the same by the store's own files";
+
 /// Looks at everything: the first, and three more.
 pub const PASSES: usize = 4;
 
@@ -147,6 +150,7 @@ pub fn grow(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
     // Far apart, so that no two share a block of the directory by plan.
     let some = |size: usize, round: usize| (0..100).map(move |n| (n * 7919 + round * 101) % size);
     let mut seen: Vec<(&str, Vec<Vec<f64>>)> = [
+        OWN,
         "first open+read+close of a new daemon",
         "open+read+close again",
         "save",
@@ -165,6 +169,16 @@ pub fn grow(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
         let cold = start.elapsed().as_secs_f64() / 100.0;
         drop(dir);
 
+        peer.cool(work)?;
+        let store = work.store_of(*size)?;
+        let start = Instant::now();
+        for i in some(*size, round) {
+            for file in fs::read_dir(store.join(make::id(i)))? {
+                fs::read(file?.path())?;
+            }
+        }
+        let own = start.elapsed().as_secs_f64() / 100.0;
+
         peer.remount()?;
         let (dir, start) = (peer.open()?, Instant::now());
         pass(dir.as_fd())?;
@@ -180,7 +194,7 @@ pub fn grow(work: &Work, rows: &mut Vec<Row>) -> Fallible<()> {
         peer.remount()?;
         let lists = [ls(peer, "-f")? / *size as f64, ls(peer, "-f")? / *size as f64];
         peer.rest();
-        for (one, (_, samples)) in [first, again, save, lists[0], lists[1]].into_iter().zip(&mut seen) {
+        for (one, (_, samples)) in [own, first, again, save, lists[0], lists[1]].into_iter().zip(&mut seen) {
             samples[*at].push(one);
         }
         Ok(cold)

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::group_library::ORIGINAL;
 use crate::group_list::grouped;
-use crate::group_million::PASSES;
+use crate::group_million::{OWN, PASSES};
 use crate::measure::Row;
 use crate::peers::Kind;
 use crate::work::Work;
@@ -230,10 +230,17 @@ fn verdicts(rows: &[Row], work: &Work) -> Vec<Verdict> {
         0.0,
     );
     let least = rows.iter().find(|row| row.group == "grow").map(|row| row.base.clone()).unwrap_or_default();
+    let grown = |what| ratio(row("grow", what, ""), &format!("{size} objects"), &least);
     for what in ["first open+read+close, cold", "open+read+close again"] {
-        let measured = ratio(row("grow", what, ""), &format!("{size} objects"), &least);
-        say(format!("5. {size}: {what}, to the smallest store"), measured, false, 1.5);
+        say(format!("5. {size}: {what}, to the smallest store"), grown(what), false, 1.5);
     }
+    let more = grown("first open+read+close, cold").zip(grown(OWN)).map(|(mount, own)| mount / own);
+    say(
+        format!("5. {size}: that, cold, as a multiple of what the store's own files cost more"),
+        more,
+        false,
+        1.5,
+    );
     let rate = crate::group_steady::RATE as f64;
     say(
         "6. saves a second, of 8 writers".into(),

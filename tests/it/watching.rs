@@ -141,6 +141,25 @@ fn a_watched_file_stays_watched_through_saves_by_anybody() {
 }
 
 #[test]
+fn who_watches_a_file_that_somebody_holds_open_hears_of_saves_by_others() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let mount = place.mount(&[]);
+    let mut file = Watch::new(&mount.path("x.json"));
+    let writer = fs::OpenOptions::new().append(true).open(mount.path("x.json")).unwrap();
+    for round in 0..3 {
+        update(&place, "x");
+        file.expect("CLOSE_WRITE");
+        file.settle();
+        mount.sh_ok(&format!("echo '{{\"round\": {round}}}' > x.json"));
+        file.expect("CLOSE_WRITE");
+        file.settle();
+    }
+    drop(writer);
+    assert_eq!(mount.read("x.json"), "{\"round\": 2}\n");
+}
+
+#[test]
 fn saves_through_the_mount_are_told_as_on_any_disk() {
     let place = Place::new();
     objects(&place, &["x"]);
