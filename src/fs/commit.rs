@@ -235,7 +235,9 @@ impl Fs {
         let mut t = self.tables.lock();
         let object = t.object(id);
         let new = object.home.is_none();
-        (object.hidden, object.deleted, object.emptied) = (None, None, None);
+        if object.hidden.is_some() || object.deleted.is_some() || object.emptied.is_some() {
+            (object.hidden, object.deleted, object.emptied) = (None, None, None);
+        }
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
         let unchanged = object.home.is_some() && object.epoch == before.epoch && !self.options.object_view;
         let watched = object.watched;

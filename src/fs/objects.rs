@@ -210,7 +210,9 @@ impl Fs {
             match winner {
                 Ok((rev, meta)) => {
                     object.known = Some(epoch);
-                    match object.hidden.take_if(|hidden| hidden.rev != rev) {
+                    // Only to look: of most objects nothing more is remembered.
+                    let back = object.hidden.as_ref().is_some_and(|hidden| hidden.rev != rev);
+                    match if back { object.hidden.take() } else { None } {
                         _ if object.hidden.is_some() => return Err(Fail::NotFound),
                         // Others have gone on with what was renamed away here.
                         Some(_) => notices.push(Notice::Root),

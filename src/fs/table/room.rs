@@ -7,9 +7,10 @@ use super::{Node, NodeEntry, Tables};
 use crate::fs::attr::Ino;
 use crate::rev::{ObjectId, Rev};
 
-/// How many nodes are remembered for as long as the kernel knows them, at about 900 bytes each with all that belongs to one. It forgets none of its own
-/// accord while it has memory, and there may be millions of objects. Below the number at which the tables would double.
-pub(super) const NODES: usize = 300_000;
+/// How many nodes are remembered for as long as the kernel knows them: it forgets none of its own accord while it has
+/// memory, and there may be millions of objects. More would be of little use, for there are no watches for more objects, and
+/// with those that pass, which come and go, the tables would double.
+pub(super) const NODES: usize = 190_000;
 
 /// How many more are remembered for a while. A program that holds one without having it open (`O_PATH`, inotify) is told
 /// ESTALE once this many others have been looked up.
