@@ -1,7 +1,6 @@
 //! Open files: read, write, flush, fsync, release.
 
 use std::fs::File;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -47,10 +46,6 @@ impl Mode {
         OFlags::from_bits_retain(self.flags as u32).contains(OFlags::EXCL)
     }
 }
-
-/// How many bytes of a revision that is opened first are read ahead at most, and from what size on.
-const AHEAD: u64 = 16 << 20;
-const PIECE: u64 = 128 << 10;
 
 /// What the kernel calls the handle of a file that it has opened without asking.
 pub const NO_HANDLE: u64 = 0;
@@ -221,11 +216,6 @@ impl Fs {
     /// Opens the file of the revision that a node shows. Whoever opens it next finds it open.
     pub(super) fn open_file(&self, node: Ino, id: &ObjectId, rev: &Rev) -> crate::error::Result<Arc<File>> {
         let file = Arc::new(self.store.backend().open(id, rev)?);
-        // The kernel asks for pieces of 128 KiB, in the order in which workers are free: the disk cannot tell what comes next.
-        let size = file.metadata().map_or(0, |meta| meta.len()).min(AHEAD);
-        if let Some(size) = NonZeroU64::new(size).filter(|size| size.get() > PIECE) {
-            let _ = rustix::fs::fadvise(&file, 0, Some(size), rustix::fs::Advice::WillNeed);
-        }
         // What is given up for it is closed once the tables are free.
         let _closed = self.tables.lock().keep_file(node, rev, &file, files_limit());
         Ok(file)
