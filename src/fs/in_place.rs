@@ -35,7 +35,9 @@ impl Fs {
             return Ok(None);
         }
         let Some(session) = self.session(who) else { return Ok(None) };
-        if self.resolve(&shown.id).ok() != Some(ino) {
+        // Asked before a draft is made, and again once it is: what held may hold no more.
+        if self.resolve(&shown.id).ok() != Some(ino) || self.tables.lock().lendable(&shown.id, ino).is_none()
+        {
             return Ok(None);
         }
         let mut draft = self.new_draft(who, &shown.id, mode.truncate)?;
@@ -46,18 +48,8 @@ impl Fs {
             false => {}
         }
         let mut t = self.tables.lock();
-        // What held may hold no more.
-        let right = t
-            .objects
-            .get(&shown.id)
-            .is_some_and(|o| o.is_sure() && o.home == Some(ino) && o.hidden.is_none() && o.drafts.is_empty());
-        let now = match t.nodes.get(&ino) {
-            Some(entry) if right && entry.handles == 0 => match &entry.node {
-                Node::Revision(now) if draft.stands.as_ref() == Some(&now.rev) => now.clone(),
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
+        let now = t.lendable(&shown.id, ino).filter(|now| draft.stands.as_ref() == Some(&now.rev));
+        let Some(now) = now else { return Ok(None) };
         let draft = Arc::new(Mutex::new(draft));
         t.come_back(who.thread, &shown.id);
         t.lend(ino, now, draft.clone(), session);
@@ -125,6 +117,21 @@ impl Tables {
         self.in_place.iter().filter(move |(_, lent)| lent.id == *id).map(|(node, _)| *node)
     }
 
+    /// What an object's home node shows, if that is known to be right and nobody has it open or writes the object.
+    fn lendable(&self, id: &ObjectId, ino: Ino) -> Option<Arc<Shown>> {
+        let object = self.objects.get(id)?;
+        let home = object.is_sure() && object.home == Some(ino);
+        let entry = self.nodes.get(&ino)?;
+        match &entry.node {
+            Node::Revision(shown)
+                if home && object.hidden.is_none() && object.drafts.is_empty() && entry.handles == 0 =>
+            {
+                Some(shown.clone())
+            }
+            _ => None,
+        }
+    }
+
     /// Makes an object's home node the draft of `opener`, with a handle.
     fn lend(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Session) {
         let id = shown.id.clone();
@@ -145,13 +152,8 @@ impl Tables {
         let Some(lent) = self.in_place.get(&ino) else { return false };
         let stand_in = lent.stand_in;
         let named = lent.id == d.id && self.objects.get(&d.id).is_some_and(|o| o.home == Some(stand_in));
-        let shown = match self.nodes.get(&stand_in) {
-            Some(entry) if entry.lookups == 0 && entry.handles == 0 => match &entry.node {
-                Node::Revision(shown) => shown.clone(),
-                _ => return false,
-            },
-            _ => return false,
-        };
+        let Some(entry) = self.nodes.get(&stand_in).filter(|entry| !entry.is_held()) else { return false };
+        let Node::Revision(shown) = entry.node.clone() else { return false };
         // Of what is empty the kernel has no pages.
         let exactly = |base: &Seen| base.text.is_none() && base.rev == shown.rev;
         let same = d.is_empty() || (!d.is_dirty() && d.base.as_ref().is_some_and(exactly));

@@ -334,10 +334,8 @@ impl Fs {
             match event {
                 Event::Object(id, came) => {
                     // Our own publishing comes back as the name that is shown already.
-                    let shown = t.objects.get(id).and_then(|o| o.home).and_then(|home| t.node(home));
-                    let known = matches!((shown, came), (Some(Node::Revision(s)), Some(name)) if *name == s.rev.as_str());
                     match came {
-                        _ if known => {}
+                        Some(name) if t.home_rev(id).is_some_and(|rev| *name == *rev.as_str()) => {}
                         Some(name) if self.echoes.is_under_way(id) && self.store.published_here(id, name) => {
                             t.await_own(id);
                             return false;

@@ -74,6 +74,11 @@ impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
         NodeEntry { node, lookups: 0, handles: 0, passing: false, file: None, idle: false }
     }
+
+    /// Whether the kernel knows it or a program has it open.
+    pub fn is_held(&self) -> bool {
+        self.lookups > 0 || self.handles > 0
+    }
 }
 
 /// What the kernel must be told.
@@ -249,13 +254,13 @@ impl Tables {
         if let Some(home) = home
             && let Some(entry) = self.nodes.get_mut(&home)
         {
+            let held = entry.is_held();
             if let Node::Revision(old) = &mut entry.node {
                 let moved = old.rev != shown.rev;
-                let unheld = entry.lookups == 0 && entry.handles == 0;
-                if !unheld {
+                if held {
                     notices.push(Notice::Attr(home));
                 }
-                if !moved || unheld {
+                if !moved || !held {
                     *old = shown;
                     self.closing.extend(entry.file.take_if(|_| moved));
                     return home;
@@ -316,8 +321,15 @@ impl Tables {
 
     /// Whether the object's name is known to show a revision.
     pub fn shows(&self, id: &ObjectId, rev: &Rev) -> bool {
-        let Some(object) = self.objects.get(id).filter(|object| object.is_sure()) else { return false };
-        matches!(object.home.and_then(|home| self.node(home)), Some(Node::Revision(now)) if now.rev == *rev)
+        self.objects.get(id).is_some_and(ObjectState::is_sure) && self.home_rev(id) == Some(rev)
+    }
+
+    /// The revision that the object's home node shows, known to be right or not.
+    pub fn home_rev(&self, id: &ObjectId) -> Option<&Rev> {
+        match self.node(self.objects.get(id)?.home?)? {
+            Node::Revision(shown) => Some(&shown.rev),
+            _ => None,
+        }
     }
 
     /// Forgets a node that nobody holds.
@@ -325,7 +337,7 @@ impl Tables {
         let held = |e: &NodeEntry| {
             // The kernel drops what the first of its two lookups found before it makes the second.
             let announced = matches!(e.node, Node::Draft(_)) && self.pending.values().any(|p| p.node == ino);
-            e.lookups > 0 || e.handles > 0 || announced
+            e.is_held() || announced
         };
         if ino == ROOT || self.nodes.get(&ino).is_none_or(held) {
             return;
@@ -384,7 +396,7 @@ impl Tables {
         let mut idle = Vec::new();
         let stand_ins: HashSet<Ino> = self.in_place.values().map(|lent| lent.stand_in).collect();
         for (ino, entry) in &mut self.nodes {
-            let unheld = entry.lookups == 0 && entry.handles == 0 && !stand_ins.contains(ino);
+            let unheld = !entry.is_held() && !stand_ins.contains(ino);
             if unheld && entry.idle {
                 idle.push(*ino);
             }

@@ -1,5 +1,6 @@
 // The original library as a peer: `node original.js NODE_MODULES STORE`. Each line on standard input asks for one round,
-// `get COUNT`, `update COUNT`, `safe-update COUNT` or `all`; the answer is the nanoseconds it took and how many objects that were.
+// `get COUNT`, `update COUNT`, `safe-update COUNT` or `all`; the answer is the nanoseconds it took and how many objects
+// that were.
 // With a command as further arguments it does that once, on one object, as a program of its own would.
 const fs = require('fs/promises');
 const [, , modules, dir, command, ...ids] = process.argv;

@@ -35,9 +35,9 @@ impl Work {
         if disk == "tmpfs" {
             return Err(format!("{} is in memory; put the build directory on a disk", dir.display()).into());
         }
+        spread(&dir);
         // A build meanwhile must not change what is measured.
         let revfs = dir.join("revfs");
-        spread(&dir);
         fs::copy(env!("CARGO_BIN_EXE_revfs"), &revfs)?;
         let warm_only = drop_caches().err().map(|e| format!("nothing is measured cold: {e}"));
         let work = Work {

@@ -17,9 +17,8 @@ const LARGE: i64 = 1 << 20;
 /// The root as far as it was not listed yet.
 pub(in crate::fs) struct RootWalk {
     ids: IdsLeft,
-    /// The names that show a draft if there is no object, and those of them where there is one.
+    /// The names that show a draft, but for those that were found to be objects.
     fresh: HashSet<ObjectId>,
-    shown: HashSet<ObjectId>,
     /// Names that were renamed away.
     hidden: Vec<ObjectId>,
     young: HashSet<ObjectId>,
@@ -54,7 +53,7 @@ impl Fs {
         };
         // A change from now on raises the epoch, so that what is listed will not be found right.
         self.root_listed.store(epoch, Ordering::Release);
-        Ok(RootWalk { ids, fresh, shown: HashSet::new(), hidden: Vec::new(), young: self.young() })
+        Ok(RootWalk { ids, fresh, hidden: Vec::new(), young: self.young() })
     }
 
     /// Lists some more. Whether there may be more still.
@@ -97,7 +96,7 @@ impl Fs {
                 walk.add(&id, listing);
             }
         }
-        walk.fresh.iter().filter(|id| !walk.shown.contains(id)).for_each(|id| listing.add_object(id));
+        walk.fresh.iter().for_each(|id| listing.add_object(id));
         scratch.into_iter().flatten().for_each(|item| listing.add(&item));
         Ok(())
     }
@@ -111,6 +110,6 @@ impl Fs {
 impl RootWalk {
     fn add(&mut self, id: &ObjectId, listing: &mut Listing) {
         listing.add_object(id);
-        self.shown.extend(self.fresh.get(id).cloned());
+        self.fresh.remove(id);
     }
 }
