@@ -136,7 +136,7 @@ pub fn row(
 pub fn per_op(count: usize, mut pass: impl FnMut() -> Fallible<()>) -> Fallible<f64> {
     let start = Instant::now();
     let mut passes = 0;
-    while passes == 0 || start.elapsed() < Duration::from_millis(20) {
+    while passes == 0 || start.elapsed() < Duration::from_millis(200) {
         pass()?;
         passes += 1;
     }
