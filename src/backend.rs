@@ -9,7 +9,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
 use crate::rev::{ObjectId, Rev};
@@ -52,6 +52,17 @@ impl Meta {
     /// When the revision was published: programs can set `mtime`, and do.
     pub fn published(&self) -> SystemTime {
         self.born.unwrap_or(self.ctime)
+    }
+
+    /// The same from above: a file gets its name when its bytes are on the medium, and its ctime with it. A ctime of much
+    /// later is of a program that has set attributes since.
+    pub fn published_by(&self) -> SystemTime {
+        /// Longer than a medium takes to write a text.
+        const WRITING: Duration = Duration::from_secs(10);
+        match self.born {
+            Some(born) if self.ctime.duration_since(born).is_ok_and(|later| later > WRITING) => born,
+            _ => self.ctime,
+        }
     }
 }
 

@@ -528,6 +528,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_given_a_file_gets_all_bits_of_its_mode() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root gives files away");
+            return;
+        }
+        let place = TempDir::new().unwrap();
+        let b = DirBackend::open(place.path()).unwrap();
+        create(&b, "x", &rev(0, 1));
+        let mut attrs = Attrs { mode: Some(0o4755), ..Attrs::default() };
+        assert_eq!(b.set_attrs(&id("x"), &rev(0, 1), &attrs).unwrap().mode, 0o4755);
+        attrs.owner = Some((1, 1));
+        let meta = b.set_attrs(&id("x"), &rev(0, 1), &attrs).unwrap();
+        assert_eq!((meta.mode, meta.uid, meta.gid), (0o4755, 1, 1));
+    }
+
+    #[test]
     fn what_died_in_stage_is_removed_when_it_is_old() {
         let place = TempDir::new().unwrap();
         let stage = place.path().join(".revfs/stage");

@@ -282,7 +282,7 @@ impl Fs {
         {
             let older = |rev: &crate::rev::Rev| {
                 let meta = self.store.backend().meta(id, rev);
-                meta.is_ok_and(|m| m.born.unwrap_or(m.ctime) <= born && m.size > 0)
+                meta.is_ok_and(|m| m.published_by() <= born && m.size > 0)
             };
             origin.scratch_base = revs.into_iter().rev().find(older);
         }
@@ -452,4 +452,48 @@ impl Fs {
 
 fn attrs_of(attr: &Attr) -> Attrs {
     Attrs { mtime: Some(attr.mtime), mode: Some(attr.perm), owner: Some((attr.uid, attr.gid)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::attr::ROOT;
+    use crate::fs::{self as mount, Options};
+    use crate::store::Store;
+
+    /// `jq … x.json > t; mv t x.json` while somebody else's save gets its name, whose file was there before `t`.
+    #[test]
+    fn a_revision_that_got_its_name_later_is_not_what_a_scratch_file_was_made_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ObjectId::new("a").unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        others.create(&id, b"{\"n\": 1, \"m\": 1}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+
+        let object = fs::File::open(dir.path().join("a")).unwrap();
+        let flags = OFlags::TMPFILE | OFlags::WRONLY;
+        let unnamed = rustix::fs::openat(&object, ".", flags, Mode::from_raw_mode(0o644)).unwrap();
+        rustix::io::write(&unnamed, b"{\"n\": 1, \"m\": 2}").unwrap();
+        // Longer than a tick of the file system's clock.
+        std::thread::sleep(Duration::from_millis(20));
+        let mode = mount::Mode::new(libc::O_WRONLY | libc::O_CREAT);
+        let (_, opened) = fs.create(who, ROOT, "t".as_ref(), 0o644, mode).unwrap();
+        fs.write(opened.handle, 0, b"{\"n\": 2, \"m\": 1}").unwrap();
+        fs.release(opened.handle);
+        std::thread::sleep(Duration::from_millis(20));
+        let path = format!("/proc/self/fd/{}", unnamed.as_raw_fd());
+        let name = format!("1-{}", "a".repeat(32));
+        rustix::fs::linkat(CWD, path, &object, name, AtFlags::SYMLINK_FOLLOW).unwrap();
+
+        fs.rename(who, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default()).unwrap();
+        assert_eq!(others.winner(&id).unwrap().text, b"{\"n\": 2, \"m\": 2}");
+    }
 }

@@ -321,10 +321,12 @@ fn timespec(t: SystemTime) -> fs::Timespec {
 pub fn apply(fd: BorrowedFd, attrs: &Attrs) -> Result<()> {
     if attrs.mode.is_some() || attrs.owner.is_some() {
         let now = statx(fd, "", AtFlags::EMPTY_PATH)?;
-        if let Some(owner) = attrs.owner.filter(|&o| o != (now.stx_uid, now.stx_gid)) {
+        let owner = attrs.owner.filter(|&o| o != (now.stx_uid, now.stx_gid));
+        if let Some(owner) = owner {
             change_owner(fd, owner)?;
         }
-        if let Some(mode) = attrs.mode.filter(|&m| m & 0o7777 != u32::from(now.stx_mode) & 0o7777) {
+        let differs = |m: u32| m & 0o7777 != u32::from(now.stx_mode) & 0o7777;
+        if let Some(mode) = attrs.mode.filter(|&m| owner.is_some() || differs(m)) {
             change_mode(fd, mode)?;
         }
     }
