@@ -456,16 +456,16 @@ fn attrs_of(attr: &Attr) -> Attrs {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::File;
     use std::os::fd::AsRawFd;
     use std::time::Duration;
 
-    use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+    use rustix::fs::{CWD, OFlags};
 
     use super::*;
     use crate::backend::DirBackend;
     use crate::fs::attr::ROOT;
-    use crate::fs::{self as mount, Options};
+    use crate::fs::{Mode, Options};
     use crate::store::Store;
 
     /// `jq … x.json > t; mv t x.json` while somebody else's save gets its name, whose file was there before `t`.
@@ -478,13 +478,13 @@ mod tests {
         let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
         let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
 
-        let object = fs::File::open(dir.path().join("a")).unwrap();
+        let object = File::open(dir.path().join("a")).unwrap();
         let flags = OFlags::TMPFILE | OFlags::WRONLY;
-        let unnamed = rustix::fs::openat(&object, ".", flags, Mode::from_raw_mode(0o644)).unwrap();
+        let unnamed = rustix::fs::openat(&object, ".", flags, 0o644.into()).unwrap();
         rustix::io::write(&unnamed, b"{\"n\": 1, \"m\": 2}").unwrap();
         // Longer than a tick of the file system's clock.
         std::thread::sleep(Duration::from_millis(20));
-        let mode = mount::Mode::new(libc::O_WRONLY | libc::O_CREAT);
+        let mode = Mode::new(libc::O_WRONLY | libc::O_CREAT);
         let (_, opened) = fs.create(who, ROOT, "t".as_ref(), 0o644, mode).unwrap();
         fs.write(opened.handle, 0, b"{\"n\": 2, \"m\": 1}").unwrap();
         fs.release(opened.handle);

@@ -132,7 +132,8 @@ pub fn row(
     row
 }
 
-/// Seconds that one of `count` operations takes, done over and over until that can be told from the clock's noise.
+/// Seconds that one of `count` operations takes, done over and over for so long that it does not tell of the moment alone:
+/// of which processors the scheduler happens to use.
 pub fn per_op(count: usize, mut pass: impl FnMut() -> Fallible<()>) -> Fallible<f64> {
     let start = Instant::now();
     let mut passes = 0;
