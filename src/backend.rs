@@ -227,6 +227,10 @@ pub trait Backend: Send + Sync {
     /// `Exists` where `to` exists: then nothing changed.
     fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()>;
 
+    /// Removes an object for good and without a trace, by one rename, if it holds these revisions and nothing else: their
+    /// texts are elsewhere. Whether it did.
+    fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool>;
+
     /// What was removed of an object, in no order; empty where nothing was.
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>>;
 

@@ -3,12 +3,13 @@
 //! Invariants: a draft never changes what others read; nothing of it is dropped unless it is empty, published, or kept
 //! elsewhere. This module knows the text and its states, not where the text goes.
 
-use std::time::SystemTime;
+use std::fs::File;
+use std::time::{Instant, SystemTime};
 
 use crate::backend::{Attrs, Meta};
+use crate::base::Process;
 use crate::document::{self, NotObject};
 use crate::rev::{ObjectId, Rev};
-use crate::session::{Seen, Session};
 
 /// The text and what is known of it.
 #[derive(Debug)]
@@ -16,10 +17,14 @@ pub struct Draft {
     /// The object that it will be a revision of; a rename while it is open changes it.
     pub id: ObjectId,
     /// The process that opened it first; `None` where it cannot be told.
-    pub opener: Option<Session>,
-    /// What the text stems from: the revision that it started from, or the save that it was last. `None` where nothing of
-    /// that is left in it.
-    pub base: Option<Seen>,
+    pub opener: Option<Process>,
+    /// The process that has closed a descriptor of it last, where it was met before.
+    pub closer: Option<Process>,
+    /// What the text stems from: the revision that it started from, or that it became last. `None` where nothing of that is
+    /// left in it.
+    pub base: Option<Rev>,
+    /// The base's bytes are the text as it was loaded or saved; `false` where they were stamped or merged.
+    pub exact: bool,
     /// The revision that the name showed when the text was cut to nothing, until somebody is told.
     pub emptied: Option<Rev>,
     pub mode: Option<u32>,
@@ -29,10 +34,16 @@ pub struct Draft {
     pub stands: Option<Rev>,
     /// The name was empty before: everybody sees this draft under it.
     pub fresh: bool,
-    /// The name was removed while the draft was open: what is written now goes nowhere, as on any disk.
+    /// The name was removed, or moved to another file, while the draft was open: what is written now is no object's.
     pub unlinked: bool,
+    /// Something of the text that was loaded may be left.
+    pub base_left: bool,
     /// Something was appended where the kernel does not take it to be: its pages are not the text.
     pub displaced: bool,
+    /// The change that makes the text whole is to be saved at once: it was to be durable before, or was moved to its name.
+    pub awaited: bool,
+    /// Somebody looks after it until it is saved.
+    pub listed: bool,
     /// The revision that it became last.
     pub published: Option<(Rev, Meta)>,
     text: Vec<u8>,
@@ -44,6 +55,23 @@ pub struct Draft {
     kept_as: Vec<String>,
     /// Time, mode or owner were set and no revision has them yet.
     attrs_set: bool,
+    /// Where the text was made durable that was not whole when somebody asked for that.
+    pub synced: Option<Synced>,
+    /// When the text changed last, and whether that change was looked at since, see [`rested`](Self::rested).
+    touched: Instant,
+    judged: bool,
+}
+
+/// A text that is not whole, on the medium.
+#[derive(Debug)]
+pub struct Synced {
+    /// Among the texts of this object that are kept, whatever the draft is called since.
+    pub id: ObjectId,
+    /// Its name there.
+    pub name: String,
+    pub file: File,
+    /// So many bytes of the file are the text's.
+    pub upto: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,18 +95,23 @@ pub enum Verdict {
 
 impl Draft {
     /// A draft of `id`, empty and clean.
-    pub fn new(id: ObjectId, opener: Option<Session>) -> Draft {
+    pub fn new(id: ObjectId, opener: Option<Process>) -> Draft {
         Draft {
             id,
             opener,
+            closer: None,
             base: None,
+            exact: false,
             emptied: None,
             stands: None,
             mode: None,
             owner: None,
             fresh: false,
             unlinked: false,
+            base_left: false,
             displaced: false,
+            awaited: false,
+            listed: false,
             published: None,
             text: Vec::new(),
             state: State::Clean,
@@ -86,13 +119,17 @@ impl Draft {
             kept: false,
             kept_as: Vec::new(),
             attrs_set: false,
+            synced: None,
+            touched: Instant::now(),
+            judged: true,
         }
     }
 
     /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
     pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
         self.stands.clone_from(&rev);
-        self.base = rev.map(|rev| Seen { rev, text: None });
+        self.base_left = rev.is_some();
+        (self.base, self.exact) = (rev, true);
         (self.text, self.mtime) = (text, mtime);
         self.state = State::Clean;
     }
@@ -161,6 +198,10 @@ impl Draft {
             }
             self.text.resize(end, 0);
         }
+        if let Some(synced) = &mut self.synced {
+            synced.upto = synced.upto.min(offset);
+        }
+        self.base_left &= offset > 0 || end < self.text.len();
         self.text[offset..end].copy_from_slice(bytes);
         self.touched();
     }
@@ -170,7 +211,11 @@ impl Draft {
         if size == 0
             && let Some(base) = self.base.take()
         {
-            self.emptied = Some(base.rev);
+            self.emptied = Some(base);
+        }
+        self.base_left &= size > 0;
+        if let Some(synced) = &mut self.synced {
+            synced.upto = synced.upto.min(size);
         }
         if size != self.text.len() || size == 0 {
             self.text.resize(size, 0);
@@ -208,13 +253,28 @@ impl Draft {
         }
     }
 
-    /// The text became a revision; what is written next stems from that. `stands`: see there.
-    pub fn set_published(&mut self, saved: Seen, meta: Meta, stands: Option<Rev>) {
-        self.stands = stands;
-        self.published = Some((saved.rev.clone(), meta));
-        self.base = Some(saved);
+    /// Whether the text may have become whole by its last change: a quick look, for one that is asked after each.
+    pub fn may_be_whole(&self) -> bool {
+        self.state == State::Dirty && self.text.trim_ascii_end().ends_with(b"}")
+    }
+
+    /// Whether the text has not changed since `since`, asked once for each change.
+    pub fn rested(&mut self, since: Instant) -> bool {
+        self.touched <= since && !std::mem::replace(&mut self.judged, true)
+    }
+
+    /// What was not saved is to be looked at again.
+    pub fn set_unjudged(&mut self) {
+        (self.touched, self.judged) = (Instant::now(), false);
+    }
+
+    /// The text became a revision; what is written next stems from that. `stands` and `exact`: see there.
+    pub fn set_published(&mut self, rev: Rev, meta: Meta, stands: Option<Rev>, exact: bool) {
+        (self.stands, self.exact) = (stands, exact);
+        self.published = Some((rev.clone(), meta));
+        self.base = Some(rev);
         self.state = State::Clean;
-        (self.emptied, self.kept, self.attrs_set) = (None, false, false);
+        (self.emptied, self.kept, self.attrs_set, self.awaited) = (None, false, false, false);
     }
 
     /// The text has another name: what was kept of it was kept under the old one.
@@ -227,7 +287,7 @@ impl Draft {
     }
 
     /// Marks the text as worth publishing.
-    fn set_dirty(&mut self) {
+    pub fn set_dirty(&mut self) {
         self.state = State::Dirty;
         self.kept = false;
     }
@@ -235,5 +295,6 @@ impl Draft {
     fn touched(&mut self) {
         self.set_dirty();
         self.mtime = SystemTime::now();
+        (self.touched, self.judged) = (Instant::now(), false);
     }
 }

@@ -6,7 +6,7 @@
 //! | [`errno`] | all failures and the one errno table |
 //! | `table` | nodes, what names show, what is open: the state, under one lock that is never held over I/O |
 //! | `objects` | which revision an object's name shows, and when that changed |
-//! | `open`, `io` | open and create; read, write, flush, release |
+//! | `open`, `create`, `io`, `flush` | open and create; read, write, release; close |
 //! | `in_place` | the node that a name leads to is its writer's draft for a while |
 //! | `commit`, `kept` | when a draft becomes a revision, and where it goes when it cannot |
 //! | `names`, `rename` | names come, go and move; the one-update rule |
@@ -27,26 +27,29 @@
 //!
 #![doc = include_str!("fs/semantics.md")]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::backend::{DirBackend, Durability};
+use crate::base::Memory;
+use crate::draft::Draft;
 use crate::error::Result;
 use crate::rev::ObjectId;
-use crate::session::Memory;
 use crate::store::{OnStale, Store};
 use crate::watch::{Event, Watcher};
 
 pub mod attr;
 mod commit;
+mod create;
 pub mod echo;
 pub mod errno;
+mod flush;
 mod in_place;
 mod io;
 mod kept;
@@ -114,6 +117,10 @@ impl Default for Options {
     }
 }
 
+/// What it means that a mount does not see who calls.
+pub const APART: &str = "programs outside this pid namespace cannot be told apart: each is taken for one that has read \
+    nothing; start revfs in their namespace (docker run --pid=host) to have conflicts found";
+
 /// What the kernel can be told. Implementations never block on a request that this file system has yet to answer.
 pub trait Kernel: Send + Sync {
     /// Forget the attributes of a node, before this returns.
@@ -151,6 +158,12 @@ pub struct Fs {
     /// Objects' directories that came a moment ago.
     young: Mutex<HashMap<ObjectId, Instant>>,
     refusals: Mutex<Vec<String>>,
+    /// Refused texts that were told of, by the object and the name that they are kept under.
+    told: Mutex<VecDeque<(ObjectId, String)>>,
+    /// Texts that could not be stored.
+    held: Mutex<Vec<kept::Held>>,
+    /// Drafts that have been written to since they were saved.
+    written: Mutex<Vec<(Ino, Weak<Mutex<Draft>>)>>,
 }
 
 /// What the mount did, for `.status`.
@@ -218,7 +231,10 @@ impl Fs {
             root_listed: AtomicU64::new(0),
             root_kept: Mutex::default(),
             young: Mutex::default(),
-            refusals: Mutex::new(Vec::new()),
+            refusals: Mutex::default(),
+            told: Mutex::default(),
+            held: Mutex::default(),
+            written: Mutex::default(),
         })
     }
 

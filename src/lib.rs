@@ -14,11 +14,11 @@
 //! Each module knows only those to its left; a test checks it.
 //!
 //! ```text
-//! document  rev·error  session  backend  store  resolve   check   draft·watch  fs  fuse  mount  cli
-//! text of   names and  who saw  a medium what a conflicts what    what is not  the the  birth  the
-//! JSON as   their      what: a  for      save   settled   does    a revision   mount protocol and commands
-//! bytes     order      save's   names    does             not     yet; signs   as  decoded death
-//!                      base     and bytes                 belong  of change    calls
+//! document  rev·error  base     backend  store  resolve   check   draft·watch  fs  fuse  mount  cli
+//! text of   names and  what a   a medium what a conflicts what    what is not  the the  birth  the
+//! JSON as   their      writer   for      save   settled   does    a revision   mount protocol and commands
+//! bytes     order      knew     names    does             not     yet; signs   as  decoded death
+//!                               and bytes                 belong  of change    calls
 //! ```
 //!
 //! Start with [`rev`] (what wins), [`store`] (what a save does), [`fs`] (what a program sees). Without FUSE:
@@ -45,6 +45,7 @@
 //! survives a power cut.
 
 pub mod backend;
+pub mod base;
 pub mod check;
 pub mod cli;
 pub mod document;
@@ -57,6 +58,6 @@ pub mod fuse;
 pub mod mount;
 pub mod resolve;
 pub mod rev;
-pub mod session;
+
 pub mod store;
 pub mod watch;

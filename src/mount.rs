@@ -28,8 +28,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::backend::DirBackend;
+use crate::base::process::set_readers;
 use crate::error::Error;
-use crate::fs::Fs;
+use crate::fs::{APART, Fs};
 use crate::fuse::{Adapter, Tell};
 use crate::store::expand;
 use check::{Place, check, claim};
@@ -150,6 +151,10 @@ impl Request {
             self.lists.push("ro".into());
             options = Options { log: options.log, ..Options::parse(&self.lists, self.sloppy)? };
         }
+        // A container's first process, or what `unshare --pid` has started.
+        if std::process::id() == 1 {
+            warn!("{APART}");
+        }
         if self.foreground || is_daemon() {
             return serve(&place, &options);
         }
@@ -197,7 +202,10 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     let mounted = mounted_at(point).map(|m| m.device);
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
-        config.n_threads = Some(options.threads);
+        // One may wait for a process that waits for another's answer, see `base::process`.
+        let threads = options.threads.max(2);
+        config.n_threads = Some(threads);
+        set_readers(threads - 1);
         config.acl = match options.access {
             Access::Owner => SessionACL::Owner,
             Access::Root => SessionACL::RootAndOwner,
@@ -310,6 +318,8 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>) {
             }
             std::thread::sleep(PULSE);
             fs.end_grace(fs.grace());
+            fs.publish_rested();
+            fs.keep_held(false);
             if pulse.is_multiple_of(FORGET) {
                 fs.forget_ended();
             }

@@ -34,7 +34,6 @@ mod plan;
 mod promote;
 mod remove;
 mod renumber;
-mod reread;
 mod save;
 #[cfg(test)]
 mod testing;
@@ -55,8 +54,10 @@ use known::Known;
 /// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStale {
-    /// Changes are merged into the winner; where both changed one member, the two become a conflict.
+    /// The text stands as it is and wins; it and what it replaces are in conflict.
     #[default]
+    Conflict,
+    /// Changes are merged into the winner; where both changed one member, the two become a conflict.
     Merge,
     /// The text goes on top of the winner as it is.
     Latest,
@@ -108,10 +109,22 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// The text as it was given, where readers get one that says something else: a merge of it, or the winner above a
+    /// sibling. `on_stale`: the policy of the save.
+    pub fn own(&self, given: &[u8], on_stale: OnStale) -> Option<Arc<[u8]>> {
+        let merged = match self.outcome {
+            Outcome::Merge | Outcome::Overlap => true,
+            Outcome::Same => on_stale == OnStale::Merge,
+            Outcome::Stale => on_stale == OnStale::Sibling,
+            Outcome::Fresh | Outcome::Restore | Outcome::Created => false,
+        };
+        (merged && self.altered).then(|| given.into())
+    }
+
     /// What readers now get, if that says what was given and nothing of others' (as far as that is known).
     pub fn as_given(&self) -> Option<&Rev> {
-        let own = matches!(self.outcome, Outcome::Fresh | Outcome::Created | Outcome::Restore);
-        (own || !self.altered).then_some(&self.rev)
+        let merged = matches!(self.outcome, Outcome::Merge | Outcome::Overlap);
+        (!merged && (self.outcome != Outcome::Same || !self.altered)).then_some(&self.rev)
     }
 }
 

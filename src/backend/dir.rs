@@ -19,6 +19,7 @@ use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
+mod erase;
 mod gone;
 mod private;
 mod stage;
@@ -311,6 +312,10 @@ impl Backend for DirBackend {
 
     fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()> {
         self.move_revisions(from, to, op, how)
+    }
+
+    fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
+        self.erase_object(id, revs)
     }
 
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {

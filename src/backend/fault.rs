@@ -174,6 +174,10 @@ impl Backend for FaultBackend {
         self.call("move_object", |b| b.move_object(from, to, op, how))
     }
 
+    fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
+        self.call("erase", |b| b.erase(id, revs))
+    }
+
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
         self.call("gone", |b| b.gone(id))
     }

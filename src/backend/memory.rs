@@ -432,6 +432,16 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
+    fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
+        let mut state = self.0.lock();
+        let object = state.object(id)?;
+        let same = object.foreign.is_empty() && object.revs.keys().all(|rev| revs.contains(rev));
+        if same {
+            state.objects.remove(id);
+        }
+        Ok(same)
+    }
+
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
         let gone = |r: &Removed| match r {
             Removed::Rev { rev, why, .. } => Gone::Rev { rev: rev.clone(), why: why.clone() },

@@ -16,12 +16,15 @@ use super::objects::FRESH;
 use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
 use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
-use crate::document::{self, NotObject};
+use crate::base::{Evidence, Process, Writer};
+use crate::document;
 use crate::draft::{Draft, Verdict};
 use crate::error::Error;
 use crate::rev::ObjectId;
-use crate::session::{Origin, Seen, Session};
 use crate::store::{Outcome, SaveOptions, Saved};
+
+/// How long a whole text must not have changed to be published though programs have it open.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// What held when a save began.
 pub(super) struct Before<'a> {
@@ -30,44 +33,94 @@ pub(super) struct Before<'a> {
     epoch: u64,
 }
 
+/// Who asks for a draft to be saved.
+pub(super) enum Asks<'a> {
+    /// A descriptor is closed; whether the same open file goes on to be written by another one.
+    Close(&'a dyn Fn(&Draft) -> bool),
+    /// The bytes are to be durable. That is no moment to refuse a text: its program is not done with it.
+    Sync,
+    /// The text is to be what it is now.
+    Now,
+}
+
 impl Fs {
-    /// Publishes a draft if it is complete. `closer` is who closes a descriptor; `None` for fsync and rename.
+    /// Publishes a draft if it is complete.
     ///
     /// # Errors
     /// `NotObject` where the text is not a JSON object: it was kept among the drafts.
-    pub(super) fn commit(
-        &self,
-        node: Ino,
-        d: &mut Draft,
-        how: Durability,
-        goes_on: impl FnOnce(&Draft) -> bool,
-    ) -> Result<()> {
+    pub(super) fn commit(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
         if d.unlinked {
             return Ok(());
         }
-        match d.verdict() {
-            Verdict::Nothing => {
+        let how = if matches!(asks, Asks::Sync) { Durability::Full } else { self.durability() };
+        match (d.verdict(), asks) {
+            (Verdict::Nothing, _) => {
                 self.note_emptied(d);
                 self.settle_attrs(d)?;
                 if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
-                    self.store.backend().sync(&d.id, rev)?;
+                    match self.store.backend().sync(&d.id, rev) {
+                        // Others have removed it.
+                        Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
+                        synced => synced?,
+                    }
                 }
                 Ok(())
             }
-            Verdict::Publish => self.publish(node, d, how),
-            Verdict::Refuse(NotObject::Incomplete) if goes_on(d) => Ok(()),
-            Verdict::Refuse(why) => {
-                if !d.is_kept() {
-                    let name = self.keep(d)?;
-                    d.set_kept(name);
-                }
+            (Verdict::Publish, _) => self.publish(node, d, how),
+            (Verdict::Refuse(_), Asks::Sync) => self.keep_synced(d),
+            (Verdict::Refuse(_), Asks::Close(goes_on)) if goes_on(d) => Ok(()),
+            (Verdict::Refuse(why), _) => {
+                self.refuse(d, &why)?;
                 // The object goes on to be what it was.
                 if let Some(object) = self.tables.lock().objects.get_mut(&d.id) {
                     object.emptied = None;
                 }
-                self.refused(&d.id, &why);
                 Err(Fail::Store(Error::NotObject(why)))
             }
+        }
+    }
+
+    /// Publishes a draft whose last change has made it whole, if somebody waits for that. Where that fails its bytes are
+    /// written all the same; the failure is that of the next fsync or close.
+    pub(super) fn commit_awaited(&self, node: Ino, d: &mut Draft) {
+        if !d.awaited || d.unlinked || !d.may_be_whole() || d.verdict() != Verdict::Publish {
+            return;
+        }
+        let how = if d.synced.is_some() { Durability::Full } else { self.durability() };
+        if let Err(fail) = self.publish(node, d, how) {
+            self.not_stored(&d.id, &fail, None);
+        }
+    }
+
+    /// Publishes what is whole and has not changed for a while, though programs have it open still: on a disk others would
+    /// see it.
+    pub fn publish_rested(&self) {
+        let Some(since) = Instant::now().checked_sub(RESTED) else { return };
+        let written = std::mem::take(&mut *self.written.lock());
+        for (node, draft) in written {
+            let Some(shared) = draft.upgrade() else { continue };
+            let mut d = shared.lock();
+            if !d.is_dirty() || d.unlinked || self.node_of(node).is_none_or(|now| !Arc::ptr_eq(&now, &shared))
+            {
+                d.listed = false;
+                continue;
+            }
+            if d.rested(since)
+                && d.verdict() == Verdict::Publish
+                && let Err(fail) = self.publish(node, &mut d, self.durability())
+            {
+                self.not_stored(&d.id, &fail, None);
+                d.set_unjudged();
+            }
+            drop(d);
+            self.written.lock().push((node, draft));
+        }
+    }
+
+    /// A draft has been changed that was not before: it is looked at until it is saved.
+    pub(super) fn note_written(&self, node: Ino, draft: &Arc<Mutex<Draft>>, d: &mut Draft) {
+        if !std::mem::replace(&mut d.listed, true) {
+            self.written.lock().push((node, Arc::downgrade(draft)));
         }
     }
 
@@ -85,20 +138,23 @@ impl Fs {
                 match self.publish(node, d, self.durability()) {
                     // Programs had the event of the close before there was anything to see.
                     Ok(()) => self.echoes.tell_again(&d.id),
-                    Err(fail) => {
-                        error!("{}: not saved: {fail}; the text is kept in .drafts", d.id);
-                        self.keep_or_complain(d);
-                    }
+                    Err(fail) => self.keep_unsaved(d, &fail),
                 }
             }
             Verdict::Refuse(why) => {
-                if !d.is_kept() {
-                    self.refused(&d.id, &why);
-                    self.keep_or_complain(d);
+                if let Err(fail) = self.refuse(d, &why) {
+                    self.keep_unsaved(d, &fail);
                 }
             }
             Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
             Verdict::Nothing => self.note_emptied(d),
+        }
+        if let Some(synced) = d.synced.take() {
+            // Its writer has emptied it since.
+            self.drop_synced(&synced);
+        }
+        if d.fresh {
+            self.show_kept(node, d);
         }
     }
 
@@ -117,9 +173,18 @@ impl Fs {
 
     /// Makes a draft's text the object's next revision.
     fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
-        let origin = self.origin(d);
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
-        let (saved, seen) = self.save(d.opener, &d.id, d.text(), &origin, &options)?;
+        if let (Some(opener), Some(base), true) = (&d.opener, &d.base, d.base_left) {
+            // The text goes on from that one.
+            self.memory.read(opener, &d.id, base);
+        }
+        // A child that ends closes its copies of descriptors, and a draft is saved then that it has moved, perhaps.
+        let writers: Vec<Writer> = d.opener.iter().chain(&d.closer).cloned().map(Writer::from).collect();
+        let evidence = self.memory.evidence(&writers, &d.id);
+        let saved = self.save_by(d.opener.as_ref(), &d.id, d.text(), &evidence, &options)?;
+        if let Some(synced) = d.synced.take() {
+            self.drop_synced(&synced);
+        }
         for name in d.take_kept() {
             self.drop_kept(&d.id, &name, d.text());
         }
@@ -131,25 +196,14 @@ impl Fs {
             object.fresh = None;
             let open = t.nodes.get(&node).is_some_and(|e| e.handles > 0);
             if open {
-                let opener = d.opener;
+                let opener = d.opener.clone();
                 t.object(&d.id).drafts.push((node, opener));
             }
             t.leave(&d.id, node);
         }
         let stands = saved.as_given().cloned();
-        d.set_published(seen, saved.meta, stands);
+        d.set_published(saved.rev, saved.meta, stands, !saved.altered);
         Ok(())
-    }
-
-    /// What the writer's text was made from.
-    fn origin(&self, d: &Draft) -> Origin {
-        let mut origin = self.memory.origin(d.opener, &d.id);
-        if d.base.is_some() {
-            // The text was read here and changed in place.
-            origin.seen.clone_from(&d.base);
-            (origin.earlier, origin.copied) = (Vec::new(), false);
-        }
-        origin
     }
 
     /// How this mount saves a text that is to look like `attrs`.
@@ -157,16 +211,16 @@ impl Fs {
         SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale }
     }
 
-    /// Saves a text under the rules of this mount and makes the object's name show it. `writer` has seen it then: the
-    /// second of two values is what a text stems from that is made from this one.
-    pub(super) fn save(
+    /// Saves a text under the rules of this mount and makes the object's name show it. `writer`: who saves it, if that can be
+    /// told; `evidence`: what is known of who wrote the text.
+    pub(super) fn save_by(
         &self,
-        writer: Option<Session>,
+        writer: Option<&Process>,
         id: &ObjectId,
         given: &[u8],
-        origin: &Origin,
+        evidence: &Evidence,
         options: &SaveOptions,
-    ) -> Result<(Saved, Seen)> {
+    ) -> Result<Saved> {
         let before = self.before(id);
         let op = {
             let mut t = self.tables.lock();
@@ -179,15 +233,15 @@ impl Fs {
         let saved = match op {
             _ if let Some(rev) = promoted => self.store.promote(id, &rev, options),
             // unlink and create: one update (mv from another file system, install, git checkout).
-            Some(op) => match self.store.revive(id, &op, text, origin, options) {
-                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, origin, options),
+            Some(op) => match self.store.revive(id, &op, text, evidence, options) {
+                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, evidence, options),
                 other => other,
             },
-            None => self.store.save(id, text, origin, options),
+            None => self.store.save(id, text, evidence, options),
         };
         let saved = saved.inspect_err(|_| self.not_saved(id))?;
-        let seen = self.saved(writer, id, given, &saved, before);
-        Ok((saved, seen))
+        self.saved(writer, id, given, &saved, before);
+        Ok(saved)
     }
 
     /// A save begins.
@@ -206,15 +260,14 @@ impl Fs {
     /// The object's name shows what was `saved`, and `writer` has seen it.
     pub(super) fn saved(
         &self,
-        writer: Option<Session>,
+        writer: Option<&Process>,
         id: &ObjectId,
         given: &[u8],
         saved: &Saved,
         before: Before<'_>,
-    ) -> Seen {
-        let seen = Seen { rev: saved.rev.clone(), text: saved.altered.then(|| Arc::from(given)) };
-        if let Some(session) = writer {
-            self.memory.wrote(session, id, &seen.rev, seen.text.clone());
+    ) {
+        if let Some(writer) = writer {
+            self.memory.saved(writer, id, &saved.rev, saved.own(given, self.options.on_stale));
         }
         match saved.outcome {
             Outcome::Same => {}
@@ -260,7 +313,6 @@ impl Fs {
         if left {
             self.echoes.left_behind(id);
         }
-        seen
     }
 
     /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.
@@ -311,8 +363,12 @@ impl Fs {
                 None => return Ok(()),
             },
         };
-        let meta = self.store.backend().set_attrs(&d.id, &rev, &d.attrs())?;
-        self.attrs_changed(&d.id, &rev, meta);
+        match self.store.backend().set_attrs(&d.id, &rev, &d.attrs()) {
+            Ok(meta) => self.attrs_changed(&d.id, &rev, meta),
+            // Others have removed it.
+            Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
+            Err(e) => return Err(e.into()),
+        }
         Ok(())
     }
 
@@ -337,6 +393,7 @@ impl Fs {
             self.settle(node, &mut draft.lock());
         }
         self.end_grace(Duration::ZERO);
+        self.keep_held(true);
     }
 
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
@@ -350,6 +407,8 @@ impl Fs {
             for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
                 let object = t.objects.get(&id);
                 match object.and_then(|o| o.hidden.as_ref()) {
+                    // Somebody is at work on what comes after it.
+                    Some(_) if !grace.is_zero() && t.is_made_anew(&id) => {}
                     Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.clone())),
                     Some(_) => {}
                     None if object.is_some_and(|o| o.is_waiting(self.options.grace)) => {}

@@ -17,9 +17,9 @@ use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
 use super::table::{InPlace, Node, Notice, Shown, Tables};
+use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::ObjectId;
-use crate::session::{Seen, Session};
 
 impl Fs {
     /// Opens the node that a name leads to as a draft, if that can be: it was known to show what the name shows, and
@@ -34,7 +34,7 @@ impl Fs {
         if !mode.write || mode.read || who.thread == 0 || self.options.object_view {
             return Ok(None);
         }
-        let Some(session) = self.session(who) else { return Ok(None) };
+        let Some(process) = self.process(who) else { return Ok(None) };
         // Asked before a draft is made, and again once it is: what held may hold no more.
         if self.resolve(&shown.id).ok() != Some(ino) || self.tables.lock().lendable(&shown.id, ino).is_none()
         {
@@ -52,9 +52,9 @@ impl Fs {
         let Some(now) = now else { return Ok(None) };
         let draft = Arc::new(Mutex::new(draft));
         t.come_back(who.thread, &shown.id);
-        t.lend(ino, now, draft.clone(), session);
+        t.lend(ino, now, draft.clone(), process.clone());
         drop(t);
-        let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(session)));
+        let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(process)));
         Ok(Some(Opened { handle, keep: false, no_flush: false, direct: false }))
     }
 
@@ -74,10 +74,10 @@ impl Fs {
     /// writes it, to all others, and to who reads past it (`reads`), what the name shows.
     pub(super) fn shown_in_place(&self, who: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
         let (id, opener) = match self.tables.lock().in_place.get(&ino) {
-            Some(lent) => (lent.id.clone(), lent.opener),
+            Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
         };
-        if !reads && self.session(who) == Some(opener) {
+        if !reads && self.process(who) == Some(opener) {
             return Ok(None);
         }
         match self.shown(&id, false) {
@@ -108,8 +108,8 @@ impl Fs {
 
 impl Tables {
     /// Whether programs may watch an object's file at a node that somebody else's draft is in place of.
-    pub fn is_lent_to_another(&self, id: &ObjectId, writer: Option<Session>) -> bool {
-        self.in_place.values().any(|lent| lent.id == *id && Some(lent.opener) != writer)
+    pub fn is_lent_to_another(&self, id: &ObjectId, writer: Option<&Process>) -> bool {
+        self.in_place.values().any(|lent| lent.id == *id && Some(&lent.opener) != writer)
     }
 
     /// The nodes of an object that drafts are in place of.
@@ -133,7 +133,7 @@ impl Tables {
     }
 
     /// Makes an object's home node the draft of `opener`, with a handle.
-    fn lend(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Session) {
+    fn lend(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Process) {
         let id = shown.id.clone();
         let stand_in = self.add(Node::Revision(shown));
         if let Some(entry) = self.nodes.get_mut(&ino) {
@@ -143,7 +143,7 @@ impl Tables {
         self.take_file(ino);
         let object = self.object(&id);
         object.home = Some(stand_in);
-        object.drafts.push((ino, Some(opener)));
+        object.drafts.push((ino, Some(opener.clone())));
         self.in_place.insert(ino, InPlace { id, opener, stand_in });
     }
 
@@ -155,8 +155,7 @@ impl Tables {
         let Some(entry) = self.nodes.get(&stand_in).filter(|entry| !entry.is_held()) else { return false };
         let Node::Revision(shown) = entry.node.clone() else { return false };
         // Of what is empty the kernel has no pages.
-        let exactly = |base: &Seen| base.text.is_none() && base.rev == shown.rev;
-        let same = d.is_empty() || (!d.is_dirty() && d.base.as_ref().is_some_and(exactly));
+        let same = d.is_empty() || (!d.is_dirty() && d.exact && d.base.as_ref() == Some(&shown.rev));
         if !named || !same || d.unlinked || d.displaced {
             return false;
         }
@@ -327,16 +326,12 @@ mod tests {
             p.fs.release(handle);
             assert!(!p.is_draft(node) && p.text(p.other, node) == OLD);
         }
-        // What is refused, stamped or merged.
-        let merged = b"{\"n\": 1, \"m\": 1}".as_slice();
-        for text in [b"[]".as_slice(), b"{\"_rev\": \"7-x\"}", b"{\"n\": 1, \"z\": 1}"] {
+        // What is refused, or stamped.
+        for text in [b"[]".as_slice(), b"{\"_rev\": \"7-x\"}"] {
             let node = p.lookup(p.writer);
             p.text(p.writer, node);
             let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
             p.fs.write(handle, 0, text).unwrap();
-            if text.ends_with(b"\"z\": 1}") {
-                p.others.upsert(&p.id, merged).unwrap();
-            }
             let _ = p.fs.flush(p.writer, handle);
             p.fs.release(handle);
             assert!(p.is_draft(node), "{}", String::from_utf8_lossy(text));

@@ -9,16 +9,16 @@ use parking_lot::Mutex;
 use rustix::fs::{OFlags, SeekFrom};
 
 use super::Fs;
-use super::attr::{Caller, Ino};
+use super::attr::Ino;
+use super::commit::Asks;
 use super::errno::{Fail, Result};
 use super::list::Stream;
 use super::scratch::{ScratchNode, os};
-use super::table::Node;
-use crate::backend::Durability;
+use super::table::{Node, Notice};
+use crate::base::Process;
 use crate::draft::Draft;
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
-use crate::session::{Seen, Session};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +78,8 @@ pub(super) enum Handle {
         draft: Arc<Mutex<Draft>>,
         write: bool,
         append: bool,
-        /// Each write is followed by an fsync of its own: `O_DSYNC`.
-        sync: bool,
-        opener: Option<Session>,
+        read: bool,
+        opener: Option<Process>,
     },
     Scratch {
         node: Ino,
@@ -88,7 +87,7 @@ pub(super) enum Handle {
         file: File,
         write: bool,
         /// The process that opened it, where it may be making a backup.
-        copier: Option<Session>,
+        copier: Option<Process>,
     },
     /// See `echo`.
     Echo {
@@ -101,10 +100,8 @@ pub(super) enum Handle {
 }
 
 impl Handle {
-    pub(super) fn draft(node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode, opener: Option<Session>) -> Handle {
-        // rustix gives its DSYNC the bits of O_SYNC, which has one more.
-        let sync = mode.flags & libc::O_DSYNC != 0;
-        Handle::Draft { node, draft, write: mode.write, append: mode.append(), sync, opener }
+    pub(super) fn draft(node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode, opener: Option<Process>) -> Handle {
+        Handle::Draft { node, draft, write: mode.write, append: mode.append(), read: mode.read, opener }
     }
 
     pub(super) fn node(&self) -> Ino {
@@ -174,6 +171,11 @@ impl Fs {
         self.handles.lock().get(&number).cloned().ok_or(Fail::BadHandle)
     }
 
+    /// The handles of a node.
+    pub(super) fn handles_of(&self, node: Ino) -> Vec<Arc<Handle>> {
+        self.handles.lock().values().filter(|handle| handle.node() == node).cloned().collect()
+    }
+
     pub(super) fn drop_handle_of(&self, node: Ino) {
         let mut t = self.tables.lock();
         if let Some(entry) = t.nodes.get_mut(&node) {
@@ -182,10 +184,16 @@ impl Fs {
         t.reap(node);
     }
 
-    /// A scratch file that was renamed over an object while a program has it open has become the object's draft.
-    fn draft_behind(&self, handle: &Handle) -> Option<Arc<Mutex<Draft>>> {
+    /// The draft that a handle reads and writes. A file goes where its name goes: a scratch file that was renamed over an
+    /// object while a program has it open has become the object's draft, and the other way round.
+    pub(super) fn draft_behind(&self, handle: &Handle) -> Option<Arc<Mutex<Draft>>> {
         match handle {
-            Handle::Draft { draft, .. } => Some(draft.clone()),
+            Handle::Draft { node, draft, .. } => match self.node(*node) {
+                Ok(Node::Scratch(_)) => None,
+                // Moved away and on to an object's name.
+                Ok(Node::Draft(now)) => Some(now),
+                _ => Some(draft.clone()),
+            },
             Handle::Scratch { node, .. } => match self.node(*node) {
                 Ok(Node::Draft(draft)) => Some(draft),
                 _ => None,
@@ -194,15 +202,66 @@ impl Fs {
         }
     }
 
+    /// Does something to the draft that a handle reads and writes; `None` where it is none. What is moved away at this moment
+    /// is waited for.
+    pub(super) fn with_draft<T>(
+        &self,
+        handle: &Handle,
+        act: impl FnOnce(&Arc<Mutex<Draft>>, &mut Draft) -> T,
+    ) -> Option<T> {
+        loop {
+            let draft = self.draft_behind(handle)?;
+            let mut d = draft.lock();
+            if self.draft_behind(handle).is_some_and(|now| Arc::ptr_eq(&now, &draft)) {
+                return Some(act(&draft, &mut d));
+            }
+        }
+    }
+
+    /// The kernel knows a file that a draft has become under its name as another node, which has changed with it.
+    pub(super) fn tell_moved(&self, node: Ino) {
+        let t = self.tables.lock();
+        let named = match t.node(node) {
+            Some(Node::Scratch(scratch)) => {
+                t.scratch.get(&scratch.key).copied().filter(|named| *named != node)
+            }
+            _ => None,
+        };
+        drop(t);
+        self.tell(named.map(Notice::Attr).into_iter().collect());
+    }
+
+    /// The scratch file that is behind a handle since its name was moved, opened anew: a draft's, or another than the handle
+    /// was opened with.
+    fn moved_file(&self, handle: &Handle) -> Result<Option<File>> {
+        let (node, write, own) = match handle {
+            Handle::Draft { node, write, .. } => (*node, *write, None),
+            Handle::Scratch { node, scratch, write, .. } => (*node, *write, Some(scratch.key)),
+            _ => return Ok(None),
+        };
+        match self.node(node)? {
+            Node::Scratch(scratch) if Some(scratch.key) != own => {
+                let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
+                scratch.open(flags.bits() as i32).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Reads at most `size` bytes.
     pub fn read(&self, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>> {
         let handle = self.handle(handle)?;
-        if let Some(draft) = self.draft_behind(&handle) {
-            let d = draft.lock();
-            if let (Some(session), Some(Seen { rev, text: None })) = (d.opener, &d.base) {
-                self.memory.saw(session, &d.id, rev);
+        let read = self.with_draft(&handle, |_, d| {
+            if let (Some(opener), Some(base)) = (&d.opener, &d.base) {
+                self.memory.read(opener, &d.id, base);
             }
-            return Ok(d.read(offset, size).to_vec());
+            d.read(offset, size).to_vec()
+        });
+        if let Some(read) = read {
+            return Ok(read);
+        }
+        if let Some(file) = self.moved_file(&handle)? {
+            return read_at(&file, offset, size);
         }
         match &*handle {
             Handle::Revision { .. } | Handle::Scratch { .. } => {
@@ -249,64 +308,38 @@ impl Fs {
         if !handle.writes() {
             return Err(Fail::BadHandle);
         }
-        if let Some(draft) = self.draft_behind(&handle) {
-            let end = offset.saturating_add(bytes.len() as u64);
-            if end > self.options.max_size {
+        let written = self.with_draft(&handle, |draft, d| {
+            if offset.saturating_add(bytes.len() as u64) > self.options.max_size {
                 return Err(Fail::TooLarge);
             }
-            let mut d = draft.lock();
             let offset = match &*handle {
-                Handle::Draft { append: true, .. } => {
+                Handle::Draft { append: true, read, .. } => {
+                    if !read {
+                        self.catch_up(d)?;
+                    }
                     d.displaced |= offset != d.len();
                     d.len()
                 }
                 _ => offset,
             };
             d.write(offset as usize, bytes);
+            self.note_written(handle.node(), draft, d);
+            self.commit_awaited(handle.node(), d);
+            Ok(())
+        });
+        if let Some(written) = written {
+            return written;
+        }
+        if let Some(file) = self.moved_file(&handle)? {
+            let append = matches!(&*handle, Handle::Draft { append: true, .. });
+            let end = if append { file.metadata().map_err(os)?.len() } else { offset };
+            file.write_all_at(bytes, end).map_err(os)?;
+            self.tell_moved(handle.node());
             return Ok(());
         }
         match &*handle {
             Handle::Scratch { file, .. } => file.write_all_at(bytes, offset).map_err(os),
             _ => Err(Fail::BadHandle),
-        }
-    }
-
-    /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.
-    pub fn flush(&self, who: Caller, handle: u64) -> Result<()> {
-        if self.options.read_only {
-            return Err(Fail::NotThere);
-        }
-        let handle = self.handle(handle)?;
-        // `{ echo '{'; /bin/echo '}'; } > f`: the first child's exit closes a descriptor that the shell goes on with.
-        let goes_on = |d: &Draft| {
-            let opener = if let Handle::Draft { opener, .. } = &*handle { *opener } else { d.opener };
-            opener.is_some_and(|opener| !opener.has_thread(who.thread))
-        };
-        match self.draft_behind(&handle) {
-            Some(draft) => self.commit(handle.node(), &mut draft.lock(), self.durability(), goes_on),
-            None => {
-                if let Handle::Scratch { file, copier: Some(session), .. } = &*handle {
-                    self.note_copy(*session, file);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether a file that is closed is a copy of what its writer has read again: then it read that for a backup (vim
-    /// with `backupcopy=yes`, nano, emacs), and the text that it saves next was not made from there.
-    fn note_copy(&self, session: Session, file: &File) {
-        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return };
-        for (id, rev) in self.memory.reread(session) {
-            let read = || -> Option<bool> {
-                let text = self.text_of(&id, &rev).ok().filter(|text| text.len() as u64 == size)?;
-                let mut copy = vec![0; text.len()];
-                file.read_exact_at(&mut copy, 0).ok()?;
-                Some(copy == text)
-            };
-            if read() == Some(true) {
-                self.memory.copied(session, &id, &rev);
-            }
         }
     }
 
@@ -316,10 +349,22 @@ impl Fs {
             return Ok(());
         }
         let handle = self.handle(handle)?;
-        if let Some(draft) = self.draft_behind(&handle) {
-            // `dd oflag=sync`: the fsync after each block of a text.
-            let goes_on = |_: &Draft| matches!(&*handle, Handle::Draft { sync: true, .. });
-            return self.commit(handle.node(), &mut draft.lock(), Durability::Full, goes_on);
+        if let Some(done) = self.with_draft(&handle, |_, d| self.commit(handle.node(), d, Asks::Sync)) {
+            return done;
+        }
+        if let Some(file) = self.moved_file(&handle)? {
+            return file.sync_all().map_err(os);
+        }
+        if let Handle::Revision { node, .. } | Handle::Bytes { node, .. } = &*handle
+            && let Ok(Node::Revision(shown)) = self.node(*node)
+        {
+            // What others, or another descriptor, have written of the same file is to be durable, too.
+            for draft in self.open_drafts(&shown.id) {
+                let mut d = draft.lock();
+                if d.is_dirty() && !d.is_empty() && !d.unlinked {
+                    self.keep_synced(&mut d)?;
+                }
+            }
         }
         match &*handle {
             Handle::Scratch { file, .. } if data_only => file.sync_data().map_err(os),
@@ -337,8 +382,19 @@ impl Fs {
             Ok(Node::Draft(draft)) => Some(draft),
             _ => None,
         });
-        if let Handle::Scratch { scratch, write, .. } = &*handle {
-            scratch.remove_handle(*write);
+        if let Handle::Draft { write, .. } | Handle::Scratch { write, .. } = &*handle {
+            let now = match self.node(node) {
+                Ok(Node::Scratch(now)) => Some(now),
+                _ => None,
+            };
+            let own =
+                if let Handle::Scratch { scratch, .. } = &*handle { Some(scratch.clone()) } else { None };
+            if let Some(scratch) = now.or(own) {
+                scratch.remove_handle(*write);
+                if !scratch.has_writers() {
+                    self.memory.closed(scratch.key);
+                }
+            }
         }
         // Counted down under the draft's lock, or of two that go at once neither is the last.
         let mut held = draft.as_ref().map(|draft| draft.lock());
@@ -376,6 +432,10 @@ impl Fs {
         let at = u64::try_from(offset).map_err(|_| Fail::NoSuchOffset)?;
         let size = match (&*handle, self.draft_behind(&handle)) {
             (_, Some(draft)) => draft.lock().len(),
+            (Handle::Draft { .. }, None) => match self.moved_file(&handle)? {
+                Some(file) => file.metadata().map_err(os)?.len(),
+                None => return Err(Fail::BadHandle),
+            },
             (Handle::Bytes { bytes, .. }, _) => bytes.len() as u64,
             (Handle::Revision { .. } | Handle::Scratch { .. }, _) => {
                 let file = handle.file().ok_or(Fail::BadHandle)?;
@@ -386,7 +446,7 @@ impl Fs {
                 };
                 return Ok(rustix::fs::seek(file, from)? as i64);
             }
-            (Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. }, _) => {
+            (Handle::Echo { .. } | Handle::Directory { .. }, _) => {
                 return Err(Fail::BadHandle);
             }
         };

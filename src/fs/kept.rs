@@ -3,29 +3,69 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attr::Attr;
+use super::attr::{Attr, Ino};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
+use super::table::Notice;
 use super::{Counts, Fs};
 use crate::document::NotObject;
-use crate::draft::Draft;
+use crate::draft::{Draft, Synced};
+use crate::error::Error;
 use crate::rev::ObjectId;
 
 /// How many refusals `.status` remembers.
 const REFUSALS: usize = 20;
 
+/// At most so many bytes of texts that cannot be stored are held in memory.
+const HELD: usize = 64 << 20;
+
+/// A text that waits for room.
+pub(super) struct Held {
+    id: ObjectId,
+    text: Vec<u8>,
+    like: Attr,
+}
+
 impl Fs {
-    /// A text is no object: the log and `.status` say so.
-    pub(super) fn refused(&self, id: &ObjectId, why: &NotObject) {
+    /// Refuses a draft's text, which is no object: it is kept, and the log and `.status` say so, once for each text.
+    pub(super) fn refuse(&self, d: &mut Draft, why: &NotObject) -> Result<()> {
+        if d.is_kept() {
+            return Ok(());
+        }
+        let name = self.keep(d)?;
+        self.told_refused(&d.id, &name, why);
+        d.set_kept(name);
+        Ok(())
+    }
+
+    /// A text was refused and is kept under this name: that is told once.
+    fn told_refused(&self, id: &ObjectId, name: &str, why: &NotObject) {
+        const MANY: usize = 1024;
+        let text = (id.clone(), name.to_owned());
+        let mut told = self.told.lock();
+        // What shows under a name may be another text each time.
+        if name != FRESH && told.contains(&text) {
+            return;
+        }
+        if told.len() == MANY {
+            told.pop_front();
+        }
+        told.push_back(text);
+        drop(told);
+        self.tell_refusal(format!("{id}: not a JSON object: {why}; the text is kept in .drafts"));
+    }
+
+    /// The log and `.status` tell of a text that was not saved.
+    fn tell_refusal(&self, line: String) {
         Counts::add(&self.counts.refused);
-        let line = format!("{id}: not a JSON object: {why}; the text is kept in .drafts");
         warn!("{line}");
         let mut refusals = self.refusals.lock();
         if refusals.len() == REFUSALS {
@@ -34,38 +74,244 @@ impl Fs {
         refusals.push(line);
     }
 
-    pub(super) fn keep_or_complain(&self, d: &mut Draft) {
-        match self.keep(d) {
-            Ok(name) => d.set_kept(name),
-            Err(fail) => error!("{}: cannot keep the unfinished text: {fail}", d.id),
+    /// A whole text could not be stored: that is told, once as long as nothing else is.
+    pub(super) fn not_stored(&self, id: &ObjectId, fail: &Fail, kept: Option<bool>) {
+        let what = match kept {
+            Some(true) => "; the text is kept in .drafts",
+            Some(false) => "; the text is held in memory until there is room, then kept in .drafts",
+            None => "",
+        };
+        let line = format!("{id}: not saved: {fail}{what}");
+        if self.refusals.lock().last() != Some(&line) {
+            self.tell_refusal(line);
         }
     }
 
-    /// Puts a draft's text aside: under its name where it is the first of one, else in a file of its own. The file's name.
-    pub(super) fn keep(&self, d: &Draft) -> Result<String> {
-        let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
-        let name = if d.fresh && !d.unlinked { FRESH.to_owned() } else { kept_name() };
-        let like = Attr { perm: d.mode.unwrap_or(0o644) & 0o777, atime: d.mtime(), ..self.unmasked_attr(d) };
-        scratch::replace(dir.as_fd(), OsStr::new(&name), d.text(), &like, false)?;
+    /// Keeps a text that could not be saved or kept, where there is room for it.
+    pub(super) fn keep_unsaved(&self, d: &mut Draft, fail: &Fail) {
+        if d.is_kept() {
+            return;
+        }
+        let kept = self.keep(d);
+        self.not_stored(&d.id, fail, Some(kept.is_ok()));
+        match kept {
+            Ok(name) => d.set_kept(name),
+            Err(_) => self.hold(&d.id, d.text(), self.unmasked_attr(d)),
+        }
+    }
+
+    /// Holds a text in memory until there is room.
+    fn hold(&self, id: &ObjectId, text: &[u8], like: Attr) {
+        let mut held = self.held.lock();
+        if held.iter().any(|held| held.id == *id && held.text == text) {
+            return;
+        }
+        let size: usize = held.iter().map(|held| held.text.len()).sum();
+        if size + text.len() > HELD {
+            error!("{id}: a text of {} bytes is lost: nothing can be stored, and memory is full", text.len());
+            return;
+        }
+        held.push(Held { id: id.clone(), text: text.to_vec(), like });
+    }
+
+    /// Keeps the texts that wait for room, if there is some now. `last`: what cannot be kept is lost.
+    pub fn keep_held(&self, last: bool) {
+        let waiting = std::mem::take(&mut *self.held.lock());
+        for held in waiting {
+            match self.keep_text(&held.id, &kept_name(), &held.text, &held.like) {
+                Ok(()) => warn!("{}: a text that could not be saved is kept in .drafts", held.id),
+                Err(fail) if last => error!("{}: a text is lost that could not be saved: {fail}", held.id),
+                Err(_) => self.held.lock().push(held),
+            }
+        }
+    }
+
+    pub(super) fn keep_or_complain(&self, d: &mut Draft) {
+        match self.keep(d) {
+            Ok(name) => d.set_kept(name),
+            Err(fail) => {
+                error!("{}: cannot keep the unfinished text: {fail}", d.id);
+                if !d.is_empty() {
+                    self.hold(&d.id, d.text(), self.unmasked_attr(d));
+                }
+            }
+        }
+    }
+
+    /// Puts a draft's text aside: as what its name shows where there was nothing, else in a file of its own. Returns the
+    /// file's name.
+    fn keep(&self, d: &mut Draft) -> Result<String> {
+        let like = self.unmasked_attr(d);
+        let name = match d.fresh && !d.unlinked {
+            // A name that holds nothing yet goes on to show that, whatever is refused.
+            true if d.is_empty() || self.kept_fresh(&d.id)?.is_none() => FRESH.to_owned(),
+            _ => kept_name(),
+        };
+        let Some(synced) = d.synced.take() else {
+            return self.keep_once(&d.id, name, d.text(), &like);
+        };
+        if name == FRESH || synced.id != d.id {
+            let kept = self.keep_once(&d.id, name, d.text(), &like)?;
+            self.drop_synced(&synced);
+            return Ok(kept);
+        }
+        // What was made durable of it becomes the whole.
+        if let Some(same) = self.kept_as(&d.id, d.text(), &synced.name) {
+            self.drop_synced(&synced);
+            return Ok(same);
+        }
+        self.keep_text(&d.id, &synced.name, d.text(), &like)?;
+        Ok(synced.name)
+    }
+
+    /// A text is no object that was to be moved onto an object's name. It is kept, and the name shows something: a program
+    /// that has moved or removed the old file first (`mv -b`, `rsync -ab`) leaves the object where it was.
+    pub(super) fn refuse_moved(
+        &self,
+        id: &ObjectId,
+        text: &[u8],
+        attr: &Attr,
+        why: NotObject,
+        flags: super::RenameFlags,
+    ) -> Fail {
+        let shows = || self.is_object(id).unwrap_or(true) || !matches!(self.fresh_draft(id), Ok(None));
+        let vacant = !flags.no_replace && self.was_deleted(id) && !shows();
+        let name = if vacant { FRESH.to_owned() } else { kept_name() };
+        match self.keep_once(id, name, text, attr) {
+            Ok(name) => self.told_refused(id, &name, &why),
+            Err(fail) => self.not_stored(id, &fail, None),
+        }
+        let mut notices = Vec::new();
+        let mut t = self.tables.lock();
+        if vacant || t.object(id).hidden.take().is_some() {
+            notices.push(Notice::Root);
+            notices.extend(id.file_name().map(Notice::Entry));
+        }
+        drop(t);
+        self.tell(notices);
+        Fail::Store(Error::NotObject(why))
+    }
+
+    /// Keeps a text under `name`, unless the same is kept already.
+    fn keep_once(&self, id: &ObjectId, name: String, text: &[u8], like: &Attr) -> Result<String> {
+        if name != FRESH
+            && let Some(same) = self.kept_as(id, text, "")
+        {
+            return Ok(same);
+        }
+        if name == FRESH
+            && let Some((old, attr)) = self.kept_fresh(id)?
+            && !old.is_empty()
+            && old != text
+        {
+            // It was refused once, and nobody has it but us.
+            self.keep_once(id, kept_name(), &old, &attr)?;
+        }
+        self.keep_text(id, &name, text, like)?;
         Ok(name)
+    }
+
+    fn keep_text(&self, id: &ObjectId, name: &str, text: &[u8], like: &Attr) -> Result<()> {
+        const TRIES: usize = 100;
+        let like = Attr { perm: like.perm & 0o777, atime: like.mtime, ..like.clone() };
+        for _ in 0..TRIES {
+            let dir = self.drafts_of(id, true)?.ok_or(Fail::NotFound)?;
+            match scratch::replace(dir.as_fd(), OsStr::new(name), text, &like, false) {
+                // The directory went with another text.
+                Err(Fail::Os(Errno::NOENT)) => {}
+                kept => return kept.map(drop),
+            }
+        }
+        Err(Fail::Busy)
+    }
+
+    /// The name under which an object's text is kept already, but for one.
+    fn kept_as(&self, id: &ObjectId, text: &[u8], but: &str) -> Option<String> {
+        let dir = self.drafts_of(id, false).ok()??;
+        let same = |name: &OsStr| {
+            let file = ScratchNode::at(dir.as_fd(), name).ok()?;
+            (file.stat().ok()?.st_size as u64 == text.len() as u64).then_some(())?;
+            (file.read_all(text.len() as u64).ok()? == text).then_some(())
+        };
+        let names = scratch::list(dir.as_fd()).ok()?.into_iter().map(|(name, ..)| name);
+        names.filter(|name| name != but && same(name).is_some()).find_map(|name| name.into_string().ok())
+    }
+
+    /// Makes the bytes of a text durable that is not whole.
+    pub(super) fn keep_synced(&self, d: &mut Draft) -> Result<()> {
+        let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
+        let mut synced = match d.synced.take() {
+            Some(synced) => synced,
+            None => {
+                let (id, name) = (d.id.clone(), kept_name());
+                let like = Attr { perm: d.mode.unwrap_or(0o644) & 0o777, ..self.unmasked_attr(d) };
+                let file = scratch::replace(dir.as_fd(), OsStr::new(&name), b"", &like, false)?;
+                Synced { id, file: file.open(OFlags::RDWR.bits() as i32)?, name, upto: 0 }
+            }
+        };
+        let done = (|| {
+            let from = synced.upto.min(d.text().len());
+            synced.file.write_all_at(&d.text()[from..], from as u64)?;
+            synced.file.set_len(d.len())?;
+            synced.file.sync_all()
+        })();
+        synced.upto = if done.is_ok() { d.text().len() } else { 0 };
+        (d.synced, d.awaited) = (Some(synced), true);
+        done.map_err(scratch::os)?;
+        Ok(rustix::fs::fsync(&dir)?)
+    }
+
+    /// The text went on and was saved, or is kept elsewhere.
+    pub(super) fn drop_synced(&self, synced: &Synced) {
+        let Ok(Some(dir)) = self.drafts_of(&synced.id, false) else { return };
+        let key = |s: rustix::io::Result<rustix::fs::Stat>| s.ok().map(|s| scratch::key(&s));
+        let there = key(rustix::fs::statat(&dir, &synced.name, AtFlags::SYMLINK_NOFOLLOW));
+        if there.is_some() && there == key(rustix::fs::fstat(&synced.file)) {
+            let _ = rustix::fs::unlinkat(&dir, &synced.name, AtFlags::empty());
+            self.drop_empty(&synced.id);
+        }
+    }
+
+    fn drop_empty(&self, id: &ObjectId) {
+        if let Ok(drafts) = self.drafts_root() {
+            let _ = rustix::fs::unlinkat(drafts, id.as_os_str(), AtFlags::REMOVEDIR);
+        }
+    }
+
+    /// A new name shows what is kept under it, and not what was refused since.
+    pub(super) fn show_kept(&self, node: Ino, d: &mut Draft) {
+        if let Ok(Some((text, attr))) = self.kept_fresh(&d.id)
+            && (text != d.text() || attr.mtime != d.mtime())
+        {
+            d.load(None, text, attr.mtime);
+            (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+            d.set_kept(FRESH.to_owned());
+            self.tell(vec![Notice::Attr(node)]);
+        }
     }
 
     /// The directory of an object's kept texts.
     pub(super) fn drafts_of(&self, id: &ObjectId, make: bool) -> Result<Option<OwnedFd>> {
+        const TRIES: usize = 100;
         let name = id.as_os_str();
-        if make {
-            match rustix::fs::mkdirat(self.drafts_root()?, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+        let Ok(drafts) = self.drafts_root() else { return if make { Err(Fail::NotFound) } else { Ok(None) } };
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..TRIES {
+            if make {
+                match rustix::fs::mkdirat(drafts, name, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            match rustix::fs::openat(drafts, name, flags, Mode::empty()) {
+                Ok(dir) => return Ok(Some(dir)),
+                // Another text of the object went at this moment, and the directory with it.
+                Err(Errno::NOENT) if make => {}
+                Err(Errno::NOENT) => return Ok(None),
                 Err(errno) => return Err(errno.into()),
             }
         }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(drafts) = self.drafts_root() else { return Ok(None) };
-        match rustix::fs::openat(drafts, name, flags, Mode::empty()) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
+        Err(Fail::Busy)
     }
 
     /// The text that a name shows though it is not an object, and its attributes.
@@ -95,7 +341,7 @@ impl Fs {
             };
             if text.is_ok_and(|text| saved.starts_with(&text)) {
                 rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
-                let _ = rustix::fs::unlinkat(self.drafts_root()?, id.as_os_str(), AtFlags::REMOVEDIR);
+                self.drop_empty(id);
             } else if name == FRESH {
                 rustix::fs::renameat(&dir, name, &dir, kept_name().as_str())?;
             }

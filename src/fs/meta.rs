@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rustix::fs::{FileType, StatVfs};
 
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
+use super::commit::Asks;
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode};
 use super::scratch::{self, Change, ScratchNode, SetTime};
-use super::table::{Node, Notice, ObjectState, Shown};
+use super::table::{Node, Notice, ObjectState, Shown, removed_ino};
 use super::{Fs, attr};
 use crate::backend::{Attrs, Meta};
 use crate::rev::{ObjectId, Rev};
@@ -20,8 +21,13 @@ impl Fs {
         let handle = handle.and_then(|handle| self.handle(handle).ok());
         match self.node(ino)? {
             Node::Revision(_) | Node::Draft(_)
-                if let Some(Handle::Draft { draft, .. }) = handle.as_deref() =>
+                if let Some(Handle::Draft { node, draft, .. }) = handle.as_deref() =>
             {
+                let draft = match self.node(*node) {
+                    Ok(Node::Scratch(scratch)) => return Ok((self.masked(scratch.attr()?), NOW)),
+                    Ok(Node::Draft(now)) => now,
+                    _ => draft.clone(),
+                };
                 // Perhaps opened past the node, which is of something else: the end is the draft's.
                 Ok((self.draft_attr(&draft.lock()), NOW))
             }
@@ -80,7 +86,13 @@ impl Fs {
         let open = entry.handles > 0 || self.options.read_only;
         match home.and_then(|home| t.node(home)) {
             Some(Node::Revision(other)) if !open => Ok(Some((self.object_attr(&other.id, &other.meta), NOW))),
-            _ if open => Ok(Some((self.object_attr(&now.id, &now.meta), NOW))),
+            _ if open => {
+                let attr = self.object_attr(&now.id, &now.meta);
+                Ok(Some(match now.removed {
+                    true => (Attr { ino: removed_ino(&now.id), nlink: 0, ..attr }, NOW),
+                    false => (attr, NOW),
+                }))
+            }
             _ => {
                 if !t.refuse(who.thread, &now.id) {
                     // What it does next finds out.
@@ -187,7 +199,16 @@ impl Fs {
     }
 
     fn setattr_draft(&self, who: Caller, ino: Ino, change: &Change) -> Result<Attr> {
-        let Node::Draft(draft) = self.node(ino)? else { return Err(Fail::Stale) };
+        let draft = match self.node(ino)? {
+            Node::Draft(draft) => draft,
+            // Its name was moved away.
+            Node::Scratch(scratch) => {
+                scratch.change(change, None)?;
+                self.tell_moved(ino);
+                return Ok(self.masked(scratch.attr()?));
+            }
+            _ => return Err(Fail::Stale),
+        };
         let mut d = draft.lock();
         if let Some(size) = change.size {
             if size > self.options.max_size {
@@ -198,7 +219,10 @@ impl Fs {
                 self.renew(who, &mut d)?;
             }
             d.truncate(size as usize);
-            if !open {
+            if open {
+                self.note_written(ino, &draft, &mut d);
+                self.commit_awaited(ino, &mut d);
+            } else {
                 let key = (who.thread, d.id.clone());
                 let mut t = self.tables.lock();
                 t.pending.remove(&key);
@@ -220,7 +244,7 @@ impl Fs {
             self.settle(node, d);
             return Ok(());
         }
-        self.commit(node, d, self.durability(), |_| false)
+        self.commit(node, d, Asks::Now)
     }
 
     /// A revision's file has other attributes now.

@@ -17,9 +17,9 @@ use super::errno::{Fail, Result};
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Deleted, Node, Notice};
 use super::{Fs, Name, views::View};
+use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::ObjectId;
-use crate::session::Session;
 
 impl Fs {
     pub(super) fn lookup_scratch(&self, dir: &Dir, name: &OsStr) -> Result<Found> {
@@ -158,7 +158,7 @@ impl Fs {
             }
             Err(fail) => return Err(fail),
         }
-        self.delete(id)
+        self.delete(id, None)
     }
 
     /// Removes the draft that a name shows where there is no object. Whether there was one.
@@ -179,26 +179,31 @@ impl Fs {
     pub(super) fn drafts_by(
         &self,
         id: &ObjectId,
-        opened: impl Fn(Option<Session>) -> bool,
+        opened: impl Fn(&Option<Process>) -> bool,
     ) -> Vec<(Ino, Arc<Mutex<Draft>>)> {
         let t = self.tables.lock();
         let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
-        let drafts = nodes.iter().filter(|(_, opener)| opened(*opener)).filter_map(|(node, _)| {
+        let drafts = nodes.iter().filter(|(_, opener)| opened(opener)).filter_map(|(node, _)| {
             let Some(Node::Draft(draft)) = t.node(*node) else { return None };
             Some((*node, draft.clone()))
         });
         drafts.collect()
     }
 
-    /// Deletes an object for everybody; programs that write it go on writing a file without a name.
-    pub(super) fn delete(&self, id: &ObjectId) -> Result<()> {
+    /// Deletes an object for everybody; programs that write it go on writing a file without a name. `into`: it was a temporary
+    /// file, whose text has become that object's.
+    pub(super) fn delete(&self, id: &ObjectId, into: Option<&ObjectId>) -> Result<()> {
         let drafts = self.open_drafts(id);
         let mark = |unlinked| drafts.iter().for_each(|draft| draft.lock().unlinked = unlinked);
         // First, for a commit that is under way (a child that was forked closes its copy of a descriptor) would make the
         // object anew after it was deleted.
         mark(true);
         let change = self.echoes.begin(id);
-        let op = self.store.delete(id).inspect_err(|_| mark(false))?;
+        let passed = into.map_or(Ok(false), |into| self.store.pass_on(id, into));
+        let op = match passed.inspect_err(|_| mark(false))? {
+            true => None,
+            false => Some(self.store.delete(id).inspect_err(|_| mark(false))?),
+        };
         change.made(None);
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
@@ -208,7 +213,7 @@ impl Fs {
         // What is written into them is no text of this name's next file.
         object.drafts.clear();
         (object.hidden, object.emptied) = (None, None);
-        object.deleted = Some(Deleted { since: Instant::now(), op });
+        object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
         t.waiting.insert(id.clone());
         drop(t);
         self.tell(notices);

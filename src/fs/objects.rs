@@ -5,23 +5,24 @@
 //! was true after the last change, or the change's event finds the kernel already told and takes it back.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use log::warn;
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::attr::{Attr, BRIEF, Caller, Found, Ino, LONG, NOW};
 use super::errno::{Fail, Result};
 use super::table::{Node, Notice, Shown, Tables, object_ino};
-use super::{Fs, Name};
+use super::{APART, Fs, Name};
 use crate::backend::Meta;
+use crate::base::Process;
 use crate::document;
 use crate::draft::Draft;
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
-use crate::session::Session;
 use crate::watch::Event;
 
 /// How often a scan is repeated when the object changes under it; then the answer is given for now only.
@@ -396,8 +397,20 @@ impl Fs {
     }
 
     /// The process behind a thread, where it can be told.
-    pub(super) fn session(&self, who: Caller) -> Option<Session> {
-        Session::of_thread(who.thread)
+    pub(super) fn process(&self, who: Caller) -> Option<Process> {
+        static TOLD: Once = Once::new();
+        if who.thread == 0 {
+            TOLD.call_once(|| warn!("{APART}"));
+        }
+        Process::of_thread(who.thread)
+    }
+
+    /// The draft that a node is.
+    pub(super) fn node_of(&self, node: Ino) -> Option<Arc<Mutex<Draft>>> {
+        match self.node(node) {
+            Ok(Node::Draft(draft)) => Some(draft),
+            _ => None,
+        }
     }
 
     /// Whether the thread was told ESTALE for this object and comes back. What its second lookup found is served, or an

@@ -1,127 +1,28 @@
-//! Opening and creating.
+//! Opening.
 //!
 //! Opening an object for writing answers ESTALE once. The kernel then looks the name up again on the same thread and
 //! finds the draft's node, which nobody else does: writers and readers never share pages. The kernel retries once; where
 //! that is used up, or the thread cannot be told from others (its id is 0), the draft is opened past the pages of the
 //! node that there is.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::attr::{Caller, Found, Ino};
+use super::Fs;
+use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
-use super::scratch::{self, ScratchNode};
-use super::table::{Node, Notice, ObjectState, Pending};
+use super::scratch::ScratchNode;
+use super::table::{Node, ObjectState, Pending};
 use super::views::View;
-use super::{Fs, Name};
+use crate::base::Process;
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
-use crate::session::Session;
 
 impl Fs {
-    /// Creates a file and opens it.
-    pub fn create(
-        &self,
-        who: Caller,
-        parent: Ino,
-        name: &OsStr,
-        perm: u32,
-        mode: Mode,
-    ) -> Result<(Found, Opened)> {
-        if self.is_echo(who) {
-            return self.create_echo(name);
-        }
-        let dir = match self.node(parent)? {
-            Node::Root => match Name::of(name)? {
-                Name::Object(id) => return self.create_object(who, &id, perm, mode),
-                Name::View(_) => return Err(Fail::Exists),
-                Name::Scratch => self.scratch_root()?.clone(),
-            },
-            Node::Scratch(dir) => dir.dir()?.clone(),
-            Node::View(_) => return Err(Fail::NotPermitted("views hold only what the store holds")),
-            Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
-        };
-        let (node, file) = scratch::create(dir.as_fd(), name, perm, mode.flags, who)?;
-        let found = self.hold_scratch(node, &dir, name)?;
-        let Node::Scratch(scratch) = self.node(found.node)? else { return Err(Fail::Stale) };
-        Ok((found.clone(), self.opened_scratch(who, found.node, scratch, file, mode)))
-    }
-
-    fn create_object(&self, who: Caller, id: &ObjectId, perm: u32, mode: Mode) -> Result<(Found, Opened)> {
-        if !id.has_file_name() {
-            return Err(Fail::NameTooLong);
-        }
-        let session = self.session(who);
-        let there = match self.resolve(id) {
-            Ok(_) if mode.exclusive() => return Err(Fail::Exists),
-            Ok(_) => true,
-            Err(Fail::NotFound) => false,
-            Err(fail) => return Err(fail),
-        };
-        // A name that was renamed away: this is the second half of one update (vim, `mv x x~; cp x~ x`).
-        let over = there || self.tables.lock().object(id).hidden.take().is_some();
-        let fresh = if over { None } else { self.fresh_draft(id)? };
-        if let Some((node, draft)) = fresh {
-            if mode.exclusive() {
-                return Err(Fail::Exists);
-            }
-            match self.open_held(who, node, draft, mode) {
-                // Gone at this moment: a new one.
-                Err(Fail::Stale) => {}
-                opened => return opened,
-            }
-        }
-        let mut draft = Draft::new(id.clone(), session);
-        (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
-        draft.fresh = !over;
-        if there && !mode.truncate {
-            let (_, shown, text) = self.shown(id, true)?;
-            draft.load(Some(shown.rev.clone()), text, shown.meta.mtime);
-        } else if over && let Ok((_, shown, _)) = self.shown(id, false) {
-            draft.load_emptied(shown.rev.clone());
-        }
-        let draft = Arc::new(Mutex::new(draft));
-        let mut t = self.tables.lock();
-        let node = t.add(Node::Draft(draft.clone()));
-        if !over {
-            t.object(id).fresh = Some(node);
-        }
-        drop(t);
-        if !over {
-            self.tell(vec![Notice::Root]);
-        }
-        self.open_held(who, node, draft, mode)
-    }
-
-    /// Opens a draft that the kernel has not looked up: it gets a reference with the handle.
-    fn open_held(
-        &self,
-        who: Caller,
-        node: Ino,
-        draft: Arc<Mutex<Draft>>,
-        mode: Mode,
-    ) -> Result<(Found, Opened)> {
-        let found = self.hold_draft(node, &draft)?;
-        match self.open_draft(who, node, draft, mode) {
-            Ok(opened) => Ok((found, opened)),
-            Err(fail) => {
-                self.forget(node, 1);
-                Err(fail)
-            }
-        }
-    }
-
-    /// A daemon that runs as root makes objects for others.
-    pub(super) fn owner_for(&self, who: Caller) -> Option<(u32, u32)> {
-        rustix::process::geteuid().is_root().then_some((who.uid, who.gid))
-    }
-
     /// Opens a node.
     pub fn open(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         if self.is_echo(who) {
@@ -191,8 +92,8 @@ impl Fs {
                     return Err(Fail::NotPermitted("views are read-only"));
                 }
                 let bytes = self.read_view(&view)?;
-                if let (View::Revision(id, rev), Some(session)) = (&view, self.session(who)) {
-                    self.memory.pick(session, id, rev);
+                if let (View::Revision(id, rev), Some(by)) = (&view, self.process(who)) {
+                    self.memory.pick(&by, id, rev);
                 }
                 let handle = self.add_handle(Handle::Bytes { node: ino, bytes });
                 Ok(Opened { handle, keep: false, no_flush: true, direct: true })
@@ -230,9 +131,7 @@ impl Fs {
     /// A handle that reads what the node shows.
     fn opened_revision(&self, who: Caller, handle: Handle, id: &ObjectId, rev: &Rev) -> Opened {
         let handle = self.add_handle(handle);
-        if let Some(session) = self.session(who) {
-            self.memory.saw(session, id, rev);
-        }
+        self.note_read(who, id, rev);
         // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
         // apart every writer does.
         Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 }
@@ -245,6 +144,8 @@ impl Fs {
                 Ok(_) | Err(Fail::NotFound) => return Err(self.send_back(who, id)),
                 Err(fail) => return Err(fail),
             }
+        } else if let Some(opened) = self.open_removed(who, ino) {
+            return Ok(opened);
         }
         // Whatever the node shows now is opened; if it moves on meanwhile the handle keeps this revision.
         let rev = {
@@ -272,16 +173,37 @@ impl Fs {
         }
     }
 
+    /// Opens a removed object once more by a descriptor that a program has of it (`cp /dev/fd/3 t`).
+    fn open_removed(&self, who: Caller, ino: Ino) -> Option<Opened> {
+        match self.node(ino).ok()? {
+            Node::Revision(shown) if shown.removed => {}
+            _ => return None,
+        }
+        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
+            Handle::Revision { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        let file = held?;
+        self.tables.lock().nodes.get_mut(&ino)?.handles += 1;
+        let handle = self.add_handle(Handle::Revision { node: ino, file });
+        Some(Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 })
+    }
+
     /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
     /// would send no further.
     fn read_around(&self, who: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
         let (_, shown, bytes) = self.shown(id, true)?;
         self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
         let handle = self.add_handle(Handle::Bytes { node, bytes });
-        if let Some(session) = self.session(who) {
-            self.memory.saw(session, id, &shown.rev);
-        }
+        self.note_read(who, id, &shown.rev);
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// The process knows a revision from now on: it has opened it, or done something to what shows it.
+    pub(super) fn note_read(&self, who: Caller, id: &ObjectId, rev: &Rev) {
+        if let Some(by) = self.process(who) {
+            self.memory.read(&by, id, rev);
+        }
     }
 
     /// Whether the thread was told ESTALE a moment ago, by whatever call, or must never be.
@@ -294,7 +216,7 @@ impl Fs {
     pub(super) fn announce_draft(&self, who: Caller, id: &ObjectId, mode: Mode) -> Fail {
         // Two descriptors of one process write one text, unless the second starts anew or others have saved since: then
         // each is a save of its own.
-        let shared = if mode.truncate { None } else { self.draft_of(self.session(who), id) };
+        let shared = if mode.truncate { None } else { self.draft_of(self.process(who), id) };
         let draft = match shared {
             Some(_) => None,
             None => match self.new_draft(who, id, mode.truncate) {
@@ -313,13 +235,10 @@ impl Fs {
 
     /// A draft that starts from what the object shows, or from nothing.
     pub(super) fn new_draft(&self, who: Caller, id: &ObjectId, truncate: bool) -> Result<Draft> {
-        let mut draft = Draft::new(id.clone(), self.session(who));
+        let mut draft = Draft::new(id.clone(), self.process(who));
         match self.shown(id, !truncate) {
             Ok((_, shown, text)) => {
-                // Others may have saved since it was emptied.
-                let emptied = self.tables.lock().object(id).emptied.clone();
-                let emptied =
-                    emptied.is_some_and(|(t, rev)| t.elapsed() < self.options.grace && rev == shown.rev);
+                let emptied = self.is_emptied(id);
                 draft.mode = Some(shown.meta.mode);
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !truncate && !emptied {
@@ -335,6 +254,13 @@ impl Fs {
         Ok(draft)
     }
 
+    /// Whether the object was truncated to nothing a moment ago, and nobody has saved since.
+    fn is_emptied(&self, id: &ObjectId) -> bool {
+        let t = self.tables.lock();
+        let emptied = t.objects.get(id).and_then(|object| object.emptied.as_ref());
+        emptied.is_some_and(|(t0, rev)| t0.elapsed() < self.options.grace && t.home_rev(id) == Some(rev))
+    }
+
     /// Whether the thread cannot be led to a draft's node by ESTALE and a lookup: something else has used up its one
     /// retry, or it cannot be told from another thread that is on its way to its own draft.
     pub(super) fn insists(&self, who: Caller, id: &ObjectId) -> bool {
@@ -347,7 +273,7 @@ impl Fs {
         if mode.truncate {
             draft.truncate(0);
         }
-        let opener = draft.opener;
+        let opener = draft.opener.clone();
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
         t.come_back(who.thread, id);
@@ -355,23 +281,33 @@ impl Fs {
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles += 1;
         }
-        t.object(id).drafts.push((node, opener));
+        t.object(id).drafts.push((node, opener.clone()));
         drop(t);
         let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
         Ok(Opened { handle, keep: false, no_flush: false, direct: true })
     }
 
     /// The draft of an object that a process has open, if what it opens now goes on with it.
-    fn draft_of(&self, session: Option<Session>, id: &ObjectId) -> Option<Ino> {
-        session?;
-        let drafts = self.drafts_by(id, |opener| opener == session);
+    fn draft_of(&self, by: Option<Process>, id: &ObjectId) -> Option<Ino> {
+        by.as_ref()?;
+        let drafts = self.drafts_by(id, |opener| *opener == by);
+        // What was emptied since goes on from nothing, unless something was written that is nowhere else.
+        let emptied = self.is_emptied(id);
         // The latest first; asked with its lock, for it may be in the middle of a save.
-        let shared = drafts.into_iter().rev().find(|(_, draft)| draft.lock().goes_on(|| self.shown_rev(id)));
+        let goes_on =
+            |d: &Draft| if emptied { d.is_dirty() || d.is_empty() } else { d.goes_on(|| self.shown_rev(id)) };
+        let shared = drafts.into_iter().rev().find(|(_, draft)| goes_on(&draft.lock()));
         shared.map(|(node, _)| node)
     }
 
-    fn open_draft(&self, who: Caller, node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode) -> Result<Opened> {
-        let session = self.session(who);
+    pub(super) fn open_draft(
+        &self,
+        who: Caller,
+        node: Ino,
+        draft: Arc<Mutex<Draft>>,
+        mode: Mode,
+    ) -> Result<Opened> {
+        let process = self.process(who);
         let mut d = draft.lock();
         let id = d.id.clone();
         let excused = self.excused(who, &id);
@@ -401,7 +337,7 @@ impl Fs {
             let handle = self.add_handle(Handle::Bytes { node, bytes });
             return Ok(Opened { handle, keep: false, no_flush: true, direct: true });
         }
-        let another = session.is_none() || d.opener != session;
+        let another = process.is_none() || d.opener != process;
         let half = || !d.is_kept() && matches!(d.verdict(), Verdict::Refuse(_));
         if !mode.write && writers > 0 && another && half() {
             // Half of the first text of a new name: not there yet. A text that was refused is, though its writer's
@@ -413,7 +349,7 @@ impl Fs {
             return Err(self.send_back(who, &id));
         }
         if first && mode.write {
-            d.opener = session;
+            d.opener.clone_from(&process);
             if !mode.truncate {
                 self.renew(who, &mut d)?;
             }
@@ -425,13 +361,13 @@ impl Fs {
             let mut t = self.tables.lock();
             t.nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
             if first && mode.write && !d.fresh {
-                let opener = d.opener;
+                let opener = d.opener.clone();
                 t.object(&id).drafts.push((node, opener));
             }
             t.in_place.contains_key(&node)
         };
         drop(d);
-        let handle = self.add_handle(Handle::draft(node, draft, mode, session));
+        let handle = self.add_handle(Handle::draft(node, draft, mode, process));
         // The kernel believes of a node in place what it told whoever asked last: its pages are no good to read.
         Ok(Opened { handle, keep: false, no_flush: !mode.write, direct: mode.read && in_place })
     }
@@ -447,13 +383,30 @@ impl Fs {
             Err(Fail::NotFound) if d.published.is_none() => return Ok(()),
             Err(fail) => return Err(fail),
         };
-        if d.published.is_some() || d.base.as_ref().is_none_or(|base| base.rev != rev) {
+        if d.published.is_some() || d.base.as_ref() != Some(&rev) {
             *d = self.new_draft(who, &d.id, false)?;
         }
         Ok(())
     }
 
-    fn opened_scratch(
+    /// A program that only appends, and has not written yet, goes on from what others have put there since it opened: on a
+    /// disk it writes behind that.
+    pub(super) fn catch_up(&self, d: &mut Draft) -> Result<()> {
+        if d.is_dirty() || d.fresh || d.unlinked || d.is_empty() {
+            return Ok(());
+        }
+        match self.shown(&d.id, true) {
+            Ok((_, shown, text)) if d.base.as_ref() != Some(&shown.rev) => {
+                d.load(Some(shown.rev.clone()), text, shown.meta.mtime);
+                d.displaced = true;
+                Ok(())
+            }
+            Ok(_) | Err(Fail::NotFound) => Ok(()),
+            Err(fail) => Err(fail),
+        }
+    }
+
+    pub(super) fn opened_scratch(
         &self,
         who: Caller,
         node: Ino,
@@ -465,8 +418,17 @@ impl Fs {
         if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
             entry.handles += 1;
         }
+        if mode.read
+            && let Some((id, rev)) = self.memory.moved_from(scratch.key)
+        {
+            self.note_read(who, &id, &rev);
+        }
+        let writer = if mode.write { self.process(who) } else { None };
+        if let Some(writer) = &writer {
+            self.memory.wrote(writer, scratch.key);
+        }
         // A copy of what the process has read again may be made. Who closes the file can be asked nothing any more.
-        let copier = if mode.write && self.memory.any_reread() { self.session(who) } else { None };
+        let copier = writer.filter(|_| self.memory.any_reread());
         let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write, copier });
         Opened { handle, keep: false, no_flush: !mode.write, direct: false }
     }
@@ -477,6 +439,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::attr::ROOT;
+    use super::super::scratch;
     use super::*;
     use crate::backend::DirBackend;
     use crate::fs::Options;

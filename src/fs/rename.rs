@@ -10,23 +10,28 @@ use std::time::Instant;
 
 use log::debug;
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, RenameFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags};
 
 use super::attr::{Attr, Caller, Ino};
 use super::errno::{Fail, Result};
 use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Hidden, Node, Notice, Shown, Tables};
+use super::table::{Hidden, Node, NodeEntry, Notice, Shown, Tables};
 use super::views::View;
 use super::{Fs, Name};
-use crate::backend::{Attrs, Durability};
-use crate::document;
+use crate::backend::Attrs;
+use crate::base::Writer;
+use crate::document::{self, NotObject};
 use crate::draft::Draft;
 use crate::error::Error;
-use crate::rev::{ObjectId, Rev};
-use crate::session::Origin;
+use crate::rev::ObjectId;
+use crate::store::{SaveOptions, Saved};
 
+mod drafts;
 mod exchange;
+mod fresh;
 mod views;
+
+use drafts::locked;
 
 /// How a rename treats a target that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +83,7 @@ impl Fs {
                 if flags.no_replace && self.taken(&id)? {
                     return Err(Fail::Exists);
                 }
-                self.scratch_to_object(who, &a, name, &id)
+                self.scratch_to_object(who, &a, name, &id, flags)
             }
             (End::Object(id), End::Scratch(dir)) => {
                 self.object_to_scratch(&id, (newparent, &dir), newname, flags)
@@ -100,14 +105,7 @@ impl Fs {
             }
             (End::View(_), _) | (_, End::View(_)) => Err(Fail::CrossDevice),
             (End::Fresh(id, draft), End::Scratch(dir)) => {
-                let d = draft.lock();
-                let like = self.draft_attr(&d);
-                let node = scratch::replace(dir.as_fd(), newname, d.text(), &like, flags.no_replace)?;
-                drop((d, node));
-                draft.lock().unlinked = true;
-                self.tables.lock().object(&id).fresh = None;
-                self.discard_fresh(&id);
-                Ok(())
+                self.fresh_to_scratch(&id, &draft, (newparent, &dir), newname, flags)
             }
             (End::Fresh(id, draft), End::Object(to) | End::Fresh(to, _)) => {
                 if id == to {
@@ -116,7 +114,7 @@ impl Fs {
                 if flags.no_replace && self.taken(&to)? {
                     return Err(Fail::Exists);
                 }
-                self.fresh_to_object(&id, &draft, &to)
+                self.fresh_to_object(&id, &draft, &to, flags)
             }
         }
     }
@@ -152,7 +150,7 @@ impl Fs {
     }
 
     /// Whether a name shows a revision.
-    fn is_object(&self, id: &ObjectId) -> Result<bool> {
+    pub(super) fn is_object(&self, id: &ObjectId) -> Result<bool> {
         match self.resolve(id) {
             Ok(_) => Ok(true),
             Err(Fail::NotFound) => Ok(false),
@@ -161,23 +159,33 @@ impl Fs {
     }
 
     /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
-    fn scratch_to_object(&self, who: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
+    fn scratch_to_object(
+        &self,
+        who: Caller,
+        dir: &Dir,
+        name: &OsStr,
+        id: &ObjectId,
+        flags: Flags,
+    ) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
             return Err(Fail::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
-        let writer = self.writer_of(&file);
-        let origin = self.origin_of_scratch(who, id, &file);
+        let written = self.writer_of(&file).is_some();
         let over = self.is_object(id)?;
-        let fresh = text.is_empty() && !over;
-        let unwritten = text.is_empty() && writer.is_some();
+        let verdict = document::check(document::strip_bom(&text));
+        // What is written further may become an object yet: `os.replace` inside `with open(…)`.
+        let unfinished = match text.is_empty() {
+            true => written || !over,
+            false => written && verdict == Err(NotObject::Incomplete),
+        };
         let mut stands = None;
-        if !fresh && !unwritten {
-            document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
+        if !unfinished {
+            verdict.map_err(|why| self.refuse_moved(id, &text, &attr, why, flags))?;
             let options = self.save_options(attrs_of(&attr));
-            let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
+            let saved = self.save_file(who, &file, id, &text, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
             stands = saved.as_given().cloned();
@@ -186,13 +194,45 @@ impl Fs {
         } else {
             self.unlink_fresh(id)?;
         }
+        let adopt = written || unfinished;
+        let mut draft = Draft::new(id.clone(), None);
+        draft.load(None, text, attr.mtime);
+        (draft.mode, draft.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+        if unfinished && !draft.is_empty() {
+            // It may be durable where it is.
+            draft.fresh = !over;
+            self.keep_synced(&mut draft)?;
+            draft.set_dirty();
+        }
+        (draft.stands, draft.awaited) = (stands, unfinished);
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-        if writer.is_some() || fresh {
-            self.adopt_as_draft(who, id, writer, text, stands, &attr)?;
-        } else {
-            self.become_former(id, &file);
+        match adopt {
+            true => self.adopt_as_draft(who, &file, draft)?,
+            false => self.become_former(id, &file),
         }
         Ok(())
+    }
+
+    /// Saves the text of a scratch file. What who wrote it last knew counts beside what who moves it knows.
+    fn save_file(
+        &self,
+        who: Caller,
+        file: &ScratchNode,
+        id: &ObjectId,
+        text: &[u8],
+        options: &SaveOptions,
+    ) -> Result<Saved> {
+        let mover = self.process(who);
+        let writers: Vec<Writer> =
+            mover.clone().map(Writer::from).into_iter().chain(self.memory.writer(file.key)).collect();
+        let mut evidence = self.memory.evidence(&writers, id);
+        if let Some((from, rev)) = self.memory.moved_from(file.key)
+            && from == *id
+        {
+            evidence.known.push(rev);
+        }
+        evidence.named = evidence.named.or_else(|| self.base_of_scratch(file));
+        self.save_by(mover.as_ref(), id, text, &evidence, options)
     }
 
     /// The node of a scratch file, if programs write it.
@@ -234,59 +274,44 @@ impl Fs {
     }
 
     /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
-    fn adopt_as_draft(
-        &self,
-        who: Caller,
-        id: &ObjectId,
-        node: Option<Ino>,
-        text: Vec<u8>,
-        stands: Option<Rev>,
-        attr: &Attr,
-    ) -> Result<()> {
-        let object = self.is_object(id)?;
-        let mut draft = Draft::new(id.clone(), self.session(who));
-        draft.load(None, text, attr.mtime);
-        draft.stands = stands;
-        (draft.mode, draft.owner, draft.fresh) = (Some(attr.perm), Some((attr.uid, attr.gid)), !object);
-        let Some(node) = node else {
-            self.settle(0, &mut draft);
-            return Ok(());
-        };
-        let opener = draft.opener;
-        let mut notices = vec![Notice::Attr(node)];
-        notices.extend(id.file_name().map(Notice::Entry));
+    fn adopt_as_draft(&self, who: Caller, file: &ScratchNode, mut draft: Draft) -> Result<()> {
+        let id = draft.id.clone();
+        let object = self.is_object(&id)?;
+        // Who writes it is not who moves it.
+        let opener = self.memory.writer(file.key).map(|writer| writer.process).or_else(|| self.process(who));
+        (draft.opener, draft.fresh) = (opener.clone(), !object);
+        let unfinished = draft.awaited;
+        let draft = Arc::new(Mutex::new(draft));
+        let mut notices = Vec::new();
         let mut t = self.tables.lock();
-        if let Some(entry) = t.nodes.get_mut(&node) {
-            if let Node::Scratch(scratch) = &entry.node {
-                let key = scratch.key;
-                entry.node = Node::Draft(Arc::new(Mutex::new(draft)));
-                t.scratch.remove(&key);
-            }
+        let named = t.scratch.remove(&file.key);
+        // An object that was moved away and comes back is open at nodes of its own.
+        let is_open = |entry: &NodeEntry| {
+            entry.handles > 0 && matches!(&entry.node, Node::Scratch(scratch) if scratch.key == file.key)
+        };
+        let open = t.nodes.iter().filter(|(_, entry)| is_open(entry)).map(|(node, _)| *node);
+        let mut nodes: Vec<Ino> = open.collect();
+        let held = nodes.first().copied();
+        nodes.extend(named.filter(|named| !nodes.contains(named)));
+        for node in &nodes {
+            let Some(entry) = t.nodes.get_mut(node) else { continue };
+            entry.node = Node::Draft(draft.clone());
             match object {
-                true => t.object(id).drafts.push((node, opener)),
-                false => t.object(id).fresh = Some(node),
+                true => t.object(&id).drafts.push((*node, opener.clone())),
+                false => t.object(&id).fresh = Some(held.unwrap_or(*node)),
             }
+            notices.push(Notice::Attr(*node));
         }
+        notices.extend(id.file_name().map(Notice::Entry));
+        notices.push(Notice::Root);
         drop(t);
+        match held {
+            None => self.settle(named.unwrap_or(0), &mut draft.lock()),
+            Some(node) if unfinished => self.note_written(node, &draft, &mut draft.lock()),
+            Some(_) => {}
+        }
         self.tell(notices);
         Ok(())
-    }
-
-    /// The base of a scratch file's text: what its process saw, else the winner when the file was made.
-    fn origin_of_scratch(&self, who: Caller, id: &ObjectId, file: &ScratchNode) -> Origin {
-        let mut origin = self.memory.origin(self.session(who), id);
-        origin.declared = origin.declared.or_else(|| self.base_of_scratch(file));
-        if origin.seen.is_none()
-            && let Some(born) = file.born()
-            && let Ok(revs) = self.store.revisions(id)
-        {
-            let older = |rev: &crate::rev::Rev| {
-                let meta = self.store.backend().meta(id, rev);
-                meta.is_ok_and(|m| m.published_by() <= born && m.size > 0)
-            };
-            origin.scratch_base = revs.into_iter().rev().find(older);
-        }
-        origin
     }
 
     /// vim, `mv x.json x.json~`: the text becomes a scratch file; the store waits for the second half of the update.
@@ -299,17 +324,27 @@ impl Fs {
     ) -> Result<()> {
         let (_, shown, text) = self.shown(id, true)?;
         let like = self.object_attr(id, &shown.meta);
+        let drafts = self.drafts_by(id, |_| true);
+        let mut held = locked(&drafts);
+        let (text, durable) = self.moved_text(&mut held, text);
         let node = scratch::replace(dir.as_fd(), name, &text, &like, flags.no_replace)?;
+        if durable {
+            node.open(OFlags::RDONLY.bits() as i32)?.sync_all().map_err(scratch::os)?;
+            rustix::fs::fsync(dir)?;
+        }
+        self.memory.moved(node.key, id, &shown.rev);
         let mut notices = vec![Notice::Root];
         let mut t = self.tables.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
         t.waiting.insert(id.clone());
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, node.clone(), &mut notices);
+        t.object(id).drafts.clear();
         // The kernel has moved the entry along, with the time for which it held.
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
         node.enlist();
+        self.move_drafts(held, &node);
         self.tell(notices);
         Ok(())
     }
@@ -337,8 +372,10 @@ impl Fs {
     /// `mv a.json b.json`: the history goes along to a new name; on an existing object the text is its next revision.
     fn object_to_object(&self, who: Caller, from: &ObjectId, to: &ObjectId) -> Result<()> {
         let (_, shown, _) = self.shown(from, false)?;
+        // A temporary file is no object that was renamed.
+        let temporary = self.store.temporary_revisions(from, self.options.grace)?;
         let moved = match self.resolve(to) {
-            Err(Fail::NotFound) if !self.was_deleted(to) => {
+            Err(Fail::NotFound) if temporary != 1 && !self.was_deleted(to) => {
                 let (left, came) = (self.echoes.begin(from), self.echoes.begin(to));
                 match self.store.rename(from, to) {
                     Ok(saved) => {
@@ -361,13 +398,23 @@ impl Fs {
                 owner: Some((shown.meta.uid, shown.meta.gid)),
             };
             let options = self.save_options(attrs);
-            let session = self.session(who);
-            let origin = self.memory.origin(session, to);
-            self.save(session, to, &text, &origin, &options)?;
+            let mover = self.process(who);
+            let writers: Vec<Writer> = mover
+                .clone()
+                .map(Writer::from)
+                .into_iter()
+                .chain(self.memory.saver(from, &shown.rev))
+                .collect();
+            let evidence = self.memory.evidence(&writers, to);
+            self.save_by(mover.as_ref(), to, &text, &evidence, &options)?;
         }
         self.follow(from, to, moved);
         if !moved {
-            self.delete(from)?;
+            self.delete(from, (temporary > 0).then_some(to))?;
+        } else if let Some(mover) = self.process(who)
+            && let Some(rev) = self.shown_rev(to)
+        {
+            self.memory.saved(&mover, to, &rev, None);
         }
         self.discard_fresh(to);
         let mut notices = vec![Notice::Root];
@@ -385,68 +432,13 @@ impl Fs {
         Ok(())
     }
 
-    /// Programs that write a file go on writing it under its new name.
-    fn follow(&self, from: &ObjectId, to: &ObjectId, with_history: bool) {
-        let stands = if with_history { None } else { self.shown_rev(to) };
-        for draft in self.open_drafts(from) {
-            let mut d = draft.lock();
-            d.id = to.clone();
-            if !with_history {
-                // The revisions that it knows are another object's.
-                (d.base, d.published) = (None, None);
-                d.stands.clone_from(&stands);
-            }
-        }
-        let mut t = self.tables.lock();
-        let drafts = std::mem::take(&mut t.object(from).drafts);
-        for (node, _) in &drafts {
-            if let Some(lent) = t.in_place.get_mut(node) {
-                lent.id = to.clone();
-            }
-        }
-        t.object(to).drafts.extend(drafts);
+    /// Whether programs have a node open.
+    fn is_held(&self, node: Ino) -> bool {
+        self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0)
     }
 
-    fn was_deleted(&self, id: &ObjectId) -> bool {
+    pub(super) fn was_deleted(&self, id: &ObjectId) -> bool {
         self.tables.lock().object(id).deleted.as_ref().is_some_and(|d| d.since.elapsed() < self.options.grace)
-    }
-
-    /// A text that was no object yet moves to another name.
-    fn fresh_to_object(&self, from: &ObjectId, draft: &Arc<Mutex<Draft>>, to: &ObjectId) -> Result<()> {
-        let over = self.is_object(to)?;
-        if !over {
-            self.unlink_fresh(to)?;
-        }
-        let mut d = draft.lock();
-        let node = self.tables.lock().object(from).fresh;
-        if over && !(d.is_empty() && d.is_dirty()) {
-            // Over an object only an object, or what its writer has not begun to write.
-            document::check(document::strip_bom(d.text())).map_err(Error::NotObject)?;
-        }
-        self.discard_fresh(from);
-        let opener = d.opener;
-        {
-            let mut t = self.tables.lock();
-            t.object(from).fresh = None;
-            if let Some(node) = node {
-                match over {
-                    true => t.object(to).drafts.push((node, opener)),
-                    false => t.object(to).fresh = Some(node),
-                }
-            }
-        }
-        d.rename(to.clone());
-        d.fresh = !over;
-        let node = node.unwrap_or(0);
-        let result = self.commit(node, &mut d, Durability::Ordered, |_| false);
-        let open = self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0);
-        if !open {
-            self.settle(node, &mut d);
-            let mut t = self.tables.lock();
-            t.object(to).drafts.retain(|(n, _)| *n != node);
-        }
-        // A text that is no object may have a new name, too.
-        if over { result } else { Ok(()) }
     }
 }
 
@@ -458,7 +450,6 @@ fn attrs_of(attr: &Attr) -> Attrs {
 mod tests {
     use std::fs::File;
     use std::os::fd::AsRawFd;
-    use std::time::Duration;
 
     use rustix::fs::{CWD, OFlags};
 
@@ -470,30 +461,30 @@ mod tests {
 
     /// `jq … x.json > t; mv t x.json` while somebody else's save gets its name, whose file was there before `t`.
     #[test]
-    fn a_revision_that_got_its_name_later_is_not_what_a_scratch_file_was_made_from() {
+    fn a_revision_that_got_its_name_after_an_object_was_read_is_not_known() {
         let dir = tempfile::tempdir().unwrap();
         let id = ObjectId::new("a").unwrap();
         let others = Store::open_or_create(dir.path()).unwrap();
         others.create(&id, b"{\"n\": 1, \"m\": 1}").unwrap();
         let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
         let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let node = fs.lookup(who, ROOT, "a.json".as_ref()).unwrap().node;
+        fs.release(fs.open(who, node, Mode::new(libc::O_RDONLY)).unwrap().handle);
 
         let object = File::open(dir.path().join("a")).unwrap();
         let flags = OFlags::TMPFILE | OFlags::WRONLY;
         let unnamed = rustix::fs::openat(&object, ".", flags, 0o644.into()).unwrap();
         rustix::io::write(&unnamed, b"{\"n\": 1, \"m\": 2}").unwrap();
-        // Longer than a tick of the file system's clock.
-        std::thread::sleep(Duration::from_millis(20));
         let mode = Mode::new(libc::O_WRONLY | libc::O_CREAT);
         let (_, opened) = fs.create(who, ROOT, "t".as_ref(), 0o644, mode).unwrap();
         fs.write(opened.handle, 0, b"{\"n\": 2, \"m\": 1}").unwrap();
         fs.release(opened.handle);
-        std::thread::sleep(Duration::from_millis(20));
         let path = format!("/proc/self/fd/{}", unnamed.as_raw_fd());
         let name = format!("1-{}", "a".repeat(32));
         rustix::fs::linkat(CWD, path, &object, name, AtFlags::SYMLINK_FOLLOW).unwrap();
 
         fs.rename(who, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default()).unwrap();
-        assert_eq!(others.winner(&id).unwrap().text, b"{\"n\": 2, \"m\": 2}");
+        assert_eq!(others.winner(&id).unwrap().text, b"{\"n\": 2, \"m\": 1}");
+        assert_eq!(others.conflicts(&id).unwrap()[0].len(), 2);
     }
 }

@@ -461,9 +461,13 @@ impl ScratchNode {
     }
 
     pub fn remove_handle(&self, write: bool) {
-        self.writers.fetch_sub(u32::from(write), Ordering::AcqRel);
+        let less = |count: &AtomicU32, by| {
+            let _ =
+                count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n: u32| Some(n.saturating_sub(by)));
+        };
+        less(&self.writers, u32::from(write));
         if let Hold::Cached(cached) = &self.hold {
-            cached.handles.fetch_sub(1, Ordering::AcqRel);
+            less(&cached.handles, 1);
         }
     }
 

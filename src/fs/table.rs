@@ -17,9 +17,9 @@ use super::attr::{Ino, ROOT};
 use super::scratch::{Dir, Key, ScratchNode};
 use super::views::View;
 use crate::backend::Meta;
+use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev, fnv1a};
-use crate::session::Session;
 
 mod object;
 mod room;
@@ -33,6 +33,9 @@ const OBJECTS: Ino = 1 << 51;
 /// Nodes that need a number of their own: drafts, views, objects whose number is taken.
 const OTHERS: Ino = 1 << 52;
 
+/// Removed objects.
+const REMOVED: Ino = OTHERS + OBJECTS;
+
 /// How long a thread that was told ESTALE may take to come back, and the draft that was made for it waits. The kernel tries
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
 const PENDING: Duration = Duration::from_secs(30);
@@ -43,6 +46,8 @@ pub struct Shown {
     pub id: ObjectId,
     pub rev: Rev,
     pub meta: Meta,
+    /// The object was removed: what comes under its name is another file.
+    pub removed: bool,
 }
 
 /// What a node is.
@@ -98,7 +103,7 @@ pub enum Notice {
 pub struct InPlace {
     /// Whose draft it is, or was.
     pub id: ObjectId,
-    pub opener: Session,
+    pub opener: Process,
     /// The node that took its part as home.
     pub stand_in: Ino,
 }
@@ -242,7 +247,7 @@ impl Tables {
     /// Makes the object's name show a revision. A node that the kernel knows stays with its revision: pages may be cached,
     /// a lookup's answer be under way, a program watch the file.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
-        let shown = Arc::new(Shown { id: id.clone(), rev, meta });
+        let shown = Arc::new(Shown { id: id.clone(), rev, meta, removed: false });
         let home = self.object(id).home;
         let now = home.and_then(|home| self.node(home));
         if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
@@ -298,6 +303,9 @@ impl Tables {
         object.known = None;
         if let Some(home) = object.home.take() {
             notices.push(Notice::Attr(home));
+            if let Some(Node::Revision(shown)) = self.nodes.get_mut(&home).map(|entry| &mut entry.node) {
+                Arc::make_mut(shown).removed = true;
+            }
             self.leave(id, home);
         }
     }
@@ -322,6 +330,12 @@ impl Tables {
     /// Whether the object's name is known to show a revision.
     pub fn shows(&self, id: &ObjectId, rev: &Rev) -> bool {
         self.objects.get(id).is_some_and(ObjectState::is_sure) && self.home_rev(id) == Some(rev)
+    }
+
+    /// Whether a program writes a new file under the object's name.
+    pub fn is_made_anew(&self, id: &ObjectId) -> bool {
+        let fresh = self.objects.get(id).and_then(|object| object.fresh);
+        fresh.and_then(|node| self.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
     }
 
     /// The revision that the object's home node shows, known to be right or not.
@@ -459,6 +473,12 @@ impl Tables {
 /// An object's inode number: the same in every mount of every copy of the store.
 pub fn object_ino(id: &ObjectId) -> Ino {
     ino_of(id.as_os_str().as_encoded_bytes())
+}
+
+/// The inode number of an object that was removed and that programs have open still: another than that of whatever comes
+/// under its name.
+pub fn removed_ino(id: &ObjectId) -> Ino {
+    REMOVED + (object_ino(id) - OBJECTS)
 }
 
 /// [`object_ino`] of the bytes of an id.

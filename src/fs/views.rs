@@ -18,9 +18,9 @@ use super::list::DirItem;
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
 use crate::backend::Durability;
+use crate::base::Process;
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
-use crate::session::Session;
 
 /// What a view's node shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -195,10 +195,10 @@ impl Fs {
         }
     }
 
-    /// The revision that a session has opened in `.conflicts/<id>` and now saves as it is: it puts that one in force
+    /// The revision that a process has opened in `.conflicts/<id>` and now saves as it is: it puts that one in force
     /// (`cp .conflicts/x/R x.json`, and `cat` as well).
-    pub(super) fn promoted(&self, session: Session, id: &ObjectId, text: &[u8]) -> Option<Rev> {
-        let picked = self.memory.picked(session, id).into_iter();
+    pub(super) fn promoted(&self, by: &Process, id: &ObjectId, text: &[u8]) -> Option<Rev> {
+        let picked = self.memory.picked(by, id).into_iter();
         let live = |rev: &Rev| self.store.backend().read(id, rev).is_ok_and(|(bytes, _)| bytes == text);
         let conflicts = || self.store.conflicts(id).unwrap_or_default();
         picked.into_iter().find(live).filter(|rev| conflicts().iter().any(|group| group.contains(rev)))

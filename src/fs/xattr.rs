@@ -42,15 +42,15 @@ impl Fs {
         let flags = XattrFlags::from_bits_retain(flags as u32);
         if let Some(id) = self.base_of(ino, name)? {
             let rev = rev(value)?;
-            let session = self.session(who).ok_or(Fail::NotSupported)?;
-            match self.memory.origin(Some(session), &id).declared {
+            let by = self.process(who).ok_or(Fail::NotSupported)?;
+            match self.memory.named(&by, &id) {
                 Some(_) if flags.contains(XattrFlags::CREATE) => return Err(Fail::Exists),
                 None if flags.contains(XattrFlags::REPLACE) => return Err(Fail::NoData),
                 _ => {}
             }
             // A name that this object never had is a mistake.
             self.store.read(&id, &rev).map_err(|_| Fail::Invalid)?;
-            self.memory.declare(session, &id, Some(rev));
+            self.memory.name(&by, &id, Some(rev));
             return Ok(());
         }
         let file = self.with_xattrs(ino, Some(name))?.fd()?;
@@ -92,9 +92,9 @@ impl Fs {
     /// Removes an attribute.
     pub fn remove_xattr(&self, who: Caller, ino: Ino, name: &OsStr) -> Result<()> {
         if let Some(id) = self.base_of(ino, name)? {
-            let session = self.session(who).ok_or(Fail::NoData)?;
-            self.memory.origin(Some(session), &id).declared.ok_or(Fail::NoData)?;
-            self.memory.declare(session, &id, None);
+            let by = self.process(who).ok_or(Fail::NoData)?;
+            self.memory.named(&by, &id).ok_or(Fail::NoData)?;
+            self.memory.name(&by, &id, None);
             return Ok(());
         }
         let file = self.with_xattrs(ino, Some(name))?.fd()?;
@@ -121,8 +121,8 @@ impl Fs {
                 groups.concat().iter().map(Rev::as_str).collect::<Vec<_>>().join(" ").into_bytes()
             }
             "base" => {
-                let declared = self.session(who).and_then(|s| self.memory.origin(Some(s), &id).declared);
-                declared.ok_or(Fail::NoData)?.as_str().into()
+                let named = self.process(who).and_then(|by| self.memory.named(&by, &id));
+                named.ok_or(Fail::NoData)?.as_str().into()
             }
             _ => return Err(Fail::NotSupported),
         };

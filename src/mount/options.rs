@@ -100,7 +100,7 @@ table! {
     "durable" "" "every close survives a power cut, as fsync does" |o, _| durable(o);
     "sync" "" "the same" |o, _| durable(o);
     "view" "=WAY" "stored: the stored bytes (default); object: always with `_id` and `_rev`" |o, v| view(o, v);
-    "on_stale" "=POLICY" "a save over a newer revision: merge (default), latest, sibling, refuse" |o, v| on_stale(o, v);
+    "on_stale" "=POLICY" "unknown revisions: conflict (default), merge, latest, sibling, refuse" |o, v| on_stale(o, v);
     "xattr" "" "extended attributes of scratch files, and user.revfs.* of objects" |o, _| { o.fs.xattr = true; Some(()) };
     "notify" "" "inotify tells of changes by others, too (default)" |o, _| { o.notify = true; Some(()) };
     "nonotify" "" "it does not, which spares a process and a watch per object" |o, _| { o.notify = false; Some(()) };
@@ -331,6 +331,7 @@ fn view(options: &mut Options, value: &str) -> Option<()> {
 
 fn on_stale(options: &mut Options, value: &str) -> Option<()> {
     options.fs.on_stale = match value {
+        "conflict" => OnStale::Conflict,
         "merge" => OnStale::Merge,
         "latest" => OnStale::Latest,
         "sibling" => OnStale::Sibling,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::known::Known;
 use super::*;
 use crate::backend::MemoryBackend;
-use crate::session::Origin;
+use crate::base::Evidence;
 
 /// Numbers that are the same in every run.
 struct Dice(u64);
@@ -95,7 +95,7 @@ impl World {
                 let saved = s.save(
                     &id,
                     format!("{{\"n\":{n}}}").as_bytes(),
-                    &Origin::default(),
+                    &Evidence::default(),
                     &SaveOptions::default(),
                 );
                 format!("saves {}", saved.unwrap().rev)
@@ -143,7 +143,7 @@ impl World {
             12 => {
                 let Some(op) = self.hosts[at].op.take() else { return };
                 let text = format!("{{\"revived\":{n}}}");
-                match s.revive(&id, &op, text.as_bytes(), &Origin::default(), &SaveOptions::default()) {
+                match s.revive(&id, &op, text.as_bytes(), &Evidence::default(), &SaveOptions::default()) {
                     Ok(saved) => {
                         self.said.withdrawn.insert(op.clone());
                         format!("withdraws {op} with {}", saved.rev)

@@ -174,6 +174,12 @@ impl Known {
             || self.facts.reasons.contains_key(rev)
     }
 
+    /// Whether this is a revision of the object as it lives now: not of one that was deleted, or renamed away, and left its
+    /// id to another.
+    pub fn knows_of_this_life(&self, rev: &Rev) -> bool {
+        self.live.binary_search(rev).is_ok() || (self.knows(rev) && !self.facts.deleted(rev))
+    }
+
     /// A revision was published that nothing was known of.
     pub fn add(&mut self, rev: Rev) {
         if let Err(at) = self.live.binary_search(&rev) {

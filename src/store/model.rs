@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::known::Known;
 use super::*;
 use crate::backend::{DirBackend, Entry, Gone, MemoryBackend, faults};
-use crate::session::{Memory, Origin, Session};
+use crate::base::{Evidence, Memory, Process};
 
 /// Digits that are the same in every run and never repeat.
 fn counted() -> impl Fn() -> Uuid + Send + Sync {
@@ -44,7 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
     let (who, object, of) = (0u32..3, 0usize..3, 0usize..8);
     let value = 0u8..4;
     let policy = prop_oneof![
-        6 => Just(OnStale::Merge),
+        6 => Just(OnStale::Conflict),
+        3 => Just(OnStale::Merge),
         1 => Just(OnStale::Latest),
         1 => Just(OnStale::Sibling),
         1 => Just(OnStale::Refuse),
@@ -68,6 +69,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn process(who: u32) -> Process {
+    Process::made(who, 1, None)
+}
+
 /// One store, and what its users remember.
 struct World {
     store: Store,
@@ -89,7 +94,7 @@ impl World {
     fn new(backend: Arc<dyn Backend>) -> Self {
         World {
             store: Store::with_random(backend, counted()),
-            memory: Memory::new(),
+            memory: Memory::default(),
             buffers: BTreeMap::new(),
             views: BTreeMap::new(),
             deleted: BTreeMap::new(),
@@ -109,10 +114,20 @@ impl World {
         };
         let s = self.store.clone();
         let how = Durability::Ordered;
+        // What was seen of an object before revisions of it were taken away is no view of what is left.
+        let unseen = match *step {
+            Step::Delete { object } | Step::Retire { object, .. } | Step::ComeBack { object, .. } => {
+                [object, object]
+            }
+            Step::Revive { object, .. } | Step::Sweep { object } => [object, object],
+            Step::Rename { from, to } => [from, to],
+            _ => [usize::MAX; 2],
+        };
+        self.views.retain(|(_, object), _| !unseen.contains(object));
         match *step {
             Step::Read { who, object } => match s.winner(&World::id(object)) {
                 Ok(winner) => {
-                    self.memory.saw(Session { pid: who, started: 0 }, &winner.id, &winner.rev);
+                    self.memory.read(&process(who), &winner.id, &winner.rev);
                     let text = String::from_utf8_lossy(&winner.text).into_owned();
                     self.views.insert((who, object), winner.text.clone());
                     self.buffers.insert((who, object), winner.text);
@@ -127,7 +142,7 @@ impl World {
                 said(self.save(who, object, on_stale))
             }
             Step::SaveAgain { who, object } => match self.buffers.contains_key(&(who, object)) {
-                true => said(self.save(who, object, OnStale::Merge)),
+                true => said(self.save(who, object, OnStale::Conflict)),
                 false => String::new(),
             },
             Step::Update { object, of, value } => {
@@ -152,9 +167,9 @@ impl World {
             },
             Step::Revive { who, object, value } => {
                 let Some(op) = self.deleted.get(&object) else { return String::new() };
-                let origin = self.memory.origin(Some(Session { pid: who, started: 0 }), &World::id(object));
+                let evidence = self.memory.evidence(&[process(who).into()], &World::id(object));
                 let text = format!("{{\"r\":{value}}}");
-                said(s.revive(&World::id(object), op, text.as_bytes(), &origin, &SaveOptions::default()))
+                said(s.revive(&World::id(object), op, text.as_bytes(), &evidence, &SaveOptions::default()))
             }
             Step::Rename { from, to } => said(s.rename(&World::id(from), &World::id(to))),
             Step::Retire { object, of, by_winner } => {
@@ -178,17 +193,21 @@ impl World {
     }
 
     fn save(&mut self, who: u32, object: usize, on_stale: OnStale) -> Result<Saved> {
-        let (session, id) = (Session { pid: who, started: 0 }, World::id(object));
+        let (me, id) = (process(who), World::id(object));
         let text = self.buffers[&(who, object)].clone();
-        let origin = self.memory.origin(Some(session), &id);
+        let evidence = self.memory.evidence(&[me.clone().into()], &id);
         let before = self.store.winner(&id).ok();
         let options = SaveOptions { on_stale, ..SaveOptions::default() };
-        let saved = self.store.save(&id, &text, &origin, &options)?;
+        let saved = self.store.save(&id, &text, &evidence, &options)?;
         let winner = self.store.winner(&id)?;
         assert_eq!(winner.rev, saved.rev, "readers get what the save says they get");
         assert_eq!(winner.text != text, saved.altered);
         let declared = document::declared_rev(&text).and_then(|rev| Rev::new(rev).ok());
-        let seen = origin.seen.is_some() && declared.is_none_or(|rev| origin.known.contains(&rev));
+        let seen = evidence.all().next().is_some()
+            && declared.is_none_or(|rev| evidence.all().any(|known| *known == rev));
+        if on_stale == OnStale::Conflict && saved.outcome != Outcome::Same {
+            assert!(document::same(&winner.text, &text), "a text stands as it is");
+        }
         if let (OnStale::Merge, Some(before), true, Some(view)) =
             (on_stale, before, seen, self.views.get(&(who, object)))
         {
@@ -202,7 +221,7 @@ impl World {
                 }
             }
         }
-        self.memory.wrote(session, &id, &saved.rev, saved.altered.then(|| text.as_slice().into()));
+        self.memory.saved(&me, &id, &saved.rev, saved.own(&text, on_stale));
         self.views.insert((who, object), text);
         Ok(saved)
     }
@@ -320,19 +339,15 @@ proptest! {
 fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
     let rev = |n: u64| Rev::new(format!("{n}-{}", "a".repeat(32))).unwrap();
     let (x, new) = (ObjectId::new("x").unwrap(), ObjectId::new("n").unwrap());
-    let seen = Origin {
-        seen: Some(crate::session::Seen { rev: rev(6), text: None }),
-        known: vec![rev(6)],
-        ..Origin::default()
-    };
-    let blind = Origin::default();
-    let cases: [(&ObjectId, &Origin, &str, &[&str]); 4] = [
+    let seen = Evidence { known: vec![rev(6)], ..Evidence::default() };
+    let blind = Evidence::default();
+    let cases: [(&ObjectId, &Evidence, &str, &[&str]); 4] = [
         (&x, &blind, "{\"a\":9,\"b\":9}", &["{\"a\":9,\"b\":9}"]),
-        (&x, &seen, "{\"a\":0,\"b\":1}", &["{\"a\":1,\"b\":1}"]),
+        (&x, &seen, "{\"a\":0,\"b\":1}", &["{\"a\":0,\"b\":1}"]),
         (&x, &seen, "{\"a\":5,\"b\":1}", &["{\"a\":5,\"b\":1}"]),
         (&new, &blind, "{\"c\":1}", &["{\"c\":1}"]),
     ];
-    for (id, origin, text, wanted) in cases {
+    for (id, evidence, text, wanted) in cases {
         for (n, errno) in (1..300).flat_map(|n| [(n, 28), (n, 5), (n, 122)]) {
             let memory = std::path::Path::new("/dev/shm");
             let place = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
@@ -342,7 +357,7 @@ fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
             dir.publish(&x, &rev(7), old.as_bytes(), &Attrs::default(), Durability::Ordered).unwrap();
             let store = Store::with_backend(Arc::new(dir));
             faults::fail(n, rustix::io::Errno::from_raw_os_error(errno));
-            let saved = store.save(id, text.as_bytes(), origin, &SaveOptions::default());
+            let saved = store.save(id, text.as_bytes(), evidence, &SaveOptions::default());
             if !faults::end() {
                 saved.unwrap();
                 break;
@@ -364,7 +379,7 @@ fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
                 );
             }
             // And the next save goes through.
-            store.save(id, text.as_bytes(), origin, &SaveOptions::default()).unwrap();
+            store.save(id, text.as_bytes(), evidence, &SaveOptions::default()).unwrap();
             assert!(wanted.contains(&&*String::from_utf8(store.winner(id).unwrap().text).unwrap()), "{n}");
         }
     }

@@ -1,30 +1,31 @@
-//! What a save publishes, and where: the table of cases.
+//! What a save publishes, and where: from the base of a text to a revision.
 //!
-//! L is the winner, the base is what the text was made from (see `session.rs`).
+//! L is the winner. What the base is, and whether the writer knew L, is decided in [`crate::base`].
 //!
 //! | case | when | what is published |
 //! |---|---|---|
-//! | same | the text says what L or the view says | nothing |
-//! | fresh | the base is L, or not known | the text, on top |
-//! | merge | the view is older than L, the two changed different members | L with this text's changes, on top |
-//! | overlap | the view is older than L, both changed one member | the same, this text's values winning, beside L |
-//! | overlap | the writer has seen L, but its text may stem from an older view (`store/reread.rs`) | the text, beside L |
-//! | stale | the text declares an older revision than L and differs from it | the text, beside L |
-//! | restore | the text declares an older revision than L and equals it | the text, on top |
+//! | same | the text says what L says | nothing |
+//! | fresh | the base is L, or says what L says | the text, on top |
+//! | restore | an older revision is put back as it was | the text, on top |
+//! | in conflict | the base is another revision | the text, beside L |
 //!
 //! *On top* is the next generation. *Beside* is L's own generation, with digits that sort above L's: the original library
-//! sees a conflict, and the writer reads back what it wrote. After a merge the writer's own bytes are kept among what is
-//! gone: nobody but the writer has ever seen them.
+//! sees a conflict, and the writer reads back what it wrote. So a text always stands as it is, stamps aside.
+//!
+//! Instead of the last case, [`OnStale`] may choose: `Merge` applies the text's changes to L, on top where the two changed
+//! different members, beside L where both changed one, the text's values winning; the writer's own bytes are kept among
+//! what is gone then, for nobody but the writer has ever seen them. `Latest` publishes on top, `Sibling` after the base,
+//! `Refuse` nothing.
 //!
 //! Architecture invariant: decides, and does nothing.
 
 use std::borrow::Cow;
 
 use super::{OnStale, Outcome};
+use crate::base::Base;
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
-use crate::session::Base;
 
 /// What is to be published.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,56 +84,47 @@ pub fn plan<'a>(
         Ok(Decision::Publish(Plan { text, place, parent: parent.clone(), outcome }))
     };
     let fresh = || publish(text.into(), Place::OnTop, latest.rev, Outcome::Fresh);
-    let refused = |base: &Rev| {
-        let (id, base, winner) = (latest.id.clone(), base.clone(), latest.rev.clone());
-        Err(Error::Stale { id, base, winner })
+    let (rev, own, doubt) = match base {
+        Base::Winner => return fresh(),
+        Base::Restored(rev) => return publish(text.into(), Place::OnTop, rev, Outcome::Restore),
+        Base::Older { rev, own, doubt } => (rev, own.as_deref(), *doubt),
     };
-    let doubt = if let Base::View { doubt, .. } = base { doubt.as_ref() } else { None };
-    let seen_it = || match (doubt, on_stale) {
-        (Some(_), OnStale::Merge) => publish(text.into(), Place::Beside, latest.rev, Outcome::Overlap),
-        (Some(older), OnStale::Refuse) => refused(older),
-        _ => fresh(),
+    let seen = match own {
+        Some(own) => Some(own.to_vec()),
+        None => read(rev)?,
     };
-
-    let (rev, seen) = match base {
-        Base::Blind => return fresh(),
-        Base::Declared(rev) if rev == latest.rev => return fresh(),
-        Base::Declared(rev) => (rev, read(rev)?),
-        Base::View { rev, text: None, .. } if rev == latest.rev => return seen_it(),
-        Base::View { rev, text: None, .. } => (rev, read(rev)?),
-        // The writer's own bytes of a merge: it has not seen what the merge added, though it made the winner.
-        Base::View { rev, text: Some(own), .. } => (rev, Some(own.to_vec())),
-    };
-    let says_the_same = seen.as_ref().is_some_and(|seen| says(text, seen, latest.id, rev));
-    match base {
-        Base::View { .. } if says_the_same => return Ok(Decision::Nothing { winner: false }),
-        Base::Declared(_) if says_the_same => {
-            return publish(text.into(), Place::OnTop, rev, Outcome::Restore);
-        }
-        Base::View { .. } if seen.as_ref().is_some_and(|seen| document::same(seen, latest.text)) => {
-            return seen_it();
-        }
-        _ => {}
+    // What came since says what the writer has seen: there is nothing that it could not know.
+    if !doubt && seen.as_ref().is_some_and(|seen| document::same(seen, latest.text)) {
+        return fresh();
     }
     match on_stale {
-        OnStale::Latest => return fresh(),
-        OnStale::Sibling => return publish(text.into(), Place::After(rev.clone()), rev, Outcome::Stale),
-        OnStale::Refuse => return refused(rev),
-        OnStale::Merge => {}
-    }
-    // A view that is lost, or was no object, can be merged with nothing.
-    let merged = match (base, &seen) {
-        (Base::View { .. }, Some(seen)) => document::merge(seen, latest.text, text).ok(),
-        _ => None,
-    };
-    match merged {
-        None => publish(text.into(), Place::Beside, rev, Outcome::Stale),
-        // Others had made the same changes.
-        Some(merged) if document::same(&merged.text, latest.text) => Ok(Decision::Nothing { winner: false }),
-        Some(merged) if merged.overlaps.is_empty() && doubt.is_none() => {
-            publish(merged.text.into(), Place::OnTop, rev, Outcome::Merge)
+        OnStale::Latest => fresh(),
+        OnStale::Sibling => publish(text.into(), Place::After(rev.clone()), rev, Outcome::Stale),
+        OnStale::Refuse => {
+            let (id, base, winner) = (latest.id.clone(), rev.clone(), latest.rev.clone());
+            Err(Error::Stale { id, base, winner })
         }
-        Some(merged) => publish(merged.text.into(), Place::Beside, rev, Outcome::Overlap),
+        OnStale::Conflict => publish(text.into(), Place::Beside, rev, Outcome::Stale),
+        OnStale::Merge => {
+            // What is lost, or was no object, can be merged with nothing; nor what may have been taken back on purpose.
+            let Some(seen) = seen.filter(|_| !doubt) else {
+                return publish(text.into(), Place::Beside, rev, Outcome::Stale);
+            };
+            if says(text, &seen, latest.id, rev) {
+                return Ok(Decision::Nothing { winner: false });
+            }
+            match document::merge(&seen, latest.text, text) {
+                Err(_) => publish(text.into(), Place::Beside, rev, Outcome::Stale),
+                // Others had made the same changes.
+                Ok(merged) if document::same(&merged.text, latest.text) => {
+                    Ok(Decision::Nothing { winner: false })
+                }
+                Ok(merged) if merged.overlaps.is_empty() => {
+                    publish(merged.text.into(), Place::OnTop, rev, Outcome::Merge)
+                }
+                Ok(merged) => publish(merged.text.into(), Place::Beside, rev, Outcome::Overlap),
+            }
+        }
     }
 }
 
@@ -151,8 +143,8 @@ mod tests {
     const L: &str = r#"{"a":1,"b":1,"n":"latest"}"#;
     const OLD: &str = r#"{"a":1,"b":1,"n":"old"}"#;
 
-    fn view(rev: &Rev, own: Option<&str>) -> Base {
-        Base::View { rev: rev.clone(), text: own.map(|text| text.as_bytes().into()), doubt: None }
+    fn older(own: Option<&str>, doubt: bool) -> Base {
+        Base::Older { rev: rev(6, 'a'), own: own.map(|text| text.as_bytes().into()), doubt }
     }
 
     /// The winner is 7-a…, and holds `L`; 6-a… holds `OLD`; nothing else can be read.
@@ -162,130 +154,86 @@ mod tests {
         plan(Latest { id: &id, rev: &winner, text: L.as_bytes() }, base, text.as_bytes(), on_stale, read)
     }
 
-    /// Outcome, place and text; `None` for nothing.
-    fn case(base: &Base, text: &'static str) -> Option<(Outcome, Place, String)> {
-        match decide(base, text, OnStale::Merge).unwrap() {
+    /// Outcome, place, generation of the parent, and text; `None` for nothing.
+    fn case(base: &Base, text: &'static str, on_stale: OnStale) -> Option<(Outcome, Place, u64, String)> {
+        match decide(base, text, on_stale).unwrap() {
             Decision::Publish(p) => {
-                Some((p.outcome, p.place, String::from_utf8(p.text.into_owned()).unwrap()))
+                let text = String::from_utf8(p.text.into_owned()).unwrap();
+                Some((p.outcome, p.place, p.parent.generation().unwrap(), text))
             }
             Decision::Nothing { .. } => None,
         }
     }
 
-    fn published(outcome: Outcome, place: Place, text: &str) -> Option<(Outcome, Place, String)> {
-        Some((outcome, place, text.into()))
+    fn published(
+        outcome: Outcome,
+        place: Place,
+        of: u64,
+        text: &str,
+    ) -> Option<(Outcome, Place, u64, String)> {
+        Some((outcome, place, of, text.into()))
     }
+
+    const POLICIES: [OnStale; 5] =
+        [OnStale::Conflict, OnStale::Merge, OnStale::Latest, OnStale::Sibling, OnStale::Refuse];
 
     #[test]
     fn what_the_winner_says_is_not_said_again() {
-        let (old, new, gone) = (rev(6, 'a'), rev(7, 'a'), rev(5, 'a'));
-        let bases =
-            [Base::Blind, Base::Declared(old.clone()), view(&new, None), view(&old, None), view(&gone, None)];
-        for base in bases {
-            assert_eq!(decide(&base, L, OnStale::Refuse).unwrap(), Decision::Nothing { winner: true });
-        }
-    }
-
-    #[test]
-    fn what_was_read_and_not_changed_is_not_saved() {
-        for base in [view(&rev(6, 'a'), None), view(&rev(7, 'a'), Some(OLD))] {
-            assert_eq!(decide(&base, OLD, OnStale::Refuse).unwrap(), Decision::Nothing { winner: false });
-        }
-        // Nor what was read and then changed to what others had changed it to, if only in spelling.
-        let spelled = r#"{"a": 1, "b": 1, "n": "latest"}"#;
-        assert_eq!(case(&view(&rev(6, 'a'), None), spelled), None);
-    }
-
-    #[test]
-    fn a_text_of_the_winner_or_of_unknown_origin_goes_on_top() {
-        let text = r#"{"a":2}"#;
-        let seen_as_it_is = view(&rev(7, 'a'), Some(L));
-        for base in [Base::Blind, Base::Declared(rev(7, 'a')), view(&rev(7, 'a'), None), seen_as_it_is] {
-            assert_eq!(case(&base, text), published(Outcome::Fresh, Place::OnTop, text));
-        }
-        // An older revision with the winner's bytes is as good as the winner.
-        assert_eq!(case(&view(&rev(3, 'f'), Some(L)), text), published(Outcome::Fresh, Place::OnTop, text));
-    }
-
-    #[test]
-    fn changes_of_different_members_are_merged_on_top() {
-        let want = published(Outcome::Merge, Place::OnTop, r#"{"a":2,"b":1,"n":"latest"}"#);
-        assert_eq!(case(&view(&rev(6, 'a'), None), r#"{"a":2,"b":1,"n":"old"}"#), want);
-        // Also where the session made the winner itself, in a merge whose other half it never saw.
-        assert_eq!(case(&view(&rev(7, 'a'), Some(OLD)), r#"{"a":2,"b":1,"n":"old"}"#), want);
-    }
-
-    #[test]
-    fn changes_of_one_member_are_a_conflict_that_the_writer_wins() {
-        let mine = r#"{"a":1,"b":2,"n":"mine"}"#;
-        for base in [view(&rev(6, 'a'), None), view(&rev(7, 'a'), Some(OLD))] {
-            assert_eq!(case(&base, mine), published(Outcome::Overlap, Place::Beside, mine));
-        }
-    }
-
-    #[test]
-    fn a_declared_older_revision_is_a_conflict_or_a_return() {
-        let base = Base::Declared(rev(6, 'a'));
-        let mine = r#"{"a":2,"b":1,"n":"old"}"#;
-        assert_eq!(case(&base, mine), published(Outcome::Stale, Place::Beside, mine));
-        assert_eq!(case(&base, OLD), published(Outcome::Restore, Place::OnTop, OLD));
-        // What cannot be compared any more is a conflict too, declared or seen.
-        for lost in [Base::Declared(rev(5, 'a')), view(&rev(5, 'a'), None), view(&rev(5, 'a'), Some("[]"))] {
-            assert_eq!(case(&lost, mine), published(Outcome::Stale, Place::Beside, mine));
-        }
-    }
-
-    #[test]
-    fn policies_are_for_stale_texts_only() {
-        let (mine, stale) = (r#"{"a":2,"b":1,"n":"old"}"#, view(&rev(6, 'a'), None));
-        let of = |base: &Base, text, policy| match decide(base, text, policy) {
-            Ok(Decision::Publish(p)) => Some((p.outcome, p.place)),
-            Ok(Decision::Nothing { .. }) => None,
-            Err(e) => panic!("{e}"),
-        };
-        let declared = Base::Declared(rev(6, 'a'));
-        for base in [&stale, &declared] {
-            assert_eq!(of(base, mine, OnStale::Latest), Some((Outcome::Fresh, Place::OnTop)));
-            let after = Place::After(rev(6, 'a'));
-            assert_eq!(of(base, mine, OnStale::Sibling), Some((Outcome::Stale, after)));
-            match decide(base, mine, OnStale::Refuse) {
-                Err(Error::Stale { base, winner, .. }) => {
-                    assert_eq!((base, winner), (rev(6, 'a'), rev(7, 'a')))
-                }
-                other => panic!("{other:?}"),
+        for base in [Base::Winner, Base::Restored(rev(6, 'a')), older(None, false), older(Some(OLD), true)] {
+            for on_stale in POLICIES {
+                assert_eq!(decide(&base, L, on_stale).unwrap(), Decision::Nothing { winner: true });
             }
         }
-        for policy in [OnStale::Latest, OnStale::Sibling, OnStale::Refuse] {
-            assert_eq!(of(&Base::Blind, mine, policy), Some((Outcome::Fresh, Place::OnTop)));
-            assert_eq!(of(&declared, OLD, policy), Some((Outcome::Restore, Place::OnTop)));
-            assert_eq!(of(&stale, OLD, policy), None);
+        let view = r#"{"a":1,"b":1,"n":"latest","_id":"x","_rev":"7-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#;
+        assert_eq!(case(&Base::Winner, view, OnStale::Conflict), None);
+        assert!(case(&Base::Winner, r#"{"a": 1,"b":1,"n":"latest"}"#, OnStale::Conflict).is_some());
+    }
+
+    #[test]
+    fn a_text_that_replaces_what_its_writer_knew_goes_on_top() {
+        for on_stale in POLICIES {
+            let (fresh, old) = (r#"{"a":2}"#, published(Outcome::Restore, Place::OnTop, 6, OLD));
+            // An older revision with the winner's text is as good as the winner.
+            for base in [Base::Winner, older(Some(L), false)] {
+                assert_eq!(case(&base, fresh, on_stale), published(Outcome::Fresh, Place::OnTop, 7, fresh));
+            }
+            assert_eq!(case(&Base::Restored(rev(6, 'a')), OLD, on_stale), old);
         }
     }
 
     #[test]
-    fn a_text_that_may_stem_from_an_older_view_is_a_conflict_that_the_writer_wins() {
-        let text = r#"{"a":1,"b":2,"n":"old"}"#;
-        let doubtful = |r: Rev| Base::View { rev: r, text: None, doubt: Some(rev(6, 'a')) };
-        assert_eq!(case(&doubtful(rev(7, 'a')), text), published(Outcome::Overlap, Place::Beside, text));
-        // What others changed since is merged in.
-        let merged = published(Outcome::Overlap, Place::Beside, r#"{"a":1,"b":2,"n":"latest"}"#);
-        assert_eq!(case(&doubtful(rev(6, 'a')), text), merged);
-        let of = |policy| decide(&doubtful(rev(7, 'a')), text, policy);
-        assert!(matches!(of(OnStale::Refuse), Err(Error::Stale { base, .. }) if base == rev(6, 'a')));
-        for policy in [OnStale::Latest, OnStale::Sibling] {
-            assert!(matches!(of(policy), Ok(Decision::Publish(p)) if p.place == Place::OnTop), "{policy:?}");
+    fn a_text_that_replaces_what_its_writer_could_not_know_stands_beside_it() {
+        for text in [OLD, r#"{"a":2,"b":1,"n":"old"}"#, "{}"] {
+            for base in [older(None, false), older(None, true), older(Some("{}"), false)] {
+                let stands = published(Outcome::Stale, Place::Beside, 6, text);
+                assert_eq!(case(&base, text, OnStale::Conflict), stands);
+                let sibling = published(Outcome::Stale, Place::After(rev(6, 'a')), 6, text);
+                assert_eq!(case(&base, text, OnStale::Sibling), sibling);
+                let latest = published(Outcome::Fresh, Place::OnTop, 7, text);
+                assert_eq!(case(&base, text, OnStale::Latest), latest);
+                assert!(matches!(decide(&base, text, OnStale::Refuse), Err(Error::Stale { .. })));
+            }
         }
     }
 
     #[test]
-    fn the_parent_is_what_the_text_was_made_from() {
-        let parent = |base: &Base, text| match decide(base, text, OnStale::Merge).unwrap() {
-            Decision::Publish(p) => p.parent,
-            Decision::Nothing { .. } => panic!("nothing"),
-        };
-        assert_eq!(parent(&Base::Blind, "{}"), rev(7, 'a'));
-        assert_eq!(parent(&Base::Declared(rev(6, 'a')), OLD), rev(6, 'a'));
-        assert_eq!(parent(&Base::Declared(rev(6, 'a')), "{}"), rev(6, 'a'));
-        assert_eq!(parent(&view(&rev(6, 'a'), None), r#"{"a":2,"b":1,"n":"old"}"#), rev(6, 'a'));
+    fn where_it_was_asked_for_changes_are_merged() {
+        let merge = |base: &Base, text| case(base, text, OnStale::Merge);
+        let merged = published(Outcome::Merge, Place::OnTop, 6, r#"{"a":2,"b":1,"n":"latest"}"#);
+        assert_eq!(merge(&older(None, false), r#"{"a":2,"b":1,"n":"old"}"#), merged);
+        // The writer's own text is what it has seen, not the merge that was published of it.
+        assert_eq!(merge(&older(Some(OLD), false), r#"{"a":2,"b":1,"n":"old"}"#), merged);
+        let both = published(Outcome::Overlap, Place::Beside, 6, r#"{"a":1,"b":1,"n":"mine"}"#);
+        assert_eq!(merge(&older(None, false), r#"{"a":1,"b":1,"n":"mine"}"#), both);
+        // What was read and not changed is not saved, nor what others had changed to the same, if only in spelling.
+        for text in [OLD, r#"{"a": 1, "b": 1, "n": "latest"}"#] {
+            let nothing = decide(&older(None, false), text, OnStale::Merge).unwrap();
+            assert_eq!(nothing, Decision::Nothing { winner: false }, "{text}");
+        }
+        for (base, text) in
+            [(older(None, true), OLD), (Base::Older { rev: rev(5, 'a'), own: None, doubt: false }, "{}")]
+        {
+            assert!(matches!(merge(&base, text), Some((Outcome::Stale, Place::Beside, ..))), "{base:?}");
+        }
     }
 }

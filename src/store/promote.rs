@@ -1,6 +1,7 @@
 //! Putting one of several revisions in force, and bringing back what was deleted.
 
-use super::save::{Ready, inherit};
+use super::plan::{Place, Plan};
+use super::save::{Ready, checked, inherit};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
 use crate::document;
 use crate::error::{Error, Result};
@@ -50,6 +51,24 @@ impl Store {
             return Ok(Saved { rev: new, meta, outcome: Outcome::Restore, altered });
         }
         Err(unsteady(id))
+    }
+
+    /// Puts a text made from `parent` on top of `winner`, stamped as any save. `None`, and nothing is done, where another
+    /// revision wins by now. (A `NaN-` name has a number then.)
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn put_over(&self, id: &ObjectId, winner: &Rev, parent: &Rev, text: &[u8]) -> Result<Option<Saved>> {
+        let text = checked(text)?;
+        let _turn = self.turn(id);
+        let Ready { known, latest, .. } = self.ready(id)?;
+        let Some(latest) = latest.filter(|latest| latest.rev == *winner) else { return Ok(None) };
+        let (place, outcome) = (Place::OnTop, Outcome::Fresh);
+        let plan = Plan { text: text.into(), place, parent: parent.clone(), outcome };
+        match self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default()) {
+            Err(Error::NoObject(_)) => Ok(None),
+            saved => saved.map(Some),
+        }
     }
 
     /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.

@@ -1,8 +1,10 @@
 //! Deleting, renaming, and putting right what removal facts say.
 
+use std::time::{Duration, SystemTime};
+
 use super::known::{DISCARDED, Known, told};
 use super::save::{Ready, inherit};
-use super::{Outcome, Saved, Store};
+use super::{Object, Outcome, Saved, Store};
 use crate::backend::{Attrs, Durability, Gone};
 use crate::document;
 use crate::error::{Error, Result};
@@ -84,7 +86,17 @@ impl Store {
             return Err(Error::Exists(to.clone()));
         }
         let called = |id: &ObjectId| document::stamp(&latest.text, &id.to_text(), latest.rev.as_str());
-        // Under an id that this revision was once deleted from (`mv a b; mv b a`) it would be dead: facts stay.
+        if let Some(op) = self.moved_by(to, &known)? {
+            let newer = match called(from) != called(to) || !there.knows(&latest.rev) {
+                true => {
+                    let generation = known.next_generation(from)?.max(there.next_generation(to)?);
+                    Some(Rev::child_of(Some(&latest.rev), generation, self.random()))
+                }
+                false => None,
+            };
+            return self.move_back(from, to, &op, &known, &latest, newer);
+        }
+        // Under an id that this revision was once deleted from it would be dead: facts stay.
         let added = called(from) != called(to) || there.knows(&latest.rev);
         if added {
             let generation = known.next_generation(from)?.max(there.next_generation(to)?);
@@ -102,6 +114,107 @@ impl Store {
             let _ = self.backend().retire(from, &saved.rev, DISCARDED, Durability::Ordered);
         }
         moved.map(|()| saved)
+    }
+
+    /// The operation by which an object was given the id that it has now, where `now` is what it has become since: of what
+    /// went with it then, some lives on in that.
+    fn moved_by(&self, id: &ObjectId, now: &Known) -> Result<Option<String>> {
+        let gone = self.backend().gone(id)?;
+        let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
+        let op = gone.iter().find_map(|g| match g {
+            Gone::Object { op, revs } if !withdrawn(op) && revs.iter().any(|rev| now.live.contains(rev)) => {
+                Some(op.clone())
+            }
+            _ => None,
+        });
+        Ok(op)
+    }
+
+    /// Gives an object back the id that it had before the move `op`: with its whole history, its conflicts, and what came to
+    /// them meanwhile. `newer`: the name of a revision on top, where what it was called by then does not do.
+    fn move_back(
+        &self,
+        from: &ObjectId,
+        to: &ObjectId,
+        op: &str,
+        known: &Known,
+        latest: &Object,
+        newer: Option<Rev>,
+    ) -> Result<Saved> {
+        let how = Durability::Ordered;
+        let attrs =
+            Attrs { mtime: Some(latest.meta.mtime), ..inherit(&Attrs::default(), Some(&latest.meta)) };
+        let saved = match newer {
+            Some(rev) => {
+                let text = document::stamp(&latest.text, &to.to_text(), rev.as_str());
+                let meta = self.backend().revive(to, op, &rev, &text, &attrs, how)?;
+                Saved { meta, outcome: Outcome::Fresh, altered: *text != *latest.text, rev }
+            }
+            None => {
+                self.backend().restore(to, op, how)?;
+                let meta = self.backend().meta(to, &latest.rev)?;
+                Saved { rev: latest.rev.clone(), meta, outcome: Outcome::Same, altered: false }
+            }
+        };
+        self.0.index.forget(to);
+        let back = self.known_existing(to)?;
+        for rev in known.live.iter().filter(|rev| !back.knows(rev)) {
+            let (text, meta) = self.backend().read(from, rev)?;
+            let attrs = Attrs { mtime: Some(meta.mtime), ..inherit(&Attrs::default(), Some(&meta)) };
+            self.backend().publish(to, rev, &text, &attrs, how)?;
+        }
+        for (rev, reasons) in known.removed().filter(|(rev, _)| back.live.contains(rev)) {
+            for why in reasons {
+                match self.backend().retire(to, rev, why, how) {
+                    Err(Error::NoRevision(..)) => {}
+                    retired => retired?,
+                }
+            }
+        }
+        self.0.index.forget(to);
+        self.backend().remove(from, &self.operation(), how)?;
+        self.0.index.forget(from);
+        Ok(saved)
+    }
+
+    /// How many revisions an object has that came less than `age` ago as a whole, and nothing of which was ever removed: a
+    /// temporary file, perhaps, that is moved onto its place. 0 for any other.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`], [`Error::Io`].
+    pub fn temporary_revisions(&self, id: &ObjectId, age: Duration) -> Result<usize> {
+        const FEW: usize = 8;
+        let known = self.known_existing(id)?;
+        if known.live.len() > FEW || known.names() > known.live.len() || known.foreign {
+            return Ok(0);
+        }
+        let now = SystemTime::now();
+        let young = |rev: &Rev| -> Result<bool> {
+            let came = self.backend().meta(id, rev)?.published_by();
+            Ok(now.duration_since(came).is_ok_and(|ago| ago < age))
+        };
+        let all = known.live.iter().try_fold(true, |all, rev| Ok::<_, Error>(all && young(rev)?))?;
+        Ok(if all { known.live.len() } else { 0 })
+    }
+
+    /// Ends an object that was a temporary file, whose text is the winner of `into` now. That is no deletion: nothing tells of
+    /// it, and other texts that it had are kept with those that `into` has superseded. Whether it could be done so.
+    ///
+    /// # Errors
+    /// [`Error::NoObject`], [`Error::Io`].
+    pub fn pass_on(&self, id: &ObjectId, into: &ObjectId) -> Result<bool> {
+        let winner = self.winner(into)?;
+        let _turn = self.turn(id);
+        let known = self.known_existing(id)?;
+        for rev in &known.live {
+            let (text, _) = self.backend().read(id, rev)?;
+            if !document::same(&text, &winner.text) {
+                self.backend().keep(into, rev, winner.rev.as_str(), &text, Durability::Ordered)?;
+                self.0.index.forget(into);
+            }
+        }
+        self.0.index.forget(id);
+        self.backend().erase(id, &known.live)
     }
 
     /// Makes an object's directory say what the facts say: removed revisions that came back are removed again, and those
@@ -251,6 +364,48 @@ mod tests {
     }
 
     #[test]
+    fn an_object_renamed_away_and_back_has_its_history_and_its_conflicts() {
+        let (s, backend) = store();
+        let (x, y) = (id("x"), id("y"));
+        for (r, text) in [(rev(0, 'a'), "{\"n\":0}"), (rev(1, 'a'), "{\"n\":1}"), (rev(1, 'b'), "{\"n\":2}")]
+        {
+            backend.plant(&x, Entry::Rev(r), text.as_bytes());
+        }
+        let all = s.revisions(&x).unwrap();
+        for _ in 0..2 {
+            s.rename(&x, &y).unwrap();
+            assert_eq!(s.revisions(&y).unwrap(), all);
+            s.rename(&y, &x).unwrap();
+            assert_eq!((s.revisions(&x).unwrap(), s.conflicts(&x).unwrap().len()), (all.clone(), 1));
+            assert_eq!(s.astray(&x).unwrap(), Astray::default());
+        }
+        // What comes and goes meanwhile came and went.
+        s.rename(&x, &y).unwrap();
+        s.backend().retire(&y, &rev(1, 'a'), DISCARDED, Durability::Ordered).unwrap();
+        let new = s.update(&y, b"{\"_id\":\"y\",\"n\":3}").unwrap().rev;
+        let back = s.rename(&y, &x).unwrap();
+        assert_eq!(text(&s, "x"), "{\"_id\":\"x\",\"n\":3}");
+        assert_eq!(s.revisions(&x).unwrap(), [rev(0, 'a'), rev(1, 'b'), new, back.rev]);
+        assert!(s.conflicts(&x).unwrap().is_empty() && !s.sweep(&x).unwrap());
+    }
+
+    #[test]
+    fn a_temporary_file_leaves_nothing_but_its_texts() {
+        let (s, _) = store();
+        let (x, t, hour) = (id("x"), id("t"), Duration::from_secs(3600));
+        s.create(&t, b"{\"n\":1}").unwrap();
+        let first = s.revisions(&t).unwrap().remove(0);
+        s.update(&t, b"{\"n\":2}").unwrap();
+        s.create(&x, b"{\"n\":2}").unwrap();
+        assert!(s.pass_on(&t, &x).unwrap());
+        assert!(matches!(s.winner(&t), Err(Error::NoObject(_))) && s.backend().gone(&t).unwrap().is_empty());
+        assert_eq!(s.read(&x, &first).unwrap(), b"{\"n\":1}");
+        assert_eq!((s.revisions(&x).unwrap().len(), text(&s, "x")), (1, "{\"n\":2}".into()));
+        assert_eq!(s.temporary_revisions(&x, hour).unwrap(), 0, "something of it was removed");
+        assert!(matches!(s.pass_on(&t, &x), Err(Error::NoObject(_))));
+    }
+
+    #[test]
     fn a_rename_that_is_refused_changes_nothing() {
         let (s, backend) = store();
         let (x, y) = (id("x"), id("y"));
@@ -357,7 +512,7 @@ mod tests {
     #[test]
     fn whichever_call_of_a_revival_fails_nothing_is_lost_and_the_next_one_succeeds() {
         use crate::backend::{DirBackend, faults};
-        use crate::session::Origin;
+        use crate::base::Evidence;
         use crate::store::SaveOptions;
         let x = id("x");
         for n in 1..300 {
@@ -365,7 +520,7 @@ mod tests {
             let s = Store::with_backend(Arc::new(DirBackend::open(place.path()).unwrap()));
             let first = s.create(&x, b"{\"n\":0}").unwrap().rev;
             let op = s.delete(&x).unwrap();
-            let revive = |text: &[u8]| s.revive(&x, &op, text, &Origin::default(), &SaveOptions::default());
+            let revive = |text: &[u8]| s.revive(&x, &op, text, &Evidence::default(), &SaveOptions::default());
             faults::fail(n, rustix::io::Errno::IO);
             let revived = revive(b"{\"n\":1}");
             if !faults::end() {

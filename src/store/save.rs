@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::known::Known;
 use super::plan::{Decision, Latest, Place, Plan, plan};
-use super::{Looked, Object, Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
+use super::{Looked, Object, OnStale, Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
 use crate::backend::{Attrs, Durability, Entry, Gone, Meta};
+use crate::base::{Base, Evidence, Winner, base};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
-use crate::session::{Origin, Seen, base};
 
 /// What to do about an object that does not exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,16 +27,23 @@ pub(super) struct Ready {
 }
 
 impl Store {
-    /// Saves a text that comes from `origin`, by the rules of `store/plan.rs`. An object that does not exist is created.
+    /// Saves a text of whose writer `evidence` is known, by the rules of [`crate::base::rules`] and
+    /// the cases of `store/plan.rs`. An object that does not exist is created.
     ///
     /// A BOM is dropped, and a `_rev` or `_id` that the text has is made true; else its bytes are kept as they are.
     ///
     /// # Errors
     /// [`Error::NotObject`], [`Error::Stale`] under `OnStale::Refuse`, [`Error::GenerationLimit`], [`Error::Io`]. After
     /// any of them the object is as it was.
-    pub fn save(&self, id: &ObjectId, text: &[u8], origin: &Origin, options: &SaveOptions) -> Result<Saved> {
+    pub fn save(
+        &self,
+        id: &ObjectId,
+        text: &[u8],
+        evidence: &Evidence,
+        options: &SaveOptions,
+    ) -> Result<Saved> {
         let _turn = self.turn(id);
-        self.save_in_turn(id, text, origin, options, Missing::Create)
+        self.save_in_turn(id, text, evidence, options, Missing::Create)
     }
 
     /// Creates an object. Its first revision is of generation 0, or above all that a deleted object of this id had.
@@ -60,7 +67,7 @@ impl Store {
     pub fn update(&self, id: &ObjectId, text: &[u8]) -> Result<Saved> {
         let _turn = self.turn(id);
         let options = SaveOptions::default();
-        self.save_in_turn(id, text, &Origin::default(), &options, Missing::Refuse)
+        self.save_in_turn(id, text, &Evidence::default(), &options, Missing::Refuse)
     }
 
     /// Creates an object, or replaces those members of an existing one that `patch` has.
@@ -116,24 +123,6 @@ impl Store {
         Err(unsteady(id))
     }
 
-    /// Puts a text made from `parent` on top of `winner`, stamped as any save. `None`, and nothing is done, where another
-    /// revision wins by now. (A `NaN-` name has a number then.)
-    ///
-    /// # Errors
-    /// As [`save`](Self::save).
-    pub fn put_over(&self, id: &ObjectId, winner: &Rev, parent: &Rev, text: &[u8]) -> Result<Option<Saved>> {
-        let text = checked(text)?;
-        let _turn = self.turn(id);
-        let Ready { known, latest, .. } = self.ready(id)?;
-        let Some(latest) = latest.filter(|latest| latest.rev == *winner) else { return Ok(None) };
-        let (place, outcome) = (Place::OnTop, Outcome::Fresh);
-        let plan = Plan { text: text.into(), place, parent: parent.clone(), outcome };
-        match self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default()) {
-            Err(Error::NoObject(_)) => Ok(None),
-            saved => saved.map(Some),
-        }
-    }
-
     /// Saves a text under the id of an object that was deleted by operation `op`, and brings that back with all its
     /// revisions: together one update, or none where the text is the winner's. (vim, `mv`, `install` and `git checkout` unlink and create.)
     ///
@@ -145,7 +134,7 @@ impl Store {
         id: &ObjectId,
         op: &str,
         text: &[u8],
-        origin: &Origin,
+        evidence: &Evidence,
         options: &SaveOptions,
     ) -> Result<Saved> {
         let stripped = checked(text)?;
@@ -178,10 +167,20 @@ impl Store {
         }
         let mut plan = match &latest {
             Some((rev, bytes)) => {
-                let origin = self.settle_view(id, origin.clone(), stripped)?;
-                let base = base(&origin, declared(stripped, &known, &[]).as_ref());
+                let read = |rev: &Rev| self.read_if_kept(id, rev);
+                let declared = declared(stripped, &known, &[]);
+                let met = Winner { rev, text: bytes };
+                let evidence = evidence.clone().of_this_life(|rev| known.knows_of_this_life(rev));
+                let mut base = base(&evidence, met, stripped, declared.as_ref(), read)?;
+                // Who takes a file away and puts an older text in its place does so on purpose (`git checkout`).
+                if options.on_stale == OnStale::Conflict
+                    && let Base::Older { rev, .. } = &base
+                    && read(rev)?.is_some_and(|old| document::same(&old, stripped))
+                {
+                    base = Base::Restored(rev.clone());
+                }
                 let latest = Latest { id, rev, text: bytes };
-                match plan(latest, &base, stripped, options.on_stale, |rev| self.read_if_kept(id, rev))? {
+                match plan(latest, &base, stripped, options.on_stale, read)? {
                     Decision::Publish(plan) => plan,
                     Decision::Nothing { winner: true } => {
                         let (rev, text) = ((*rev).clone(), bytes.clone());
@@ -223,7 +222,7 @@ impl Store {
         &self,
         id: &ObjectId,
         text: &[u8],
-        origin: &Origin,
+        evidence: &Evidence,
         options: &SaveOptions,
         missing: Missing,
     ) -> Result<Saved> {
@@ -233,18 +232,20 @@ impl Store {
             if !known.exists && missing == Missing::Refuse {
                 return Err(Error::NoObject(id.clone()));
             }
-            let origin = follow(origin, &renamed);
+            let evidence = evidence.renamed(|rev| now_called(rev.clone(), &renamed));
             let saved = match latest {
                 None => {
-                    let parent = origin.seen.as_ref().map(|seen| &seen.rev);
-                    self.first(id, &known, parent, &origin.known, text, stripped, options)
+                    let seen: Vec<Rev> = evidence.all().cloned().collect();
+                    self.first(id, &known, seen.iter().max(), &seen, text, stripped, options)
                 }
                 Some(latest) => {
-                    let mut origin = self.settle_view(id, origin, stripped)?;
-                    origin.declared.take_if(|rev| !known.knows(rev));
-                    let base = base(&origin, declared(stripped, &known, &renamed).as_ref());
+                    let evidence = evidence.of_this_life(|rev| known.knows_of_this_life(rev));
+                    let read = |rev: &Rev| self.read_if_kept(id, rev);
+                    let declared = declared(stripped, &known, &renamed);
+                    let met = Winner { rev: &latest.rev, text: &latest.text };
+                    let base = base(&evidence, met, stripped, declared.as_ref(), read)?;
                     let met = Latest { id, rev: &latest.rev, text: &latest.text };
-                    match plan(met, &base, stripped, options.on_stale, |rev| self.read_if_kept(id, rev))? {
+                    match plan(met, &base, stripped, options.on_stale, read)? {
                         Decision::Nothing { winner } => self.unchanged(latest, text, winner, options),
                         Decision::Publish(plan) => {
                             self.commit(id, &known, latest, plan, (text, stripped), options)
@@ -330,7 +331,7 @@ impl Store {
     }
 
     /// Publishes what was planned. `texts`: the text as it was given, and without BOM.
-    fn commit(
+    pub(super) fn commit(
         &self,
         id: &ObjectId,
         known: &Known,
@@ -416,7 +417,7 @@ impl Store {
         kept
     }
 
-    /// Publishes nothing. Times and modes that come with the winner's own bytes are set all the same: `cp -p` and
+    /// Publishes nothing. Times, modes and owners that come with the winner's own bytes are set all the same: `cp -p` and
     /// `rsync -t` of an unchanged file look whether they arrived.
     fn unchanged(
         &self,
@@ -426,11 +427,11 @@ impl Store {
         options: &SaveOptions,
     ) -> Result<Saved> {
         let Object { id, rev, mut meta, text } = latest;
-        let Attrs { mtime, mode, .. } = options.attrs;
+        let Attrs { mtime, mode, owner } = options.attrs;
         let wanted = Attrs {
             mtime: mtime.filter(|&t| t != meta.mtime),
             mode: mode.map(|m| m & 0o7777).filter(|&m| m != meta.mode),
-            owner: None,
+            owner: owner.filter(|&owner| owner != (meta.uid, meta.gid)),
         };
         if is_winner && wanted != Attrs::default() {
             meta = match self.backend().set_attrs(&id, &rev, &wanted) {
@@ -457,7 +458,7 @@ impl Store {
 }
 
 /// The text without BOM, if it is an object.
-fn checked(text: &[u8]) -> Result<&[u8]> {
+pub(super) fn checked(text: &[u8]) -> Result<&[u8]> {
     let text = document::strip_bom(text);
     document::check(text)?;
     Ok(text)
@@ -471,21 +472,6 @@ fn declared(text: &[u8], known: &Known, renamed: &[(Rev, Rev)]) -> Option<Rev> {
 
 fn now_called(rev: Rev, renamed: &[(Rev, Rev)]) -> Rev {
     renamed.iter().find(|(old, _)| *old == rev).map_or(rev, |(_, new)| new.clone())
-}
-
-/// An origin in which renamed revisions have their new names.
-fn follow(origin: &Origin, renamed: &[(Rev, Rev)]) -> Origin {
-    let now = |rev: &Rev| now_called(rev.clone(), renamed);
-    let seen = |seen: &Seen| Seen { rev: now(&seen.rev), text: seen.text.clone() };
-    Origin {
-        seen: origin.seen.as_ref().map(seen),
-        earlier: origin.earlier.iter().map(seen).collect(),
-        copied: origin.copied,
-        doubt: origin.doubt.as_ref().map(now),
-        known: origin.known.iter().map(now).collect(),
-        scratch_base: origin.scratch_base.as_ref().map(now),
-        declared: origin.declared.as_ref().map(now),
-    }
 }
 
 /// An object keeps its mode and owner from revision to revision, as a file does when it is overwritten.
@@ -504,15 +490,21 @@ mod tests {
 
     use super::*;
     use crate::backend::{Fault, FaultBackend, MemoryBackend};
-    use crate::session::{Memory, Session};
-    use crate::store::OnStale;
+    use crate::base::{Memory, Process};
     use crate::store::testing::{id, rev, store};
 
     const NO: SaveOptions = SaveOptions {
         attrs: Attrs { mtime: None, mode: None, owner: None },
         how: Durability::Ordered,
-        on_stale: OnStale::Merge,
+        on_stale: OnStale::Conflict,
     };
+
+    const MERGE: SaveOptions = SaveOptions { on_stale: OnStale::Merge, ..NO };
+
+    /// The writer has read or saved this revision.
+    fn knows(rev: Rev) -> Evidence {
+        Evidence { known: vec![rev], ..Evidence::default() }
+    }
 
     fn plant(backend: &MemoryBackend, revs: &[(&Rev, &str)]) {
         for (rev, text) in revs {
@@ -528,27 +520,35 @@ mod tests {
     struct Editor<'a> {
         store: &'a Store,
         memory: &'a Memory,
-        session: Session,
+        process: Process,
+        options: SaveOptions,
     }
 
     impl Editor<'_> {
         fn read(&self) -> String {
             let winner = self.store.winner(&id("x")).unwrap();
-            self.memory.saw(self.session, &winner.id, &winner.rev);
+            self.memory.read(&self.process, &winner.id, &winner.rev);
             String::from_utf8(winner.text).unwrap()
         }
 
         fn save(&self, text: &str) -> Saved {
-            let origin = self.memory.origin(Some(self.session), &id("x"));
-            let saved = self.store.save(&id("x"), text.as_bytes(), &origin, &NO).unwrap();
-            let own = saved.altered.then(|| text.as_bytes().into());
-            self.memory.wrote(self.session, &id("x"), &saved.rev, own);
+            let evidence = self.memory.evidence(&[self.process.clone().into()], &id("x"));
+            let saved = self.store.save(&id("x"), text.as_bytes(), &evidence, &self.options).unwrap();
+            let own = saved.own(text.as_bytes(), self.options.on_stale);
+            self.memory.saved(&self.process, &id("x"), &saved.rev, own);
             saved
         }
     }
 
-    fn editors<'a, const N: usize>(store: &'a Store, memory: &'a Memory) -> [Editor<'a>; N] {
-        std::array::from_fn(|n| Editor { store, memory, session: Session { pid: n as u32 + 1, started: 1 } })
+    fn editors<'a, const N: usize>(
+        store: &'a Store,
+        memory: &'a Memory,
+        options: SaveOptions,
+    ) -> [Editor<'a>; N] {
+        std::array::from_fn(|n| {
+            let process = Process::made(n as u32 + 1, 1, None);
+            Editor { store, memory, process, options }
+        })
     }
 
     fn generations(store: &Store) -> Vec<u64> {
@@ -559,7 +559,7 @@ mod tests {
     fn saves_follow_each_other_and_name_their_parents() {
         let (s, _) = store();
         let x = id("x");
-        let a = s.save(&x, b"{}", &Origin::default(), &NO).unwrap();
+        let a = s.save(&x, b"{}", &Evidence::default(), &NO).unwrap();
         let b = s.update(&x, b"{\"n\":1}").unwrap();
         let c = s.put(&x, b"{ \"_rev\": 7 }", &NO).unwrap();
         assert_eq!((a.outcome, b.outcome, c.outcome), (Outcome::Created, Outcome::Fresh, Outcome::Fresh));
@@ -573,7 +573,7 @@ mod tests {
         let d = s.create(&x, b"{}").unwrap();
         assert_eq!((d.outcome, d.rev.generation()), (Outcome::Created, Some(3)));
         assert!(matches!(s.create(&x, b"{}"), Err(Error::Exists(_))));
-        assert!(matches!(s.revive(&x, &op, b"{}", &Origin::default(), &NO), Err(Error::Exists(_))));
+        assert!(matches!(s.revive(&x, &op, b"{}", &Evidence::default(), &NO), Err(Error::Exists(_))));
     }
 
     #[test]
@@ -597,7 +597,7 @@ mod tests {
             b"\xff\xfe{\0}\0",
         ] {
             for refused in [
-                s.save(&x, bad, &Origin::default(), &NO),
+                s.save(&x, bad, &Evidence::default(), &NO),
                 s.update(&x, bad),
                 s.put(&x, bad, &NO),
                 s.upsert(&x, bad),
@@ -618,9 +618,9 @@ mod tests {
         let mtime = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let attrs = Attrs { mtime: Some(mtime), mode: Some(0o600), owner: Some((7, 7)) };
         let saved =
-            s.save(&x, b"{\"_rev\":\"other\"}", &Origin::default(), &SaveOptions { attrs, ..NO }).unwrap();
+            s.save(&x, b"{\"_rev\":\"other\"}", &Evidence::default(), &SaveOptions { attrs, ..NO }).unwrap();
         assert_eq!((&saved.rev, saved.outcome, saved.altered), (&first.rev, Outcome::Same, true));
-        assert_eq!((saved.meta.mtime, saved.meta.mode, saved.meta.uid), (mtime, 0o600, first.meta.uid));
+        assert_eq!((saved.meta.mtime, saved.meta.mode, saved.meta.uid), (mtime, 0o600, 7));
         assert_eq!(s.winner_meta(&x).unwrap(), (first.rev, saved.meta));
         // The next has the same mode and a time of its own.
         let next = s.update(&x, b"{\"a\":1}").unwrap();
@@ -630,9 +630,9 @@ mod tests {
     #[test]
     fn an_editor_that_never_reloads_is_not_in_conflict_with_itself() {
         let (s, _) = store();
-        let memory = Memory::new();
+        let memory = Memory::default();
         s.create(&id("x"), b"{\"_rev\":\"\",\"n\":0}").unwrap();
-        let [vim] = editors(&s, &memory);
+        let [vim] = editors(&s, &memory, NO);
         let buffer = vim.read();
         for n in 1..50 {
             let saved = vim.save(&buffer.replace("\"n\":0", &format!("\"n\":{n}")));
@@ -642,11 +642,33 @@ mod tests {
     }
 
     #[test]
+    fn a_text_stands_and_what_its_writer_could_not_know_is_in_conflict_with_it() {
+        let (s, _) = store();
+        let memory = Memory::default();
+        s.create(&id("x"), b"{\"a\":0,\"b\":0}").unwrap();
+        let [one, two] = editors(&s, &memory, NO);
+        one.read();
+        two.read();
+        let first = one.save("{\"a\":1,\"b\":0}");
+        let second = two.save("{\"a\":0,\"b\":1}");
+        assert_eq!((first.outcome, second.outcome), (Outcome::Fresh, Outcome::Stale));
+        assert!(second.rev > first.rev && !second.altered);
+        assert_eq!(text(&s), "{\"a\":0,\"b\":1}");
+        assert_eq!(s.conflicts(&id("x")).unwrap(), [[first.rev, second.rev.clone()]]);
+        assert!(s.backend().gone(&id("x")).unwrap().is_empty());
+        // Who goes on without having looked is in conflict once more; who has looked is not.
+        assert_eq!(two.save("{\"a\":0,\"b\":2}").outcome, Outcome::Fresh);
+        assert_eq!(one.save("{\"a\":2,\"b\":0}").outcome, Outcome::Stale);
+        two.read();
+        assert_eq!(two.save("{\"a\":2,\"b\":3}").outcome, Outcome::Fresh);
+    }
+
+    #[test]
     fn two_editors_of_different_members_lose_nothing() {
         let (s, _) = store();
-        let memory = Memory::new();
+        let memory = Memory::default();
         s.create(&id("x"), b"{\"a\":0,\"b\":0}").unwrap();
-        let [one, two] = editors(&s, &memory);
+        let [one, two] = editors(&s, &memory, MERGE);
         one.read();
         two.read();
         assert_eq!(one.save("{\"a\":1,\"b\":0}").outcome, Outcome::Fresh);
@@ -666,9 +688,9 @@ mod tests {
     #[test]
     fn what_both_changed_is_a_conflict_and_the_last_to_save_is_read() {
         let (s, _) = store();
-        let memory = Memory::new();
+        let memory = Memory::default();
         s.create(&id("x"), b"{\"n\":0,\"m\":0}").unwrap();
-        let [one, two] = editors(&s, &memory);
+        let [one, two] = editors(&s, &memory, MERGE);
         one.read();
         two.read();
         let first = one.save("{\"n\":1,\"m\":1}");
@@ -693,11 +715,7 @@ mod tests {
     fn a_conflict_of_any_size_has_the_last_to_save_on_top() {
         let (s, backend) = store();
         plant(&backend, &[(&rev(6, '0'), "{\"n\":-1}"), (&rev(7, '0'), "{\"n\":-2}")]);
-        let old = Origin {
-            seen: Some(Seen { rev: rev(6, '0'), text: None }),
-            known: vec![rev(6, '0')],
-            ..Origin::default()
-        };
+        let old = knows(rev(6, '0'));
         let mut last = rev(7, '0');
         for n in 0..1000 {
             let saved = s.save(&id("x"), format!("{{\"n\":{n}}}").as_bytes(), &old, &NO).unwrap();
@@ -726,7 +744,7 @@ mod tests {
             assert!(name > latest && name.is_child_of(&parent) && name.generation() == Some(7));
         }
         assert_eq!(s.beside(&rev(7, 'f'), Some(&parent)), None);
-        // Zeros before the number are another name, and the original's conflicts go by it.
+        // Zeros before the number are another name, and the evidenceal's conflicts go by it.
         let zeros = Rev::new(format!("07-{}", "0".repeat(32))).unwrap();
         assert_eq!(s.beside(&zeros, Some(&parent)), None);
         let (s, backend) = store_with(&[(&rev(6, '0'), "{\"n\":0}"), (&rev(7, 'f'), "{\"n\":1}")]);
@@ -746,11 +764,12 @@ mod tests {
     fn a_backup_copied_back_is_a_return_or_if_edited_a_conflict() {
         let (s, _b) = store_with(&[(&rev(6, 'a'), "{\"_rev\":\"\",\"n\":6}"), (&rev(7, 'a'), "{\"n\":7}")]);
         let backup = format!("{{\"_rev\":\"{}\",\"n\":6}}", rev(6, 'a'));
-        let restored = s.save(&id("x"), backup.as_bytes(), &Origin::default(), &NO).unwrap();
+        let restored = s.save(&id("x"), backup.as_bytes(), &Evidence::default(), &NO).unwrap();
         assert_eq!((restored.outcome, restored.rev.generation()), (Outcome::Restore, Some(8)));
         let edited = backup.replace("\"n\":6", "\"n\":5");
-        let stale = s.save(&id("x"), edited.as_bytes(), &Origin::default(), &NO).unwrap();
-        assert_eq!((stale.outcome, stale.rev.generation()), (Outcome::Stale, Some(8)));
+        s.update(&id("x"), b"{\"n\":9}").unwrap();
+        let stale = s.save(&id("x"), edited.as_bytes(), &Evidence::default(), &NO).unwrap();
+        assert_eq!((stale.outcome, stale.rev.generation()), (Outcome::Stale, Some(9)));
         assert!(stale.rev.is_child_of(&rev(6, 'a')));
         assert_eq!(text(&s), format!("{{\"_rev\":\"{}\",\"n\":5}}", stale.rev));
         // A revision of nobody, or of another object, says nothing.
@@ -763,15 +782,11 @@ mod tests {
 
     #[test]
     fn policies_change_what_a_stale_save_does() {
-        let origin = Origin {
-            seen: Some(Seen { rev: rev(5, 'a'), text: None }),
-            known: vec![rev(5, 'a')],
-            ..Origin::default()
-        };
+        let evidence = knows(rev(5, 'a'));
         let saved = |on_stale| {
             let texts = [(&rev(5, 'a'), "{\"n\":5}"), (&rev(7, 'a'), "{\"n\":7}")];
             let (s, _b) = store_with(&texts);
-            let saved = s.save(&id("x"), b"{\"n\":1}", &origin, &SaveOptions { on_stale, ..NO });
+            let saved = s.save(&id("x"), b"{\"n\":1}", &evidence, &SaveOptions { on_stale, ..NO });
             (saved, generations(&s), text(&s))
         };
         let (latest, generations, read) = saved(OnStale::Latest);
@@ -809,7 +824,7 @@ mod tests {
         backend.plant_empty(&id("x"));
         assert!(matches!(s.create(&id("x"), b"{}"), Err(Error::Exists(_))));
         assert!(matches!(s.winner(&id("x")), Err(Error::NoObject(_))));
-        let saved = s.save(&id("x"), b"{}", &Origin::default(), &NO).unwrap();
+        let saved = s.save(&id("x"), b"{}", &Evidence::default(), &NO).unwrap();
         assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Created, Some(0)));
     }
 
@@ -820,19 +835,15 @@ mod tests {
         let (s, _b) = store_with(&texts);
         assert_eq!((s.winner(&id("x")).unwrap().rev, text(&s)), (nan('b'), "{\"n\":5}".into()));
         // The session has seen the old name: it is the winner all the same.
-        let origin = Origin {
-            seen: Some(Seen { rev: nan('b'), text: None }),
-            known: vec![nan('b')],
-            ..Origin::default()
-        };
+        let evidence = knows(nan('b'));
         let declares = format!("{{\"n\":6,\"_rev\":\"{}\"}}", nan('b'));
-        let saved = s.save(&id("x"), declares.as_bytes(), &origin, &NO).unwrap();
+        let saved = s.save(&id("x"), declares.as_bytes(), &evidence, &NO).unwrap();
         assert_eq!((saved.outcome, generations(&s)), (Outcome::Fresh, vec![3, 4, 5, 6]));
         assert!(text(&s).starts_with("{\"n\":6,"));
     }
 
     #[test]
-    fn generations_end_before_the_original_loses_count() {
+    fn generations_end_before_the_evidenceal_loses_count() {
         let (s, _b) = store_with(&[(&rev(LAST_GENERATION - 1, 'a'), "{}")]);
         assert_eq!(s.update(&id("x"), b"{\"n\":1}").unwrap().rev.generation(), Some(LAST_GENERATION));
         assert!(matches!(s.update(&id("x"), b"{\"n\":2}"), Err(Error::GenerationLimit(_))));
@@ -865,16 +876,16 @@ mod tests {
     #[test]
     fn a_revived_object_goes_on_where_it_was() {
         let (s, _) = store();
-        let (x, none) = (id("x"), Origin::default());
-        let memory = Memory::new();
+        let (x, none) = (id("x"), Evidence::default());
+        let memory = Memory::default();
         s.create(&x, b"{\"a\":0,\"b\":0}").unwrap();
-        let [vim] = editors(&s, &memory);
+        let [vim] = editors(&s, &memory, MERGE);
         vim.read();
         let other = s.update(&x, b"{\"a\":1,\"b\":0}").unwrap();
         let op = s.delete(&x).unwrap();
         assert!(matches!(s.revive(&x, "no", b"{}", &none, &NO), Err(Error::NoObject(_))));
-        let origin = memory.origin(Some(vim.session), &x);
-        let saved = s.revive(&x, &op, b"{\"a\":0,\"b\":1}", &origin, &NO).unwrap();
+        let evidence = memory.evidence(&[vim.process.clone().into()], &x);
+        let saved = s.revive(&x, &op, b"{\"a\":0,\"b\":1}", &evidence, &MERGE).unwrap();
         assert_eq!((saved.outcome, text(&s)), (Outcome::Merge, "{\"a\":1,\"b\":1}".into()));
         assert_eq!(generations(&s), [0, 1, 2]);
         assert!(other.rev.generation() == Some(1) && s.winner(&x).unwrap().rev == saved.rev);
@@ -891,12 +902,8 @@ mod tests {
         assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Same, Some(4)));
         // An editor that saves what it had read does not undo what others did before the deletion.
         let op = s.delete(&x).unwrap();
-        let origin = Origin {
-            seen: Some(Seen { rev: s_first(&s, &x, &op), text: None }),
-            known: vec![],
-            ..Origin::default()
-        };
-        s.revive(&x, &op, b"{\"a\":0,\"b\":0}", &origin, &NO).unwrap();
+        let evidence = knows(s_first(&s, &x, &op));
+        s.revive(&x, &op, b"{\"a\":0,\"b\":0}", &evidence, &MERGE).unwrap();
         assert_eq!(text(&s), "{\"a\":1,\"b\":1}");
     }
 
@@ -918,7 +925,7 @@ mod tests {
                 let (s, x) = (&s, &x);
                 scope.spawn(move || {
                     for n in 0..25 {
-                        s.save(x, format!("{{\"w{w}\":{n}}}").as_bytes(), &Origin::default(), &NO).unwrap();
+                        s.save(x, format!("{{\"w{w}\":{n}}}").as_bytes(), &Evidence::default(), &NO).unwrap();
                         s.upsert(x, format!("{{\"u{w}\":{n}}}").as_bytes()).unwrap();
                     }
                 });
@@ -940,7 +947,7 @@ mod tests {
                     let s = Store::with_backend(backend);
                     for n in 0..50 {
                         let text = format!("{{\"w\":{w},\"n\":{n}}}");
-                        all.lock().push(s.save(x, text.as_bytes(), &Origin::default(), &NO).unwrap().rev);
+                        all.lock().push(s.save(x, text.as_bytes(), &Evidence::default(), &NO).unwrap().rev);
                         if n % 10 == w {
                             let _ = s.delete(x);
                         }
@@ -961,13 +968,9 @@ mod tests {
                 plant(&memory, &[(&rev(6, 'a'), "{\"a\":0,\"b\":0}"), (&rev(7, 'a'), "{\"a\":1,\"b\":0}")]);
                 let faulty = Arc::new(FaultBackend::new(memory.clone()));
                 let s = Store::with_backend(faulty.clone());
-                let origin = Origin {
-                    seen: Some(Seen { rev: rev(6, 'a'), text: None }),
-                    known: vec![],
-                    ..Origin::default()
-                };
+                let evidence = knows(rev(6, 'a'));
                 faulty.fail(Fault { op: Some(op), nth, errno: 28, done });
-                let saved = s.save(&id("x"), b"{\"a\":0,\"b\":1}", &origin, &NO);
+                let saved = s.save(&id("x"), b"{\"a\":0,\"b\":1}", &evidence, &MERGE);
                 let fired = faulty.clear() == 0;
                 assert_eq!(saved.is_err(), fired, "{op} {nth} {done}: {saved:?}");
                 let merged = "{\"a\":1,\"b\":1}";
@@ -980,7 +983,7 @@ mod tests {
                     }
                 }
                 // Whoever saves again succeeds, and does not conflict with what was not answered for.
-                s.save(&id("x"), b"{\"a\":0,\"b\":1}", &origin, &NO).unwrap();
+                s.save(&id("x"), b"{\"a\":0,\"b\":1}", &evidence, &MERGE).unwrap();
                 assert!(text(&s) == merged && s.conflicts(&id("x")).unwrap().is_empty());
             }
         }
@@ -993,7 +996,7 @@ mod tests {
         let s = Store::with_backend(faulty.clone());
         s.create(&id("x"), b"{}").unwrap();
         let full = SaveOptions { how: Durability::Full, ..NO };
-        assert_eq!(s.save(&id("x"), b"{}", &Origin::default(), &full).unwrap().outcome, Outcome::Same);
+        assert_eq!(s.save(&id("x"), b"{}", &Evidence::default(), &full).unwrap().outcome, Outcome::Same);
         assert_eq!((faulty.calls("sync"), faulty.calls("publish")), (1, 0));
     }
 

@@ -2,8 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 
-use crate::mounted::Place;
+use crate::mounted::{Place, wait_for};
 
 /// What people and programs have saved by mistake.
 pub const MALFORMED: [(&str, &[u8]); 36] = [
@@ -83,25 +84,58 @@ fn refused_at_close() {
     place.assert_clean();
 }
 
+/// TinyDB writes, syncs and cuts what is left of a longer text; VS Code syncs no file any more once that has failed.
 #[test]
-fn refused_at_fsync_and_the_writer_may_mend_it() {
+fn fsync_refuses_nothing_and_the_writer_may_mend_it() {
     let place = Place::new();
     let m = place.mount(&[]);
     m.write("a.json", "{\"ok\":1}");
     for (what, text) in MALFORMED {
         let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
         file.write_all(text).unwrap();
-        assert!(file.sync_all().is_err(), "{what}");
+        for _ in 0..2 {
+            file.sync_all().unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(drafts(&place), [text], "{what}: durable, and once");
+        }
+        assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
         file.set_len(0).unwrap();
         drop(file);
+        wait_for("the descriptor's end", || {
+            fs::read_dir(place.store().join(".revfs/drafts")).unwrap().count() == 0
+        });
         assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
     }
+    assert_eq!(place.revs("a").len(), 1);
+    // The write or the cut that completes it makes the revision, with the descriptor open.
     let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
     file.write_all(b"{\"ok\":").unwrap();
-    assert!(file.sync_all().is_err());
-    file.write_all(b"2}").unwrap();
     file.sync_all().unwrap();
-    assert_eq!(m.read("a.json"), "{\"ok\":2}");
+    file.write_all(b"2}").unwrap();
+    assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"ok\":2}", 2));
+    file.write_all(b" tail").unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(place.revs("a").len(), 2);
+    file.set_len(8).unwrap();
+    assert!(drafts(&place).is_empty());
+    file.write_all_at(b"3", 6).unwrap();
+    file.sync_all().unwrap();
+    assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"ok\":3}", 3));
+    // What was refused in the end is told, once, and kept once.
+    file.write_all_at(b"x", 7).unwrap();
+    file.sync_all().unwrap();
+    let error = rustix::io::dup(&file).map(close).unwrap();
+    assert_eq!(error, None, "another descriptor goes on with it");
+    assert_eq!(close(file.into()), Some(74));
+    wait_for("the refusal", || m.log().lines().filter(|l| l.contains("a: not a JSON object")).count() == 1);
+    assert_eq!(drafts(&place), [b"{\"ok\":3x"]);
+}
+
+/// Closes a descriptor; the error, if there is one.
+fn close(fd: std::os::fd::OwnedFd) -> Option<i32> {
+    use std::os::fd::IntoRawFd;
+    // SAFETY: the descriptor is owned, and given up.
+    let closed = unsafe { libc::close(fd.into_raw_fd()) };
+    (closed != 0).then(|| std::io::Error::last_os_error().raw_os_error().unwrap())
 }
 
 #[test]
@@ -115,24 +149,43 @@ fn refused_at_rename_and_the_scratch_file_stays() {
         assert_eq!(error.raw_os_error(), Some(74), "{what}: {error}");
         assert_eq!(fs::read(m.path("text.tmp")).unwrap(), text, "{what}");
         assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
+        // Who removes the file then has lost nothing.
+        assert_eq!(drafts(&place).iter().filter(|kept| *kept == text).count(), 1, "{what}");
     }
     assert_eq!(place.revs("a").len(), 1);
+    assert_eq!(m.log().lines().filter(|l| l.contains("a: not a JSON object")).count(), MALFORMED.len());
 }
 
+/// VS Code takes a file whose size or time has changed for somebody else's.
 #[test]
-fn refused_for_a_new_name_and_shown_there_until_it_is_mended() {
+fn refused_for_a_new_name_and_what_that_shows_stays_until_it_is_mended() {
+    use std::os::unix::fs::MetadataExt;
     let place = Place::new();
     let m = place.mount(&[]);
-    for (what, text) in MALFORMED {
-        let source = place.work().join("text");
-        fs::write(&source, text).unwrap();
-        assert!(!m.sh("cp ../side/text n.json").status.success(), "{what}");
-        assert_eq!(fs::read(m.path("n.json")).unwrap(), text, "{what}");
-        assert_eq!(m.names(), ["n.json"], "{what}");
+    let shows = |name: &str| {
+        let meta = fs::metadata(m.path(name)).unwrap();
+        (fs::read(m.path(name)).unwrap(), meta.len(), meta.mtime(), meta.mtime_nsec())
+    };
+    for (name, first) in [("n.json", &b"{\"half\":"[..]), ("empty.json", b"")] {
+        // Its first text shows, or that it has none.
+        fs::write(place.work().join("text"), first).unwrap();
+        assert_eq!(m.sh(&format!("cp ../side/text {name}")).status.success(), first.is_empty());
+        let before = shows(name);
+        assert_eq!(before.0, first);
+        for (what, text) in MALFORMED {
+            fs::write(place.work().join("text"), text).unwrap();
+            for _ in 0..2 {
+                assert!(!m.sh(&format!("cp ../side/text {name}")).status.success(), "{what}");
+                wait_for("what it showed", || shows(name) == before);
+            }
+            assert_eq!(drafts(&place).iter().filter(|kept| *kept == text).count(), 1, "{what}");
+        }
+        let id = name.strip_suffix(".json").unwrap();
+        assert!(place.revs(id).is_empty());
+        m.write(name, "{\"ok\":1}");
+        assert_eq!((m.read(name).as_str(), place.revs(id).len()), ("{\"ok\":1}", 1));
+        m.sh_ok(&format!("rm -r .drafts/{id}/* {name}"));
     }
-    assert!(place.revs("n").is_empty());
-    m.write("n.json", "{\"ok\":1}");
-    assert_eq!(place.revs("n").len(), 1);
     place.assert_clean();
 }
 

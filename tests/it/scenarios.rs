@@ -191,6 +191,11 @@ impl Row {
         Row { revs: Some(revs), groups: &[2], ..self }
     }
 
+    /// It ends in this many revisions, `conflicting` of which are in conflict.
+    fn group(self, revs: usize, conflicting: &'static [usize]) -> Row {
+        Row { revs: Some(revs), groups: conflicting, ..self }
+    }
+
     /// There is no `x` in the end.
     fn none_left(self) -> Row {
         Row { text: None, revs: Some(0), ..self }

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 const CHAIN: &[&[&str]] = &[
     &["document"],
     &["rev", "error"],
-    &["session"],
+    &["base"],
     &["backend"],
     &["store"],
-    &["resolve", "check", "sync"],
+    &["resolve", "check"],
     &["draft", "watch"],
     &["fs"],
     &["fuse"],

@@ -53,7 +53,7 @@ fn op_name(op: &str, what: &str) -> OsString {
     format!("{op}~{what}").into()
 }
 
-fn object_name(op: &str) -> OsString {
+pub(super) fn object_name(op: &str) -> OsString {
     op_name(op, DELETED)
 }
 
@@ -434,7 +434,7 @@ impl DirBackend {
     }
 
     /// Where what is removed of an object goes.
-    fn gone_dir(&self, id: &ObjectId) -> Result<OwnedFd> {
+    pub(super) fn gone_dir(&self, id: &ObjectId) -> Result<OwnedFd> {
         let failed = |e| self.io("remove", id, None, e);
         let all = self.private.gone().map_err(failed)?;
         self.private.shared_dir(all, id.as_os_str()).map_err(failed)

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, RenameFlags};
 
+use super::drafts::locked;
 use super::{End, attrs_of};
 use crate::backend::Attrs;
+use crate::base::Evidence;
 use crate::document;
+use crate::draft::Draft;
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
@@ -16,7 +19,6 @@ use crate::fs::errno::{Fail, Result};
 use crate::fs::scratch::{self, Dir, ScratchNode};
 use crate::fs::table::Notice;
 use crate::rev::ObjectId;
-use crate::session::Origin;
 
 impl Fs {
     pub(super) fn exchange(
@@ -57,13 +59,23 @@ impl Fs {
         }
         let text = file.read_all(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
-        let origin = self.origin_of_scratch(who, id, &file);
         let options = self.save_options(attrs_of(&attr));
-        let (saved, _) = self.save(self.session(who), id, &text, &origin, &options)?;
+        // Who has one of the two open goes on with it where it is then.
+        let drafts = self.drafts_by(id, |_| true);
+        let saved = self.save_file(who, &file, id, &text, &options)?;
+        drop(self.take_drafts(id));
+        let mut held = locked(&drafts);
+        let (old, _) = self.moved_text(&mut held, old);
         let node = scratch::replace(dir.as_fd(), name, &old, &self.object_attr(id, &shown.meta), false)?;
+        drop(held);
+        self.memory.moved(node.key, id, &shown.rev);
         match self.writer_of(&file) {
-            Some(writer) => {
-                self.adopt_as_draft(who, id, Some(writer), text, saved.as_given().cloned(), &attr)?
+            Some(_) => {
+                let mut draft = Draft::new(id.clone(), None);
+                draft.load(None, text, attr.mtime);
+                (draft.mode, draft.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+                draft.stands = saved.as_given().cloned();
+                self.adopt_as_draft(who, &file, draft)?
             }
             None => self.become_former(id, &file),
         }
@@ -74,6 +86,7 @@ impl Fs {
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
         node.enlist();
+        self.move_drafts(locked(&drafts), &node);
         self.tell(notices);
         Ok(())
     }
@@ -88,8 +101,11 @@ impl Fs {
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
             let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
             let options = self.save_options(attrs);
-            self.save(self.session(who), id, &text, &Origin::default(), &options)?;
+            self.save_by(self.process(who).as_ref(), id, &text, &Evidence::default(), &options)?;
         }
+        let [of_a, of_b] = [a, b].map(|id| self.take_drafts(id));
+        self.give_drafts(of_a, b, false);
+        self.give_drafts(of_b, a, false);
         // The kernel has exchanged the nodes; both are looked up again.
         let mut notices = Vec::new();
         let mut t = self.tables.lock();

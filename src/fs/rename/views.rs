@@ -5,6 +5,7 @@
 //! and removes, and both mean what they do by themselves.
 
 use crate::backend::Attrs;
+use crate::base::Evidence;
 use crate::document;
 use crate::error::Error;
 use crate::fs::Fs;
@@ -13,7 +14,6 @@ use crate::fs::errno::{Fail, Result};
 use crate::fs::table::Notice;
 use crate::fs::views::View;
 use crate::rev::ObjectId;
-use crate::session::Origin;
 
 impl Fs {
     pub(super) fn view_to_object(&self, who: Caller, view: &View, to: &ObjectId) -> Result<()> {
@@ -26,7 +26,7 @@ impl Fs {
                 let (text, _) = self.store.backend().read(id, rev)?;
                 let promoted = self.store.promote(id, rev, &self.save_options(Attrs::default()));
                 let saved = promoted.inspect_err(|_| self.not_saved(id))?;
-                self.saved(self.session(who), id, &text, &saved, before);
+                self.saved(self.process(who).as_ref(), id, &text, &saved, before);
             }
             View::Revision(id, rev) => {
                 self.must_lose(id, rev)?;
@@ -71,7 +71,7 @@ impl Fs {
     /// Whoever names a text by its place in a view has looked at it, not at what the object holds.
     fn save_from_view(&self, who: Caller, id: &ObjectId, text: &[u8]) -> Result<()> {
         let options = self.save_options(Attrs::default());
-        self.save(self.session(who), id, text, &Origin::default(), &options)?;
+        self.save_by(self.process(who).as_ref(), id, text, &Evidence::default(), &options)?;
         self.discard_fresh(id);
         Ok(())
     }

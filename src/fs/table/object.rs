@@ -3,9 +3,9 @@
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use crate::base::Process;
 use crate::fs::attr::Ino;
 use crate::rev::Rev;
-use crate::session::Session;
 
 /// What is remembered about an object's name.
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub struct ObjectState {
 #[derive(Default)]
 pub struct More {
     /// Open drafts and the processes that opened them.
-    pub drafts: Vec<(Ino, Option<Session>)>,
+    pub drafts: Vec<(Ino, Option<Process>)>,
     /// The draft that everybody sees under the name, where there is no object.
     pub fresh: Option<Ino>,
     /// Nodes that the name led to before and that the kernel still knows: open files, and files that programs watch.

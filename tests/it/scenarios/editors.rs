@@ -15,25 +15,25 @@ fn editors_meet() {
         row("vim saves twice, the buffer says the first revision", VIM_TWICE, "{\"a\":2,\"b\":0}")
             .first(REV)
             .revs(3),
-        row("two vims, different members", TWO_VIMS, "{\"a\":1,\"b\":1}").revs(3),
-        row("two vims, different members, with _rev", TWO_VIMS, "{\"a\":1,\"b\":1}").first(REV).revs(3),
+        row("two vims, different members", TWO_VIMS, "{\"a\":0,\"b\":1}").pair(3),
+        row("two vims, different members, with _rev", TWO_VIMS, "{\"a\":0,\"b\":1}").first(REV).pair(3),
         row("two vims, the same member", SAME_MEMBER, "{\"a\":2,\"b\":0}").pair(3),
-        row("two vims, then the first one again", AND_AGAIN, "{\"a\":2,\"b\":1}").revs(4),
-        row("two vims, backupcopy=yes, different members", TWO_VIMS_YES, "{\"a\":1,\"b\":1}").revs(3),
-        row("two vims, backupcopy=no, different members", TWO_VIMS_NO, "{\"a\":1,\"b\":1}").revs(3),
-        row("two vims, kept backups by copying, different members", TWO_VIMS_KEPT, "{\"a\":1,\"b\":1}")
-            .revs(3),
-        row("two vims, kept backups by renaming, different members", TWO_VIMS_KEPT_NO, "{\"a\":1,\"b\":1}")
-            .revs(3),
+        row("two vims, then the first one again", AND_AGAIN, "{\"a\":2,\"b\":0}").group(4, &[3]),
+        row("two vims, backupcopy=yes, different members", TWO_VIMS_YES, "{\"a\":0,\"b\":1}").pair(3),
+        row("two vims, backupcopy=no, different members", TWO_VIMS_NO, "{\"a\":0,\"b\":1}").pair(3),
+        row("two vims, kept backups by copying, different members", TWO_VIMS_KEPT, "{\"a\":0,\"b\":1}")
+            .pair(3),
+        row("two vims, kept backups by renaming, different members", TWO_VIMS_KEPT_NO, "{\"a\":0,\"b\":1}")
+            .pair(3),
         row("two vims, backupcopy=yes, the same member", SAME_MEMBER_YES, "{\"a\":2,\"b\":0}").pair(3),
         row("two vims, backups where the mount does not see them", BACKUPDIR, "{\"a\":0,\"b\":1}").pair(3),
         row("vim renames, creates, unlinks; the original looks on", RENAMES, "{\"a\":1,\"b\":0}"),
         row("vim dies after renaming, the backup is moved back", DIES, "{\"a\":0,\"b\":0}").revs(1),
-        row("vim saves a stale buffer that it has not changed", UNCHANGED, "{\"a\":0,\"b\":5}"),
-        row("the same with backupcopy=yes", UNCHANGED_YES, "{\"a\":0,\"b\":5}"),
+        row("vim saves a stale buffer that it has not changed", UNCHANGED, "{\"a\":0,\"b\":0}").pair(3),
+        row("the same with backupcopy=yes", UNCHANGED_YES, "{\"a\":0,\"b\":0}").pair(3),
         row("rm while vim is open, then :w", RM_THEN_W, "{\"a\":1,\"b\":0}"),
-        row("the original updates another member while vim is open", FOREIGN_OTHER, "{\"a\":1,\"b\":5}")
-            .revs(3),
+        row("the original updates another member while vim is open", FOREIGN_OTHER, "{\"a\":1,\"b\":0}")
+            .pair(3),
         row("the original updates the same member while vim is open", FOREIGN_SAME, "{\"a\":1,\"b\":0}")
             .pair(3),
         row("the original deletes while vim is open, then :w", FOREIGN_DELETE, "{\"a\":1,\"b\":0}").revs(1),
@@ -41,9 +41,9 @@ fn editors_meet() {
             .two()
             .revs(1),
         row("vim saves what is no JSON, then what is", INVALID, "{\"a\":1,\"b\":0}"),
-        row("emacs makes backups by copying, another member changes", EMACS_COPYING, "{\"a\":1,\"b\":5}")
-            .revs(3),
-        row("emacs, another member changes", EMACS, "{\"a\":1,\"b\":5}").revs(3),
+        row("emacs makes backups by copying, another member changes", EMACS_COPYING, "{\"a\":1,\"b\":0}")
+            .pair(3),
+        row("emacs, another member changes", EMACS, "{\"a\":1,\"b\":0}").pair(3),
     ]);
 }
 
@@ -105,7 +105,9 @@ macro_rules! emacs {
     ($set:literal) => {
         concat!(
             "cat > $E/e.el <<'E'\n(setq create-lockfiles nil)\n", $set, "\n(find-file \"x.json\")\n",
-            "(shell-command \"foreign b 5\")\n(set-visited-file-modtime)\n",
+            // `stat` shows others' saves some milliseconds late.
+            "(shell-command \"s=$(stat -c %.9Y x.json); foreign b 5; while test $(stat -c %.9Y x.json) = $s; do sleep 0.01; done\")\n",
+            "(set-visited-file-modtime)\n",
             "(goto-char (point-min)) (re-search-forward \"a\\\":0\") (replace-match \"a\\\":1\") (save-buffer)\nE\n",
             "emacs -Q --batch -l $E/e.el > $E/said 2>&1; ack '{\"a\":1,\"b\":0}'"
         )

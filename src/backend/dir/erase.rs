@@ -1,0 +1,60 @@
+//! Objects that leave no trace: temporary files whose texts are elsewhere.
+
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use super::gone::object_name;
+use super::{DirBackend, sys};
+use crate::backend::Attrs;
+use crate::error::{Error, Result};
+use crate::rev::{ObjectId, Rev};
+
+impl DirBackend {
+    /// Removes an object without a trace that holds nothing but `revs`. Whatever goes wrong half-way, what is left of it is
+    /// moved to what is gone.
+    pub(super) fn erase_object(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
+        let root = self.private.root();
+        let failed = |e| match e {
+            Errno::NOENT | Errno::NOTDIR => Error::NoObject(id.clone()),
+            e => self.io("erase", id, None, e),
+        };
+        let dir = sys::dir(root, id.as_os_str()).map_err(failed)?;
+        let expected = || -> sys::Result<bool> {
+            let names = sys::list(dir.as_fd(), ".")?;
+            Ok(names.iter().all(|(name, _)| revs.iter().any(|rev| name == rev.as_str())))
+        };
+        if !expected().map_err(failed)? {
+            return Ok(false);
+        }
+        // An empty directory of which only its name is used: the object takes its place in one step.
+        let mut staged = self.stage.directory(&self.private, root, &Attrs::default()).map_err(failed)?;
+        sys::remove_dir(staged.at, staged.os()).map_err(failed)?;
+        self.stage.rename_exclusive(root, id.as_os_str(), staged.at, staged.os()).map_err(failed)?;
+        staged.kept = true;
+        let erased = (|| {
+            if !expected()? {
+                return Ok(false);
+            }
+            for rev in revs {
+                match sys::unlink(dir.as_fd(), rev.as_str()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            // Not if somebody has saved at this very moment.
+            Ok(sys::remove_dir(staged.at, staged.os()).is_ok())
+        })();
+        if matches!(erased, Ok(true)) {
+            return Ok(true);
+        }
+        let op = Uuid::new_v4().simple().to_string();
+        let gone = self.gone_dir(id)?;
+        self.stage
+            .rename_exclusive(staged.at, staged.os(), gone.as_fd(), &object_name(&op))
+            .map_err(failed)?;
+        // It is gone all the same, as after a removal.
+        erased.map(|_| true).map_err(failed)
+    }
+}

@@ -1,0 +1,93 @@
+//! Programs that write a file go on writing it wherever its name goes.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::base::Process;
+use crate::draft::Draft;
+use crate::fs::Fs;
+use crate::fs::attr::Ino;
+use crate::fs::io::Handle;
+use crate::fs::scratch::ScratchNode;
+use crate::fs::table::{Node, Notice};
+use crate::rev::ObjectId;
+
+/// A draft that programs have open, locked, and its node.
+pub(super) type OpenDraft<'a> = (Ino, MutexGuard<'a, Draft>);
+
+/// Locks them all, in one order.
+pub(super) fn locked(drafts: &[(Ino, Arc<Mutex<Draft>>)]) -> Vec<OpenDraft<'_>> {
+    drafts.iter().map(|(node, draft)| (*node, draft.lock())).collect()
+}
+
+impl Fs {
+    /// The text of a file that is moved away while programs have it open, shown as `text`: what they have written already is
+    /// in it. Whether somebody was told that it is durable.
+    pub(super) fn moved_text(&self, drafts: &mut [OpenDraft<'_>], text: Vec<u8>) -> (Vec<u8>, bool) {
+        let durable = drafts.iter().any(|(_, d)| d.synced.is_some());
+        let Some(last) = drafts.iter().rposition(|(_, d)| d.is_dirty()) else { return (text, durable) };
+        for (_, d) in drafts[..last].iter_mut().filter(|(_, d)| d.is_dirty() && !d.is_empty()) {
+            // Two programs have written a text each, and a file holds one.
+            self.keep_or_complain(d);
+        }
+        (drafts[last].1.text().to_vec(), durable)
+    }
+
+    /// Who has an object open while its name is moved away goes on in the file that has the name now.
+    pub(super) fn move_drafts(&self, drafts: Vec<OpenDraft<'_>>, scratch: &Arc<ScratchNode>) {
+        let mut notices = Vec::new();
+        for (node, mut d) in drafts {
+            d.unlinked = true;
+            if let Some(synced) = d.synced.take() {
+                self.drop_synced(&synced);
+            }
+            for handle in self.handles_of(node) {
+                if let Handle::Draft { write, .. } | Handle::Scratch { write, .. } = &*handle {
+                    scratch.add_handle(*write);
+                }
+            }
+            let mut t = self.tables.lock();
+            t.in_place.remove(&node);
+            if let Some(entry) = t.nodes.get_mut(&node) {
+                entry.node = Node::Scratch(scratch.clone());
+                // The name leads to it from now on: what is read there is what is written here.
+                t.scratch.insert(scratch.key, node);
+            }
+            notices.push(Notice::Attr(node));
+        }
+        self.tell(notices);
+    }
+
+    /// Programs that write a file go on writing it under its new name.
+    pub(super) fn follow(&self, from: &ObjectId, to: &ObjectId, with_history: bool) {
+        let drafts = self.take_drafts(from);
+        self.give_drafts(drafts, to, with_history);
+    }
+
+    /// The drafts of an object, which has none then.
+    pub(super) fn take_drafts(&self, id: &ObjectId) -> Vec<(Ino, Option<Process>)> {
+        std::mem::take(&mut self.tables.lock().object(id).drafts)
+    }
+
+    pub(super) fn give_drafts(&self, drafts: Vec<(Ino, Option<Process>)>, to: &ObjectId, with_history: bool) {
+        let stands = if with_history { None } else { self.shown_rev(to) };
+        for (node, _) in &drafts {
+            let Some(draft) = self.node_of(*node) else { continue };
+            let mut d = draft.lock();
+            d.id = to.clone();
+            if !with_history {
+                // The revisions that it knows are another object's.
+                (d.base, d.published) = (None, None);
+                d.stands.clone_from(&stands);
+            }
+        }
+        let mut t = self.tables.lock();
+        for (node, _) in &drafts {
+            if let Some(lent) = t.in_place.get_mut(node) {
+                lent.id = to.clone();
+            }
+        }
+        t.object(to).drafts.extend(drafts);
+    }
+}

@@ -1,0 +1,103 @@
+//! A new name that holds no object yet is moved.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::FileType;
+
+use super::Flags;
+use crate::document::{self, NotObject};
+use crate::draft::{Draft, Verdict};
+use crate::fs::Fs;
+use crate::fs::attr::Ino;
+use crate::fs::commit::Asks;
+use crate::fs::errno::Result;
+use crate::fs::scratch::{self, Dir};
+use crate::fs::table::Notice;
+use crate::rev::ObjectId;
+
+impl Fs {
+    /// A text that was no object yet moves to a scratch name.
+    pub(super) fn fresh_to_scratch(
+        &self,
+        id: &ObjectId,
+        draft: &Arc<Mutex<Draft>>,
+        (parent, dir): (Ino, &Dir),
+        name: &OsStr,
+        flags: Flags,
+    ) -> Result<()> {
+        let mut d = draft.lock();
+        let like = self.draft_attr(&d);
+        let scratch = scratch::replace(dir.as_fd(), name, d.text(), &like, flags.no_replace)?;
+        if d.synced.is_some() {
+            scratch.open(rustix::fs::OFlags::RDONLY.bits() as i32)?.sync_all().map_err(scratch::os)?;
+            rustix::fs::fsync(dir)?;
+        }
+        let scratch = Arc::new(scratch.into_cached(dir, name, FileType::RegularFile));
+        let node = self.tables.lock().object(id).fresh.take();
+        scratch.enlist();
+        match node {
+            Some(node) => self.move_drafts(vec![(node, d)], &scratch),
+            None => d.unlinked = true,
+        }
+        self.discard_fresh(id);
+        self.tell(vec![Notice::Root, Notice::EntryIn(parent, name.to_owned())]);
+        Ok(())
+    }
+
+    /// A text that was no object yet moves to another name.
+    pub(super) fn fresh_to_object(
+        &self,
+        from: &ObjectId,
+        draft: &Arc<Mutex<Draft>>,
+        to: &ObjectId,
+        flags: Flags,
+    ) -> Result<()> {
+        let over = self.is_object(to)?;
+        if !over {
+            self.unlink_fresh(to)?;
+        }
+        let mut d = draft.lock();
+        let node = self.tables.lock().object(from).fresh;
+        if over && !(d.is_empty() && d.is_dirty()) {
+            // Over an object only an object, or what its writer has not finished.
+            let open = node.is_some_and(|node| self.is_held(node));
+            match document::check(document::strip_bom(d.text())) {
+                Err(NotObject::Incomplete) if open => d.awaited = true,
+                checked => {
+                    let attr = self.unmasked_attr(&d);
+                    checked.map_err(|why| self.refuse_moved(to, d.text(), &attr, why, flags))?;
+                }
+            }
+        }
+        self.discard_fresh(from);
+        let opener = d.opener.clone();
+        {
+            let mut t = self.tables.lock();
+            t.object(from).fresh = None;
+            if let Some(node) = node {
+                match over {
+                    true => t.object(to).drafts.push((node, opener)),
+                    false => t.object(to).fresh = Some(node),
+                }
+            }
+        }
+        d.rename(to.clone());
+        d.fresh = !over;
+        let node = node.unwrap_or(0);
+        let result = self.commit(
+            node,
+            &mut d,
+            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.is_held(node)),
+        );
+        if !self.is_held(node) {
+            self.settle(node, &mut d);
+            let mut t = self.tables.lock();
+            t.object(to).drafts.retain(|(n, _)| *n != node);
+        }
+        // A text that is no object may have a new name, too.
+        if over { result } else { Ok(()) }
+    }
+}
