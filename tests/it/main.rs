@@ -21,10 +21,13 @@ mod malformed;
 mod mount;
 #[cfg(feature = "fuse")]
 mod mounted;
+mod moved;
 mod order;
 mod original;
 #[cfg(feature = "fuse")]
 mod programs;
+#[cfg(feature = "fuse")]
+mod races;
 #[cfg(feature = "fuse")]
 mod random;
 #[cfg(feature = "fuse")]
@@ -37,6 +40,8 @@ mod scratch;
 mod seed;
 #[cfg(feature = "fuse")]
 mod semantics;
+#[cfg(feature = "fuse")]
+mod sequence;
 #[cfg(feature = "fuse")]
 mod suites_mount;
 #[cfg(feature = "fuse")]
