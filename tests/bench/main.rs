@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod group_before;
 mod group_history;
 mod group_library;
 mod group_list;
@@ -43,6 +44,7 @@ type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 type Group = fn(&Work, &mut Vec<Row>) -> Fallible<()>;
 
 const GROUPS: &[(&str, Group)] = &[
+    ("before", group_before::run),
     ("read", group_read::run),
     ("list", group_list::run),
     ("save", group_save::run),
@@ -71,6 +73,9 @@ pub struct Args {
     /// An empty directory on the disk to be measured.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Another build of revfs: the group `before` measures it beside this one.
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
     /// Where passthrough_hp and the original's `node_modules` are.
     #[arg(long, default_value = "passthrough_hp")]
     passthrough: PathBuf,

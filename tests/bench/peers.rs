@@ -16,6 +16,8 @@ pub enum Kind {
     Disk,
     Rw,
     Ro,
+    /// Another build of revfs.
+    Before,
     Bindfs,
     /// libfuse's own example of speed.
     Passthrough,
@@ -31,6 +33,7 @@ impl Kind {
             Kind::Disk => "disk",
             Kind::Rw => "revfs rw",
             Kind::Ro => "revfs ro",
+            Kind::Before => "the build before",
             Kind::Bindfs => "bindfs",
             Kind::Passthrough => "passthrough_hp",
             Kind::Store => "the store itself",
@@ -59,6 +62,7 @@ impl Peer {
             Kind::Disk => (flat, PathBuf::new()),
             Kind::Store => (store, PathBuf::new()),
             Kind::Rw | Kind::Ro => (store, work.revfs.clone()),
+            Kind::Before => (store, work.before.clone().ok_or("no other build was named")?),
             Kind::Bindfs => (flat, PathBuf::from("bindfs")),
             Kind::Passthrough => (flat, work.passthrough.clone()),
         };
@@ -80,7 +84,7 @@ impl Peer {
     pub fn path(&self) -> &Path {
         match self.kind {
             Kind::Disk | Kind::Store => &self.source,
-            Kind::Rw | Kind::Ro | Kind::Bindfs | Kind::Passthrough => &self.point,
+            Kind::Rw | Kind::Ro | Kind::Before | Kind::Bindfs | Kind::Passthrough => &self.point,
         }
     }
 
@@ -98,7 +102,7 @@ impl Peer {
         let mut command = Command::new(&self.program);
         match self.kind {
             Kind::Disk | Kind::Store => return Ok(()),
-            Kind::Rw => command.args(["mount", "--foreground"]),
+            Kind::Rw | Kind::Before => command.args(["mount", "--foreground"]),
             Kind::Ro => command.args(["mount", "--foreground", "-o", "ro"]),
             Kind::Bindfs => command.arg("-f"),
             Kind::Passthrough => command.arg("--foreground"),

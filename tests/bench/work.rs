@@ -10,6 +10,8 @@ use crate::{Args, Fallible, guard, make};
 pub struct Work {
     dir: PathBuf,
     pub revfs: PathBuf,
+    /// Another build of revfs, to be measured beside this one.
+    pub before: Option<PathBuf>,
     pub passthrough: PathBuf,
     pub seed: PathBuf,
     pub quick: bool,
@@ -42,6 +44,7 @@ impl Work {
         let warm_only = drop_caches().err().map(|e| format!("nothing is measured cold: {e}"));
         let work = Work {
             revfs,
+            before: args.before.clone(),
             passthrough: args.passthrough.clone(),
             seed: args.seed.clone(),
             quick: args.quick,
