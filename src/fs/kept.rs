@@ -166,16 +166,9 @@ impl Fs {
 
     /// A text is no object that was to be moved onto an object's name. It is kept, and the name shows something: a program
     /// that has moved or removed the old file first (`mv -b`, `rsync -ab`) leaves the object where it was.
-    pub(super) fn refuse_moved(
-        &self,
-        id: &ObjectId,
-        text: &[u8],
-        attr: &Attr,
-        why: NotObject,
-        flags: super::RenameFlags,
-    ) -> Fail {
+    pub(super) fn refuse_moved(&self, id: &ObjectId, text: &[u8], attr: &Attr, why: NotObject) -> Fail {
         let shows = || self.is_object(id).unwrap_or(true) || !matches!(self.fresh_draft(id), Ok(None));
-        let vacant = !flags.no_replace && self.was_deleted(id) && !shows();
+        let vacant = self.was_deleted(id) && !shows();
         let name = if vacant { FRESH.to_owned() } else { kept_name() };
         match self.keep_once(id, name, text, attr) {
             Ok(name) => self.told_refused(id, &name, &why),

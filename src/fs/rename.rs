@@ -83,7 +83,7 @@ impl Fs {
                 if flags.no_replace && self.taken(&id)? {
                     return Err(Fail::Exists);
                 }
-                self.scratch_to_object(who, &a, name, &id, flags)
+                self.scratch_to_object(who, &a, name, &id)
             }
             (End::Object(id), End::Scratch(dir)) => {
                 self.object_to_scratch(&id, (newparent, &dir), newname, flags)
@@ -114,7 +114,7 @@ impl Fs {
                 if flags.no_replace && self.taken(&to)? {
                     return Err(Fail::Exists);
                 }
-                self.fresh_to_object(&id, &draft, &to, flags)
+                self.fresh_to_object(&id, &draft, &to)
             }
         }
     }
@@ -159,14 +159,7 @@ impl Fs {
     }
 
     /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
-    fn scratch_to_object(
-        &self,
-        who: Caller,
-        dir: &Dir,
-        name: &OsStr,
-        id: &ObjectId,
-        flags: Flags,
-    ) -> Result<()> {
+    fn scratch_to_object(&self, who: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
@@ -183,7 +176,7 @@ impl Fs {
         };
         let mut stands = None;
         if !unfinished {
-            verdict.map_err(|why| self.refuse_moved(id, &text, &attr, why, flags))?;
+            verdict.map_err(|why| self.refuse_moved(id, &text, &attr, why))?;
             let options = self.save_options(attrs_of(&attr));
             let saved = self.save_file(who, &file, id, &text, &options)?;
             self.discard_fresh(id);

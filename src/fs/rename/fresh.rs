@@ -53,7 +53,6 @@ impl Fs {
         from: &ObjectId,
         draft: &Arc<Mutex<Draft>>,
         to: &ObjectId,
-        flags: Flags,
     ) -> Result<()> {
         let over = self.is_object(to)?;
         if !over {
@@ -68,7 +67,7 @@ impl Fs {
                 Err(NotObject::Incomplete) if open => d.awaited = true,
                 checked => {
                     let attr = self.unmasked_attr(&d);
-                    checked.map_err(|why| self.refuse_moved(to, d.text(), &attr, why, flags))?;
+                    checked.map_err(|why| self.refuse_moved(to, d.text(), &attr, why))?;
                 }
             }
         }

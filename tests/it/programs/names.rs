@@ -119,7 +119,8 @@ fn every_rename_with_every_flag_does_what_it_does_elsewhere() {
                         fill(&theirs);
                         let mut wanted = state(&theirs);
                         // A name that was removed a moment ago is not left empty by what is refused in its place.
-                        if errno == Errno::BADMSG && how.is_empty() && !wanted.contains_key(to) {
+                        if errno == Errno::BADMSG && !how.contains(How::EXCHANGE) && !wanted.contains_key(to)
+                        {
                             wanted.insert(to.into(), "[1]".into());
                         }
                         if mine != Err(errno) || mine_is != wanted {
