@@ -21,6 +21,7 @@ mod malformed;
 mod mount;
 #[cfg(feature = "fuse")]
 mod mounted;
+#[cfg(feature = "fuse")]
 mod moved;
 mod order;
 mod original;
