@@ -105,10 +105,10 @@ EDITS = {
     'perl rename': "perl -e '($f,$t,$n)=@ARGV;open(I,\"<\",$f) or exit 1;open(O,\">\",$t);while(<I>){s/\"v\": *\\d+/\"v\":$n/;print O}close O;rename $t,$f' @x @t @n",
     'perl File::Copy': "perl -MFile::Copy -e '($f,$t)=@ARGV;copy($f,$t) or exit 1;system(\"sed\",\"-i\",\"s/v/u/\",$f);move($t,$f)' @o @z",
     'perl restore': "perl -e '$f=$ARGV[0];open(I,\"<\",$f) or exit 1;@l=<I>;close I;system(\"sed\",\"-i\",\"s/v/z/\",$f);open(O,\">\",$f);print O @l' @o",
-    'ed': "[ -s @o ] && printf '%s\\n' ',s/\"v\": *[0-9]*/\"v\":@n/' w q | ed -s @o",
+    'ed': "[ -s @o ] && printf '%s\\n' ',s/\"v\": *[0-9][0-9]*/\"v\":@n/' w q | ed -s @o",
     'ed w other': "[ -s @o ] && printf '%s\\n' 'w @z' q | ed -s @o && mv @z @p",
     'ed and its child': "[ -s @o ] && printf '%s\\n' ',s/\"v\"/\"u\"/' '!sed -i s/w/x/ @o' w q | ed -s @o",
-    'ex': "[ -s @o ] && ex -u NONE -i NONE -s -c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c x @o",
+    'ex': "[ -s @o ] && ex -u NONE -i NONE -s -c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c x @o",
     'patch': "cp @o @z && sed -i @S @z; diff -u @o @z > @q; patch -s @o < @q; rm -f @z @q @o.orig @o.rej",
     'patch -b -R': "cp @o @z && sed -i @S @z; diff -u @z @o > @q; patch -s -b -R @o < @q; rm -f @z @q @o.orig @o.rej",
     'patch refused': "[ -s @o ] && patch -s @o <<< $'--- a\\n+++ b\\n@@ -1 +1 @@\\n-no\\n+such'; rm -f @o.rej @o.orig",
@@ -168,21 +168,21 @@ EDITS = {
     'emacs copies': "[ -s @o ] && emacs -Q --batch --eval '(setq backup-by-copying t create-lockfiles t)' @o --eval '(progn (goto-char (point-max)) (insert \"\\n\") (save-buffer) (insert \" \") (save-buffer))'",
     'emacs no backup': "[ -s @o ] && emacs -Q --batch --eval '(setq make-backup-files nil)' @o --eval '(progn (goto-char (point-max)) (insert \" \\n\") (save-buffer) (revert-buffer t t) (insert \" \") (save-buffer))'",
     'emacs write-region': "[ -s @o ] && emacs -Q --batch @o --eval '(progn (call-process \"sed\" nil nil nil \"-i\" \"s/v/u/\" (buffer-file-name)) (write-region nil nil (buffer-file-name)))'",
-    'vim :w many': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set nobackup writebackup' -c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c w -c 'undo' -c w -c 'redo' -c wq @o",
+    'vim :w many': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set nobackup writebackup' -c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c w -c 'undo' -c w -c 'redo' -c wq @o",
     'vim and its child': "[ -s @o ] && vim -u NONE -i NONE -es -c 'silent !sed -i s/v/u/ @o' -c 'w!' -c q @o",
     'vim rereads': "[ -s @o ] && vim -u NONE -i NONE -es -c 'silent !sed -i s/v/u/ @o' -c 'e!' -c '%s/w/x/e' -c wq @o",
     'vim filter': "[ -s @o ] && vim -u NONE -i NONE -es -c '%!tr 0-8 1-9' -c wq @o",
     'vim :w other': "[ -s @o ] && vim -u NONE -i NONE -es -c 'w! @z' -c '%s/v/z/e' -c wq @o; mv @z @p",
-    'vim backup; mv back': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set backup' -c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c wq @o && { [ -e @o~ ] && mv @o~ @o; }",
-    'vim patchmode': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set patchmode=.orig' -c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c wq @o; rm -f @o.orig",
-    'vim two files': "[ -s @o ] && [ -s @p ] && vim -u NONE -i NONE -es -c 'argdo %s/\"v\": *[0-9]*/\"v\":@n/e | update' -c qa @o @p",
+    'vim backup; mv back': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set backup' -c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c wq @o && { [ -e @o~ ] && mv @o~ @o; }",
+    'vim patchmode': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set patchmode=.orig' -c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c wq @o; rm -f @o.orig",
+    'vim two files': "[ -s @o ] && [ -s @p ] && vim -u NONE -i NONE -es -c 'argdo %s/\"v\": *[0-9][0-9]*/\"v\":@n/e | update' -c qa @o @p",
     'vim -r swap': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set fsync swapfile directory=.' -c 'normal Go' -c wq @o",
-    'nvim': "[ -s @o ] && nvim --clean --headless -es -c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c wq @o",
+    'nvim': "[ -s @o ] && nvim --clean --headless -es -c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c wq @o",
 }
 for copy in ('yes', 'no', 'auto'):
     for more in ('nobackup writebackup', 'backup', 'nobackup nowritebackup'):
         EDITS[f'vim {copy} {more}'] = (f"[ -s @o ] && vim -u NONE -i NONE -es -c 'set backupcopy={copy} {more}' "
-                                       "-c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c wq @o")
+                                       "-c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c wq @o")
 
 # Commands that copy, move, remove, look.
 FILES = {
@@ -332,7 +332,7 @@ CHAINS = {
     'diff; …; patch -R': "cp @o @z && { @E\n[ -e @o ] && diff -u @z @o > @q; patch -s -R @o < @q; }; rm -f @z @q @o.orig @o.rej",
     'cp -b; …; mv back': "[ -e @o ] && cp -b -S .old @s @o; @E\n[ -e @o.old ] && mv @o.old @o",
     'sed -i.bak; …; mv back': "sed -i.bak @S @o; @E\n[ -e @o.bak ] && mv @o.bak @o",
-    'vim backup; …; mv back': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set backup' -c '%s/\"v\": *[0-9]*/\"v\":@n/e' -c wq @o; @E\n[ -e @o~ ] && mv @o~ @o",
+    'vim backup; …; mv back': "[ -s @o ] && vim -u NONE -i NONE -es -c 'set backup' -c '%s/\"v\": *[0-9][0-9]*/\"v\":@n/e' -c wq @o; @E\n[ -e @o~ ] && mv @o~ @o",
     'out; …; in': "cp @o \"$W/keep\" && { @E\nmv \"$W/keep\" @o; }",
     'mv out; …; mv in': "mv @o \"$W/keep\" && { @E\nmv \"$W/keep\" @o; }",
     'all aside': "mkdir keep && cp *.json keep/ && { @E\n@E\ncp keep/*.json .; }; rm -rf keep",
@@ -613,7 +613,7 @@ class Writer:
                 return json.dumps({'v': number, 'w': dice.randrange(3), 'list': [1, 2.5, 'c']}, indent=dice.choice([1, 2, 4]))
             if mark == 'S':
                 return quote(dice.choice([
-                    's/"v": *[0-9]*/"v":%d/' % number, 's/"v": *[0-9]*/"v":%d/' % dice.randrange(3), 's/"w": *[0-9]*/"w":%d/' % number,
+                    's/"v": *[0-9][0-9]*/"v":%d/' % number, 's/"v": *[0-9][0-9]*/"v":%d/' % dice.randrange(3), 's/"w": *[0-9][0-9]*/"w":%d/' % number,
                     's/"v"/"u"/', 's/"u"/"v"/']))
             if mark == 'F':
                 return quote(dice.choice([
