@@ -194,8 +194,7 @@ impl Fs {
             let mut t = self.tables.lock();
             let object = t.object(&d.id);
             object.fresh = None;
-            let open = t.nodes.get(&node).is_some_and(|e| e.handles > 0);
-            if open {
+            if t.is_open(node) {
                 let opener = d.opener.clone();
                 t.object(&d.id).drafts.push((node, opener));
             }

@@ -79,15 +79,14 @@ impl Fs {
             (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(who));
             draft.fresh = true;
         }
-        let over = !draft.fresh;
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
         let node = t.add(Node::Draft(draft.clone()));
-        if !over {
+        if !there {
             t.object(id).fresh = Some(node);
         }
         drop(t);
-        if !over {
+        if !there {
             self.tell(vec![Notice::Root]);
         }
         self.open_held(who, node, draft, mode)

@@ -34,6 +34,12 @@ pub(super) struct Held {
     like: Attr,
 }
 
+/// Has a draft start from a file that is no revision.
+pub(super) fn load_file(d: &mut Draft, text: Vec<u8>, attr: &Attr) {
+    d.load(None, text, attr.mtime);
+    (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+}
+
 impl Fs {
     /// Refuses a draft's text, which is no object: it is kept, and the log and `.status` say so, once for each text.
     pub(super) fn refuse(&self, d: &mut Draft, why: &NotObject) -> Result<()> {
@@ -276,8 +282,7 @@ impl Fs {
         if let Ok(Some((text, attr))) = self.kept_fresh(&d.id)
             && (text != d.text() || attr.mtime != d.mtime())
         {
-            d.load(None, text, attr.mtime);
-            (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+            load_file(d, text, &attr);
             d.set_kept(FRESH.to_owned());
             self.tell(vec![Notice::Attr(node)]);
         }

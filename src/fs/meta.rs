@@ -214,7 +214,7 @@ impl Fs {
             if size > self.options.max_size {
                 return Err(Fail::TooLarge);
             }
-            let open = self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles > 0);
+            let open = self.tables.lock().is_open(ino);
             if !open && size > 0 {
                 self.renew(who, &mut d)?;
             }

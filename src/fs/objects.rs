@@ -15,6 +15,7 @@ use rustix::fs::FileType;
 
 use super::attr::{Attr, BRIEF, Caller, Found, Ino, LONG, NOW};
 use super::errno::{Fail, Result};
+use super::kept::load_file;
 use super::table::{Node, Notice, Shown, Tables, object_ino};
 use super::{APART, Fs, Name};
 use crate::backend::Meta;
@@ -313,8 +314,7 @@ impl Fs {
         drop(t);
         let mut d = draft.lock();
         if !d.is_dirty() {
-            d.load(None, text, attr.mtime);
-            (d.mode, d.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+            load_file(&mut d, text, &attr);
             d.set_kept(FRESH.to_owned());
         }
         drop(d);

@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use log::debug;
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, RenameFlags};
 
 use super::attr::{Attr, Caller, Ino};
 use super::errno::{Fail, Result};
+use super::kept::load_file;
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Hidden, Node, NodeEntry, Notice, Shown, Tables};
 use super::views::View;
@@ -31,7 +32,7 @@ mod exchange;
 mod fresh;
 mod views;
 
-use drafts::locked;
+use drafts::{locked, sync_moved};
 
 /// How a rename treats a target that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,10 +188,13 @@ impl Fs {
         } else {
             self.unlink_fresh(id)?;
         }
-        let adopt = written || unfinished;
+        if !written && !unfinished {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            self.become_former(id, &file);
+            return Ok(());
+        }
         let mut draft = Draft::new(id.clone(), None);
-        draft.load(None, text, attr.mtime);
-        (draft.mode, draft.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+        load_file(&mut draft, text, &attr);
         if unfinished && !draft.is_empty() {
             // It may be durable where it is.
             draft.fresh = !over;
@@ -199,11 +203,7 @@ impl Fs {
         }
         (draft.stands, draft.awaited) = (stands, unfinished);
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-        match adopt {
-            true => self.adopt_as_draft(who, &file, draft)?,
-            false => self.become_former(id, &file),
-        }
-        Ok(())
+        self.adopt_as_draft(who, &file, draft)
     }
 
     /// Saves the text of a scratch file. What who wrote it last knew counts beside what who moves it knows.
@@ -322,8 +322,7 @@ impl Fs {
         let (text, durable) = self.moved_text(&mut held, text);
         let node = scratch::replace(dir.as_fd(), name, &text, &like, flags.no_replace)?;
         if durable {
-            node.open(OFlags::RDONLY.bits() as i32)?.sync_all().map_err(scratch::os)?;
-            rustix::fs::fsync(dir)?;
+            sync_moved(&node, dir)?;
         }
         self.memory.moved(node.key, id, &shown.rev);
         let mut notices = vec![Notice::Root];
@@ -423,11 +422,6 @@ impl Fs {
         drop(t);
         self.tell(notices);
         Ok(())
-    }
-
-    /// Whether programs have a node open.
-    fn is_held(&self, node: Ino) -> bool {
-        self.tables.lock().nodes.get(&node).is_some_and(|e| e.handles > 0)
     }
 
     pub(super) fn was_deleted(&self, id: &ObjectId) -> bool {

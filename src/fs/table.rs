@@ -332,10 +332,14 @@ impl Tables {
         self.objects.get(id).is_some_and(ObjectState::is_sure) && self.home_rev(id) == Some(rev)
     }
 
+    /// Whether programs have a node open.
+    pub fn is_open(&self, node: Ino) -> bool {
+        self.nodes.get(&node).is_some_and(|entry| entry.handles > 0)
+    }
+
     /// Whether a program writes a new file under the object's name.
     pub fn is_made_anew(&self, id: &ObjectId) -> bool {
-        let fresh = self.objects.get(id).and_then(|object| object.fresh);
-        fresh.and_then(|node| self.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
+        self.objects.get(id).and_then(|object| object.fresh).is_some_and(|node| self.is_open(node))
     }
 
     /// The revision that the object's home node shows, known to be right or not.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use rustix::fs::OFlags;
 
 use crate::base::Process;
 use crate::draft::Draft;
 use crate::fs::Fs;
 use crate::fs::attr::Ino;
+use crate::fs::errno::Result;
 use crate::fs::io::Handle;
-use crate::fs::scratch::ScratchNode;
+use crate::fs::scratch::{self, Dir, ScratchNode};
 use crate::fs::table::{Node, Notice};
 use crate::rev::ObjectId;
 
@@ -19,6 +21,12 @@ pub(super) type OpenDraft<'a> = (Ino, MutexGuard<'a, Draft>);
 /// Locks them all, in one order.
 pub(super) fn locked(drafts: &[(Ino, Arc<Mutex<Draft>>)]) -> Vec<OpenDraft<'_>> {
     drafts.iter().map(|(node, draft)| (*node, draft.lock())).collect()
+}
+
+/// Makes a file durable that was put in place of a text of which that was said.
+pub(super) fn sync_moved(file: &ScratchNode, dir: &Dir) -> Result<()> {
+    file.open(OFlags::RDONLY.bits() as i32)?.sync_all().map_err(scratch::os)?;
+    Ok(rustix::fs::fsync(dir)?)
 }
 
 impl Fs {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{Fail, Result};
+use crate::fs::kept::load_file;
 use crate::fs::scratch::{self, Dir, ScratchNode};
 use crate::fs::table::Notice;
 use crate::rev::ObjectId;
@@ -72,8 +73,7 @@ impl Fs {
         match self.writer_of(&file) {
             Some(_) => {
                 let mut draft = Draft::new(id.clone(), None);
-                draft.load(None, text, attr.mtime);
-                (draft.mode, draft.owner) = (Some(attr.perm), Some((attr.uid, attr.gid)));
+                load_file(&mut draft, text, &attr);
                 draft.stands = saved.as_given().cloned();
                 self.adopt_as_draft(who, &file, draft)?
             }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::Flags;
+use super::drafts::sync_moved;
 use crate::document::{self, NotObject};
 use crate::draft::{Draft, Verdict};
 use crate::fs::Fs;
@@ -32,8 +33,7 @@ impl Fs {
         let like = self.draft_attr(&d);
         let scratch = scratch::replace(dir.as_fd(), name, d.text(), &like, flags.no_replace)?;
         if d.synced.is_some() {
-            scratch.open(rustix::fs::OFlags::RDONLY.bits() as i32)?.sync_all().map_err(scratch::os)?;
-            rustix::fs::fsync(dir)?;
+            sync_moved(&scratch, dir)?;
         }
         let scratch = Arc::new(scratch.into_cached(dir, name, FileType::RegularFile));
         let node = self.tables.lock().object(id).fresh.take();
@@ -62,7 +62,7 @@ impl Fs {
         let node = self.tables.lock().object(from).fresh;
         if over && !(d.is_empty() && d.is_dirty()) {
             // Over an object only an object, or what its writer has not finished.
-            let open = node.is_some_and(|node| self.is_held(node));
+            let open = node.is_some_and(|node| self.tables.lock().is_open(node));
             match document::check(document::strip_bom(d.text())) {
                 Err(NotObject::Incomplete) if open => d.awaited = true,
                 checked => {
@@ -89,9 +89,9 @@ impl Fs {
         let result = self.commit(
             node,
             &mut d,
-            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.is_held(node)),
+            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.tables.lock().is_open(node)),
         );
-        if !self.is_held(node) {
+        if !self.tables.lock().is_open(node) {
             self.settle(node, &mut d);
             let mut t = self.tables.lock();
             t.object(to).drafts.retain(|(n, _)| *n != node);
