@@ -160,6 +160,11 @@ impl Draft {
         self.state == State::Dirty
     }
 
+    /// Whether it has something that no revision has: text, or attributes that were set.
+    pub fn is_ahead(&self) -> bool {
+        self.is_dirty() || self.attrs_set
+    }
+
     /// Whether a second descriptor of its process goes on with this text: it holds something that is nowhere else, or what
     /// the name shows. Otherwise others have saved, and the second starts from that, as on a disk where they put a new file
     /// in place; the first may be closed already (its release comes late).

@@ -12,6 +12,7 @@
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
+//! | `by_number` | what file handles hold |
 //! | `scratch`, `presence` | everything that is not an object; whether another mount shares it |
 //! | `views` | `.conflicts` and its like |
 //! | `xattr` | extended attributes |
@@ -45,6 +46,7 @@ use crate::store::{OnStale, Store};
 use crate::watch::{Event, Watcher};
 
 pub mod attr;
+mod by_number;
 mod commit;
 mod create;
 pub mod echo;

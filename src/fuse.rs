@@ -58,6 +58,8 @@ impl Filesystem for Adapter {
             // Truncation comes with the open: an emptied draft is one step, not a commit of nothing.
             InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_AUTO_INVAL_DATA,
+            // A file's handle is good for as long as the file is there: `.` of a number is looked up.
+            InitFlags::FUSE_EXPORT_SUPPORT,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
         ] {
@@ -175,8 +177,8 @@ impl Filesystem for Adapter {
         empty(guard(|| self.0.rename(caller(req), parent.0, name, newparent.0, newname, flags)), reply);
     }
 
-    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        entry(guard(|| self.0.link(ino.0, newparent.0, newname)), reply);
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        entry(guard(|| self.0.link(caller(req), ino.0, newparent.0, newname)), reply);
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

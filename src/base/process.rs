@@ -304,6 +304,18 @@ impl Process {
         }
     }
 
+    /// Whether it is `other`, or one that `other` or a descendant of it has started.
+    pub fn is_of(&self, other: &Process) -> bool {
+        self.line().contains(&other)
+    }
+
+    /// Whether it is a thread of the kernel's own, such as those of its NFS server.
+    pub fn is_kernel(&self) -> bool {
+        /// The parent of all of them.
+        const KTHREADD: u32 = 2;
+        self.pid() == KTHREADD || self.parent().is_some_and(|parent| parent.pid() == KTHREADD)
+    }
+
     /// The process and its ancestors.
     fn line(&self) -> Vec<&Process> {
         std::iter::successors(Some(self), |process| process.0.parent.as_ref()).collect()

@@ -4,8 +4,8 @@
 //! ours (`mount/echo.rs`) makes one such call for each change: it creates, opens and closes, or unlinks the name. This
 //! file system knows the process by its id, lets each of its calls succeed, and does nothing.
 //!
-//! A program that watches a file itself watches a node. Each revision has a node of its own, so the name leads elsewhere
-//! after the next save by anybody; a node that the kernel holds all the same is an open file or one that is watched. It
+//! A program that watches a file itself watches a node. The name may lead elsewhere by the next save, as somebody has what was
+//! there before open; a node that the kernel holds all the same is an open file or one that is watched. It
 //! is touched by its number, in a directory that nobody else can look up.
 //!
 //! Invariants: an echo changes nothing; a change that a program made through this mount has had its event and gets no
@@ -332,9 +332,14 @@ impl Fs {
             if let Some(now) = now {
                 echoes.extend(self.echoes.judge(&id, signs, now));
             }
-            let t = self.tables.lock();
+            let mut t = self.tables.lock();
+            let home = t.objects.get(&id).and_then(|o| o.home);
+            let overlaid = home
+                .and_then(|home| t.nodes.get_mut(&home))
+                .is_some_and(|entry| std::mem::take(&mut entry.overlaid));
             let former = t.objects.get(&id).map(|o| o.former.as_slice()).unwrap_or_default();
             let nodes = former.iter().copied().chain(t.lent(&id).filter(|node| !former.contains(node)));
+            let nodes = nodes.chain(home.filter(|_| overlaid));
             let held = nodes.filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
             echoes.extend(held.map(|node| {
                 let name = node.to_string().into();
@@ -396,9 +401,8 @@ impl Fs {
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    /// An echo opens a node: nothing is written, and its pages stay.
+    /// An echo opens a node: nothing is read or written, and its pages stay.
     pub(super) fn open_echo(&self, node: Ino) -> Result<Opened> {
-        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
         let handle = self.add_handle(Handle::Echo { node });
         Ok(Opened { handle, keep: true, no_flush: true, direct: false })
     }

@@ -1,12 +1,12 @@
-//! Writing in place: the node that an object's name leads to becomes the draft of whoever writes it without reading, and
+//! Writing in place: the node that an object's name leads to becomes the draft of whoever writes it without reading, or has
+//! come to it by no name that the kernel could look up again (`/proc/self/fd/N`, a handle, a bind mount), and
 //! shows the revision that comes of it once it is closed. The kernel need not look the name up again for that, neither
 //! before nor after: it saves six calls of nine.
 //!
 //! That is right only where nobody reads the node and its writer cannot read it either: no page of the draft is ever met.
 //! Meanwhile a *stand-in* shows what the name shows, and whoever else comes by the name, which the kernel still takes for
-//! the draft's node, is told what the stand-in shows or is sent there (ESTALE, a lookup). If the kernel has come to know
-//! the stand-in by the end, or the text is not what the name shows then, the name stays with the stand-in; the draft's
-//! node answers for nothing but its descriptors until the kernel forgets it.
+//! the draft's node, is told what the stand-in shows or is sent there (ESTALE, a lookup). At the end the name leads to the
+//! draft's node again.
 
 use std::sync::Arc;
 
@@ -16,27 +16,30 @@ use super::Fs;
 use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
-use super::table::{InPlace, Node, Notice, Shown, Tables};
+use super::table::{InPlace, Node, NodeEntry, Notice, Shown, Tables};
 use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::ObjectId;
 
 impl Fs {
     /// Opens the node that a name leads to as a draft, if that can be: it was known to show what the name shows, and
-    /// nobody has it open.
+    /// nobody has it open. `refused`: the caller was sent to look the name up, and has come back to this node; it reads past
+    /// the node's pages then.
     pub(super) fn open_in_place(
         &self,
         who: Caller,
         ino: Ino,
         shown: &Shown,
         mode: Mode,
+        refused: bool,
     ) -> Result<Option<Opened>> {
-        if !mode.write || mode.read || who.thread == 0 || self.options.object_view {
+        if !mode.write || (mode.read && !refused) || who.thread == 0 || self.options.object_view {
             return Ok(None);
         }
         let Some(process) = self.process(who) else { return Ok(None) };
         // Asked before a draft is made, and again once it is: what held may hold no more.
-        if self.resolve(&shown.id).ok() != Some(ino) || self.tables.lock().lendable(&shown.id, ino).is_none()
+        if self.resolve(&shown.id).ok() != Some(ino)
+            || self.tables.lock().lendable(&shown.id, ino, refused).is_none()
         {
             return Ok(None);
         }
@@ -48,26 +51,50 @@ impl Fs {
             false => {}
         }
         let mut t = self.tables.lock();
-        let now = t.lendable(&shown.id, ino).filter(|now| draft.stands.as_ref() == Some(&now.rev));
+        let now = t.lendable(&shown.id, ino, refused).filter(|now| draft.stands.as_ref() == Some(&now.rev));
         let Some(now) = now else { return Ok(None) };
         let draft = Arc::new(Mutex::new(draft));
         t.come_back(who.thread, &shown.id);
         t.lend(ino, now, draft.clone(), process.clone());
         drop(t);
         let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(process)));
-        Ok(Some(Opened { handle, keep: false, no_flush: false, direct: false }))
+        Ok(Some(Opened { handle, keep: false, no_flush: false, direct: mode.read }))
     }
 
-    /// The object whose draft a node is in place, if the caller does not come for the draft: it was not led to it, and has
-    /// no descriptor. Who has one (`> /dev/stdout`) comes again without a lookup, which would have led to the draft that was
-    /// made for it the first time.
-    pub(super) fn comes_by_name(&self, who: Caller, ino: Ino, mode: Mode) -> Option<ObjectId> {
-        let t = self.tables.lock();
-        let id = &t.in_place.get(&ino)?.id;
-        match t.pending(who.thread, id) {
-            Some(node) if node == ino || mode.write => None,
-            _ => Some(id.clone()),
+    /// The object whose draft a node is that programs have open, if the caller does not come for the draft: it was not led to
+    /// it, and has no descriptor. Who has one (`> /dev/stdout`) comes again without a lookup, which would have led to the
+    /// draft that was made for it the first time; to read, if it writes the draft or was started by who does (`refused`).
+    pub(super) fn comes_by_name(
+        &self,
+        who: Caller,
+        ino: Ino,
+        draft: &Mutex<Draft>,
+        mode: Mode,
+        refused: bool,
+    ) -> Option<ObjectId> {
+        let (id, opener) = {
+            let d = draft.lock();
+            if d.fresh || d.unlinked {
+                return None;
+            }
+            (d.id.clone(), d.opener.clone())
+        };
+        {
+            let t = self.tables.lock();
+            match t.pending(who.thread, &id) {
+                Some(node) if node == ino || mode.write => return None,
+                _ if !t.is_open(ino) => return None,
+                _ => {}
+            }
         }
+        let led = self
+            .tables
+            .lock()
+            .refused
+            .get(&(who.thread, id.clone()))
+            .is_some_and(|refused| refused.looked_up);
+        let writes = || self.process(who).zip(opener).is_some_and(|(process, opener)| process.is_of(&opener));
+        (mode.write || !refused || led || !writes()).then_some(id)
     }
 
     /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
@@ -77,7 +104,7 @@ impl Fs {
             Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
         };
-        if !reads && self.process(who) == Some(opener) {
+        if !reads && self.process(who).is_some_and(|process| process.is_of(&opener)) {
             return Ok(None);
         }
         match self.shown(&id, false) {
@@ -92,11 +119,12 @@ impl Fs {
         }
     }
 
-    /// The last descriptor of a draft is closed: if it was one in place its node shows the object again.
+    /// The last descriptor of a draft is closed: its node shows the object again, as the one that the name leads to if it was
+    /// in place.
     pub(super) fn give_back(&self, node: Ino, d: &Draft) {
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
-        if !t.give_back(node, d) && t.in_place.contains_key(&node) {
+        if !t.give_back(node, d, &mut notices) && (t.end_draft(node, d) || t.in_place.contains_key(&node)) {
             t.leave(&d.id, node);
             notices.push(Notice::Attr(node));
             notices.extend(d.id.file_name().map(Notice::Entry));
@@ -117,15 +145,15 @@ impl Tables {
         self.in_place.iter().filter(move |(_, lent)| lent.id == *id).map(|(node, _)| *node)
     }
 
-    /// What an object's home node shows, if that is known to be right and nobody has it open or writes the object.
-    fn lendable(&self, id: &ObjectId, ino: Ino) -> Option<Arc<Shown>> {
+    /// What an object's home node shows, if that is known to be right and nobody has it open or writes the object; who was
+    /// `refused` has no other way, and may write beside others.
+    fn lendable(&self, id: &ObjectId, ino: Ino, refused: bool) -> Option<Arc<Shown>> {
         let object = self.objects.get(id)?;
         let home = object.is_sure() && object.home == Some(ino);
+        let free = object.drafts.is_empty() || (refused && self.lent(id).next().is_none());
         let entry = self.nodes.get(&ino)?;
         match &entry.node {
-            Node::Revision(shown)
-                if home && object.hidden.is_none() && object.drafts.is_empty() && entry.handles == 0 =>
-            {
+            Node::Revision(shown) if home && free && object.hidden.is_none() && entry.handles == 0 => {
                 Some(shown.clone())
             }
             _ => None,
@@ -147,30 +175,57 @@ impl Tables {
         self.in_place.insert(ino, InPlace { id, opener, stand_in });
     }
 
-    /// The inverse, if the text is what the name shows and the kernel knows no other node for it.
-    fn give_back(&mut self, ino: Ino, d: &Draft) -> bool {
+    /// A draft's node that nobody has open shows the object for whoever holds it otherwise. Not if somebody is on the way to
+    /// the draft.
+    fn end_draft(&mut self, ino: Ino, d: &Draft) -> bool {
+        let home = self.objects.get(&d.id).and_then(|object| object.home);
+        let Some(Node::Revision(shown)) = home.and_then(|home| self.node(home)).cloned() else {
+            return false;
+        };
+        let awaited = self.pending.values().any(|pending| pending.node == ino);
+        let Some(entry) = self.nodes.get_mut(&ino) else { return false };
+        if !is_elsewhere(d) || awaited || d.unlinked || d.fresh || entry.handles > 0 {
+            return false;
+        }
+        (entry.node, entry.turned) = (Node::Revision(shown), true);
+        true
+    }
+
+    /// The inverse of [`lend`](Self::lend).
+    fn give_back(&mut self, ino: Ino, d: &Draft, notices: &mut Vec<Notice>) -> bool {
         let Some(lent) = self.in_place.get(&ino) else { return false };
         let stand_in = lent.stand_in;
         let named = lent.id == d.id && self.objects.get(&d.id).is_some_and(|o| o.home == Some(stand_in));
-        let Some(entry) = self.nodes.get(&stand_in).filter(|entry| !entry.is_held()) else { return false };
-        let Node::Revision(shown) = entry.node.clone() else { return false };
-        // Of what is empty the kernel has no pages.
-        let same = d.is_empty() || (!d.is_dirty() && d.exact && d.base.as_ref() == Some(&shown.rev));
-        if !named || !same || d.unlinked || d.displaced {
+        let Some(Node::Revision(shown)) = self.node(stand_in).cloned() else { return false };
+        if !named || d.unlinked || !is_elsewhere(d) {
             return false;
         }
+        // Of what is empty the kernel has no pages.
+        let same = d.is_empty() || (!d.is_dirty() && d.exact && d.base.as_ref() == Some(&shown.rev));
+        let same = same && !d.displaced;
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         entry.node = Node::Revision(shown);
+        entry.turned |= !same;
         let object = self.object(&d.id);
         object.home = Some(ino);
         if !object.former.is_empty() {
             object.former.retain(|node| *node != ino);
         }
         self.in_place.remove(&ino);
-        self.take_file(stand_in);
-        self.nodes.remove(&stand_in);
+        if !same {
+            notices.push(Notice::Attr(ino));
+        }
+        if self.nodes.get(&stand_in).is_some_and(NodeEntry::is_held) {
+            notices.extend(d.id.file_name().map(Notice::Entry));
+        }
+        self.leave(&d.id, stand_in);
         true
     }
+}
+
+/// Whether no text is lost with a draft that nobody has open.
+fn is_elsewhere(d: &Draft) -> bool {
+    !d.is_dirty() || d.is_empty() || d.is_kept()
 }
 
 #[cfg(test)]
@@ -285,13 +340,10 @@ mod tests {
         p.fs.flush(p.writer, handle).unwrap();
         p.fs.release(handle);
         // The kernel knows another node for the name by now.
-        assert!(p.is_draft(node));
-        let there = p.lookup(p.other);
-        assert_ne!(there, node);
-        assert_eq!(p.text(p.other, there), NEW);
-        assert!(matches!(p.fs.open(p.other, node, mode(OFlags::RDONLY)), Err(Fail::Stale)));
-        p.fs.forget(node, 1);
-        assert!(p.fs.node(node).is_err() && p.fs.tables.lock().in_place.is_empty());
+        assert_eq!(p.lookup(p.other), node);
+        assert_eq!(p.text(p.other, node), NEW);
+        assert!(matches!(p.fs.open(p.other, there, mode(OFlags::RDONLY)), Err(Fail::Stale)));
+        assert!(p.fs.tables.lock().in_place.is_empty());
     }
 
     #[test]
@@ -310,8 +362,12 @@ mod tests {
         p.fs.release(second);
         p.fs.release(first);
         assert_eq!(p.others.winner(&p.id).unwrap().text, b"{\"n\": 3}");
-        assert!(p.is_draft(node), "its pages are not the text");
-        assert_ne!(p.lookup(p.writer), node);
+        assert!(p.fs.tables.lock().nodes[&node].turned, "its pages are not the text");
+        assert_eq!(p.lookup(p.writer), node);
+        let opened = p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap();
+        assert!(!opened.keep && p.fs.read(opened.handle, 0, 100).unwrap() == b"{\"n\": 3}");
+        p.fs.release(opened.handle);
+        assert!(p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap().keep);
     }
 
     #[test]
@@ -334,9 +390,9 @@ mod tests {
             p.fs.write(handle, 0, text).unwrap();
             let _ = p.fs.flush(p.writer, handle);
             p.fs.release(handle);
-            assert!(p.is_draft(node), "{}", String::from_utf8_lossy(text));
-            let now = p.lookup(p.other);
-            assert!(now != node && p.text(p.other, now) == p.others.winner(&p.id).unwrap().text);
+            assert!(p.fs.tables.lock().nodes[&node].turned, "{}", String::from_utf8_lossy(text));
+            assert_eq!(p.lookup(p.other), node);
+            assert_eq!(p.text(p.other, node), p.others.winner(&p.id).unwrap().text);
         }
     }
 

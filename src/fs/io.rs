@@ -14,7 +14,7 @@ use super::commit::Asks;
 use super::errno::{Fail, Result};
 use super::list::Stream;
 use super::scratch::{ScratchNode, os};
-use super::table::{Node, Notice};
+use super::table::{Node, Notice, object_ino};
 use crate::base::Process;
 use crate::draft::Draft;
 use crate::error::Error;
@@ -377,6 +377,10 @@ impl Fs {
     pub fn release(&self, handle: u64) {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
+        if let Handle::Echo { .. } = &*handle {
+            self.tables.lock().reap(node);
+            return self.end_echo(node);
+        }
         let draft = self.draft_behind(&handle).or_else(|| match self.node(node) {
             // Whoever read past a draft's pages may be the last on its node.
             Ok(Node::Draft(draft)) => Some(draft),
@@ -411,14 +415,23 @@ impl Fs {
         }
         if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
+            // The kernel has dropped the pages when it was opened.
+            entry.turned &= entry.handles > 0;
         }
         if let Some(d) = held.as_deref().filter(|_| last) {
             self.give_back(node, d);
         }
         drop(held);
-        self.tables.lock().reap(node);
-        if let Handle::Echo { node } = &*handle {
-            self.end_echo(*node);
+        let mut t = self.tables.lock();
+        t.reap(node);
+        let object = match t.node(node) {
+            // The number that programs see: layers above know the object by it.
+            Some(Node::Revision(shown)) if node == object_ino(&shown.id) => Some(shown.id.clone()),
+            _ => None,
+        };
+        drop(t);
+        if let Some(id) = object {
+            self.come_home(&id, node);
         }
     }
 

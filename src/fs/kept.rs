@@ -232,7 +232,7 @@ impl Fs {
             (file.stat().ok()?.st_size as u64 == text.len() as u64).then_some(())?;
             (file.read_all(text.len() as u64).ok()? == text).then_some(())
         };
-        let names = scratch::list(dir.as_fd()).ok()?.into_iter().map(|(name, ..)| name);
+        let names = scratch::list(dir.as_fd()).ok()?.into_iter().map(|(name, _)| name);
         names.filter(|name| name != but && same(name).is_some()).find_map(|name| name.into_string().ok())
     }
 
@@ -263,9 +263,8 @@ impl Fs {
     /// The text went on and was saved, or is kept elsewhere.
     pub(super) fn drop_synced(&self, synced: &Synced) {
         let Ok(Some(dir)) = self.drafts_of(&synced.id, false) else { return };
-        let key = |s: rustix::io::Result<rustix::fs::Stat>| s.ok().map(|s| scratch::key(&s));
-        let there = key(rustix::fs::statat(&dir, &synced.name, AtFlags::SYMLINK_NOFOLLOW));
-        if there.is_some() && there == key(rustix::fs::fstat(&synced.file)) {
+        let there = scratch::key(dir.as_fd(), synced.name.as_ref()).ok();
+        if there.is_some() && there == scratch::key(synced.file.as_fd(), "".as_ref()).ok() {
             let _ = rustix::fs::unlinkat(&dir, &synced.name, AtFlags::empty());
             self.drop_empty(&synced.id);
         }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -248,7 +249,7 @@ impl Fs {
     /// The names of which a draft is kept that shows where there is no object.
     fn kept_ids(&self) -> Result<HashSet<ObjectId>> {
         let mut ids = HashSet::new();
-        for (name, _, _) in self.drafts_root().map_or(Ok(Vec::new()), scratch::list)? {
+        for (name, _) in self.drafts_root().map_or(Ok(Vec::new()), scratch::list)? {
             let Ok(id) = ObjectId::new(&name) else { continue };
             if let Ok(Some(dir)) = self.drafts_of(&id, false)
                 && rustix::fs::statat(&dir, FRESH, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
@@ -266,9 +267,10 @@ impl Fs {
 }
 
 fn scratch_items(dir: &scratch::Dir) -> Result<impl Iterator<Item = DirItem> + use<>> {
-    Ok(scratch::list(std::os::fd::AsFd::as_fd(dir))?.into_iter().map(|(name, ino, kind)| DirItem {
-        name,
-        ino,
-        kind,
+    let dir = dir.clone();
+    Ok(scratch::list(dir.as_fd())?.into_iter().filter_map(move |(name, kind)| {
+        // One that has gone meanwhile needs no number.
+        let (_, ino) = scratch::key(dir.as_fd(), &name).ok()?;
+        Some(DirItem { name, ino, kind })
     }))
 }

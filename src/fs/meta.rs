@@ -146,6 +146,11 @@ impl Fs {
             Node::Revision(shown) if change.size.is_some() => {
                 // truncate(2) by path: a writer without an open.
                 let size = change.size.unwrap_or(0);
+                // bindfs truncates by path what it has just opened.
+                if let Some(node) = self.draft_of(self.process(who), &shown.id) {
+                    self.setattr_draft(who, node, change)?;
+                    return Ok(self.object_attr(&shown.id, &shown.meta));
+                }
                 let flags = rustix::fs::OFlags::WRONLY.bits() as i32;
                 let mode = Mode { read: false, write: true, truncate: size == 0, flags };
                 match self.insists(who, &shown.id) {

@@ -101,16 +101,47 @@ impl Fs {
         self.hold_scratch(scratch::make(fd, name, who, || make(fd))?, &dir, name)
     }
 
-    /// Gives a scratch file another name. Objects have one name each.
-    pub fn link(&self, ino: Ino, parent: Ino, name: &OsStr) -> Result<Found> {
-        let Node::Scratch(node) = self.node(ino)? else {
-            return Err(Fail::NotPermitted("an object has one name"));
+    /// Gives a scratch file another name. An object has one name: a link to it is a scratch file with its text, and a link
+    /// under its name makes it (`gawk -i inplace` with a suffix, Python's atomicwrites).
+    pub fn link(&self, who: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Result<Found> {
+        let node = match (self.node(ino)?, self.node(parent)?) {
+            (Node::Scratch(node), Node::Root) => match Name::of(name)? {
+                Name::Object(id) => return self.link_to_object(who, &node, &id),
+                _ => node,
+            },
+            (Node::Scratch(node), _) => node,
+            (Node::Revision(shown), _) => return self.link_of_object(&shown.id, parent, name),
+            (Node::Draft(draft), _) => {
+                let id = draft.lock().id.clone();
+                return self.link_of_object(&id, parent, name);
+            }
+            (Node::Root | Node::View(_), _) => return Err(Fail::NotPermitted("a view has one name")),
         };
         let dir = self.scratch_dir(parent, name)?;
         // AT_EMPTY_PATH needs a capability; the magic link does not.
         let file = node.fd()?;
         rustix::fs::linkat(rustix::fs::CWD, scratch::proc_path(&file), &dir, name, AtFlags::SYMLINK_FOLLOW)?;
         self.lookup_scratch(&dir, name)
+    }
+
+    fn link_of_object(&self, id: &ObjectId, parent: Ino, name: &OsStr) -> Result<Found> {
+        let dir = match self.scratch_dir(parent, name) {
+            Err(Fail::NotPermitted(_)) => return Err(Fail::NotPermitted("an object has one name")),
+            dir => dir?,
+        };
+        let (_, shown, text) = self.shown(id, true)?;
+        let node = scratch::replace(dir.as_fd(), name, &text, &self.object_attr(id, &shown.meta), true)?;
+        self.memory.moved(node.key, id, &shown.rev);
+        self.hold_scratch(node, &dir, name)
+    }
+
+    fn link_to_object(&self, who: Caller, file: &ScratchNode, id: &ObjectId) -> Result<Found> {
+        if self.taken(id)? {
+            return Err(Fail::Exists);
+        }
+        self.save_scratch(who, file, id)?;
+        self.tell(vec![Notice::Root]);
+        self.hold_shown(id)
     }
 
     /// Removes a directory.

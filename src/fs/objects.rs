@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::warn;
 use parking_lot::Mutex;
@@ -43,6 +43,11 @@ impl Fs {
     pub fn lookup(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<Found> {
         if self.is_echo(who) {
             return self.lookup_echo(parent, name);
+        }
+        match name.as_encoded_bytes() {
+            b"." => return self.lookup_self(parent),
+            b".." => return self.lookup_parent(parent),
+            _ => {}
         }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
@@ -94,13 +99,15 @@ impl Fs {
         {
             return Ok(found);
         }
+        if let Some(found) = self.hold_own(who, id) {
+            return Ok(found);
+        }
         // A node may be replaced before it is held. That must not cost the program one of its two tries.
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
                 Err(Fail::Stale) => {}
-                Ok(found) => return Ok(found),
+                Ok(found) => return Ok(self.tables.lock().as_linked(who.thread, id, found)),
                 Err(fail) => {
-                    self.tables.lock().excused.remove(&(who.thread, id.clone()));
                     let fresh = match fail {
                         Fail::NotFound => self.fresh_draft(id)?,
                         _ => None,
@@ -114,6 +121,28 @@ impl Fs {
             }
         }
         Err(Fail::Busy)
+    }
+
+    /// The draft that the caller, or a process above it, writes, as what it is to it: with the size and the times that it has
+    /// come to. Who has no descriptor of it and opens it is sent on to what the name shows.
+    fn hold_own(&self, who: Caller, id: &ObjectId) -> Option<Found> {
+        {
+            let mut t = self.tables.lock();
+            if !t.refused.is_empty()
+                && let Some(refused) = t.refused.get_mut(&(who.thread, id.clone()))
+            {
+                refused.looked_up = true;
+                return None;
+            }
+            if t.objects.get(id)?.drafts.is_empty() {
+                return None;
+            }
+        }
+        let process = self.process(who)?;
+        let own = self.drafts_by(id, |opener| opener.as_ref().is_some_and(|opener| process.is_of(opener)));
+        let (node, draft) =
+            own.into_iter().rev().find(|(_, draft)| draft.try_lock().is_some_and(|d| d.is_ahead()))?;
+        self.hold_draft(node, &draft).ok()
     }
 
     /// Counts the kernel's reference to the node that an object's name shows, and answers with it. `Stale` where that was
@@ -411,20 +440,5 @@ impl Fs {
             Ok(Node::Draft(draft)) => Some(draft),
             _ => None,
         }
-    }
-
-    /// Whether the thread was told ESTALE for this object and comes back. What its second lookup found is served, or an
-    /// object that changes all the time could never be opened; and so is a revision that it holds and opens once more
-    /// by its descriptor (`jq . /dev/fd/5`), where there is no lookup.
-    pub(super) fn excused(&self, who: Caller, id: &ObjectId) -> bool {
-        self.tables.lock().excused.remove(&(who.thread, id.clone())).is_some()
-    }
-
-    /// Has the thread look the name up once more.
-    pub(super) fn send_back(&self, who: Caller, id: &ObjectId) -> Fail {
-        if who.thread != 0 {
-            self.tables.lock().excused.insert((who.thread, id.clone()), Instant::now());
-        }
-        Fail::Stale
     }
 }

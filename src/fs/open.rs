@@ -1,9 +1,10 @@
 //! Opening.
 //!
 //! Opening an object for writing answers ESTALE once. The kernel then looks the name up again on the same thread and
-//! finds the draft's node, which nobody else does: writers and readers never share pages. The kernel retries once; where
-//! that is used up, or the thread cannot be told from others (its id is 0), the draft is opened past the pages of the
-//! node that there is.
+//! finds the draft's node, which nobody else does: writers and readers never share pages. So does opening a node that the
+//! name leads to no more. The kernel retries once; where that is used up, or the thread cannot be told from others (its id
+//! is 0), or has no name to look up (a handle, `/proc/self/fd/N`, a bind mount), the name comes to lead to the node that
+//! it holds. Where somebody has that open with an earlier revision, it is served past the node's pages.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
 use super::scratch::ScratchNode;
-use super::table::{Node, ObjectState, Pending};
+use super::table::{Node, Notice, ObjectState, Pending};
 use super::views::View;
 use crate::base::Process;
 use crate::draft::{Draft, Verdict};
@@ -37,13 +38,14 @@ impl Fs {
         }
         let id = match self.node(ino)? {
             Node::Revision(shown) => Some(shown.id.clone()),
-            Node::Draft(draft) => {
-                self.comes_by_name(who, ino, mode).or_else(|| Some(draft.lock().id.clone()))
-            }
+            Node::Draft(draft) => Some(draft.lock().id.clone()),
             _ => None,
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
-        let opened = self.open_node(who, ino, mode);
+        if let (true, Some(id)) = (refused, &id) {
+            self.come_home(id, ino);
+        }
+        let opened = self.open_node(who, ino, mode, refused);
         let Some(id) = id else { return opened };
         let opened = match opened {
             // The kernel looks the name up once more, and only once.
@@ -59,27 +61,26 @@ impl Fs {
                 t.refuse(who.thread, &id);
             }
             _ => {
-                let key = (who.thread, id);
-                t.refused.remove(&key);
-                t.excused.remove(&key);
+                t.refused.remove(&(who.thread, id));
             }
         }
         drop(t);
         opened
     }
 
-    fn open_node(&self, who: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
+    /// `refused`: the caller was sent back and has come to the same node.
+    fn open_node(&self, who: Caller, ino: Ino, mode: Mode, refused: bool) -> Result<Opened> {
         let by_name = |id: &ObjectId| match mode.write {
             true if self.insists(who, id) => self.open_around(who, id, mode),
             true => Err(self.announce_draft(who, id, mode)),
             false => self.open_revision(who, ino, id),
         };
         match self.node(ino)? {
-            Node::Revision(shown) => match self.open_in_place(who, ino, &shown, mode)? {
+            Node::Revision(shown) => match self.open_in_place(who, ino, &shown, mode, refused)? {
                 Some(opened) => Ok(opened),
                 None => by_name(&shown.id),
             },
-            Node::Draft(draft) => match self.comes_by_name(who, ino, mode) {
+            Node::Draft(draft) => match self.comes_by_name(who, ino, &draft, mode, refused) {
                 Some(id) => by_name(&id),
                 None => self.open_draft(who, ino, draft, mode),
             },
@@ -112,50 +113,54 @@ impl Fs {
             let mut t = self.tables.lock();
             let Node::Revision(shown) = t.node(ino)? else { return None };
             let shown = shown.clone();
-            let marked = !(t.excused.is_empty() && t.refused.is_empty()) && {
-                let key = (who.thread, shown.id.clone());
-                t.excused.contains_key(&key) || t.refused.contains_key(&key)
-            };
+            let refused = !t.refused.is_empty() && t.refused.contains_key(&(who.thread, shown.id.clone()));
             let right = |o: &ObjectState| o.is_sure() && o.home == Some(ino) && o.hidden.is_none();
-            if marked || !t.objects.get(&shown.id).is_some_and(right) {
+            if refused || !t.objects.get(&shown.id).is_some_and(right) {
                 return None;
             }
             let file = t.file(ino)?;
-            let entry = t.nodes.get_mut(&ino)?;
+            let entry = t.nodes.get_mut(&ino).filter(|entry| !entry.turned)?;
             entry.handles += 1;
             (file, shown)
         };
-        Some(self.opened_revision(who, Handle::Revision { node: ino, file }, &shown.id, &shown.rev))
+        let handle = Handle::Revision { node: ino, file };
+        Some(self.opened_revision(who, handle, (&shown.id, &shown.rev), true))
     }
 
     /// A handle that reads what the node shows.
-    fn opened_revision(&self, who: Caller, handle: Handle, id: &ObjectId, rev: &Rev) -> Opened {
+    fn opened_revision(
+        &self,
+        who: Caller,
+        handle: Handle,
+        (id, rev): (&ObjectId, &Rev),
+        keep: bool,
+    ) -> Opened {
         let handle = self.add_handle(handle);
         self.note_read(who, id, rev);
         // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
         // apart every writer does.
-        Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 }
+        Opened { handle, keep, no_flush: true, direct: who.thread == 0 }
     }
 
     fn open_revision(&self, who: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
-        if !self.excused(who, id) {
-            match self.resolve(id) {
-                Ok(home) if home == ino => {}
-                Ok(_) | Err(Fail::NotFound) => return Err(self.send_back(who, id)),
-                Err(fail) => return Err(fail),
-            }
-        } else if let Some(opened) = self.open_removed(who, ino) {
-            return Ok(opened);
+        match self.resolve(id) {
+            Ok(home) if home == ino => {}
+            Ok(_) | Err(Fail::NotFound) => return Err(Fail::Stale),
+            Err(fail) => return Err(fail),
         }
-        // Whatever the node shows now is opened; if it moves on meanwhile the handle keeps this revision.
-        let rev = {
+        // Whatever the node shows now is opened; it stays with that until the handle is closed.
+        let (rev, turned) = {
             let mut t = self.tables.lock();
             let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            rev
+            (rev, entry.turned)
         };
+        if turned {
+            // Whoever turned it may not have come to say so.
+            self.tell(vec![Notice::Attr(ino)]);
+        }
         let opened = match self.options.object_view {
             false => self
                 .open_file(ino, id, &rev)
@@ -164,7 +169,7 @@ impl Fs {
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
         };
         match opened {
-            Ok(handle) => Ok(self.opened_revision(who, handle, id, &rev)),
+            Ok(handle) => Ok(self.opened_revision(who, handle, (id, &rev), !turned)),
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
@@ -173,30 +178,50 @@ impl Fs {
         }
     }
 
-    /// Opens a removed object once more by a descriptor that a program has of it (`cp /dev/fd/3 t`).
-    fn open_removed(&self, who: Caller, ino: Ino) -> Option<Opened> {
-        match self.node(ino).ok()? {
-            Node::Revision(shown) if shown.removed => {}
-            _ => return None,
-        }
+    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
+    fn open_removed(&self, who: Caller, ino: Ino) -> Result<Opened> {
+        let shown = match self.node(ino)? {
+            Node::Revision(shown) if shown.removed => shown,
+            _ => return Err(Fail::Stale),
+        };
         let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
             Handle::Revision { file, .. } => Some(file.clone()),
             _ => None,
         });
-        let file = held?;
-        self.tables.lock().nodes.get_mut(&ino)?.handles += 1;
-        let handle = self.add_handle(Handle::Revision { node: ino, file });
-        Some(Opened { handle, keep: true, no_flush: true, direct: who.thread == 0 })
+        let (handle, direct) = match held {
+            Some(file) => (Handle::Revision { node: ino, file }, who.thread == 0),
+            None => {
+                let gone = self.store.backend().read_gone(&shown.id, &shown.rev);
+                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| Fail::Stale)? }, true)
+            }
+        };
+        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
+        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
     }
 
     /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
     /// would send no further.
     fn read_around(&self, who: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
-        let (_, shown, bytes) = self.shown(id, true)?;
+        let (_, shown, bytes) = match self.shown(id, true) {
+            Err(Fail::NotFound) => return self.open_removed(who, node),
+            shown => shown?,
+        };
         self.tables.lock().nodes.get_mut(&node).ok_or(Fail::Stale)?.handles += 1;
         let handle = self.add_handle(Handle::Bytes { node, bytes });
         self.note_read(who, id, &shown.rev);
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// Has the object's name lead to a node that somebody has come to without it, if that is one it led to before.
+    pub(super) fn come_home(&self, id: &ObjectId, node: Ino) {
+        if !self.tables.lock().objects.get(id).is_some_and(|object| object.former.contains(&node)) {
+            return;
+        }
+        let mut notices = Vec::new();
+        if self.resolve(id).is_ok() {
+            self.tables.lock().come_home(id, node, &mut notices);
+        }
+        self.tell(notices);
     }
 
     /// The process knows a revision from now on: it has opened it, or done something to what shows it.
@@ -288,7 +313,7 @@ impl Fs {
     }
 
     /// The draft of an object that a process has open, if what it opens now goes on with it.
-    fn draft_of(&self, by: Option<Process>, id: &ObjectId) -> Option<Ino> {
+    pub(super) fn draft_of(&self, by: Option<Process>, id: &ObjectId) -> Option<Ino> {
         by.as_ref()?;
         let drafts = self.drafts_by(id, |opener| *opener == by);
         // What was emptied since goes on from nothing, unless something was written that is nowhere else.
@@ -310,18 +335,13 @@ impl Fs {
         let process = self.process(who);
         let mut d = draft.lock();
         let id = d.id.clone();
-        let excused = self.excused(who, &id);
         let (first, writers) = {
             let mut t = self.tables.lock();
             let entry = t.nodes.get_mut(&node).ok_or(Fail::Stale)?;
             if !matches!(&entry.node, Node::Draft(now) if Arc::ptr_eq(now, &draft)) {
-                // It was in place, and its last descriptor was closed at this moment.
+                // Its last descriptor was closed at this moment.
                 drop((t, d));
-                return if mode.write {
-                    self.open_around(who, &id, mode)
-                } else {
-                    self.read_around(who, node, &id)
-                };
+                return self.open_node(who, node, mode, self.was_refused(who, &id));
             }
             let writers = entry.handles;
             t.pending.remove(&(who.thread, id.clone()));
@@ -339,14 +359,10 @@ impl Fs {
         }
         let another = process.is_none() || d.opener != process;
         let half = || !d.is_kept() && matches!(d.verdict(), Verdict::Refuse(_));
-        if !mode.write && writers > 0 && another && half() {
+        if !mode.write && d.fresh && writers > 0 && another && half() {
             // Half of the first text of a new name: not there yet. A text that was refused is, though its writer's
             // release may be under way.
             return Err(Fail::NotFound);
-        }
-        if !mode.write && !d.fresh && writers > 0 && another && !excused {
-            // The kernel has moved the node along with a name (`mv` of a file that is still written): the name shows more.
-            return Err(self.send_back(who, &id));
         }
         if first && mode.write {
             d.opener.clone_from(&process);

@@ -30,6 +30,7 @@ use crate::store::{SaveOptions, Saved};
 mod drafts;
 mod exchange;
 mod fresh;
+mod overlay;
 mod views;
 
 use drafts::{locked, sync_moved};
@@ -74,6 +75,27 @@ impl Fs {
         if flags.exchange {
             return self.exchange(who, (from, parent, name), (to, newparent, newname));
         }
+        let under = match &to {
+            End::Object(id) if !flags.no_replace => Some(id.clone()),
+            _ => None,
+        };
+        if let Some(id) = &under {
+            self.link_once_more(who, id)?;
+        }
+        self.move_name(who, (from, name), (to, newparent, newname), flags)?;
+        if let Some(id) = under {
+            self.overlaid(&id);
+        }
+        Ok(())
+    }
+
+    fn move_name(
+        &self,
+        who: Caller,
+        (from, name): (End, &OsStr),
+        (to, newparent, newname): (End, Ino, &OsStr),
+        flags: Flags,
+    ) -> Result<()> {
         match (from, to) {
             (End::Scratch(a), End::Scratch(b)) => {
                 scratch::rename(a.as_fd(), name, b.as_fd(), newname, flags.bits())?;
@@ -146,7 +168,7 @@ impl Fs {
     }
 
     /// Whether an object's name shows anything.
-    fn taken(&self, id: &ObjectId) -> Result<bool> {
+    pub(super) fn taken(&self, id: &ObjectId) -> Result<bool> {
         Ok(self.is_object(id)? || self.fresh_draft(id)?.is_some())
     }
 
@@ -206,6 +228,18 @@ impl Fs {
         self.adopt_as_draft(who, &file, draft)
     }
 
+    /// Makes the text of a scratch file, which stays, an object.
+    pub(super) fn save_scratch(&self, who: Caller, file: &ScratchNode, id: &ObjectId) -> Result<()> {
+        let attr = file.attr()?;
+        if attr.kind != FileType::RegularFile {
+            return Err(Fail::NotPermitted("an object is a regular file"));
+        }
+        let text = file.read_all(self.options.max_size)?;
+        document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
+        self.save_file(who, file, id, &text, &self.save_options(attrs_of(&attr)))?;
+        Ok(())
+    }
+
     /// Saves the text of a scratch file. What who wrote it last knew counts beside what who moves it knows.
     fn save_file(
         &self,
@@ -258,9 +292,9 @@ impl Fs {
 
     /// A scratch file has another name: the descriptor that its node holds can be found again there.
     fn found_at(&self, dir: &Dir, name: &OsStr) {
-        if let Ok(s) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        if let Ok(key) = scratch::key(dir.as_fd(), name) {
             let t = self.tables.lock();
-            if let Some(Node::Scratch(node)) = t.scratch.get(&scratch::key(&s)).and_then(|ino| t.node(*ino)) {
+            if let Some(Node::Scratch(node)) = t.scratch.get(&key).and_then(|ino| t.node(*ino)) {
                 node.add_place(dir, name);
             }
         }
@@ -414,9 +448,11 @@ impl Fs {
         t.hide(from, &mut notices);
         t.stir(from);
         t.object(to).hidden = None;
-        // The kernel has moved the node to the new name, which is another object's.
-        t.hide(to, &mut notices);
-        t.stir(to);
+        if moved {
+            // The kernel has moved the node to the new name, which is another object's.
+            t.hide(to, &mut notices);
+            t.stir(to);
+        }
         notices.extend(to.file_name().map(Notice::Entry));
         self.watcher.unwatch(from);
         drop(t);
@@ -470,7 +506,10 @@ mod tests {
         let name = format!("1-{}", "a".repeat(32));
         rustix::fs::linkat(CWD, path, &object, name, AtFlags::SYMLINK_FOLLOW).unwrap();
 
-        fs.rename(who, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default()).unwrap();
+        let rename = || fs.rename(who, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default());
+        assert!(matches!(rename(), Err(Fail::Stale)));
+        assert_eq!(fs.lookup(who, ROOT, "a.json".as_ref()).unwrap().attr.nlink, 2);
+        rename().unwrap();
         assert_eq!(others.winner(&id).unwrap().text, b"{\"n\": 2, \"m\": 1}");
         assert_eq!(others.conflicts(&id).unwrap()[0].len(), 2);
     }

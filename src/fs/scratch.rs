@@ -22,7 +22,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::attr::{Attr, Caller, Ino, time, timespec};
+use super::attr::{Attr, Caller, Ino, timespec};
 use super::errno::{Fail, Result};
 
 /// Inode numbers of scratch files start here; below are those that the mount makes up, above are the objects'.
@@ -31,14 +31,14 @@ const BASE: Ino = 1 << 50;
 /// One scratch file, directory or link that the kernel knows.
 pub struct ScratchNode {
     hold: Hold,
-    /// Device and inode below.
+    /// What makes it itself.
     pub key: Key,
     /// Handles that may write.
     writers: AtomicU32,
 }
 
-/// Device and inode.
-pub type Key = (u64, u64);
+/// What makes a file below itself, see [`key`].
+pub type Key = (u64, Ino);
 
 /// A directory of scratch files.
 pub type Dir = Arc<OwnedFd>;
@@ -121,9 +121,7 @@ impl Cached {
         }
         // Whoever waits for the line may hold it.
         let Some(mut fd) = self.fd.try_lock() else { return false };
-        let there = |(dir, name): &(Dir, OsString)| {
-            rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| key(&s) == self.key)
-        };
+        let there = |(dir, name): &(Dir, OsString)| key(dir.as_fd(), name).is_ok_and(|key| key == self.key);
         let places = self.places.lock().clone();
         if !places.iter().any(there) {
             return false;
@@ -182,8 +180,8 @@ impl ScratchNode {
 
     /// The file behind a descriptor.
     pub fn of(fd: OwnedFd) -> Result<ScratchNode> {
-        let s = rustix::fs::fstat(&fd)?;
-        Ok(ScratchNode { hold: Hold::Fixed(Arc::new(fd)), key: key(&s), writers: AtomicU32::new(0) })
+        let key = key(fd.as_fd(), OsStr::new(""))?;
+        Ok(ScratchNode { hold: Hold::Fixed(Arc::new(fd)), key, writers: AtomicU32::new(0) })
     }
 
     /// A node that the kernel is about to know, found as `name` in `dir`: a file's descriptor may be given up once it is
@@ -247,7 +245,7 @@ impl ScratchNode {
 
     /// The inode number that programs see.
     pub fn ino(&self) -> Ino {
-        ino_of(self.key.1)
+        self.key.1
     }
 
     pub fn stat(&self) -> Result<Stat> {
@@ -260,12 +258,6 @@ impl ScratchNode {
 
     pub fn kind(&self) -> Result<FileType> {
         Ok(FileType::from_raw_mode(self.stat()?.st_mode as _))
-    }
-
-    /// When the file came to be; bounds from above what its writer can have read before.
-    pub fn born(&self) -> Option<SystemTime> {
-        let x = rustix::fs::statx(self.fd().ok()?, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
-        (x.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(x.stx_btime.tv_sec, x.stx_btime.tv_nsec))
     }
 
     /// Opens the file anew.
@@ -337,15 +329,28 @@ pub fn proc_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// The inode number that programs see for inode `below`.
-pub fn ino_of(below: u64) -> Ino {
-    // Inode numbers above 2^50 (none on the usual file systems) fold; programs then may see two equal ones.
-    BASE + (below & (BASE - 1))
+/// The inode number that programs see for inode `below`. The system gives the number of a file that was removed, or moved
+/// onto an object, to the very next one; the time of birth tells the two apart. Numbers below 2^32, which the usual file
+/// systems have, differ from one another in any case.
+fn ino_of(below: u64, born: Option<(i64, u32)>) -> Ino {
+    let tag = born.map_or(0, |(s, ns)| {
+        let mixed = (s.cast_unsigned() ^ (u64::from(ns) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 46) << 32
+    });
+    BASE + ((below ^ tag) & (BASE - 1))
 }
 
-/// What makes a scratch file itself.
-pub fn key(s: &Stat) -> Key {
-    (s.st_dev, s.st_ino)
+/// What makes the file under `name`, or behind the descriptor where that is empty, itself: the device below, and the inode
+/// number that programs see.
+///
+/// # Errors
+/// As statx(2).
+pub fn key(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Key> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    let x = rustix::fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
+    let born = x.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let born = born.then_some((x.stx_btime.tv_sec, x.stx_btime.tv_nsec));
+    Ok((rustix::fs::makedev(x.stx_dev_major, x.stx_dev_minor), ino_of(x.stx_ino, born)))
 }
 
 /// Creates a regular file; it belongs to the caller.
@@ -424,8 +429,8 @@ pub fn rename(
     Ok(rustix::fs::renameat_with(from, name, to, newname, how)?)
 }
 
-/// Names in a directory with inode number and kind, without `.` and `..`.
-pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(std::ffi::OsString, Ino, FileType)>> {
+/// Names in a directory with their kinds, without `.` and `..`.
+pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, FileType)>> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
     // Opened anew: the node's own descriptor is good for names only.
@@ -434,7 +439,7 @@ pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(std::ffi::OsString, Ino, FileTyp
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            names.push((name.to_owned(), ino_of(entry.ino()), entry.file_type()));
+            names.push((name.to_owned(), entry.file_type()));
         }
     }
     Ok(names)

@@ -23,6 +23,7 @@ use crate::rev::{ObjectId, Rev, fnv1a};
 
 mod object;
 mod room;
+mod shown;
 
 pub use object::{Deleted, Hidden, ObjectState};
 
@@ -69,6 +70,10 @@ pub struct NodeEntry {
     pub handles: u32,
     /// Forgotten before the kernel forgets it.
     passing: bool,
+    /// It showed another revision before, whose size and pages the kernel may have.
+    pub turned: bool,
+    /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
+    pub overlaid: bool,
     /// A revision's file, once it was opened: who opens it next finds it open.
     file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
@@ -77,7 +82,16 @@ pub struct NodeEntry {
 
 impl NodeEntry {
     fn new(node: Node) -> NodeEntry {
-        NodeEntry { node, lookups: 0, handles: 0, passing: false, file: None, idle: false }
+        NodeEntry {
+            node,
+            lookups: 0,
+            handles: 0,
+            passing: false,
+            turned: false,
+            overlaid: false,
+            file: None,
+            idle: false,
+        }
     }
 
     /// Whether the kernel knows it or a program has it open.
@@ -108,6 +122,13 @@ pub struct InPlace {
     pub stand_in: Ino,
 }
 
+/// A thread that was told ESTALE.
+pub struct Refused {
+    pub since: Instant,
+    /// It has looked the name up since: what it opens it was led to.
+    pub looked_up: bool,
+}
+
 /// The draft that a thread's next lookup of a name must find.
 pub struct Pending {
     pub node: Ino,
@@ -125,11 +146,13 @@ pub struct Tables {
     pub in_place: HashMap<Ino, InPlace>,
     /// The objects whose names wait for something until a grace is over.
     pub waiting: HashSet<ObjectId>,
-    /// Threads that were told ESTALE for an object: their next open is served from what their lookup found.
-    pub excused: HashMap<(u32, ObjectId), Instant>,
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
-    pub refused: HashMap<(u32, ObjectId), Instant>,
+    pub refused: HashMap<(u32, ObjectId), Refused>,
+    /// Threads that move a file onto an object: their next lookup is to find it with one more link.
+    pub overlaying: HashMap<(u32, ObjectId), Instant>,
+    /// Nobody says so who has a file open: a read-only mount.
+    pub opened_unasked: bool,
     /// How many nodes are remembered for as long as the kernel knows them.
     limit: usize,
     /// The nodes beyond those, in the order in which they came.
@@ -154,8 +177,9 @@ impl Tables {
             pending: HashMap::new(),
             in_place: HashMap::new(),
             waiting: HashSet::new(),
-            excused: HashMap::new(),
             refused: HashMap::new(),
+            overlaying: HashMap::new(),
+            opened_unasked: false,
             limit: NODES,
             passing: VecDeque::new(),
             dropped: Vec::new(),
@@ -203,7 +227,7 @@ impl Tables {
     }
 
     /// A node under the number that programs see, or under one of its own where that is taken.
-    fn add_at(&mut self, wanted: Ino, node: Node) -> Ino {
+    pub(super) fn add_at(&mut self, wanted: Ino, node: Node) -> Ino {
         match self.nodes.entry(wanted) {
             Entry::Occupied(_) => self.add(node),
             Entry::Vacant(vacant) => {
@@ -242,72 +266,6 @@ impl Tables {
         let ino = self.add(Node::View(view.clone()));
         self.views.insert(view, ino);
         ino
-    }
-
-    /// Makes the object's name show a revision. A node that the kernel knows stays with its revision: pages may be cached,
-    /// a lookup's answer be under way, a program watch the file.
-    pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
-        let shown = Arc::new(Shown { id: id.clone(), rev, meta, removed: false });
-        let home = self.object(id).home;
-        let now = home.and_then(|home| self.node(home));
-        if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
-            && let Some(home) = home
-        {
-            return home;
-        }
-        self.stir(id);
-        if let Some(home) = home
-            && let Some(entry) = self.nodes.get_mut(&home)
-        {
-            let held = entry.is_held();
-            if let Node::Revision(old) = &mut entry.node {
-                let moved = old.rev != shown.rev;
-                if held {
-                    notices.push(Notice::Attr(home));
-                }
-                if !moved || !held {
-                    *old = shown;
-                    self.closing.extend(entry.file.take_if(|_| moved));
-                    return home;
-                }
-            }
-            notices.extend(id.file_name().map(Notice::Entry));
-        }
-        let wanted = object_ino(id);
-        let ino = self.add_at(wanted, Node::Revision(shown));
-        self.object(id).home = Some(ino);
-        if let Some(old) = home {
-            self.leave(id, old);
-        }
-        ino
-    }
-
-    /// The file that is held open for a node is needed no more.
-    pub fn take_file(&mut self, node: Ino) {
-        let file = self.nodes.get_mut(&node).and_then(|entry| entry.file.take());
-        self.closing.extend(file);
-    }
-
-    /// A node that the object's name leads to no more.
-    pub fn leave(&mut self, id: &ObjectId, node: Ino) {
-        self.take_file(node);
-        self.reap(node);
-        if self.nodes.contains_key(&node) {
-            self.object(id).former.push(node);
-        }
-    }
-
-    /// The object's name shows nothing any more; readers keep what they have open.
-    pub fn hide(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
-        let Some(object) = self.objects.get_mut(id) else { return };
-        object.known = None;
-        if let Some(home) = object.home.take() {
-            notices.push(Notice::Attr(home));
-            if let Some(Node::Revision(shown)) = self.nodes.get_mut(&home).map(|entry| &mut entry.node) {
-                Arc::make_mut(shown).removed = true;
-            }
-            self.leave(id, home);
-        }
     }
 
     /// There are signs that the object changed.
@@ -446,7 +404,8 @@ impl Tables {
     /// Notes that a thread is told ESTALE. `false` where it must not be: the kernel would send it no further, or it cannot
     /// be told from others and would take what is meant for them.
     pub fn refuse(&mut self, thread: u32, id: &ObjectId) -> bool {
-        thread != 0 && self.refused.insert((thread, id.clone()), Instant::now()).is_none()
+        let refused = Refused { since: Instant::now(), looked_up: false };
+        thread != 0 && self.refused.insert((thread, id.clone()), refused).is_none()
     }
 
     /// A thread that was told ESTALE is served: what was prepared for it is for nobody.
@@ -458,7 +417,7 @@ impl Tables {
         }
     }
 
-    /// Drops announcements whose thread never came back, and excuses that nobody used.
+    /// Drops announcements whose thread never came back.
     pub fn tidy(&mut self) {
         let mut dead = Vec::new();
         self.pending.retain(|_, p| {
@@ -469,8 +428,8 @@ impl Tables {
             alive
         });
         dead.into_iter().for_each(|node| self.reap(node));
-        self.excused.retain(|_, since| since.elapsed() < PENDING);
-        self.refused.retain(|_, since| since.elapsed() < PENDING);
+        self.refused.retain(|_, refused| refused.since.elapsed() < PENDING);
+        self.overlaying.retain(|_, since| since.elapsed() < PENDING);
     }
 }
 

@@ -139,12 +139,11 @@ impl Fs {
             View::Conflict(id) => of_revs(self.store.revisions(id)?),
             View::Drafts => {
                 let names = self.drafts_root().map_or(Ok(Vec::new()), scratch::list)?;
-                names.into_iter().map(|(name, _, _)| name).collect()
+                names.into_iter().map(|(name, _)| name).collect()
             }
             View::DraftsOf(id) => {
                 let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
-                let names =
-                    scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _, _)| name);
+                let names = scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _)| name);
                 names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect()
             }
             View::Deleted => {

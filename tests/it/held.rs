@@ -78,7 +78,8 @@ for flags, text in [(os.O_TRUNC, \"{\\\"a\\\": 22}\"), (os.O_APPEND, \"\\n\\n\")
         assert os.write(fd, c.encode()) == 1
         # A child closes its copy of the descriptor, and what is complete then is saved.
         if flags == os.O_TRUNC and i + 1 < len(text):
-            assert run(\"cat a.json; stat -c %s a.json\") == old + str(len(old)) + \"\\n\", i
+            # A child reads what is whole, and is told of the file what its parent is.
+            assert run(\"cat a.json; stat -c %s a.json\") == old + str(i + 1) + \"\\n\", i
             assert open(\"a.json\").read() == old
         now = os.fstat(fd)
         assert (now.st_size, now.st_ino) == (max(end + i + 1, 0 if flags == os.O_TRUNC else len(old)), ino)

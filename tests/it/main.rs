@@ -32,6 +32,7 @@ mod races;
 #[cfg(feature = "fuse")]
 mod random;
 #[cfg(feature = "fuse")]
+mod reach;
 mod readme;
 mod resolve;
 #[cfg(feature = "fuse")]

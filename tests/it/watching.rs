@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -138,6 +139,37 @@ fn a_watched_file_stays_watched_through_saves_by_anybody() {
     file.expect("MODIFY");
     seed::run(&place.store(), "await store.deleteObject('y')", &[]);
     file.expect("DELETE_SELF");
+}
+
+/// Whichever kind of save comes first, and after each other: none ends the watch, and all are heard.
+#[test]
+fn a_watch_on_a_file_lasts_through_every_kind_of_save() {
+    let place = Place::new();
+    let mount = place.mount(&[]);
+    let saves: [(&str, &str); 5] = [
+        ("in place", "echo '{\"n\": 1}' > $F.json"),
+        ("sed -i", "sed -i 's/[{]/{\"s\": 1, /' $F.json"),
+        ("mv", "echo '{\"n\": 2}' > t; mv t $F.json"),
+        ("mv of an object", "echo '{\"n\": 3}' > o.json; mv o.json $F.json"),
+        ("by another process", "echo '{\"n\": 5}' | $PUT $F > /dev/null"),
+    ];
+    let put = format!("{} put {}", env!("CARGO_BIN_EXE_revfs"), place.store().display());
+    for (first, _) in &saves {
+        let name = first.replace(' ', "-");
+        mount.write(&format!("{name}.json"), "{\"first\": 1}");
+        let number = fs::metadata(mount.path(format!("{name}.json"))).unwrap().ino();
+        let mut watch = Watch::new(&mount.path(format!("{name}.json")));
+        let order = saves.iter().filter(|(kind, _)| kind == first).chain(&saves);
+        for (kind, script) in order {
+            mount.sh_ok(&script.replace("$PUT", &put).replace("$F", &name));
+            wait_for(&format!("{kind} with {first} first"), || {
+                watch.take();
+                watch.seen.iter().any(|event| event == "CLOSE_WRITE")
+            });
+            assert!(!watch.settle().contains("DELETE_SELF"), "{kind} with {first} first");
+            assert_eq!(fs::metadata(mount.path(format!("{name}.json"))).unwrap().ino(), number);
+        }
+    }
 }
 
 #[test]

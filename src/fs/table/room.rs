@@ -17,9 +17,10 @@ pub(super) const NODES: usize = 190_000;
 pub(super) const PASSING: usize = 32_768;
 
 impl Tables {
-    /// Remembers every node for as long as the kernel knows it: for a mount where nobody says so who has a file open.
+    /// For a mount where nobody says so who has a file open: every node is remembered, and shows what it shows, for as long as
+    /// the kernel knows it.
     pub fn remember_all(&mut self) {
-        self.limit = usize::MAX;
+        (self.limit, self.opened_unasked) = (usize::MAX, true);
     }
 
     /// Whether no more nodes are to be remembered for as long as the kernel knows them.

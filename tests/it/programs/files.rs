@@ -12,6 +12,7 @@ fn stream_editors() {
         row("sed w", "sed s/$O/$V/w$E/t x.json >/dev/null; cat $E/t > x.json"),
         row("perl -pi", "perl -pi -e s/$O/$V/ x.json"),
         row("perl -pi.bak", "perl -pi.bak -e s/$O/$V/ x.json"),
+        row("gawk -i inplace with a suffix", "gawk -i inplace -v inplace::suffix=~ '{sub(ENVIRON[\"O\"], ENVIRON[\"V\"]); print}' x.json; grep -q $O x.json~; rm x.json~"),
         row("gawk -i inplace", "gawk -i inplace '{sub(ENVIRON[\"O\"], ENVIRON[\"V\"]); print}' x.json"),
         // A patch that was applied is refused: there is no save without a change.
         row("patch", DIFF).never_the_same(),

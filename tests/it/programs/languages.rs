@@ -80,6 +80,7 @@ fn python_programs() {
         row("python pathlib replace", python!("from pathlib import Path\nt = Path('t'); t.write_bytes(b'{\"v\":%d}' % V); t.replace('x.json')")),
         row("python fileinput inplace", python!("import fileinput, sys\nfor line in fileinput.input('x.json', inplace=True): sys.stdout.write(line.replace(os.environ['O'], str(V)))")),
         row("python fileinput inplace, backup", python!("import fileinput, sys\nfor line in fileinput.input('x.json', inplace=True, backup='.bak'): sys.stdout.write(line.replace(os.environ['O'], str(V)))")),
+        row("python atomicwrites of a new name", python!("from atomicwrites import atomic_write\nos.remove('x.json')\nwith atomic_write('x.json', overwrite=False) as f: f.write('{\"v\":%d}' % V)\nos.chmod('x.json', 0o644)")),
         row("python atomicwrites", python!("from atomicwrites import atomic_write\nwith atomic_write('x.json', overwrite=True) as f: f.write('{\"v\":%d}' % V)\nos.chmod('x.json', 0o644)")),
         row("python subprocess with stdout", python!("import subprocess\nwith open('x.json', 'w') as f: subprocess.run(['printf', '{\"v\":%d}', str(V)], stdout=f, check=True)")),
         row("python child that inherits", python!("import subprocess\nf = open('x.json', 'w'); f.write('{\"v\":'); f.flush(); subprocess.run(['true'], close_fds=False, stdout=f); f.write('%d}' % V); f.close()")),

@@ -1,0 +1,106 @@
+//! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the node.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::Fs;
+use super::attr::{Found, Ino, NOW, ROOT};
+use super::errno::{Fail, Result};
+use super::scratch::{self, Dir, ScratchNode};
+use super::table::{Node, Tables, object_ino};
+use crate::rev::ObjectId;
+
+impl Fs {
+    /// `.` of a number.
+    pub(super) fn lookup_self(&self, ino: Ino) -> Result<Found> {
+        match self.node(ino) {
+            Ok(Node::Root) => self.found_root(),
+            Ok(Node::Revision(shown)) => self.hold_number(&shown.id, ino),
+            Ok(Node::Draft(draft)) => self.hold_draft(ino, &draft),
+            Ok(Node::Scratch(_)) => self.hold_again(ino),
+            Ok(Node::View(view)) => self.lookup_view(view),
+            Err(_) => match self.object_of(ino)? {
+                Some(id) => {
+                    self.resolve(&id)?;
+                    self.tables.lock().lead_to(&id, ino);
+                    self.hold_number(&id, ino)
+                }
+                None => self.find_scratch(ino),
+            },
+        }
+    }
+
+    /// `..` of a number: handles of directories only are led to their places.
+    pub(super) fn lookup_parent(&self, ino: Ino) -> Result<Found> {
+        let Ok(Node::Scratch(scratch)) = self.node(ino) else { return self.found_root() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = rustix::fs::openat(scratch.dir()?, "..", flags, Mode::empty())?;
+        let top = scratch::key(self.scratch_root()?.as_fd(), OsStr::new(""))?;
+        if scratch::key(above.as_fd(), OsStr::new(""))? == top {
+            return self.found_root();
+        }
+        self.hold_scratch(ScratchNode::of(above)?, self.scratch_root()?, OsStr::new(""))
+    }
+
+    fn found_root(&self) -> Result<Found> {
+        Ok(Found { node: ROOT, attr: self.root_attr()?, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    /// Counts the kernel's reference to an object's node that it asks for by number.
+    fn hold_number(&self, id: &ObjectId, ino: Ino) -> Result<Found> {
+        self.come_home(id, ino);
+        let mut t = self.tables.lock();
+        let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
+        let Node::Revision(shown) = entry.node.clone() else { return Err(Fail::Stale) };
+        entry.lookups += 1;
+        Ok(Found { node: ino, attr: self.object_attr(id, &shown.meta), attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    fn hold_again(&self, ino: Ino) -> Result<Found> {
+        let Node::Scratch(scratch) = self.node(ino)? else { return Err(Fail::Stale) };
+        let attr = self.masked(scratch.attr()?);
+        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
+        Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
+    }
+
+    /// The object that has an inode number. There is no index of that: all ids are looked at.
+    fn object_of(&self, ino: Ino) -> Result<Option<ObjectId>> {
+        Ok(self.store.ids()?.into_iter().find(|id| object_ino(id) == ino))
+    }
+
+    /// The scratch file that has an inode number, found by looking at all of them.
+    fn find_scratch(&self, ino: Ino) -> Result<Found> {
+        let mut dirs: Vec<Dir> = vec![self.scratch_root()?.clone()];
+        while let Some(dir) = dirs.pop() {
+            for (name, kind) in scratch::list(dir.as_fd())? {
+                if scratch::key(dir.as_fd(), &name).is_ok_and(|(_, number)| number == ino) {
+                    let found = self.hold_scratch(ScratchNode::at(dir.as_fd(), &name)?, &dir, &name)?;
+                    return Ok(found);
+                }
+                if kind == FileType::Directory {
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let below: rustix::io::Result<OwnedFd> =
+                        rustix::fs::openat(&dir, &name, flags, Mode::empty());
+                    dirs.extend(below.ok().map(Arc::new));
+                }
+            }
+        }
+        Err(Fail::Stale)
+    }
+}
+
+impl Tables {
+    /// Makes a number that nothing has now one of an object's, beside the node that its name leads to.
+    fn lead_to(&mut self, id: &ObjectId, ino: Ino) {
+        let home = self.objects.get(id).and_then(|object| object.home);
+        if let Some(Node::Revision(shown)) =
+            home.filter(|home| *home != ino).and_then(|home| self.node(home)).cloned()
+            && self.add_at(ino, Node::Revision(shown)) == ino
+        {
+            self.object(id).former.push(ino);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! An object is one file, whichever way it is reached: by name, by what somebody has kept of it, by a layer above.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use crate::mounted::Place;
+
+#[test]
+fn every_way_shows_what_the_name_shows() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root may open files by their handles and mount layers");
+        return;
+    }
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let out = Command::new("timeout")
+        .args(["200", "python3", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data/reach.py")])
+        .arg(env!("CARGO_BIN_EXE_revfs"))
+        .args([place.store(), place.point(), place.work()])
+        .output()
+        .unwrap();
+    // What the program could not unmount, for it was ended.
+    for left in ["one", "layer"].map(|name| place.work().join(name)) {
+        while Command::new("umount").arg("-l").arg(&left).output().is_ok_and(|out| out.status.success()) {}
+    }
+    assert!(out.status.success(), "{}\n{}", String::from_utf8_lossy(&out.stdout), m.log());
+}
+
+#[test]
+fn what_a_process_writes_is_what_it_is_told_of_by_descriptor_and_by_name() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"n\": 0, \"m\": 1}");
+    m.sh_ok(
+        r#"python3 -c '
+import os, subprocess, threading
+LONG = b"{\"n\": 0, \"longer\": \"xxxxxxxxxxxxxxxx\"}"
+pin = os.open("a.json", os.O_PATH)
+for path in "a.json", f"/proc/self/fd/{pin}":
+    with open("a.json", "w") as f:
+        f.write("{\"n\": 0, \"m\": 1}")
+    os.chmod("a.json", 0o644)
+    fd = os.open(path, os.O_RDWR)
+    os.write(fd, LONG)
+    sizes = lambda: [os.fstat(fd).st_size, os.stat("a.json").st_size]
+    assert sizes() == [len(LONG)] * 2, (path, sizes())
+    seen = []
+    thread = threading.Thread(target=lambda: seen.extend(sizes()))
+    thread.start()
+    thread.join()
+    assert seen == [len(LONG)] * 2, (path, seen)
+    child = subprocess.run(["stat", "-c", "%s", "a.json"], capture_output=True, text=True, check=True)
+    assert child.stdout == f"{len(LONG)}\n", (path, child.stdout)
+    os.ftruncate(fd, 8)
+    os.pwrite(fd, b"}", 7)
+    os.fchmod(fd, 0o600)
+    os.utime(fd, (1, 1400000000))
+    now = os.stat("a.json")
+    assert (now.st_size, now.st_mode & 0o777, now.st_mtime) == (8, 0o600, 1400000000), (path, now)
+    os.close(fd)
+    now = os.stat("a.json")
+    assert (now.st_size, now.st_mode & 0o777, now.st_mtime) == (8, 0o600, 1400000000), (path, now)
+    assert open("a.json").read() == "{\"n\": 0}"
+'"#,
+    );
+}
+
+#[test]
+fn no_inode_number_is_given_to_another_file() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let object = {
+        m.write("a.json", "{}");
+        fs::metadata(m.path("a.json")).unwrap().ino()
+    };
+    let mut seen = HashSet::from([object]);
+    for n in 0..100 {
+        m.write("t", format!("{{\"n\": {n}}}"));
+        let number = fs::metadata(m.path("t")).unwrap().ino();
+        assert!(seen.insert(number), "{n}: {number} again");
+        match n % 3 {
+            0 => fs::remove_file(m.path("t")).unwrap(),
+            _ => fs::rename(m.path("t"), m.path("a.json")).unwrap(),
+        }
+        let now = fs::metadata(m.path("a.json")).unwrap();
+        assert_eq!((now.ino(), now.nlink()), (object, 1));
+    }
+    // A listing has the same.
+    m.write("t", "");
+    let listed = fs::read_dir(place.point()).unwrap().map(|entry| {
+        use std::os::unix::fs::DirEntryExt;
+        entry.map(|entry| (entry.file_name(), entry.ino())).unwrap()
+    });
+    for (name, number) in listed {
+        assert_eq!(fs::symlink_metadata(m.path(&name)).unwrap().ino(), number, "{name:?}");
+    }
+}
