@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::backend::{DirBackend, Durability};
-use crate::base::Memory;
+use crate::base::{Memory, Process};
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::rev::ObjectId;
@@ -160,6 +160,8 @@ pub struct Fs {
     refusals: Mutex<Vec<String>>,
     /// Refused texts that were told of, by the object and the name that they are kept under.
     told: Mutex<VecDeque<(ObjectId, String)>>,
+    /// The processes that have opened a text in a view, with its permissions.
+    viewed: Mutex<VecDeque<(Process, u32, Instant)>>,
     /// Texts that could not be stored.
     held: Mutex<Vec<kept::Held>>,
     /// Drafts that have been written to since they were saved.
@@ -233,6 +235,7 @@ impl Fs {
             young: Mutex::default(),
             refusals: Mutex::default(),
             told: Mutex::default(),
+            viewed: Mutex::default(),
             held: Mutex::default(),
             written: Mutex::default(),
         })

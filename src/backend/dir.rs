@@ -19,6 +19,7 @@ use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
+mod access;
 mod erase;
 mod gone;
 mod private;
@@ -171,6 +172,14 @@ impl DirBackend {
             .map_err(|e| self.rev_error(op, id, rev, e))
     }
 
+    /// Opens a directory in one of those that [`private_dir`](Self::private_dir) opens, making it where it is missing.
+    ///
+    /// # Errors
+    /// As mkdir(2) and open(2).
+    pub fn private_dir_in(&self, at: BorrowedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+        self.private.shared_dir(at, name)
+    }
+
     /// Whether the object's directory is still the one that was opened.
     fn is_current(&self, id: &ObjectId, dir: BorrowedFd) -> bool {
         let now = sys::identity(self.root(), id.as_os_str());
@@ -198,8 +207,9 @@ impl Backend for DirBackend {
 
     fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {
         let dir = self.object("stat", id)?;
+        let access = sys::access(dir.as_fd()).map_err(|e| self.object_error("stat", id, e))?;
         match sys::meta_at(dir.as_fd(), rev.as_str()) {
-            Ok(Some(meta)) => Ok(meta),
+            Ok(Some(meta)) => Ok(access::seen(access, meta)),
             Ok(None) => Err(Error::NoRevision(id.clone(), rev.clone())),
             Err(e) => Err(self.rev_error("stat", id, rev, e)),
         }
@@ -213,6 +223,9 @@ impl Backend for DirBackend {
             // The original library is writing it at this moment.
             meta = sys::meta(file.as_fd()).map_err(failed)?.unwrap_or(meta);
             meta.size = text.len() as u64;
+        }
+        if let Ok(access) = sys::access_of(self.root(), id.as_os_str()) {
+            meta = access::seen(access, meta);
         }
         Ok((text, meta))
     }
@@ -231,6 +244,8 @@ impl Backend for DirBackend {
             }
             published => published.map_err(failed)?,
         };
+        let access = self.follow(id, dir.as_fd(), rev, attrs, false).map_err(failed)?;
+        let meta = access::seen(access, meta);
         if how == Durability::Full {
             // The object itself may be new, made by somebody who did not wait for the medium.
             self.stage.sync_names(self.root()).map_err(failed)?;
@@ -253,6 +268,7 @@ impl Backend for DirBackend {
     fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta> {
         let dir = self.object("change", id)?;
         sys::apply_at(dir.as_fd(), rev.as_str().as_ref(), attrs)
+            .and_then(|()| self.follow(id, dir.as_fd(), rev, attrs, true))
             .map_err(|e| self.rev_error("change", id, rev, e))?;
         self.meta(id, rev)
     }

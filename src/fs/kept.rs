@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::attr::{Attr, Ino};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
-use super::scratch::{self, ScratchNode};
+use super::scratch::{self, Change, ScratchNode};
 use super::table::Notice;
 use super::{Counts, Fs};
 use crate::document::NotObject;
@@ -224,6 +224,25 @@ impl Fs {
         Err(Fail::Busy)
     }
 
+    /// An object was closed to some: so are its texts that were refused.
+    pub(super) fn close_kept(&self, id: &ObjectId, mode: u32) {
+        let close = || -> Result<()> {
+            let Some(dir) = self.drafts_of(id, false)? else { return Ok(()) };
+            for (name, ..) in scratch::list(dir.as_fd())? {
+                let file = ScratchNode::at(dir.as_fd(), &name)?;
+                let perm = file.attr()?.perm;
+                if perm & !mode & 0o044 != 0 {
+                    let mode = Some(perm & (mode | 0o700));
+                    file.change(&Change { mode, ..Change::default() }, None)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(fail) = close() {
+            warn!("{id}: cannot close its drafts to others: {fail}");
+        }
+    }
+
     /// The name under which an object's text is kept already, but for one.
     fn kept_as(&self, id: &ObjectId, text: &[u8], but: &str) -> Option<String> {
         let dir = self.drafts_of(id, false).ok()??;
@@ -295,13 +314,11 @@ impl Fs {
         let Ok(drafts) = self.drafts_root() else { return if make { Err(Fail::NotFound) } else { Ok(None) } };
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..TRIES {
-            if make {
-                match rustix::fs::mkdirat(drafts, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-            match rustix::fs::openat(drafts, name, flags, Mode::empty()) {
+            let opened = match make {
+                true => self.backend.private_dir_in(drafts, name),
+                false => rustix::fs::openat(drafts, name, flags, Mode::empty()),
+            };
+            match opened {
                 Ok(dir) => return Ok(Some(dir)),
                 // Another text of the object went at this moment, and the directory with it.
                 Err(Errno::NOENT) if make => {}

@@ -111,26 +111,40 @@ pub fn kind(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<FileType>>
     }
 }
 
-/// The permission bits of an open directory.
-pub fn mode(fd: BorrowedFd) -> Result<u32> {
-    Ok(u32::from(statx(fd, "", AtFlags::EMPTY_PATH)?.stx_mode) & 0o7777)
+/// Permissions, 12 bits, and owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Who may do what with an open file or directory.
+pub fn access(fd: BorrowedFd) -> Result<Access> {
+    access_of(fd, "")
+}
+
+/// The same of what has a name.
+pub fn access_of(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Access> {
+    let x = statx(at, name, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Access { mode: u32::from(x.stx_mode) & 0o7777, uid: x.stx_uid, gid: x.stx_gid })
+}
+
+/// Changes that as far as the process may. Whoever gives a directory away may be the one who can change it no more.
+pub fn set_access(fd: BorrowedFd, to: Access) -> Result<()> {
+    let now = access(fd)?;
+    if (now.uid, now.gid) != (to.uid, to.gid) {
+        change_owner(fd, (to.uid, to.gid))?;
+    }
+    match if now.mode == to.mode { Ok(()) } else { change_mode(fd, to.mode) } {
+        Err(Errno::PERM) => Ok(()),
+        changed => changed,
+    }
 }
 
 /// When something was last changed, attributes and name included: unlike mtime, no program can set it.
 pub fn changed(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<SystemTime> {
     Ok(meta_of(&statx(at, name, AtFlags::SYMLINK_NOFOLLOW)?).ctime)
-}
-
-/// Gives one directory the permissions, and where possible the owner, of another.
-pub fn match_dir(dir: BorrowedFd, like: BorrowedFd) -> Result<()> {
-    let (x, now) = (statx(like, "", AtFlags::EMPTY_PATH)?, statx(dir, "", AtFlags::EMPTY_PATH)?);
-    if (x.stx_uid, x.stx_gid) != (now.stx_uid, now.stx_gid) {
-        change_owner(dir, (x.stx_uid, x.stx_gid))?;
-    }
-    match change_mode(dir, x.stx_mode.into()) {
-        Err(Errno::PERM) => Ok(()),
-        changed => changed,
-    }
 }
 
 /// How many names a file has.
@@ -249,7 +263,11 @@ pub fn make_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
 }
 
 /// A file opened for reading; an empty one is made where there is none, for everybody to read.
-pub fn open_or_make_empty(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+pub fn open_or_make_empty(
+    at: BorrowedFd,
+    name: impl AsRef<OsStr>,
+    owner: Option<(u32, u32)>,
+) -> Result<OwnedFd> {
     let name = name.as_ref();
     match open_file(at, name) {
         Err(Errno::NOENT) => {}
@@ -257,7 +275,7 @@ pub fn open_or_make_empty(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Own
     }
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = call(|| fs::openat(at, name, flags, Mode::from_raw_mode(0o644)))?;
-    let _ = fs::fchmod(&file, Mode::from_raw_mode(0o644));
+    let _ = apply(file.as_fd(), &Attrs { mode: Some(0o644), owner, mtime: None });
     Ok(file)
 }
 
