@@ -30,7 +30,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -162,6 +162,8 @@ pub struct Fs {
     told: Mutex<VecDeque<(ObjectId, String)>>,
     /// The processes that have opened a text in a view, with its permissions.
     viewed: Mutex<VecDeque<(Process, u32, Instant)>>,
+    /// The last text that was whole found no room.
+    full: AtomicBool,
     /// Texts that could not be stored.
     held: Mutex<Vec<kept::Held>>,
     /// Drafts that have been written to since they were saved.
@@ -236,6 +238,7 @@ impl Fs {
             refusals: Mutex::default(),
             told: Mutex::default(),
             viewed: Mutex::default(),
+            full: AtomicBool::new(false),
             held: Mutex::default(),
             written: Mutex::default(),
         })

@@ -111,6 +111,11 @@ impl Fs {
         }
     }
 
+    /// The permissions of what a program makes with `mode` under its `umask`.
+    pub fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
+        self.backend.mode_of_new(mode, umask)
+    }
+
     /// A daemon that runs as root makes objects for others. In a set-group-id store they have its group.
     pub(super) fn owner_for(&self, who: Caller) -> Option<(u32, u32)> {
         let group = || {

@@ -4,10 +4,11 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::attr::{Attr, Ino};
@@ -93,6 +94,32 @@ impl Fs {
         }
     }
 
+    /// Fails a write that makes a text longer than could be stored: not every program looks at what close says.
+    pub(super) fn assure_room(&self, d: &mut Draft, len: u64) -> Result<()> {
+        if len <= d.assured {
+            return Ok(());
+        }
+        let Ok(free) = self.statfs() else { return Ok(()) };
+        let room = free.f_bavail.saturating_mul(free.f_frsize) / 2;
+        let ample = (free.f_blocks == 0 || room >= len) && (free.f_files == 0 || free.f_favail > 1);
+        let tried = match free.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            true => Err(Errno::ROFS),
+            // What root may take beyond, and quotas, show when it is tried.
+            false if !ample || self.full.load(Ordering::Relaxed) => self.backend.try_room(len),
+            false => Ok(()),
+        };
+        match tried {
+            // Others take of it, too.
+            Ok(()) => d.assured = if ample { room.max(len) } else { len },
+            Err(errno) => {
+                let fail = Fail::Os(errno);
+                self.not_stored(&d.id, &fail, None);
+                return Err(fail);
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a text that could not be saved or kept, where there is room for it.
     pub(super) fn keep_unsaved(&self, d: &mut Draft, fail: &Fail) {
         if d.is_kept() {
@@ -122,6 +149,7 @@ impl Fs {
 
     /// Keeps the texts that wait for room, if there is some now. `last`: what cannot be kept is lost.
     pub fn keep_held(&self, last: bool) {
+        self.backend.reserve();
         let waiting = std::mem::take(&mut *self.held.lock());
         for held in waiting {
             match self.keep_text(&held.id, &kept_name(), &held.text, &held.like) {

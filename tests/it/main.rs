@@ -9,6 +9,8 @@ mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
 #[cfg(feature = "fuse")]
+mod full;
+#[cfg(feature = "fuse")]
 mod gone;
 #[cfg(feature = "fuse")]
 mod held;

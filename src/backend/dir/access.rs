@@ -37,7 +37,7 @@ pub fn seen(dir: Access, meta: Meta) -> Meta {
 pub fn of_object(store: Access, attrs: &Attrs, now: Access) -> Access {
     let mut mode = attrs.mode.map_or(now.mode, |m| now.mode & 0o7000 | m & 0o666 | (m & 0o444) >> 2);
     let shared = CLASSES.iter().filter(|x| store.mode & (*x << 1) != 0 && mode & **x != 0);
-    let shared: u32 = shared.map(|x| x * 0o7 & store.mode).sum();
+    let shared: u32 = shared.map(|x| (x * 0o7) & store.mode).sum();
     // In a sticky directory nobody changes what is another's.
     mode |= 0o700 | store.mode & 0o2000 | if store.mode & 0o1000 == 0 { shared } else { 0 };
     let mut to = Access { mode, ..now };
@@ -53,11 +53,39 @@ pub fn of_object(store: Access, attrs: &Attrs, now: Access) -> Access {
     to
 }
 
+/// The permissions that a default access list leaves to a new file, whatever the umask: each entry is a tag, the permissions
+/// and an id.
+fn left_by(list: &[u8]) -> u32 {
+    let (owner, group, mask, others) = (0x01, 0x04, 0x10, 0x20);
+    let word = |at: &[u8]| u16::from_le_bytes([at[0], at[1]]);
+    let of =
+        |tag| list.get(4..)?.chunks_exact(8).find(|e| word(e) == tag).map(|e| u32::from(word(&e[2..]) & 0o7));
+    // Where others are named the mask stands for the group in a mode.
+    let group = of(mask).or_else(|| of(group));
+    of(owner).unwrap_or(0o7) << 6 | group.unwrap_or(0) << 3 | of(others).unwrap_or(0)
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 impl Private {
+    /// What a directory here has from the store's that it may not have inherited, as it was made in another.
+    pub fn inherit(&self, dir: BorrowedFd) -> sys::Result<()> {
+        match sys::default_acl(self.root())? {
+            Some(list) => sys::inherit_acl(dir, &list),
+            None => Ok(()),
+        }
+    }
+
+    /// The permissions of a new file or directory in the store for which a program asked for `mode`, under its `umask`.
+    pub fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
+        match sys::default_acl(self.root()) {
+            Ok(Some(list)) => mode & (left_by(&list) | !0o777),
+            _ => mode & !umask,
+        }
+    }
+
     /// Opens a directory below `.revfs`, making it where it is missing.
     pub fn shared_dir(&self, at: BorrowedFd, name: impl AsRef<OsStr>) -> sys::Result<OwnedFd> {
         let name = name.as_ref();
@@ -67,16 +95,17 @@ impl Private {
                 made => made.map(|()| true)?,
             },
             // A daemon of root's may have made it for itself once.
-            Ok(dir) if !is_root() || sys::access(dir.as_fd())?.uid != 0 => return Ok(dir),
+            Ok(dir) if !is_root() => return Ok(dir),
             opened => opened.map(|_| false)?,
         };
         let dir = sys::open_dir(at, name)?;
         let (store, now) = (sys::access(self.root())?, sys::access(dir.as_fd())?);
         let owner = if is_root() { store } else { now };
         if made {
+            self.inherit(dir.as_fd())?;
             let mode = store.mode & 0o3777 | 0o700 | now.mode & 0o6000;
             sys::set_access(dir.as_fd(), Access { mode, ..owner })?;
-        } else if owner.uid != now.uid {
+        } else if now.uid == 0 && store.uid != 0 {
             sys::set_access(dir.as_fd(), Access { mode: now.mode, ..owner })?;
         }
         Ok(dir)
@@ -153,10 +182,11 @@ impl DirBackend {
     pub(super) fn attrs_like(&self, id: &ObjectId, gone: BorrowedFd) -> sys::Result<Attrs> {
         let mut like = sys::dir(self.root(), id.as_os_str()).and_then(|dir| sys::access(dir.as_fd())).ok();
         if like.is_none() {
-            let removed =
-                sys::list(gone, ".")?.into_iter().filter(|(name, _)| super::gone::shape(name) == Some(true));
-            like =
-                removed.filter_map(|(name, _)| sys::access(sys::dir(gone, name).ok()?.as_fd()).ok()).last();
+            // Of several that were removed the one that was open to fewest.
+            let names = sys::list(gone, ".")?.into_iter().map(|(name, _)| name);
+            let removed = names.filter(|name| super::gone::is_object(name));
+            let all = removed.filter_map(|name| sys::access_of(gone, name).ok());
+            like = all.min_by_key(|access| (access.mode & 0o055).count_ones());
         }
         let Some(like) = like else { return Ok(Attrs { mode: Some(0o600), ..self.private.attrs()? }) };
         let owner = is_root().then_some((like.uid, like.gid));
@@ -363,5 +393,53 @@ mod tests {
         }
         b.publish(&id("x"), &rev(2), b"{}", &Attrs::default(), O).unwrap();
         assert_eq!(b.meta(&id("x"), &rev(2)).unwrap().gid, 4321);
+    }
+
+    #[test]
+    fn a_default_access_list_is_honoured_as_by_a_disk() {
+        const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+        let place = TempDir::new().unwrap();
+        let b = DirBackend::open(place.path()).unwrap();
+        assert_eq!((b.mode_of_new(0o666, 0o027), b.mode_of_new(0o777, 0)), (0o640, 0o777));
+        // Owner rwx, group r-x, group 4321 rwx, mask rwx, others none.
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 7, u32::MAX), (4, 5, u32::MAX), (8, 7, 4321), (16, 7, u32::MAX), (32, 0, u32::MAX)];
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, perm, id) in entries {
+            list.extend([&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat());
+        }
+        if rustix::fs::setxattr(place.path(), LISTS[1], &list, rustix::fs::XattrFlags::empty()).is_err() {
+            println!("skipped: no access lists here");
+            return;
+        }
+        assert_eq!((b.mode_of_new(0o666, 0o027), b.mode_of_new(0o100_600, 0)), (0o660, 0o100_600));
+        b.create(&id("x"), &rev(0), b"{}", &of(b.mode_of_new(0o666, 0o027)), O).unwrap();
+        b.create(&id("y"), &rev(0), b"{}", &Attrs::default(), O).unwrap();
+        b.publish(&id("x"), &rev(1), b"{}", &Attrs::default(), O).unwrap();
+        // Beside it, what a disk makes.
+        fs::create_dir(place.path().join("disk")).unwrap();
+        fs::write(place.path().join("disk").join(rev(0).as_str()), "{}").unwrap();
+        let lists = |path: &Path| {
+            LISTS.map(|name| {
+                let mut list = Vec::with_capacity(4096);
+                let room = rustix::buffer::spare_capacity(&mut list);
+                rustix::fs::getxattr(path, name, room).map(|_| list)
+            })
+        };
+        let like = |path: &str, disk: &str| {
+            let (path, disk) = (place.path().join(path), place.path().join(disk));
+            assert_eq!((lists(&path), mode(&path)), (lists(&disk), mode(&disk)), "{}", path.display());
+        };
+        for name in ["x", "y"] {
+            like(name, "disk");
+            like(&format!("{name}/{}", rev(0)), &format!("disk/{}", rev(0)));
+        }
+        like(&format!("x/{}", rev(1)), &format!("disk/{}", rev(0)));
+        // Private is private, also for those whom the list names.
+        b.set_attrs(&id("x"), &rev(1), &of(0o600)).unwrap();
+        assert_eq!(
+            (mode(place.path().join("x")), mode(place.path().join("x").join(rev(0).as_str()))),
+            (0o700, 0o600)
+        );
     }
 }

@@ -31,7 +31,11 @@ enum Fact {
 }
 
 fn fact(name: &OsStr) -> Option<Fact> {
-    let (what, why) = name.to_str()?.split_once('~')?;
+    let name = name.to_str()?;
+    let Some((what, why)) = name.split_once('~') else {
+        // See `remove_in_its_own`.
+        return Rev::new(name).ok().map(|rev| Fact::Rev(rev, DELETED.into()));
+    };
     match (Rev::new(what), why) {
         (Ok(rev), why) => Some(Fact::Rev(rev, why.into())),
         (Err(_), DELETED) => Some(Fact::Object(what.into())),
@@ -46,7 +50,12 @@ pub(super) fn shape(name: &OsStr) -> Option<bool> {
     fact(name).map(|fact| matches!(fact, Fact::Object(_) | Fact::Aside(_)))
 }
 
-fn rev_name(rev: &Rev, why: &str) -> OsString {
+/// Whether a name is that of a whole object that was removed.
+pub(super) fn is_object(name: &OsStr) -> bool {
+    matches!(fact(name), Some(Fact::Object(_)))
+}
+
+pub(super) fn rev_name(rev: &Rev, why: &str) -> OsString {
     format!("{rev}~{why}").into()
 }
 
@@ -374,38 +383,6 @@ impl DirBackend {
         self.settle(how, &[aside.as_fd(), gone.as_fd(), dir.as_fd()]).map_err(failed)
     }
 
-    pub(super) fn purge_revision(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
-        let failed = |e| self.io("purge", id, Some(rev), e);
-        let (mut freed, mut places) = (0, Vec::new());
-        self.each_grave(id, |dir, name, of, _, _| {
-            if of == *rev {
-                places.push((sys::open_dir(dir, ".")?, name.to_owned()));
-            }
-            Ok(())
-        })
-        .map_err(failed)?;
-        if places.is_empty() {
-            return Err(Error::NoRevision(id.clone(), rev.clone()));
-        }
-        let gone = self.gone_dir(id)?;
-        let (fact, attrs) = (rev_name(rev, PURGED), self.private.attrs().map_err(failed)?);
-        match self.stage.publish(&self.private, gone.as_fd(), &fact, b"", &attrs, how) {
-            Ok(_) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
-        for (dir, name) in &places {
-            let size = match sys::meta_at(dir.as_fd(), name).map_err(failed)? {
-                Some(meta) if meta.size > 0 => meta.size,
-                _ => continue,
-            };
-            // Never emptied in place: after a rename of the object the file has a second name, which lives.
-            self.stage.replace_by_empty(&self.private, dir.as_fd(), name).map_err(failed)?;
-            freed += size;
-        }
-        self.settle(how, &[gone.as_fd()]).map_err(failed)?;
-        Ok(freed)
-    }
-
     pub(super) fn read_gone_revision(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
         let missing = || Error::NoRevision(id.clone(), rev.clone());
         let failed = |e| match e {
@@ -448,7 +425,7 @@ impl DirBackend {
     }
 
     /// With `Full`, makes the names in these directories, and of the directories of what is gone, survive a power cut.
-    fn settle(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
+    pub(super) fn settle(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
         if how == Durability::Ordered {
             return Ok(());
         }

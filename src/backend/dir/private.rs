@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
@@ -32,12 +33,20 @@ pub struct Private {
     own: OnceLock<OwnedFd>,
     stage: OnceLock<OwnedFd>,
     gone: OnceLock<OwnedFd>,
+    /// See `reserve`.
+    pub(super) spent: AtomicBool,
 }
 
 impl Private {
     /// `root` is the store's directory.
     pub fn new(root: OwnedFd) -> Self {
-        Private { root, own: OnceLock::new(), stage: OnceLock::new(), gone: OnceLock::new() }
+        Private {
+            root,
+            own: OnceLock::new(),
+            stage: OnceLock::new(),
+            gone: OnceLock::new(),
+            spent: AtomicBool::new(false),
+        }
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {

@@ -75,7 +75,8 @@ pub struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    fn new(at: BorrowedFd<'a>) -> Self {
+    /// A name that nothing has yet.
+    pub fn new(at: BorrowedFd<'a>) -> Self {
         Temporary { at, name: Uuid::new_v4().simple().to_string(), kept: false }
     }
 
@@ -223,6 +224,7 @@ impl Stage {
         let temporary = Temporary::new(private.stage()?);
         sys::make_dir(temporary.at, temporary.os())?;
         let dir = sys::open_dir(temporary.at, temporary.os())?;
+        private.inherit(dir.as_fd())?;
         let to = of_object(sys::access(store)?, attrs, sys::access(dir.as_fd())?);
         sys::set_access(dir.as_fd(), to)?;
         Ok(temporary)
@@ -251,11 +253,21 @@ impl Stage {
         }
     }
 
-    /// Puts an empty file in the place of a file, at once.
-    pub fn replace_by_empty(&self, private: &Private, dir: BorrowedFd, name: &OsStr) -> Result<()> {
+    /// Puts an empty file in the place of a file, at once. `like` is one, and this another name of it where that can be: there
+    /// may be no inode for more.
+    pub fn replace_by_empty(
+        &self,
+        private: &Private,
+        dir: BorrowedFd,
+        name: &OsStr,
+        (at, like): (BorrowedFd, &OsStr),
+    ) -> Result<()> {
         let mut empty = Temporary::new(private.stage()?);
-        let file = sys::new_file(empty.at, empty.os(), 0o666)?;
-        sys::apply(file.as_fd(), &private.attrs()?)?;
+        let is_empty = sys::meta_at(at, like)?.is_some_and(|meta| meta.size == 0);
+        if !is_empty || sys::link(at, like, empty.at, empty.os()).is_err() {
+            let file = sys::new_file(empty.at, empty.os(), 0o666)?;
+            sys::apply(file.as_fd(), &private.attrs()?)?;
+        }
         sys::rename(empty.at, empty.os(), dir, name)?;
         empty.kept = true;
         Ok(())

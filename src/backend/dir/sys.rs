@@ -14,6 +14,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::backend::{Attrs, Meta};
 
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
 pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Runs a system call, again if a signal interrupted it. In tests a chosen one fails instead.
@@ -40,6 +42,24 @@ pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
 pub fn open_file(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+}
+
+/// The same opened for writing.
+pub fn open_to_write(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+}
+
+pub fn empty(file: BorrowedFd) -> Result<()> {
+    call(|| fs::ftruncate(file, 0))
+}
+
+/// Reserves room for a file. What does not know how to says so by `OPNOTSUPP`.
+pub fn allocate(file: BorrowedFd, size: u64) -> Result<()> {
+    match call(|| fs::fallocate(file, fs::FallocateFlags::empty(), 0, size)) {
+        Err(Errno::NOSYS | Errno::INVAL) => Err(Errno::OPNOTSUPP),
+        done => done,
+    }
 }
 
 /// [`open_file`] one level down, in one call where the kernel can refuse links in the middle of a path.
@@ -145,6 +165,27 @@ pub fn set_access(fd: BorrowedFd, to: Access) -> Result<()> {
 /// When something was last changed, attributes and name included: unlike mtime, no program can set it.
 pub fn changed(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<SystemTime> {
     Ok(meta_of(&statx(at, name, AtFlags::SYMLINK_NOFOLLOW)?).ctime)
+}
+
+/// What is made in a directory inherits this; `None` where it inherits nothing. Of media without such lists, too.
+pub fn default_acl(dir: BorrowedFd) -> Result<Option<Vec<u8>>> {
+    let mut list = Vec::with_capacity(4096);
+    match call(|| fs::fgetxattr(dir, DEFAULT_ACL, rustix::buffer::spare_capacity(&mut list))) {
+        Ok(_) => Ok(Some(list).filter(|list| !list.is_empty())),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives a directory the access list that it would have inherited, and to hand on.
+pub fn inherit_acl(dir: BorrowedFd, list: &[u8]) -> Result<()> {
+    for name in [DEFAULT_ACL, "system.posix_acl_access"] {
+        match call(|| fs::fsetxattr(dir, name, list, fs::XattrFlags::empty())) {
+            Err(Errno::PERM | Errno::OPNOTSUPP) => {}
+            set => set?,
+        }
+    }
+    Ok(())
 }
 
 /// How many names a file has.
