@@ -106,9 +106,21 @@ impl Fs {
         match view {
             View::Conflicts | View::Drafts | View::Deleted | View::Status | View::Echo => {}
             View::Ghost => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
-            View::Conflict(id) => there(self.store.revisions(id).is_ok())?,
-            View::DraftsOf(id) => there(self.drafts_of(id, false)?.is_some())?,
-            View::DeletedOf(id) => there(!self.gone_revisions(id)?.is_empty())?,
+            View::Conflict(id) => {
+                there(self.store.revisions(id).is_ok())?;
+                return self.object_dir_attr(ino, id);
+            }
+            View::DraftsOf(id) => {
+                there(self.drafts_of(id, false)?.is_some())?;
+                return self.object_dir_attr(ino, id);
+            }
+            View::DeletedOf(id) => {
+                let graves = self.store.backend().graves(id)?.into_iter().filter(|grave| grave.meta.size > 0);
+                let last = graves.max_by_key(|grave| grave.at).ok_or(Fail::NotFound)?.meta;
+                // To move it is for those who may change `.deleted`; nothing is removed in it.
+                let attr = self.synthetic(ino, FileType::Directory, 0o777, 4096)?;
+                return Ok(self.masked(Attr { uid: last.uid, gid: last.gid, ..attr }));
+            }
             View::Revision(id, rev) => {
                 let meta = self.store.backend().meta(id, rev)?;
                 return Ok(self.for_readers(Attr::of_revision(ino, &meta)));
@@ -123,7 +135,11 @@ impl Fs {
             }
         }
         match view.kind() {
-            FileType::Directory => self.synthetic(ino, FileType::Directory, 0o755, 4096),
+            // Who may remove an object may bring it back.
+            FileType::Directory => {
+                let perm = self.root_attr()?.perm & 0o1777;
+                self.synthetic(ino, FileType::Directory, perm, 4096)
+            }
             kind => {
                 let attr = self.synthetic(ino, kind, 0o444, self.read_view(view)?.len() as u64)?;
                 // It says something else each time, and a kernel that opens without asking goes by the time.
@@ -175,6 +191,18 @@ impl Fs {
             View::DeletedRevision(id, rev) => Ok(self.store.backend().read_gone(id, rev)?),
             View::Status => Ok(self.status()),
             _ => Err(Fail::IsADirectory),
+        }
+    }
+
+    /// A view of what an object has: its owner, and who else may write in its directory, may remove there.
+    fn object_dir_attr(&self, ino: Ino, id: &ObjectId) -> Result<Attr> {
+        let attr = self.synthetic(ino, FileType::Directory, 0o755, 4096)?;
+        match rustix::fs::statat(self.backend.root(), id.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(dir) => {
+                let Attr { perm, uid, gid, .. } = Attr::of_stat(ino, &dir);
+                Ok(self.masked(Attr { perm, uid, gid, ..attr }))
+            }
+            Err(_) => Ok(attr),
         }
     }
 

@@ -28,6 +28,8 @@ mod moved;
 mod order;
 mod original;
 #[cfg(feature = "fuse")]
+mod private;
+#[cfg(feature = "fuse")]
 mod programs;
 #[cfg(feature = "fuse")]
 mod races;
