@@ -121,6 +121,16 @@ pub struct Grave {
     pub meta: Meta,
 }
 
+/// Takes a step towards less, at the price of the room that is kept for that. `removes`: nothing is added on the way.
+pub fn at_need<T>(backend: &dyn Backend, removes: bool, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match step() {
+            Err(e) if e.is_no_room() && backend.make_room(removes) => {}
+            done => return done,
+        }
+    }
+}
+
 /// The reason of what was removed for good.
 pub const PURGED: &str = "purged";
 
@@ -242,6 +252,13 @@ pub trait Backend: Send + Sync {
 
     /// The bytes of a removed revision, wherever among what is gone it is.
     fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
+
+    /// Gives up a part of the room that is kept for taking things away where there is no other; all of it in turn where
+    /// `removes`, else some. Whether there was some.
+    fn make_room(&self, removes: bool) -> bool {
+        let _ = removes;
+        false
+    }
 
     /// Makes everything published so far for this object survive a power cut: `fsync` after an `Ordered` publish.
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;

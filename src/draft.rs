@@ -42,6 +42,8 @@ pub struct Draft {
     pub displaced: bool,
     /// The change that makes the text whole is to be saved at once: it was to be durable before, or was moved to its name.
     pub awaited: bool,
+    /// There was room for a text so long when it was asked for last.
+    pub assured: u64,
     /// Somebody looks after it until it is saved.
     pub listed: bool,
     /// The revision that it became last.
@@ -111,6 +113,7 @@ impl Draft {
             base_left: false,
             displaced: false,
             awaited: false,
+            assured: 0,
             listed: false,
             published: None,
             text: Vec::new(),
@@ -279,6 +282,7 @@ impl Draft {
         self.published = Some((rev.clone(), meta));
         self.base = Some(rev);
         self.state = State::Clean;
+        self.assured = 0;
         (self.emptied, self.kept, self.attrs_set, self.awaited) = (None, false, false, false);
     }
 

@@ -45,6 +45,12 @@ impl Error {
         let path = path.into();
         move |source| Error::Io { op, path, source: source.into() }
     }
+
+    /// Whether the medium had no room: no block, no inode, or none within somebody's quota.
+    pub fn is_no_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
 }
 
 impl fmt::Display for Error {

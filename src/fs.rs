@@ -31,14 +31,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::backend::{DirBackend, Durability};
-use crate::base::Memory;
+use crate::base::{Memory, Process};
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::rev::ObjectId;
@@ -162,6 +162,10 @@ pub struct Fs {
     refusals: Mutex<Vec<String>>,
     /// Refused texts that were told of, by the object and the name that they are kept under.
     told: Mutex<VecDeque<(ObjectId, String)>>,
+    /// The processes that have opened a text in a view, with its permissions.
+    viewed: Mutex<VecDeque<(Process, u32, Instant)>>,
+    /// The last text that was whole found no room.
+    full: AtomicBool,
     /// Texts that could not be stored.
     held: Mutex<Vec<kept::Held>>,
     /// Drafts that have been written to since they were saved.
@@ -235,6 +239,8 @@ impl Fs {
             young: Mutex::default(),
             refusals: Mutex::default(),
             told: Mutex::default(),
+            viewed: Mutex::default(),
+            full: AtomicBool::new(false),
             held: Mutex::default(),
             written: Mutex::default(),
         })

@@ -57,6 +57,8 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_PARALLEL_DIROPS,
             // Truncation comes with the open: an emptied draft is one step, not a commit of nothing.
             InitFlags::FUSE_ATOMIC_O_TRUNC,
+            // A default access list takes the umask's place.
+            InitFlags::FUSE_DONT_MASK,
             InitFlags::FUSE_AUTO_INVAL_DATA,
             // A file's handle is good for as long as the file is there: `.` of a number is looked up.
             InitFlags::FUSE_EXPORT_SUPPORT,
@@ -126,14 +128,16 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let mode = self.0.mode_of_new(mode, umask);
         entry(guard(|| self.0.mknod(caller(req), parent.0, name, mode, rdev)), reply);
     }
 
-    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let mode = self.0.mode_of_new(mode, umask);
         entry(guard(|| self.0.mkdir(caller(req), parent.0, name, mode)), reply);
     }
 
@@ -194,10 +198,11 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let mode = self.0.mode_of_new(mode, umask);
         match guard(|| self.0.create(caller(req), parent.0, name, mode, Mode::new(flags))) {
             Ok((f, o)) => {
                 let attr = file_attr(f.node, &f.attr);

@@ -15,13 +15,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
+use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta, at_need};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
+mod access;
 mod erase;
+mod full;
 mod gone;
 mod private;
+mod reserve;
 mod stage;
 mod sys;
 
@@ -56,6 +59,7 @@ impl DirBackend {
         let name = backend.private.format(Some(&backend.stage), &backend.path)?;
         if name.is_some() {
             backend.private.sweep_stage(private::LEFTOVER);
+            backend.private.reserve();
         }
         Ok(DirBackend { name, ..backend })
     }
@@ -119,7 +123,34 @@ impl DirBackend {
     /// # Errors
     /// [`Error::Io`].
     pub fn private_dir(&self, name: &str) -> Result<OwnedFd> {
-        self.private.dir(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+        at_need(self, true, || {
+            self.private.dir(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+        })
+    }
+
+    /// The permissions of a new file or directory for which a program asked for `mode`, under its `umask`: the store's default
+    /// access list takes the place of that.
+    pub fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
+        self.private.mode_of_new(mode, umask)
+    }
+
+    /// Whether a text so long could be stored now: the failure is that of storing it.
+    ///
+    /// # Errors
+    /// As fallocate(2); none where that cannot be told.
+    pub fn try_room(&self, len: u64) -> rustix::io::Result<()> {
+        let room = self.private.stage().and_then(|stage| sys::unnamed(stage, 0o600));
+        match room.and_then(|file| sys::allocate(file.as_fd(), len)) {
+            Err(e) if full::is_no_room(e) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reserves room for removing things anew, where some was given up.
+    pub fn reserve(&self) {
+        if self.private.is_spent() {
+            self.private.reserve();
+        }
     }
 
     /// An empty file of ours for locks, opened for reading and made if missing.
@@ -171,6 +202,14 @@ impl DirBackend {
             .map_err(|e| self.rev_error(op, id, rev, e))
     }
 
+    /// Opens a directory in one of those that [`private_dir`](Self::private_dir) opens, making it where it is missing.
+    ///
+    /// # Errors
+    /// As mkdir(2) and open(2).
+    pub fn private_dir_in(&self, at: BorrowedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+        self.private.shared_dir(at, name)
+    }
+
     /// Whether the object's directory is still the one that was opened.
     fn is_current(&self, id: &ObjectId, dir: BorrowedFd) -> bool {
         let now = sys::identity(self.root(), id.as_os_str());
@@ -198,8 +237,9 @@ impl Backend for DirBackend {
 
     fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {
         let dir = self.object("stat", id)?;
+        let access = sys::access(dir.as_fd()).map_err(|e| self.object_error("stat", id, e))?;
         match sys::meta_at(dir.as_fd(), rev.as_str()) {
-            Ok(Some(meta)) => Ok(meta),
+            Ok(Some(meta)) => Ok(access::seen(access, meta)),
             Ok(None) => Err(Error::NoRevision(id.clone(), rev.clone())),
             Err(e) => Err(self.rev_error("stat", id, rev, e)),
         }
@@ -213,6 +253,9 @@ impl Backend for DirBackend {
             // The original library is writing it at this moment.
             meta = sys::meta(file.as_fd()).map_err(failed)?.unwrap_or(meta);
             meta.size = text.len() as u64;
+        }
+        if let Ok(access) = sys::access_of(self.root(), id.as_os_str()) {
+            meta = access::seen(access, meta);
         }
         Ok((text, meta))
     }
@@ -231,6 +274,8 @@ impl Backend for DirBackend {
             }
             published => published.map_err(failed)?,
         };
+        let access = self.follow(id, dir.as_fd(), rev, attrs, false).map_err(failed)?;
+        let meta = access::seen(access, meta);
         if how == Durability::Full {
             // The object itself may be new, made by somebody who did not wait for the medium.
             self.stage.sync_names(self.root()).map_err(failed)?;
@@ -253,6 +298,7 @@ impl Backend for DirBackend {
     fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta> {
         let dir = self.object("change", id)?;
         sys::apply_at(dir.as_fd(), rev.as_str().as_ref(), attrs)
+            .and_then(|()| self.follow(id, dir.as_fd(), rev, attrs, true))
             .map_err(|e| self.rev_error("change", id, rev, e))?;
         self.meta(id, rev)
     }
@@ -266,7 +312,7 @@ impl Backend for DirBackend {
     }
 
     fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<()> {
-        self.retire_revision(id, rev, why, how)
+        at_need(self, true, || self.retire_revision(id, rev, why, how))
     }
 
     fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()> {
@@ -286,11 +332,14 @@ impl Backend for DirBackend {
     }
 
     fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
-        self.purge_revision(id, rev, how)
+        at_need(self, true, || self.purge_revision(id, rev, how))
     }
 
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
-        self.remove_object(id, op, how)
+        at_need(self, true, || match self.remove_object(id, op, how) {
+            Err(e) if e.is_no_room() => self.remove_in_its_own(id, op, how, e),
+            done => done,
+        })
     }
 
     fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
@@ -315,7 +364,7 @@ impl Backend for DirBackend {
     }
 
     fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
-        self.erase_object(id, revs)
+        at_need(self, true, || self.erase_object(id, revs))
     }
 
     fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
@@ -332,6 +381,10 @@ impl Backend for DirBackend {
 
     fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
         self.read_gone_revision(id, rev)
+    }
+
+    fn make_room(&self, removes: bool) -> bool {
+        self.private.give_up(if removes { 0 } else { Private::HALF })
     }
 
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
@@ -389,7 +442,7 @@ mod tests {
         assert_eq!(names(&place), [".revfs", "x"]);
         assert_eq!(names(place.path().join("x")), [rev(2, 1).as_str()]);
         let own = place.path().join(".revfs");
-        assert_eq!(names(&own), ["format", "gone", "stage"]);
+        assert_eq!(names(&own), ["format", "gone", "reserve", "stage"]);
         assert_eq!(
             names(own.join("gone/x")),
             [format!("{}~discarded", rev(1, 2)), format!("{}~deleted", "1".repeat(32))]

@@ -194,6 +194,10 @@ impl Backend for FaultBackend {
         self.call("read_gone", |b| b.read_gone(id, rev))
     }
 
+    fn make_room(&self, removes: bool) -> bool {
+        self.inner.make_room(removes)
+    }
+
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
         self.call("sync", |b| b.sync(id, rev))
     }

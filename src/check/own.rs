@@ -14,7 +14,7 @@ use crate::store::Store;
 
 const OWN: &str = ".revfs";
 /// What has to be a directory in it.
-const DIRS: [&str; 5] = ["aside", "stage", "scratch", "drafts", "gone"];
+const DIRS: [&str; 6] = ["aside", "stage", "scratch", "drafts", "gone", "reserve"];
 /// How long something lies in `stage` before its writer must be dead.
 const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -4,6 +4,7 @@
 //! object is refused and kept, see `kept`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
@@ -181,7 +182,9 @@ impl Fs {
         // A child that ends closes its copies of descriptors, and a draft is saved then that it has moved, perhaps.
         let writers: Vec<Writer> = d.opener.iter().chain(&d.closer).cloned().map(Writer::from).collect();
         let evidence = self.memory.evidence(&writers, &d.id);
-        let saved = self.save_by(d.opener.as_ref(), &d.id, d.text(), &evidence, &options)?;
+        let saved = self.save_by(d.opener.as_ref(), &d.id, d.text(), &evidence, &options);
+        self.full.store(matches!(&saved, Err(Fail::Store(e)) if e.is_no_room()), Ordering::Relaxed);
+        let saved = saved?;
         if let Some(synced) = d.synced.take() {
             self.drop_synced(&synced);
         }

@@ -31,6 +31,7 @@ impl Fs {
         if self.is_echo(who) {
             return self.create_echo(name);
         }
+        let perm = self.mode_out_of_view(who, perm);
         let dir = match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => return self.create_object(who, &id, perm, mode),
@@ -110,8 +111,17 @@ impl Fs {
         }
     }
 
-    /// A daemon that runs as root makes objects for others.
+    /// The permissions of what a program makes with `mode` under its `umask`.
+    pub fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
+        self.backend.mode_of_new(mode, umask)
+    }
+
+    /// A daemon that runs as root makes objects for others. In a set-group-id store they have its group.
     pub(super) fn owner_for(&self, who: Caller) -> Option<(u32, u32)> {
-        rustix::process::geteuid().is_root().then_some((who.uid, who.gid))
+        let group = || {
+            let store = rustix::fs::fstat(self.backend.root()).ok()?;
+            (store.st_mode & 0o2000 != 0).then_some(store.st_gid)
+        };
+        rustix::process::geteuid().is_root().then(|| (who.uid, group().unwrap_or(who.gid)))
     }
 }

@@ -322,6 +322,7 @@ impl Fs {
                 }
                 _ => offset,
             };
+            self.assure_room(d, offset + bytes.len() as u64)?;
             d.write(offset as usize, bytes);
             self.note_written(handle.node(), draft, d);
             self.commit_awaited(handle.node(), d);

@@ -4,16 +4,17 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::attr::{Attr, Ino};
 use super::errno::{Fail, Result};
 use super::objects::FRESH;
-use super::scratch::{self, ScratchNode};
+use super::scratch::{self, Change, ScratchNode};
 use super::table::Notice;
 use super::{Counts, Fs};
 use crate::document::NotObject;
@@ -93,6 +94,32 @@ impl Fs {
         }
     }
 
+    /// Fails a write that makes a text longer than could be stored: not every program looks at what close says.
+    pub(super) fn assure_room(&self, d: &mut Draft, len: u64) -> Result<()> {
+        if len <= d.assured {
+            return Ok(());
+        }
+        let Ok(free) = self.statfs() else { return Ok(()) };
+        let room = free.f_bavail.saturating_mul(free.f_frsize) / 2;
+        let ample = (free.f_blocks == 0 || room >= len) && (free.f_files == 0 || free.f_favail > 1);
+        let tried = match free.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            true => Err(Errno::ROFS),
+            // What root may take beyond, and quotas, show when it is tried.
+            false if !ample || self.full.load(Ordering::Relaxed) => self.backend.try_room(len),
+            false => Ok(()),
+        };
+        match tried {
+            // Others take of it, too.
+            Ok(()) => d.assured = if ample { room.max(len) } else { len },
+            Err(errno) => {
+                let fail = Fail::Os(errno);
+                self.not_stored(&d.id, &fail, None);
+                return Err(fail);
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a text that could not be saved or kept, where there is room for it.
     pub(super) fn keep_unsaved(&self, d: &mut Draft, fail: &Fail) {
         if d.is_kept() {
@@ -122,6 +149,7 @@ impl Fs {
 
     /// Keeps the texts that wait for room, if there is some now. `last`: what cannot be kept is lost.
     pub fn keep_held(&self, last: bool) {
+        self.backend.reserve();
         let waiting = std::mem::take(&mut *self.held.lock());
         for held in waiting {
             match self.keep_text(&held.id, &kept_name(), &held.text, &held.like) {
@@ -224,6 +252,25 @@ impl Fs {
         Err(Fail::Busy)
     }
 
+    /// An object was closed to some: so are its texts that were refused.
+    pub(super) fn close_kept(&self, id: &ObjectId, mode: u32) {
+        let close = || -> Result<()> {
+            let Some(dir) = self.drafts_of(id, false)? else { return Ok(()) };
+            for (name, ..) in scratch::list(dir.as_fd())? {
+                let file = ScratchNode::at(dir.as_fd(), &name)?;
+                let perm = file.attr()?.perm;
+                if perm & !mode & 0o044 != 0 {
+                    let mode = Some(perm & (mode | 0o700));
+                    file.change(&Change { mode, ..Change::default() }, None)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(fail) = close() {
+            warn!("{id}: cannot close its drafts to others: {fail}");
+        }
+    }
+
     /// The name under which an object's text is kept already, but for one.
     fn kept_as(&self, id: &ObjectId, text: &[u8], but: &str) -> Option<String> {
         let dir = self.drafts_of(id, false).ok()??;
@@ -294,13 +341,11 @@ impl Fs {
         let Ok(drafts) = self.drafts_root() else { return if make { Err(Fail::NotFound) } else { Ok(None) } };
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..TRIES {
-            if make {
-                match rustix::fs::mkdirat(drafts, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-            match rustix::fs::openat(drafts, name, flags, Mode::empty()) {
+            let opened = match make {
+                true => self.backend.private_dir_in(drafts, name),
+                false => rustix::fs::openat(drafts, name, flags, Mode::empty()),
+            };
+            match opened {
                 Ok(dir) => return Ok(Some(dir)),
                 // Another text of the object went at this moment, and the directory with it.
                 Err(Errno::NOENT) if make => {}

@@ -122,6 +122,8 @@ impl Fs {
         if self.is_echo(who) {
             return self.attr_for_echo(ino);
         }
+        let mode = change.mode.map(|mode| self.mode_out_of_view(who, mode));
+        let change = &Change { mode, ..*change };
         let handle = handle.and_then(|h| self.handle(h).ok());
         let node = match (self.node(ino)?, handle.as_deref()) {
             // Perhaps a draft that was opened past the node of a revision, or of another draft.
@@ -254,6 +256,7 @@ impl Fs {
 
     /// A revision's file has other attributes now.
     pub(super) fn attrs_changed(&self, id: &ObjectId, rev: &Rev, meta: Meta) {
+        self.close_kept(id, meta.mode);
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         let home = t.objects.get(id).and_then(|o| o.home);

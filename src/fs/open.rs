@@ -93,6 +93,7 @@ impl Fs {
                     return Err(Fail::NotPermitted("views are read-only"));
                 }
                 let bytes = self.read_view(&view)?;
+                self.note_viewed(who, ino, &view);
                 if let (View::Revision(id, rev), Some(by)) = (&view, self.process(who)) {
                     self.memory.pick(&by, id, rev);
                 }

@@ -5,19 +5,20 @@
 //! holds text that was refused or left unfinished. `.deleted/<id>/` holds what was removed. `.status` is one JSON object.
 //! What can be moved out of them is in `rename/views.rs`.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, FileType};
 
 use super::Fs;
-use super::attr::{Attr, Found, Ino, NOW};
+use super::attr::{Attr, Caller, Found, Ino, NOW};
 use super::errno::{Fail, Result};
 use super::list::DirItem;
 use super::objects::FRESH;
 use super::scratch::{self, ScratchNode};
-use crate::backend::Durability;
+use crate::backend::{Durability, Meta};
 use crate::base::Process;
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
@@ -105,24 +106,40 @@ impl Fs {
         match view {
             View::Conflicts | View::Drafts | View::Deleted | View::Status | View::Echo => {}
             View::Ghost => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
-            View::Conflict(id) => there(self.store.revisions(id).is_ok())?,
-            View::DraftsOf(id) => there(self.drafts_of(id, false)?.is_some())?,
-            View::DeletedOf(id) => there(!self.gone_revisions(id)?.is_empty())?,
+            View::Conflict(id) => {
+                there(self.store.revisions(id).is_ok())?;
+                return self.object_dir_attr(ino, id);
+            }
+            View::DraftsOf(id) => {
+                there(self.drafts_of(id, false)?.is_some())?;
+                return self.object_dir_attr(ino, id);
+            }
+            View::DeletedOf(id) => {
+                let graves = self.store.backend().graves(id)?.into_iter().filter(|grave| grave.meta.size > 0);
+                let last = graves.max_by_key(|grave| grave.at).ok_or(Fail::NotFound)?.meta;
+                // To move it is for those who may change `.deleted`; nothing is removed in it.
+                let attr = self.synthetic(ino, FileType::Directory, 0o777, 4096)?;
+                return Ok(self.masked(Attr { uid: last.uid, gid: last.gid, ..attr }));
+            }
             View::Revision(id, rev) => {
                 let meta = self.store.backend().meta(id, rev)?;
-                return Ok(Attr { perm: meta.mode & 0o444, ..Attr::of_revision(ino, &meta) });
+                return Ok(self.for_readers(Attr::of_revision(ino, &meta)));
             }
             View::Draft(id, name) => {
                 let attr = self.draft_file(id, name)?.attr()?;
-                return Ok(Attr { ino, perm: attr.perm & 0o444, ..attr });
+                return Ok(self.for_readers(Attr { ino, ..attr }));
             }
             View::DeletedRevision(id, rev) => {
-                let size = self.store.backend().read_gone(id, rev)?.len() as u64;
-                return self.synthetic(ino, FileType::RegularFile, 0o444, size);
+                let meta = self.gone_meta(id, rev)?.ok_or(Fail::NotFound)?;
+                return Ok(self.for_readers(Attr::of_revision(ino, &meta)));
             }
         }
         match view.kind() {
-            FileType::Directory => self.synthetic(ino, FileType::Directory, 0o755, 4096),
+            // Who may remove an object may bring it back.
+            FileType::Directory => {
+                let perm = self.root_attr()?.perm & 0o1777;
+                self.synthetic(ino, FileType::Directory, perm, 4096)
+            }
             kind => {
                 let attr = self.synthetic(ino, kind, 0o444, self.read_view(view)?.len() as u64)?;
                 // It says something else each time, and a kernel that opens without asking goes by the time.
@@ -174,6 +191,58 @@ impl Fs {
             View::Status => Ok(self.status()),
             _ => Err(Fail::IsADirectory),
         }
+    }
+
+    /// A view of what an object has: its owner, and who else may write in its directory, may remove there.
+    fn object_dir_attr(&self, ino: Ino, id: &ObjectId) -> Result<Attr> {
+        let attr = self.synthetic(ino, FileType::Directory, 0o755, 4096)?;
+        match rustix::fs::statat(self.backend.root(), id.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(dir) => {
+                let Attr { perm, uid, gid, .. } = Attr::of_stat(ino, &dir);
+                Ok(self.masked(Attr { perm, uid, gid, ..attr }))
+            }
+            Err(_) => Ok(attr),
+        }
+    }
+
+    /// A text in a view: who may read the file may read it, and nobody writes it.
+    fn for_readers(&self, attr: Attr) -> Attr {
+        self.masked(Attr { perm: attr.perm & 0o444, ..attr })
+    }
+
+    /// A process has opened a text in a view.
+    pub(super) fn note_viewed(&self, who: Caller, node: Ino, view: &View) {
+        const MANY: usize = 64;
+        let Some(by) = self.process(who) else { return };
+        let Ok(attr) = self.view_attr(node, view) else { return };
+        let mut viewed = self.viewed.lock();
+        viewed.retain(|(_, _, since)| since.elapsed() < self.options.grace);
+        viewed.truncate(MANY - 1);
+        viewed.push_front((by, attr.perm, Instant::now()));
+    }
+
+    /// What is copied out of a view has the view's permissions (`cp`, `mv`, `shutil.copy`), which nobody could go on with:
+    /// its owner may write it.
+    pub(super) fn mode_out_of_view(&self, who: Caller, mode: u32) -> u32 {
+        let copied = |viewed: &VecDeque<(Process, u32, Instant)>| {
+            let by = self.process(who);
+            viewed.iter().any(|(process, perm, since)| {
+                mode & 0o777 & !perm == 0
+                    && Some(process) == by.as_ref()
+                    && since.elapsed() < self.options.grace
+            })
+        };
+        match mode & 0o600 == 0o400 && copied(&self.viewed.lock()) {
+            true => mode | 0o200,
+            false => mode,
+        }
+    }
+
+    /// Of what is gone and not purged. Where it is in several places the one that is open to fewest counts.
+    fn gone_meta(&self, id: &ObjectId, rev: &Rev) -> Result<Option<Meta>> {
+        let graves = self.store.backend().graves(id)?.into_iter();
+        let metas = graves.filter(|grave| grave.rev == *rev && grave.meta.size > 0).map(|grave| grave.meta);
+        Ok(metas.min_by_key(|meta| (meta.mode & 0o044).count_ones()))
     }
 
     /// The revisions of an object that are gone and not purged, ascending.

@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
 /// What is to be published.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan<'a> {
     /// Not stamped yet.
     pub text: Cow<'a, [u8]>,

@@ -3,6 +3,7 @@
 use super::plan::{Place, Plan};
 use super::save::{Ready, checked, inherit};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
+use crate::backend::at_need;
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
@@ -32,7 +33,8 @@ impl Store {
             let new = Rev::child_of(Some(rev), known.next_generation(id)?, self.random());
             let published = document::stamp(&text, &id.to_text(), new.as_str());
             let attrs = inherit(&options.attrs, Some(&latest.meta));
-            let meta = match self.publish(id, &known, &new, &published, &attrs, options.how) {
+            let publish = || self.publish(id, &known, &new, &published, &attrs, options.how);
+            let meta = match at_need(self.backend(), false, publish) {
                 // Deleted, or created, meanwhile.
                 Err(Error::NoObject(_) | Error::Exists(_)) => continue,
                 published => published?,
@@ -65,7 +67,11 @@ impl Store {
         let Some(latest) = latest.filter(|latest| latest.rev == *winner) else { return Ok(None) };
         let (place, outcome) = (Place::OnTop, Outcome::Fresh);
         let plan = Plan { text: text.into(), place, parent: parent.clone(), outcome };
-        match self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default()) {
+        let commit = || {
+            let (latest, plan) = (latest.clone(), plan.clone());
+            self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default())
+        };
+        match at_need(self.backend(), false, commit) {
             Err(Error::NoObject(_)) => Ok(None),
             saved => saved.map(Some),
         }

@@ -271,13 +271,16 @@ impl Store {
     /// Puts revisions back that live again. Whether there was one.
     fn put_back(&self, id: &ObjectId, known: &Known) -> Result<bool> {
         let mut any = false;
+        let graves = if known.missing.is_empty() { Vec::new() } else { self.backend().graves(id)? };
         for rev in &known.missing {
             let text = match self.backend().read_gone(id, rev) {
                 // Purged.
                 Err(Error::NoRevision(..)) => continue,
                 text => text?,
             };
-            match self.backend().publish(id, rev, &text, &Attrs::default(), Durability::Ordered) {
+            let like = graves.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
+            let attrs = inherit(&Attrs::default(), like);
+            match self.backend().publish(id, rev, &text, &attrs, Durability::Ordered) {
                 Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
                 published => {
                     published?;

@@ -9,6 +9,8 @@ mod dice;
 #[cfg(feature = "fuse")]
 mod editors;
 #[cfg(feature = "fuse")]
+mod full;
+#[cfg(feature = "fuse")]
 mod gone;
 #[cfg(feature = "fuse")]
 mod held;
@@ -25,6 +27,8 @@ mod mounted;
 mod moved;
 mod order;
 mod original;
+#[cfg(feature = "fuse")]
+mod private;
 #[cfg(feature = "fuse")]
 mod programs;
 #[cfg(feature = "fuse")]

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use crate::mounted::Place;
 
 /// Says so where a test needs root and there is none.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("skipped: only root may mount without fusermount3 and become other users");
@@ -63,7 +63,7 @@ fn run(place: &Place, script: &str) -> Output {
 }
 
 /// Runs a script as root in namespaces of its own, which must succeed; its standard output.
-fn in_private(place: &Place, script: &str) -> String {
+pub fn in_private(place: &Place, script: &str) -> String {
     let output = run(place, script);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}{err}", output.status);

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::gone::object_name;
+use super::stage::Temporary;
 use super::{DirBackend, sys};
-use crate::backend::Attrs;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -28,9 +28,7 @@ impl DirBackend {
         if !expected().map_err(failed)? {
             return Ok(false);
         }
-        // An empty directory of which only its name is used: the object takes its place in one step.
-        let mut staged = self.stage.directory(&self.private, root, &Attrs::default()).map_err(failed)?;
-        sys::remove_dir(staged.at, staged.os()).map_err(failed)?;
+        let mut staged = Temporary::new(self.private.stage().map_err(failed)?);
         self.stage.rename_exclusive(root, id.as_os_str(), staged.at, staged.os()).map_err(failed)?;
         staged.kept = true;
         let erased = (|| {

@@ -12,6 +12,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use uuid::Uuid;
 
+use super::access::seen;
 use super::{DirBackend, sys};
 use crate::backend::{Attrs, Durability, Gone, Grave, Meta, PURGED};
 use crate::error::{Error, Result};
@@ -30,7 +31,11 @@ enum Fact {
 }
 
 fn fact(name: &OsStr) -> Option<Fact> {
-    let (what, why) = name.to_str()?.split_once('~')?;
+    let name = name.to_str()?;
+    let Some((what, why)) = name.split_once('~') else {
+        // See `remove_in_its_own`.
+        return Rev::new(name).ok().map(|rev| Fact::Rev(rev, DELETED.into()));
+    };
     match (Rev::new(what), why) {
         (Ok(rev), why) => Some(Fact::Rev(rev, why.into())),
         (Err(_), DELETED) => Some(Fact::Object(what.into())),
@@ -45,7 +50,12 @@ pub(super) fn shape(name: &OsStr) -> Option<bool> {
     fact(name).map(|fact| matches!(fact, Fact::Object(_) | Fact::Aside(_)))
 }
 
-fn rev_name(rev: &Rev, why: &str) -> OsString {
+/// Whether a name is that of a whole object that was removed.
+pub(super) fn is_object(name: &OsStr) -> bool {
+    matches!(fact(name), Some(Fact::Object(_)))
+}
+
+pub(super) fn rev_name(rev: &Rev, why: &str) -> OsString {
     format!("{rev}~{why}").into()
 }
 
@@ -62,9 +72,10 @@ impl DirBackend {
         self.plain(id, why)?;
         let failed = |e| self.rev_error("retire", id, rev, e);
         let dir = self.object("retire", id)?;
-        if sys::kind(dir.as_fd(), rev.as_str()).map_err(failed)? != Some(FileType::RegularFile) {
+        let Some(meta) = sys::meta_at(dir.as_fd(), rev.as_str()).map_err(failed)? else {
             return Err(Error::NoRevision(id.clone(), rev.clone()));
-        }
+        };
+        self.close_leaving(dir.as_fd(), rev.as_str().as_ref(), &meta).map_err(failed)?;
         let gone = self.gone_dir(id)?;
         match self.stage.rename_exclusive(
             dir.as_fd(),
@@ -115,9 +126,8 @@ impl DirBackend {
         let failed = |e| self.io("keep", id, Some(rev), e);
         let gone = self.gone_dir(id)?;
         let name = rev_name(rev, why);
-        self.stage
-            .publish(&self.private, gone.as_fd(), &name, text, &Attrs::default(), how)
-            .map_err(failed)?;
+        let attrs = self.attrs_like(id, gone.as_fd()).map_err(failed)?;
+        self.stage.publish(&self.private, gone.as_fd(), &name, text, &attrs, how).map_err(failed)?;
         self.settle(how, &[]).map_err(failed)
     }
 
@@ -179,7 +189,10 @@ impl DirBackend {
             self.stage.publish(&self.private, dir.as_fd(), rev.as_str().as_ref(), text, attrs, how)
         };
         let meta = newer.map(publish).transpose().map_err(failed)?;
-        let (attrs, withdrawn) = (Attrs::default(), op_name(op, WITHDRAWN));
+        if let Some((rev, _, attrs)) = newer {
+            self.follow(id, dir.as_fd(), rev, attrs, false).map_err(failed)?;
+        }
+        let (attrs, withdrawn) = (self.private.attrs().map_err(failed)?, op_name(op, WITHDRAWN));
         let moved = match self.stage.publish(&self.private, gone.as_fd(), &withdrawn, b"", &attrs, how) {
             // By a call that was interrupted.
             Ok(_) | Err(Errno::EXIST) => {
@@ -216,7 +229,7 @@ impl DirBackend {
         }
         let mut staged = self.stage.directory(&self.private, root, &Attrs::default()).map_err(failed)?;
         let target = sys::open_dir(staged.at, staged.os()).map_err(failed)?;
-        sys::match_dir(target.as_fd(), source.as_fd()).map_err(failed)?;
+        sys::access(source.as_fd()).and_then(|like| sys::set_access(target.as_fd(), like)).map_err(failed)?;
         self.link_all(source.as_fd(), target.as_fd(), how).map_err(failed)?;
         self.settle(how, &[target.as_fd()]).map_err(failed)?;
         self.stage.rename_exclusive(staged.at, staged.os(), root, to.as_os_str()).map_err(|e| match e {
@@ -306,8 +319,11 @@ impl DirBackend {
         let failed = |e| self.io("list", id, None, e);
         let mut graves = Vec::new();
         self.each_grave(id, |dir, name, rev, why, whole| {
-            if let Some(meta) = sys::meta_at(dir, name)? {
+            if let Some(mut meta) = sys::meta_at(dir, name)? {
                 let at = if whole { sys::changed(dir, ".")? } else { meta.ctime };
+                if whole {
+                    meta = seen(sys::access(dir)?, meta);
+                }
                 graves.push(Grave { rev, why, whole, at, meta });
             }
             Ok(())
@@ -318,7 +334,7 @@ impl DirBackend {
 
     /// Calls `see` for each file that a removed revision has: with its directory, its name there, the revision, the
     /// reason, and whether it went with the whole object. What vanishes meanwhile is passed over.
-    fn each_grave(
+    pub(super) fn each_grave(
         &self,
         id: &ObjectId,
         mut see: impl FnMut(BorrowedFd, &OsStr, Rev, String, bool) -> sys::Result<()>,
@@ -367,38 +383,6 @@ impl DirBackend {
         self.settle(how, &[aside.as_fd(), gone.as_fd(), dir.as_fd()]).map_err(failed)
     }
 
-    pub(super) fn purge_revision(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
-        let failed = |e| self.io("purge", id, Some(rev), e);
-        let (mut freed, mut places) = (0, Vec::new());
-        self.each_grave(id, |dir, name, of, _, _| {
-            if of == *rev {
-                places.push((sys::open_dir(dir, ".")?, name.to_owned()));
-            }
-            Ok(())
-        })
-        .map_err(failed)?;
-        if places.is_empty() {
-            return Err(Error::NoRevision(id.clone(), rev.clone()));
-        }
-        let gone = self.gone_dir(id)?;
-        let (fact, attrs) = (rev_name(rev, PURGED), Attrs::default());
-        match self.stage.publish(&self.private, gone.as_fd(), &fact, b"", &attrs, how) {
-            Ok(_) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
-        for (dir, name) in &places {
-            let size = match sys::meta_at(dir.as_fd(), name).map_err(failed)? {
-                Some(meta) if meta.size > 0 => meta.size,
-                _ => continue,
-            };
-            // Never emptied in place: after a rename of the object the file has a second name, which lives.
-            self.stage.replace_by_empty(&self.private, dir.as_fd(), name).map_err(failed)?;
-            freed += size;
-        }
-        self.settle(how, &[gone.as_fd()]).map_err(failed)?;
-        Ok(freed)
-    }
-
     pub(super) fn read_gone_revision(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
         let missing = || Error::NoRevision(id.clone(), rev.clone());
         let failed = |e| match e {
@@ -441,7 +425,7 @@ impl DirBackend {
     }
 
     /// With `Full`, makes the names in these directories, and of the directories of what is gone, survive a power cut.
-    fn settle(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
+    pub(super) fn settle(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
         if how == Durability::Ordered {
             return Ok(());
         }

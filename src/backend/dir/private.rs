@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::stage::Stage;
 use super::sys::{self, Result};
-use crate::backend::{Attrs, Durability};
+use crate::backend::Durability;
 use crate::error::Error;
 
 /// The directory's name. The original library skips names with a dot at the top of a store.
@@ -32,12 +33,20 @@ pub struct Private {
     own: OnceLock<OwnedFd>,
     stage: OnceLock<OwnedFd>,
     gone: OnceLock<OwnedFd>,
+    /// See `reserve`.
+    pub(super) spent: AtomicBool,
 }
 
 impl Private {
     /// `root` is the store's directory.
     pub fn new(root: OwnedFd) -> Self {
-        Private { root, own: OnceLock::new(), stage: OnceLock::new(), gone: OnceLock::new() }
+        Private {
+            root,
+            own: OnceLock::new(),
+            stage: OnceLock::new(),
+            gone: OnceLock::new(),
+            spent: AtomicBool::new(false),
+        }
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
@@ -83,29 +92,7 @@ impl Private {
     /// An empty file, made where it is missing, that everybody who may read the store may read.
     pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
         let own = once(&self.own, || self.shared_dir(self.root(), NAME))?;
-        sys::open_or_make_empty(own, name)
-    }
-
-    /// Opens a directory, making it where it is missing, as open to others as the store is.
-    pub fn shared_dir(&self, at: BorrowedFd, name: impl AsRef<std::ffi::OsStr>) -> Result<OwnedFd> {
-        let name = name.as_ref();
-        match sys::open_dir(at, name) {
-            Err(Errno::NOENT) => {}
-            opened => return opened,
-        }
-        let made = match sys::make_dir(at, name) {
-            Err(Errno::EXIST) => false,
-            made => made.map(|()| true)?,
-        };
-        let dir = sys::open_dir(at, name)?;
-        if made {
-            let (store, now) = (sys::mode(self.root())?, sys::mode(dir.as_fd())?);
-            let mode = store & 0o1777 | 0o700 | now & 0o6000;
-            if mode != now {
-                sys::change_mode(dir.as_fd(), mode)?;
-            }
-        }
-        Ok(dir)
+        sys::open_or_make_empty(own, name, self.attrs()?.owner)
     }
 
     /// Removes what writers that died left in `stage`, if it is older than this.
@@ -142,7 +129,7 @@ impl Private {
             let Some(stage) = stage else { break };
             let text = format!("revfs {VERSION}\nstore {}\n", Uuid::new_v4().simple());
             let written = once(&self.own, || self.shared_dir(self.root(), NAME)).and_then(|own| {
-                let attrs = Attrs::default();
+                let attrs = self.attrs()?;
                 stage.publish(self, own, FORMAT.as_ref(), text.as_bytes(), &attrs, Durability::Full)
             });
             match written {

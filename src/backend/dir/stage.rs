@@ -16,6 +16,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use uuid::Uuid;
 
+use super::access::of_object;
 use super::private::Private;
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability, Meta};
@@ -74,7 +75,8 @@ pub struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    fn new(at: BorrowedFd<'a>) -> Self {
+    /// A name that nothing has yet.
+    pub fn new(at: BorrowedFd<'a>) -> Self {
         Temporary { at, name: Uuid::new_v4().simple().to_string(), kept: false }
     }
 
@@ -212,8 +214,7 @@ impl Stage {
         settled(file, inside.as_fd(), file_name)
     }
 
-    /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has: those of
-    /// its file, `x` where there is `r`, and as open to the group (or all) as the store's directory is for writing.
+    /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has.
     pub fn directory<'a>(
         &self,
         private: &'a Private,
@@ -223,24 +224,9 @@ impl Stage {
         let temporary = Temporary::new(private.stage()?);
         sys::make_dir(temporary.at, temporary.os())?;
         let dir = sys::open_dir(temporary.at, temporary.os())?;
-        if let Some(owner) = attrs.owner {
-            sys::change_owner(dir.as_fd(), owner)?;
-        }
-        let (now, store) = (sys::mode(dir.as_fd())?, sys::mode(store)?);
-        let mut mode = attrs.mode.map_or(now, |m| now & 0o7000 | m & 0o666 | (m & 0o444) >> 2);
-        for (writable, all) in [(0o020, 0o070), (0o002, 0o007)] {
-            if store & writable != 0 {
-                mode |= all & store;
-            }
-        }
-        mode |= 0o700;
-        if mode != now {
-            match sys::change_mode(dir.as_fd(), mode) {
-                // A directory that was just given away.
-                Err(Errno::PERM) => {}
-                changed => changed?,
-            }
-        }
+        private.inherit(dir.as_fd())?;
+        let to = of_object(sys::access(store)?, attrs, sys::access(dir.as_fd())?);
+        sys::set_access(dir.as_fd(), to)?;
         Ok(temporary)
     }
 
@@ -267,10 +253,21 @@ impl Stage {
         }
     }
 
-    /// Puts an empty file in the place of a file, at once.
-    pub fn replace_by_empty(&self, private: &Private, dir: BorrowedFd, name: &OsStr) -> Result<()> {
+    /// Puts an empty file in the place of a file, at once. `like` is one, and this another name of it where that can be: there
+    /// may be no inode for more.
+    pub fn replace_by_empty(
+        &self,
+        private: &Private,
+        dir: BorrowedFd,
+        name: &OsStr,
+        (at, like): (BorrowedFd, &OsStr),
+    ) -> Result<()> {
         let mut empty = Temporary::new(private.stage()?);
-        sys::new_file(empty.at, empty.os(), 0o666)?;
+        let is_empty = sys::meta_at(at, like)?.is_some_and(|meta| meta.size == 0);
+        if !is_empty || sys::link(at, like, empty.at, empty.os()).is_err() {
+            let file = sys::new_file(empty.at, empty.os(), 0o666)?;
+            sys::apply(file.as_fd(), &private.attrs()?)?;
+        }
         sys::rename(empty.at, empty.os(), dir, name)?;
         empty.kept = true;
         Ok(())

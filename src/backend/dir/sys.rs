@@ -14,6 +14,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::backend::{Attrs, Meta};
 
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
 pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Runs a system call, again if a signal interrupted it. In tests a chosen one fails instead.
@@ -40,6 +42,24 @@ pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
 pub fn open_file(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+}
+
+/// The same opened for writing.
+pub fn open_to_write(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+}
+
+pub fn empty(file: BorrowedFd) -> Result<()> {
+    call(|| fs::ftruncate(file, 0))
+}
+
+/// Reserves room for a file. What does not know how to says so by `OPNOTSUPP`.
+pub fn allocate(file: BorrowedFd, size: u64) -> Result<()> {
+    match call(|| fs::fallocate(file, fs::FallocateFlags::empty(), 0, size)) {
+        Err(Errno::NOSYS | Errno::INVAL) => Err(Errno::OPNOTSUPP),
+        done => done,
+    }
 }
 
 /// [`open_file`] one level down, in one call where the kernel can refuse links in the middle of a path.
@@ -111,9 +131,35 @@ pub fn kind(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<FileType>>
     }
 }
 
-/// The permission bits of an open directory.
-pub fn mode(fd: BorrowedFd) -> Result<u32> {
-    Ok(u32::from(statx(fd, "", AtFlags::EMPTY_PATH)?.stx_mode) & 0o7777)
+/// Permissions, 12 bits, and owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Who may do what with an open file or directory.
+pub fn access(fd: BorrowedFd) -> Result<Access> {
+    access_of(fd, "")
+}
+
+/// The same of what has a name.
+pub fn access_of(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Access> {
+    let x = statx(at, name, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Access { mode: u32::from(x.stx_mode) & 0o7777, uid: x.stx_uid, gid: x.stx_gid })
+}
+
+/// Changes that as far as the process may. Whoever gives a directory away may be the one who can change it no more.
+pub fn set_access(fd: BorrowedFd, to: Access) -> Result<()> {
+    let now = access(fd)?;
+    if (now.uid, now.gid) != (to.uid, to.gid) {
+        change_owner(fd, (to.uid, to.gid))?;
+    }
+    match if now.mode == to.mode { Ok(()) } else { change_mode(fd, to.mode) } {
+        Err(Errno::PERM) => Ok(()),
+        changed => changed,
+    }
 }
 
 /// When something was last changed, attributes and name included: unlike mtime, no program can set it.
@@ -121,16 +167,25 @@ pub fn changed(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<SystemTime> {
     Ok(meta_of(&statx(at, name, AtFlags::SYMLINK_NOFOLLOW)?).ctime)
 }
 
-/// Gives one directory the permissions, and where possible the owner, of another.
-pub fn match_dir(dir: BorrowedFd, like: BorrowedFd) -> Result<()> {
-    let (x, now) = (statx(like, "", AtFlags::EMPTY_PATH)?, statx(dir, "", AtFlags::EMPTY_PATH)?);
-    if (x.stx_uid, x.stx_gid) != (now.stx_uid, now.stx_gid) {
-        change_owner(dir, (x.stx_uid, x.stx_gid))?;
+/// What is made in a directory inherits this; `None` where it inherits nothing. Of media without such lists, too.
+pub fn default_acl(dir: BorrowedFd) -> Result<Option<Vec<u8>>> {
+    let mut list = Vec::with_capacity(4096);
+    match call(|| fs::fgetxattr(dir, DEFAULT_ACL, rustix::buffer::spare_capacity(&mut list))) {
+        Ok(_) => Ok(Some(list).filter(|list| !list.is_empty())),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => Ok(None),
+        Err(e) => Err(e),
     }
-    match change_mode(dir, x.stx_mode.into()) {
-        Err(Errno::PERM) => Ok(()),
-        changed => changed,
+}
+
+/// Gives a directory the access list that it would have inherited, and to hand on.
+pub fn inherit_acl(dir: BorrowedFd, list: &[u8]) -> Result<()> {
+    for name in [DEFAULT_ACL, "system.posix_acl_access"] {
+        match call(|| fs::fsetxattr(dir, name, list, fs::XattrFlags::empty())) {
+            Err(Errno::PERM | Errno::OPNOTSUPP) => {}
+            set => set?,
+        }
     }
+    Ok(())
 }
 
 /// How many names a file has.
@@ -249,7 +304,11 @@ pub fn make_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
 }
 
 /// A file opened for reading; an empty one is made where there is none, for everybody to read.
-pub fn open_or_make_empty(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+pub fn open_or_make_empty(
+    at: BorrowedFd,
+    name: impl AsRef<OsStr>,
+    owner: Option<(u32, u32)>,
+) -> Result<OwnedFd> {
     let name = name.as_ref();
     match open_file(at, name) {
         Err(Errno::NOENT) => {}
@@ -257,7 +316,7 @@ pub fn open_or_make_empty(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Own
     }
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = call(|| fs::openat(at, name, flags, Mode::from_raw_mode(0o644)))?;
-    let _ = fs::fchmod(&file, Mode::from_raw_mode(0o644));
+    let _ = apply(file.as_fd(), &Attrs { mode: Some(0o644), owner, mtime: None });
     Ok(file)
 }
 
