@@ -203,7 +203,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
         // One may wait for a process that waits for another's answer, see `base::process`.
-        let threads = options.threads.max(2);
+        let threads = options.threads.max(3);
         config.n_threads = Some(threads);
         set_readers(threads - 1);
         config.acl = match options.access {
@@ -211,7 +211,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
             Access::Root => SessionACL::RootAndOwner,
             Access::Other => SessionACL::All,
         };
-        let session = Session::from_fd(Adapter(fs.clone()), fd, config.acl, config)?;
+        let session = Session::from_fd(Adapter::new(fs.clone(), threads), fd, config.acl, config)?;
         fs.connect(Arc::new(Tell::new(session.notifier())?));
         Ok(session)
     })();
