@@ -4,7 +4,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +14,6 @@ use fuser::{
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use log::{debug, error};
 
 use crate::fs::attr::Attr;
 use crate::fs::errno::Fail;
@@ -28,40 +26,13 @@ mod workers;
 
 pub use tell::Tell;
 
-use convert::{caller, dir_flags, empty, entry, errno, file_attr, kind, open_flags, set_time, xattr};
+use convert::{caller, dir_flags, empty, entry, errno, file_attr, guard, kind, open_flags, set_time, xattr};
 use workers::{Call, Workers};
 
 /// The adapter that fuser serves.
 pub struct Adapter {
     fs: Arc<Fs>,
     workers: Arc<Workers>,
-}
-
-impl Adapter {
-    /// Serves a file system with so many workers, at least three.
-    pub fn new(fs: Arc<Fs>, workers: usize) -> Adapter {
-        Adapter { fs, workers: Workers::new(workers) }
-    }
-
-    /// Answers a call that looks.
-    fn look(&self, answer: impl FnOnce(&Fs) + Send + 'static) {
-        self.answer(Call::Look, answer);
-    }
-
-    /// Answers a call that changes something.
-    fn change(&self, answer: impl FnOnce(&Fs) + Send + 'static) {
-        self.answer(Call::Change, answer);
-    }
-
-    fn answer(&self, call: Call, answer: impl FnOnce(&Fs) + Send + 'static) {
-        match self.workers.turn(call) {
-            Some(_turn) => answer(&self.fs),
-            None => {
-                let fs = self.fs.clone();
-                self.workers.hand_over(call, move || answer(&fs));
-            }
-        }
-    }
 }
 
 /// Largest write in one request, in bytes.
@@ -71,21 +42,6 @@ const MAX_WRITE: u32 = 1 << 20;
 /// wait for the disk would hold up the others. For users but root it takes the least of this and what
 /// `/sys/module/fuse/parameters/max_user_bgreq` says.
 const BACKGROUND: u16 = u16::MAX;
-
-/// Runs a call; a panic becomes an I/O error.
-fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(fail)) => {
-            debug!("answered {fail:?}");
-            Err(errno(&fail))
-        }
-        Err(_) => {
-            error!("a call panicked; please report this");
-            Err(Errno::EIO)
-        }
-    }
-}
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {

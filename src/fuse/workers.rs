@@ -13,6 +13,9 @@ use std::time::Duration;
 use log::warn;
 use parking_lot::{Condvar, Mutex};
 
+use super::Adapter;
+use crate::fs::Fs;
+
 /// How long a spare thread stays that has nothing to do.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -42,6 +45,33 @@ struct Spare {
     jobs: VecDeque<Job>,
     threads: usize,
     waiting: usize,
+}
+
+impl Adapter {
+    /// Serves a file system with so many workers, at least three.
+    pub fn new(fs: Arc<Fs>, workers: usize) -> Adapter {
+        Adapter { fs, workers: Workers::new(workers) }
+    }
+
+    /// Answers a call that looks.
+    pub(super) fn look(&self, answer: impl FnOnce(&Fs) + Send + 'static) {
+        self.answer(Call::Look, answer);
+    }
+
+    /// Answers a call that changes something.
+    pub(super) fn change(&self, answer: impl FnOnce(&Fs) + Send + 'static) {
+        self.answer(Call::Change, answer);
+    }
+
+    pub(super) fn answer(&self, call: Call, answer: impl FnOnce(&Fs) + Send + 'static) {
+        match self.workers.turn(call) {
+            Some(_turn) => answer(&self.fs),
+            None => {
+                let fs = self.fs.clone();
+                self.workers.hand_over(call, move || answer(&fs));
+            }
+        }
+    }
 }
 
 /// A worker that answers a call itself.
