@@ -19,6 +19,7 @@ use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
+mod carry;
 mod erase;
 mod gone;
 mod private;
