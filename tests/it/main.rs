@@ -51,4 +51,6 @@ mod tidy;
 #[cfg(feature = "fuse")]
 mod tour;
 #[cfg(feature = "fuse")]
+mod waiting;
+#[cfg(feature = "fuse")]
 mod watching;
