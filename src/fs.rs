@@ -8,7 +8,7 @@
 //! | `objects` | which revision an object's name shows, and when that changed |
 //! | `open`, `create`, `io`, `flush` | open and create; read, write, release; close |
 //! | `in_place` | the node that a name leads to is its writer's draft for a while |
-//! | `commit`, `kept` | when a draft becomes a revision, and where it goes when it cannot |
+//! | `commit`, `kept`, `saving` | when a draft becomes a revision, where it goes when it cannot, what it is meanwhile |
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
@@ -62,6 +62,7 @@ mod objects;
 mod open;
 mod presence;
 mod rename;
+mod saving;
 pub mod scratch;
 mod table;
 mod views;
@@ -168,6 +169,8 @@ pub struct Fs {
     full: AtomicBool,
     /// Texts that could not be stored.
     held: Mutex<Vec<kept::Held>>,
+    /// The attributes of drafts that are being saved, for those who only look: a save may wait for the disk.
+    saving: Mutex<HashMap<Ino, attr::Attr>>,
     /// Drafts that have been written to since they were saved.
     written: Mutex<Vec<(Ino, Weak<Mutex<Draft>>)>>,
 }
@@ -191,7 +194,7 @@ impl Fs {
     /// A file system over the store in a directory.
     ///
     /// # Errors
-    /// As [`DirBackend::open`]; `Io` where the kernel gives no watch.
+    /// As [`DirBackend::open`]; `Io` where there are no descriptors left.
     pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
@@ -201,7 +204,9 @@ impl Fs {
         };
         let (scratch, drafts) = (private("scratch")?.map(Arc::new), private("drafts")?);
         let besides = scratch.as_deref().map(AsFd::as_fd);
-        let watcher = Arc::new(Watcher::new(backend.root(), besides, Watcher::default_limit())?);
+        let shared = presence::is_shared(&backend);
+        let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit(), shared)?;
+        let watcher = Arc::new(watcher);
         let told = store.told();
         watcher.tell(move |event| match event {
             Event::Object(id, came) => told.changed(id, came.as_deref()),
@@ -242,6 +247,7 @@ impl Fs {
             viewed: Mutex::default(),
             full: AtomicBool::new(false),
             held: Mutex::default(),
+            saving: Mutex::default(),
             written: Mutex::default(),
         })
     }
@@ -249,6 +255,11 @@ impl Fs {
     /// Whom to tell of changes. The first call counts.
     pub fn connect(&self, kernel: Arc<dyn Kernel>) {
         let _ = self.kernel.set(kernel);
+    }
+
+    /// Why objects are not watched that should be.
+    pub fn unwatched(&self) -> Option<&str> {
+        self.watcher.lacking()
     }
 
     /// The store that is mounted.

@@ -4,7 +4,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +14,6 @@ use fuser::{
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use log::{debug, error};
 
 use crate::fs::attr::Attr;
 use crate::fs::errno::Fail;
@@ -24,31 +22,26 @@ use crate::fs::{self, Fs, Mode};
 
 mod convert;
 mod tell;
+mod workers;
 
 pub use tell::Tell;
 
-use convert::{caller, dir_flags, empty, entry, errno, file_attr, kind, open_flags, set_time, xattr};
+use convert::{caller, dir_flags, empty, entry, errno, file_attr, guard, kind, open_flags, set_time, xattr};
+use workers::{Call, Workers};
 
 /// The adapter that fuser serves.
-pub struct Adapter(pub Arc<Fs>);
+pub struct Adapter {
+    fs: Arc<Fs>,
+    workers: Arc<Workers>,
+}
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
 
-/// Runs a call; a panic becomes an I/O error.
-fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(fail)) => {
-            debug!("answered {fail:?}");
-            Err(errno(&fail))
-        }
-        Err(_) => {
-            error!("a call panicked; please report this");
-            Err(Errno::EIO)
-        }
-    }
-}
+/// How many requests that no program waits for (releases, reads ahead) the kernel may have under way: all, or some that
+/// wait for the disk would hold up the others. For users but root it takes the least of this and what
+/// `/sys/module/fuse/parameters/max_user_bgreq` says.
+const BACKGROUND: u16 = u16::MAX;
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -69,25 +62,32 @@ impl Filesystem for Adapter {
             let _ = config.add_capabilities(flag);
         }
         let _ = config.set_max_write(MAX_WRITE);
+        let _ = config.set_max_background(BACKGROUND);
         Ok(())
     }
 
+    fn destroy(&mut self) {
+        self.workers.finish();
+    }
+
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(guard(|| self.0.lookup(caller(req), parent.0, name)), reply);
+        let (who, name) = (caller(req), name.to_owned());
+        self.look(move |fs| entry(guard(|| fs.lookup(who, parent.0, &name)), reply));
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
         let _ = guard(|| {
-            self.0.forget(ino.0, nlookup);
+            self.fs.forget(ino.0, nlookup);
             Ok(())
         });
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        match guard(|| self.0.getattr(caller(req), ino.0, fh.map(|h| h.0))) {
+        let who = caller(req);
+        self.look(move |fs| match guard(|| fs.getattr(who, ino.0, fh.map(|h| h.0))) {
             Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn setattr(
@@ -109,17 +109,18 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let change = Change { mode, uid, gid, size, atime: atime.map(set_time), mtime: mtime.map(set_time) };
-        match guard(|| self.0.setattr(caller(req), ino.0, &change, fh.map(|h| h.0))) {
+        let who = caller(req);
+        self.change(move |fs| match guard(|| fs.setattr(who, ino.0, &change, fh.map(|h| h.0))) {
             Ok(a) => reply.attr(&Duration::ZERO, &file_attr(a.ino, &a)),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match guard(|| self.0.readlink(ino.0)) {
+        self.look(move |fs| match guard(|| fs.readlink(ino.0)) {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn mknod(
@@ -132,21 +133,25 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let mode = self.0.mode_of_new(mode, umask);
-        entry(guard(|| self.0.mknod(caller(req), parent.0, name, mode, rdev)), reply);
+        let mode = self.fs.mode_of_new(mode, umask);
+        let (who, name) = (caller(req), name.to_owned());
+        self.change(move |fs| entry(guard(|| fs.mknod(who, parent.0, &name, mode, rdev)), reply));
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        let mode = self.0.mode_of_new(mode, umask);
-        entry(guard(|| self.0.mkdir(caller(req), parent.0, name, mode)), reply);
+        let mode = self.fs.mode_of_new(mode, umask);
+        let (who, name) = (caller(req), name.to_owned());
+        self.change(move |fs| entry(guard(|| fs.mkdir(who, parent.0, &name, mode)), reply));
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(guard(|| self.0.unlink(caller(req), parent.0, name)), reply);
+        let (who, name) = (caller(req), name.to_owned());
+        self.change(move |fs| empty(guard(|| fs.unlink(who, parent.0, &name)), reply));
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(guard(|| self.0.rmdir(parent.0, name)), reply);
+        let name = name.to_owned();
+        self.change(move |fs| empty(guard(|| fs.rmdir(parent.0, &name)), reply));
     }
 
     fn symlink(
@@ -157,7 +162,8 @@ impl Filesystem for Adapter {
         target: &std::path::Path,
         reply: ReplyEntry,
     ) {
-        entry(guard(|| self.0.symlink(caller(req), parent.0, name, target.as_os_str())), reply);
+        let (who, name, target) = (caller(req), name.to_owned(), target.as_os_str().to_owned());
+        self.change(move |fs| entry(guard(|| fs.symlink(who, parent.0, &name, &target)), reply));
     }
 
     fn rename(
@@ -178,18 +184,24 @@ impl Filesystem for Adapter {
             no_replace: flags.contains(RenameFlags::RENAME_NOREPLACE),
             exchange: flags.contains(RenameFlags::RENAME_EXCHANGE),
         };
-        empty(guard(|| self.0.rename(caller(req), parent.0, name, newparent.0, newname, flags)), reply);
+        let (who, name, newname) = (caller(req), name.to_owned(), newname.to_owned());
+        self.change(move |fs| {
+            empty(guard(|| fs.rename(who, parent.0, &name, newparent.0, &newname, flags)), reply);
+        });
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        entry(guard(|| self.0.link(caller(req), ino.0, newparent.0, newname)), reply);
+        let (who, newname) = (caller(req), newname.to_owned());
+        self.change(move |fs| entry(guard(|| fs.link(who, ino.0, newparent.0, &newname)), reply));
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match guard(|| self.0.open(caller(req), ino.0, Mode::new(flags.0))) {
+        let (who, mode) = (caller(req), Mode::new(flags.0));
+        let call = if mode.write { Call::Change } else { Call::Look };
+        self.answer(call, move |fs| match guard(|| fs.open(who, ino.0, mode)) {
             Ok(o) => reply.opened(FileHandle(o.handle), open_flags(&o)),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn create(
@@ -202,8 +214,9 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let mode = self.0.mode_of_new(mode, umask);
-        match guard(|| self.0.create(caller(req), parent.0, name, mode, Mode::new(flags))) {
+        let mode = self.fs.mode_of_new(mode, umask);
+        let (who, name) = (caller(req), name.to_owned());
+        self.change(move |fs| match guard(|| fs.create(who, parent.0, &name, mode, Mode::new(flags))) {
             Ok((f, o)) => {
                 let attr = file_attr(f.node, &f.attr);
                 reply.created(
@@ -215,7 +228,7 @@ impl Filesystem for Adapter {
                 );
             }
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn read(
@@ -230,14 +243,16 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let size = size as usize;
-        let read = || match fh.0 {
-            fs::NO_HANDLE => self.0.read_node(ino.0, offset, size),
-            handle => self.0.read(handle, offset, size),
-        };
-        match guard(read) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(e) => reply.error(e),
-        }
+        self.look(move |fs| {
+            let read = || match fh.0 {
+                fs::NO_HANDLE => fs.read_node(ino.0, offset, size),
+                handle => fs.read(handle, offset, size),
+            };
+            match guard(read) {
+                Ok(bytes) => reply.data(&bytes),
+                Err(e) => reply.error(e),
+            }
+        });
     }
 
     fn write(
@@ -252,14 +267,22 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match guard(|| self.0.write(fh.0, offset, data)) {
+        let answer = move |fs: &Fs, data: &[u8]| match guard(|| fs.write(fh.0, offset, data)) {
             Ok(()) => reply.written(data.len() as u32),
             Err(e) => reply.error(e),
+        };
+        match self.workers.turn(Call::Change) {
+            Some(_turn) => answer(&self.fs, data),
+            None => {
+                let (fs, data) = (self.fs.clone(), data.to_owned());
+                self.workers.hand_over(Call::Change, move || answer(&fs, &data));
+            }
         }
     }
 
     fn flush(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
-        empty(guard(|| self.0.flush(caller(req), fh.0)), reply);
+        let who = caller(req);
+        self.change(move |fs| empty(guard(|| fs.flush(who, fh.0)), reply));
     }
 
     fn release(
@@ -272,34 +295,38 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let released = guard(|| {
-            self.0.release(fh.0);
-            Ok(())
+        self.change(move |fs| {
+            let released = guard(|| {
+                fs.release(fh.0);
+                Ok(())
+            });
+            empty(released, reply);
         });
-        empty(released, reply);
     }
 
     fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        empty(guard(|| self.0.fsync(fh.0, datasync)), reply);
+        self.change(move |fs| empty(guard(|| fs.fsync(fh.0, datasync)), reply));
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match guard(|| self.0.opendir(ino.0)) {
+        self.look(move |fs| match guard(|| fs.opendir(ino.0)) {
             Ok(o) => reply.opened(FileHandle(o.handle), dir_flags(&o)),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let filled = guard(|| {
-            self.0.readdir(fh.0, offset, |item, next| {
-                reply.add(INodeNo(item.ino), next, kind(item.kind), item.name)
-            })
+        self.look(move |fs| {
+            let filled = guard(|| {
+                fs.readdir(fh.0, offset, |item, next| {
+                    reply.add(INodeNo(item.ino), next, kind(item.kind), item.name)
+                })
+            });
+            match filled {
+                Ok(()) => reply.ok(),
+                Err(e) => reply.error(e),
+            }
         });
-        match filled {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(e),
-        }
     }
 
     fn readdirplus(
@@ -310,20 +337,23 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let filled = guard(|| {
-            self.0.readdirplus(caller(req), fh.0, offset, |item, next, found| {
-                let (ttl, attr) = match found {
-                    Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
-                    // Of `.` and `..` the kernel takes the number alone.
-                    None => (Duration::ZERO, file_attr(item.ino, &Attr::dot(item.ino))),
-                };
-                reply.add(INodeNo(item.ino), next, item.name, &ttl, &attr, Generation(0))
-            })
+        let who = caller(req);
+        self.look(move |fs| {
+            let filled = guard(|| {
+                fs.readdirplus(who, fh.0, offset, |item, next, found| {
+                    let (ttl, attr) = match found {
+                        Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
+                        // Of `.` and `..` the kernel takes the number alone.
+                        None => (Duration::ZERO, file_attr(item.ino, &Attr::dot(item.ino))),
+                    };
+                    reply.add(INodeNo(item.ino), next, item.name, &ttl, &attr, Generation(0))
+                })
+            });
+            match filled {
+                Ok(()) => reply.ok(),
+                Err(e) => reply.error(e),
+            }
         });
-        match filled {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(e),
-        }
     }
 
     fn releasedir(
@@ -334,19 +364,21 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let released = guard(|| {
-            self.0.release(fh.0);
-            Ok(())
+        self.look(move |fs| {
+            let released = guard(|| {
+                fs.release(fh.0);
+                Ok(())
+            });
+            empty(released, reply);
         });
-        empty(released, reply);
     }
 
     fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        empty(guard(|| self.0.sync_all()), reply);
+        self.change(move |fs| empty(guard(|| fs.sync_all()), reply));
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        match guard(|| self.0.statfs()) {
+        self.look(move |fs| match guard(|| fs.statfs()) {
             Ok(s) => reply.statfs(
                 s.f_blocks,
                 s.f_bfree,
@@ -358,7 +390,7 @@ impl Filesystem for Adapter {
                 s.f_frsize as u32,
             ),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn fallocate(
@@ -371,7 +403,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        empty(guard(|| self.0.fallocate(fh.0, offset, length, mode)), reply);
+        self.change(move |fs| empty(guard(|| fs.fallocate(fh.0, offset, length, mode)), reply));
     }
 
     fn lseek(
@@ -383,10 +415,10 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match guard(|| self.0.seek(fh.0, offset, whence)) {
+        self.look(move |fs| match guard(|| fs.seek(fh.0, offset, whence)) {
             Ok(offset) => reply.offset(offset),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn ioctl(
@@ -444,18 +476,21 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        empty(guard(|| self.0.set_xattr(caller(req), ino.0, name, value, flags)), reply);
+        let (who, name, value) = (caller(req), name.to_owned(), value.to_owned());
+        self.change(move |fs| empty(guard(|| fs.set_xattr(who, ino.0, &name, &value, flags)), reply));
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        xattr(guard(|| self.0.get_xattr(caller(req), ino.0, name)), size, reply);
+        let (who, name) = (caller(req), name.to_owned());
+        self.look(move |fs| xattr(guard(|| fs.get_xattr(who, ino.0, &name)), size, reply));
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        xattr(guard(|| self.0.list_xattr(ino.0)), size, reply);
+        self.look(move |fs| xattr(guard(|| fs.list_xattr(ino.0)), size, reply));
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(guard(|| self.0.remove_xattr(caller(req), ino.0, name)), reply);
+        let (who, name) = (caller(req), name.to_owned());
+        self.change(move |fs| empty(guard(|| fs.remove_xattr(who, ino.0, &name)), reply));
     }
 }

@@ -23,7 +23,16 @@ impl log::Log for Log {
     }
 }
 
+/// What is written beyond `ulimit -f` fails with EFBIG where the signal that comes with it is caught. Programs that are
+/// started do not inherit that, as they would if it was ignored.
+fn survive_file_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, so it may run at any moment.
+    unsafe { libc::signal(libc::SIGXFSZ, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+}
+
 fn main() -> std::process::ExitCode {
+    survive_file_limit();
     let filter = env_logger::Env::default().default_filter_or("warn");
     let logger = env_logger::Builder::from_env(filter)
         .format(|out, record| {

@@ -6,6 +6,7 @@
 //! | `check` | what cannot become a mount |
 //! | `system` | mounting and unmounting; what is mounted |
 //! | `daemon` | the way into the background; what is done when the daemon dies |
+//! | `end` | how whoever unmounts waits for the daemon's end |
 //! | `echo` | the process by which inotify tells of changes by others |
 //! | `journal` | syslog and systemd |
 //!
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
 use log::{error, info, warn};
+use rustix::mount::UnmountFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -36,19 +38,23 @@ use crate::store::expand;
 use check::{Place, check, claim};
 use daemon::{detach, is_daemon, keeper, launch};
 use echo::Echoer;
+use end::Answers;
 use journal::notify;
+use system::unmount;
 
 mod check;
 mod daemon;
 mod echo;
+mod end;
 mod journal;
 mod options;
 mod system;
 
 pub use daemon::keep;
+pub use end::end;
 pub use journal::to_syslog;
 pub use options::{Access, Options, Row, TABLE, help};
-pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve, unmount};
+pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve};
 
 /// How often the housekeeping runs.
 const PULSE: Duration = Duration::from_millis(500);
@@ -203,7 +209,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
         // One may wait for a process that waits for another's answer, see `base::process`.
-        let threads = options.threads.max(2);
+        let threads = options.threads.max(3);
         config.n_threads = Some(threads);
         set_readers(threads - 1);
         config.acl = match options.access {
@@ -211,17 +217,21 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
             Access::Root => SessionACL::RootAndOwner,
             Access::Other => SessionACL::All,
         };
-        let session = Session::from_fd(Adapter(fs.clone()), fd, config.acl, config)?;
+        let session = Session::from_fd(Adapter::new(fs.clone(), threads), fd, config.acl, config)?;
         fs.connect(Arc::new(Tell::new(session.notifier())?));
         Ok(session)
     })();
     let failed = |e: io::Error| {
-        let _ = unmount(point, true);
+        let _ = unmount(point, UnmountFlags::DETACH);
         Failure::new(format!("cannot serve {}: {e}", point.display()))
     };
     let session = begun.map_err(failed)?;
     let ended = Arc::new(AtomicBool::new(false));
-    housekeeping(fs.clone(), ended.clone());
+    let answers = mounted.as_deref().and_then(|device| {
+        let begun = Answers::begin(device);
+        begun.inspect_err(|e| info!("revfs umount will not wait for this daemon: {e}")).ok()
+    });
+    housekeeping(fs.clone(), ended.clone(), answers).map_err(failed)?;
     let echoing =
         echoer.and_then(|echoer| echoer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
     let _keeper = options.auto_unmount.then(|| keeper(point)).transpose().map_err(failed)?;
@@ -230,8 +240,8 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     }
     let handle = signals.handle();
     let stopper = {
-        let (fs, ended, log) = (fs.clone(), ended.clone(), options.log.clone());
-        std::thread::spawn(move || {
+        let (fs, ended, log, mounted) = (fs.clone(), ended.clone(), options.log.clone(), mounted.clone());
+        start(move || {
             for signal in signals.forever() {
                 // A daemon outlives its terminal; what renames its log sends the same signal.
                 if signal == SIGHUP && is_daemon() {
@@ -243,10 +253,15 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
                 return;
             }
         })
+        .map_err(failed)?
     };
     info!("{} serves {}", point.display(), store.display());
     notify("READY=1");
     let served = session.run();
+    if served.is_err() {
+        // Nobody answers any more.
+        take_away(mounted.as_deref());
+    }
     ended.store(true, Ordering::Release);
     handle.close();
     let _ = stopper.join();
@@ -283,15 +298,7 @@ fn reopen(log: Option<&Path>) {
 fn stop(fs: &Fs, mounted: Option<&str>, ended: &AtomicBool) {
     notify("STOPPING=1");
     fs.shutdown();
-    // Somebody may have unmounted, and somebody else mounted there since.
-    for ours in mounts().iter().rev().filter(|m| Some(m.device.as_str()) == mounted) {
-        if let Err(busy) = unmount(&ours.point, false) {
-            info!("{busy}; unmounting lazily");
-            if let Err(e) = unmount(&ours.point, true) {
-                error!("{e}");
-            }
-        }
-    }
+    take_away(mounted);
     let mut waited = Duration::ZERO;
     while !ended.load(Ordering::Acquire) {
         if waited >= LINGER {
@@ -304,19 +311,40 @@ fn stop(fs: &Fs, mounted: Option<&str>, ended: &AtomicBool) {
     }
 }
 
-fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>) {
+/// Unmounts what is mounted under this device number, wherever that is by now.
+fn take_away(mounted: Option<&str>) {
+    // Somebody may have unmounted, and somebody else mounted there since.
+    for ours in mounts().iter().rev().filter(|m| Some(m.device.as_str()) == mounted) {
+        if let Err(busy) = unmount(&ours.point, UnmountFlags::empty()) {
+            info!("{busy}; unmounting lazily");
+            if let Err(e) = unmount(&ours.point, UnmountFlags::DETACH) {
+                error!("{e}");
+            }
+        }
+    }
+}
+
+fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>, answers: Option<Answers>) -> io::Result<()> {
     let watching = (fs.clone(), ended.clone());
-    std::thread::spawn(move || {
+    start(move || {
         while !watching.1.load(Ordering::Acquire) {
             watching.0.watch(PULSE);
         }
-    });
-    std::thread::spawn(move || {
+    })?;
+    start(move || {
+        let mut told = false;
         for pulse in 1u64.. {
             if ended.load(Ordering::Acquire) {
                 return;
             }
             std::thread::sleep(PULSE);
+            answers.iter().for_each(Answers::clear);
+            if let (false, Some(why)) = (told, fs.unwatched()) {
+                warn!(
+                    "{why}: every open looks into the store, and what others change is told late or not at all"
+                );
+                told = true;
+            }
             fs.end_grace(fs.grace());
             fs.publish_rested();
             fs.keep_held(false);
@@ -327,7 +355,13 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>) {
                 fs.sweep();
             }
         }
-    });
+    })?;
+    Ok(())
+}
+
+/// A thread; a system that gives none is no reason to panic.
+fn start(run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().spawn(run)
 }
 
 /// Each scratch file that the kernel knows holds a descriptor.

@@ -7,10 +7,8 @@
 //! Architecture invariant: no path (but in `store/open.rs`), no inode, no FUSE.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::backend::{Attrs, Backend, Durability, Meta};
@@ -37,6 +35,7 @@ mod renumber;
 mod save;
 #[cfg(test)]
 mod testing;
+mod turns;
 mod undo;
 mod unfinished;
 
@@ -50,6 +49,7 @@ pub use undo::Deletion;
 use ahead::ahead;
 use index::Index;
 use known::Known;
+use turns::{Turn, Turns};
 
 /// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,10 +151,8 @@ struct Inner {
     index: Index,
     backend: Arc<dyn Backend>,
     random: Box<dyn Fn() -> Uuid + Send + Sync>,
-    turns: [Mutex<()>; TURNS],
+    turns: Turns,
 }
-
-const TURNS: usize = 256;
 
 /// How often a look at an object is repeated when it changes under the eyes. Each time somebody else has got on, so this
 /// many in a row are no bad luck but a medium that contradicts itself.
@@ -171,8 +169,8 @@ impl Store {
         backend: Arc<dyn Backend>,
         random: impl Fn() -> Uuid + Send + Sync + 'static,
     ) -> Store {
-        let turns = [const { Mutex::new(()) }; TURNS];
-        Store(Arc::new(Inner { index: Index::new(), backend, random: Box::new(random), turns }))
+        let (index, turns) = (Index::new(), Turns::default());
+        Store(Arc::new(Inner { index, backend, random: Box::new(random), turns }))
     }
 
     /// The medium.
@@ -304,14 +302,8 @@ impl Store {
     }
 
     /// Keeps all other writers of this object, within this process, waiting.
-    fn turn(&self, id: &ObjectId) -> MutexGuard<'_, ()> {
-        self.0.turns[turn_of(id)].lock()
-    }
-
-    /// [`turn`](Self::turn) for two objects, without deadlock.
-    fn turns(&self, a: &ObjectId, b: &ObjectId) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
-        let (a, b) = (turn_of(a).min(turn_of(b)), turn_of(a).max(turn_of(b)));
-        (self.0.turns[a].lock(), (a != b).then(|| self.0.turns[b].lock()))
+    fn turn(&self, id: &ObjectId) -> Turn<'_> {
+        self.0.turns.take(id)
     }
 
     fn random(&self) -> Uuid {
@@ -386,12 +378,6 @@ enum Looked {
     At(Option<Object>),
     /// They changed meanwhile: look again.
     Past,
-}
-
-fn turn_of(id: &ObjectId) -> usize {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    usize::try_from(hasher.finish() % TURNS as u64).unwrap_or(0)
 }
 
 fn unsteady(id: &ObjectId) -> Error {

@@ -4,8 +4,9 @@
 //! writer are queued inside its own system call, so whoever drains the queue sees every change that was complete when
 //! the drain began: that is what makes the next `open` see it.
 //!
-//! Invariants: a watch is set before the directory is read; more events than changes are fine, fewer are not. This
-//! module does not know what an object holds.
+//! Invariants: a watch is set before the directory is read; more events than changes are fine, fewer are not. Where that
+//! cannot be kept, as other hosts write the medium or the user has no watches left, nothing counts as watched: whoever
+//! wants to know then looks. This module does not know what an object holds.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -42,7 +43,12 @@ type Hears = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// A set of watched directories, each under the store's.
 pub struct Watcher {
-    queue: OwnedFd,
+    /// `None` where the kernel gives no watches.
+    queue: Option<OwnedFd>,
+    /// Everybody who changes the store is heard.
+    hears_all: bool,
+    /// Why some changes are not heard.
+    lacking: OnceLock<String>,
     /// Wakes whoever waits: events were taken that it waits for.
     wake: OwnedFd,
     /// Who hears of each event as soon as it is taken.
@@ -63,31 +69,73 @@ struct State {
 }
 
 impl Watcher {
-    /// Watches the store's own directory, a directory besides, and at most `limit` objects.
+    /// Watches the store's own directory, a directory besides, and at most `limit` objects. Where others `reach` the
+    /// medium from other hosts, not all they do is heard.
     ///
     /// # Errors
-    /// `Io` where the kernel gives no more watches or instances (`fs.inotify.max_user_*`).
-    pub fn new(store: BorrowedFd<'_>, besides: Option<BorrowedFd<'_>>, limit: usize) -> Result<Watcher> {
-        let fail = |e: Errno| Error::io("watch", "the store (see fs.inotify.max_user_instances)")(e);
-        let queue =
-            inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).map_err(fail)?;
+    /// `Io` where the process has no descriptors left.
+    pub fn new(
+        store: BorrowedFd<'_>,
+        besides: Option<BorrowedFd<'_>>,
+        limit: usize,
+        shared: bool,
+    ) -> Result<Watcher> {
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(Error::io("watch", "the store"))?;
         let root = format!("/proc/self/fd/{}", store.as_raw_fd());
         let mask = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
-        let wd = inotify::add_watch(&queue, format!("{root}/."), mask).map_err(fail)?;
-        let besides = besides
-            .map(|dir| inotify::add_watch(&queue, format!("/proc/self/fd/{}/.", dir.as_raw_fd()), mask))
-            .transpose()
-            .map_err(fail)?;
-        let state = State {
-            by_watch: HashMap::new(),
-            by_id: HashMap::new(),
-            root: wd,
-            besides,
-            limit,
-            taken: Vec::new(),
+        let begin = || -> std::result::Result<_, Errno> {
+            let queue = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+            let wd = inotify::add_watch(&queue, format!("{root}/."), mask)?;
+            let path = besides.map(|dir| format!("/proc/self/fd/{}/.", dir.as_raw_fd()));
+            let besides = path.map(|path| inotify::add_watch(&queue, path, mask)).transpose()?;
+            Ok((queue, wd, besides))
         };
-        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(fail)?;
-        Ok(Watcher { queue, wake, hears: OnceLock::new(), root, state: Mutex::new(state) })
+        let begun = begin();
+        let watcher = |queue, hears_all, root_wd, besides, limit| Watcher {
+            queue,
+            hears_all,
+            lacking: OnceLock::new(),
+            wake,
+            hears: OnceLock::new(),
+            root,
+            state: Mutex::new(State {
+                by_watch: HashMap::new(),
+                by_id: HashMap::new(),
+                root: root_wd,
+                besides,
+                limit,
+                taken: Vec::new(),
+            }),
+        };
+        match begun {
+            Ok((queue, wd, besides)) => Ok(watcher(Some(queue), !shared, wd, besides, limit)),
+            Err(e) => {
+                let blind = watcher(None, false, -1, None, 0);
+                blind.lack(e);
+                Ok(blind)
+            }
+        }
+    }
+
+    /// Notes why not all can be watched.
+    fn lack(&self, e: Errno) {
+        let why = match e {
+            Errno::MFILE => "no inotify instance is left (fs.inotify.max_user_instances)".into(),
+            Errno::NOSPC => "no inotify watch is left (fs.inotify.max_user_watches)".into(),
+            e => format!("inotify: {}", std::io::Error::from(e)),
+        };
+        let _ = self.lacking.set(why);
+    }
+
+    /// Why some objects are not watched, if that is not for want of readers.
+    pub fn lacking(&self) -> Option<&str> {
+        self.lacking.get().map(String::as_str)
+    }
+
+    /// Whether every change of the store's names is heard.
+    pub fn hears_all(&self) -> bool {
+        self.hears_all
     }
 
     /// Half of what one user may watch, so that the user's other programs can too; root's have less need of it, and its
@@ -98,15 +146,12 @@ impl Watcher {
         if rustix::process::geteuid().is_root() { most / 4 * 3 } else { most / 2 }
     }
 
-    /// Watches an object's directory. `false` where it cannot be (none there, or no watches left): its readers must
-    /// then look for themselves.
+    /// Watches an object's directory. `false` where it cannot be (none there, or no watches left) or that is not enough:
+    /// its readers must then look for themselves.
     pub fn watch(&self, id: &ObjectId) -> bool {
-        let mut state = self.state.lock();
-        if state.by_id.contains_key(id) {
-            return true;
-        }
-        if state.by_id.len() >= state.limit {
-            return false;
+        let Some(queue) = &self.queue else { return false };
+        if self.state.lock().by_id.contains_key(id) {
+            return self.hears_all;
         }
         // MODIFY: the original writes in place, and a child that was forked meanwhile puts off the end of the write.
         let mask = WatchFlags::CREATE
@@ -121,7 +166,17 @@ impl Watcher {
         let mut path = self.root.clone().into_bytes();
         path.push(b'/');
         path.extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(id.as_os_str()));
-        match inotify::add_watch(&self.queue, OsString::from_vec(path), mask) {
+        let path = OsString::from_vec(path);
+        // What a slow medium has to fetch is fetched before others wait for this lock.
+        let _ = rustix::fs::lstat(&path);
+        let mut state = self.state.lock();
+        if state.by_id.contains_key(id) {
+            return self.hears_all;
+        }
+        if state.by_id.len() >= state.limit {
+            return false;
+        }
+        match inotify::add_watch(queue, path, mask) {
             Ok(wd) => {
                 // The same directory under another name (a rename between two calls) keeps its number.
                 if let Some(old) = state.by_watch.insert(wd, id.clone()) {
@@ -129,25 +184,30 @@ impl Watcher {
                     self.hear(&Event::Left(old));
                 }
                 state.by_id.insert(id.clone(), wd);
-                true
+                self.hears_all
             }
-            Err(_) => false,
+            Err(e) => {
+                if e == Errno::NOSPC {
+                    self.lack(e);
+                }
+                false
+            }
         }
     }
 
     /// Ends the watch of an object's directory.
     pub fn unwatch(&self, id: &ObjectId) {
         let mut state = self.state.lock();
-        if let Some(wd) = state.by_id.remove(id) {
+        if let (Some(queue), Some(wd)) = (&self.queue, state.by_id.remove(id)) {
             state.by_watch.remove(&wd);
-            let _ = inotify::remove_watch(&self.queue, wd);
+            let _ = inotify::remove_watch(queue, wd);
             self.hear(&Event::Left(id.clone()));
         }
     }
 
-    /// Whether an object's directory is watched now.
+    /// Whether an object's directory is watched now, and that is enough.
     pub fn is_watched(&self, id: &ObjectId) -> bool {
-        self.state.lock().by_id.contains_key(id)
+        self.hears_all && self.state.lock().by_id.contains_key(id)
     }
 
     /// How many objects can be watched at most.
@@ -172,13 +232,13 @@ impl Watcher {
         std::mem::take(&mut state.taken)
     }
 
-    /// Whether an object's directory is watched now, and all that was queued before this call has been told.
+    /// [`is_watched`](Self::is_watched), and all that was queued before this call has been told.
     pub fn is_watched_and_told(&self, id: &ObjectId) -> bool {
         let mut state = self.state.lock();
         if self.take(&mut state) {
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }
-        state.by_id.contains_key(id)
+        self.hears_all && state.by_id.contains_key(id)
     }
 
     /// Whether there was anything to take.
@@ -196,9 +256,10 @@ impl Watcher {
     }
 
     fn read_queue(&self, state: &mut State) {
+        let Some(queue) = &self.queue else { return };
         let mut events = std::mem::take(&mut state.taken);
         let mut buffer = [MaybeUninit::<u8>::uninit(); 16 * 1024];
-        let mut reader = inotify::Reader::new(&self.queue, &mut buffer);
+        let mut reader = inotify::Reader::new(queue, &mut buffer);
         while let Ok(event) = reader.next() {
             let flags = event.events();
             if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
@@ -214,7 +275,7 @@ impl Watcher {
                         && let Some(wd) = state.by_id.remove(&id)
                     {
                         state.by_watch.remove(&wd);
-                        let _ = inotify::remove_watch(&self.queue, wd);
+                        let _ = inotify::remove_watch(queue, wd);
                     }
                     events.push(Event::Store(id, came));
                 }
@@ -231,7 +292,7 @@ impl Watcher {
                     state.by_id.remove(&id);
                 }
                 if flags.contains(ReadFlags::MOVE_SELF) {
-                    let _ = inotify::remove_watch(&self.queue, event.wd());
+                    let _ = inotify::remove_watch(queue, event.wd());
                 }
                 events.push(Event::Left(id));
             } else if name.as_ref().is_none_or(|name| Rev::new(name).is_ok()) {
@@ -252,7 +313,9 @@ impl Watcher {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut fds = [PollFd::new(&self.queue, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        // The same one twice where there is no queue.
+        let fds = [self.queue.as_ref().unwrap_or(&self.wake), &self.wake];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::IN));
         let any = matches!(rustix::event::poll(&mut fds, Some(&timeout)), Ok(n) if n > 0);
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         any
@@ -271,7 +334,7 @@ mod tests {
     fn what_takes_the_place_of_a_directory_is_watched_anew() {
         let dir = tempfile::tempdir().unwrap();
         let root = File::open(dir.path()).unwrap();
-        let watcher = Watcher::new(root.as_fd(), None, 10).unwrap();
+        let watcher = Watcher::new(root.as_fd(), None, 10, false).unwrap();
         let (id, x) = (ObjectId::new("x").unwrap(), dir.path().join("x"));
         let rev = |n: usize| format!("{n}-{}", "a".repeat(32));
         let heard = |n: usize| {
@@ -297,5 +360,20 @@ mod tests {
         fs::create_dir(dir.path().join(".y")).unwrap();
         fs::rename(dir.path().join(".y"), &x).unwrap();
         assert!(heard(3));
+    }
+
+    /// Where other hosts write, too, events wake readers, but nobody relies on them.
+    #[test]
+    fn on_a_shared_medium_nothing_counts_as_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let watcher = Watcher::new(root.as_fd(), None, 10, true).unwrap();
+        let x = ObjectId::new("x").unwrap();
+        fs::create_dir(dir.path().join("x")).unwrap();
+        assert!(!watcher.hears_all() && !watcher.watch(&x) && !watcher.is_watched_and_told(&x));
+        assert_eq!((watcher.watched(), watcher.lacking()), (1, None));
+        watcher.drain();
+        fs::write(dir.path().join("x").join(format!("0-{}", "a".repeat(32))), "{}").unwrap();
+        assert!(watcher.wait(Duration::from_secs(5)) && !watcher.drain().is_empty());
     }
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
 mod access;
+mod carry;
 mod erase;
 mod full;
 mod gone;

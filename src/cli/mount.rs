@@ -100,12 +100,35 @@ struct Helper {
     namespace: Option<PathBuf>,
 }
 
+/// What umount(8) calls `umount.fuse.revfs` with, which can wait for the daemon. Given an absolute path and nothing else it
+/// takes the type from statfs and looks for `umount.fuse`; systemd gives it `-c`.
+#[derive(Debug, Parser)]
+#[command(name = "umount.fuse.revfs", version)]
+struct UnmountHelper {
+    mountpoint: PathBuf,
+    /// Detach it even while programs use it
+    #[arg(short, action = ArgAction::Count)]
+    lazy: u8,
+    /// End the daemon's connection first
+    #[arg(short, action = ArgAction::Count)]
+    force: u8,
+    /// umount(8)'s own business
+    #[arg(short, short_aliases = ['v', 'r'], action = ArgAction::Count)]
+    no_mtab: u8,
+    /// The type, as in fstab(5)
+    #[arg(short = 't', value_name = "TYPE")]
+    fs_type: Option<String>,
+    /// Unmount in this namespace
+    #[arg(short = 'N', value_name = "FILE")]
+    namespace: Option<PathBuf>,
+}
+
 /// mount(8): "incorrect invocation or permissions" and "mount failure".
 const HELPER_USAGE: u8 = 1;
 const HELPER_FAILED: u8 = 32;
 
 /// Runs as a mount helper where `args` look like it, and gives the exit code in mount(8)'s terms. That is under the
-/// names `mount.fuse.revfs` and `mount.revfs`, and as `revfs STORE MOUNTPOINT …`, which is how mount.fuse3(8) calls the
+/// names `mount.fuse.revfs` and `mount.revfs` (`umount.` likewise), and as `revfs STORE MOUNTPOINT …`, which is how mount.fuse3(8) calls the
 /// program of a type `fuse.revfs`. No command contains a slash, so a path is never mistaken for one; and no command but
 /// `mount` takes a path and then options.
 pub fn as_helper(args: &[OsString]) -> Option<u8> {
@@ -113,13 +136,15 @@ pub fn as_helper(args: &[OsString]) -> Option<u8> {
     let place = |n| args.get(n).is_some_and(|arg: &OsString| place::is_place(arg));
     let bare = |arg: &OsString| arg != "mount" && !arg.as_encoded_bytes().starts_with(b"-");
     let listed = args.get(1).is_some_and(bare) && place(2) && args.get(3).is_some_and(|arg| arg == "-o");
-    if !named && !place(1) && !listed {
+    let ends = program(args).to_str().is_some_and(|name| name.starts_with("umount."));
+    if !named && !ends && !place(1) && !listed {
         return None;
     }
-    let result = match Helper::try_parse_from(args) {
-        Ok(helper) => helper.run(),
-        Err(e) => super::explain(&e),
+    let run = match ends {
+        true => UnmountHelper::try_parse_from(args).map(UnmountHelper::run),
+        false => Helper::try_parse_from(args).map(Helper::run),
     };
+    let result = run.unwrap_or_else(|e| super::explain(&e));
     Some(match Exit::of(result) {
         Exit::Done => 0,
         Exit::Usage => HELPER_USAGE,
@@ -154,6 +179,21 @@ impl Helper {
     }
 }
 
+impl UnmountHelper {
+    #[cfg(feature = "fuse")]
+    fn run(self) -> Result<(), Failure> {
+        if let Some(namespace) = &self.namespace {
+            crate::mount::enter(namespace)?;
+        }
+        end(&self.mountpoint, self.lazy > 0, self.force > 0)
+    }
+
+    #[cfg(not(feature = "fuse"))]
+    fn run(self) -> Result<(), Failure> {
+        Err(no_fuse())
+    }
+}
+
 /// `revfs#STORE`, as `mount -t fuse` has it, is STORE.
 #[cfg(feature = "fuse")]
 fn source(given: PathBuf) -> PathBuf {
@@ -164,10 +204,10 @@ fn source(given: PathBuf) -> PathBuf {
     }
 }
 
-/// Takes a mount away. What its programs have closed is saved by then.
+/// Takes a mount away. Then all that its programs have closed is saved, and its daemon has let go of the store.
 #[derive(Debug, Args)]
 pub struct Umount {
-    /// Detach it even while programs use it; it ends when they let go
+    /// Detach it even while programs use it; it ends when they let go, which this does not wait for
     #[arg(short, long)]
     lazy: bool,
     /// Wait for the end of standard input, and take away what is dead by then
@@ -186,32 +226,35 @@ impl Umount {
 
     #[cfg(feature = "fuse")]
     fn umount(self) -> Result<(), Failure> {
-        use crate::mount::{FSTYPE, keep, mounted_at, mounts, resolve, unmount};
-        if self.keep {
-            return Ok(keep(&self.mountpoint)?);
-        }
-        let given = self.mountpoint.display();
-        let point =
-            resolve(&self.mountpoint).map_err(|e| Failure::No(format!("{given} is not mounted: {e}")))?;
-        match mounted_at(&point).map(|mount| mount.fstype) {
-            Some(fstype) if fstype == FSTYPE => Ok(unmount(&point, self.lazy)?),
-            Some(fstype) => {
-                Err(Failure::No(format!("{given} is not a revfs mount but one of type {fstype}; use umount")))
-            }
-            None => {
-                let from_here =
-                    |m: &crate::mount::MountInfo| m.fstype == FSTYPE && point == Path::new(&m.source);
-                let hint = mounts().into_iter().find(from_here).map_or_else(String::new, |mount| {
-                    format!("; it is the store of the mount {}", mount.point.display())
-                });
-                Err(Failure::No(format!("{given} is not mounted{hint}")))
-            }
+        match self.keep {
+            true => Ok(crate::mount::keep(&self.mountpoint)?),
+            false => end(&self.mountpoint, self.lazy, false),
         }
     }
 
     #[cfg(not(feature = "fuse"))]
     fn umount(self) -> Result<(), Failure> {
         Err(no_fuse())
+    }
+}
+
+#[cfg(feature = "fuse")]
+fn end(mountpoint: &Path, lazy: bool, force: bool) -> Result<(), Failure> {
+    use crate::mount::{FSTYPE, MountInfo, end, mounted_at, mounts, resolve};
+    let given = mountpoint.display();
+    let point = resolve(mountpoint).map_err(|e| Failure::No(format!("{given} is not mounted: {e}")))?;
+    match mounted_at(&point).map(|mount| mount.fstype) {
+        Some(fstype) if fstype == FSTYPE => Ok(end(&point, lazy, force)?),
+        Some(fstype) => {
+            Err(Failure::No(format!("{given} is not a revfs mount but one of type {fstype}; use umount")))
+        }
+        None => {
+            let from_here = |m: &MountInfo| m.fstype == FSTYPE && point == Path::new(&m.source);
+            let hint = mounts().into_iter().find(from_here).map_or_else(String::new, |mount| {
+                format!("; it is the store of the mount {}", mount.point.display())
+            });
+            Err(Failure::No(format!("{given} is not mounted{hint}")))
+        }
     }
 }
 

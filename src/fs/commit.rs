@@ -68,9 +68,13 @@ impl Fs {
                 Ok(())
             }
             (Verdict::Publish, _) => self.publish(node, d, how),
-            (Verdict::Refuse(_), Asks::Sync) => self.keep_synced(d),
+            (Verdict::Refuse(_), Asks::Sync) => {
+                let _saving = self.saving(node, d);
+                self.keep_synced(d)
+            }
             (Verdict::Refuse(_), Asks::Close(goes_on)) if goes_on(d) => Ok(()),
             (Verdict::Refuse(why), _) => {
+                let _saving = self.saving(node, d);
                 self.refuse(d, &why)?;
                 // The object goes on to be what it was.
                 if let Some(object) = self.tables.lock().objects.get_mut(&d.id) {
@@ -174,6 +178,7 @@ impl Fs {
 
     /// Makes a draft's text the object's next revision.
     fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
+        let _saving = self.saving(node, d);
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
         if let (Some(opener), Some(base), true) = (&d.opener, &d.base, d.base_left) {
             // The text goes on from that one.

@@ -124,9 +124,10 @@ impl Fs {
         drop(t);
         let handle = self.add_handle(Handle::Directory { node: ino, stream: Mutex::new(None) });
         let keep = root
+            && self.watcher.hears_all()
             && self.root_listed.load(Ordering::Acquire) == self.root_epoch.load(Ordering::Acquire)
             && self.kept_ids().is_ok_and(|kept| kept == *self.root_kept.lock());
-        Ok(OpenedDir { handle, cache: root, keep })
+        Ok(OpenedDir { handle, cache: root && self.watcher.hears_all(), keep })
     }
 
     /// Entries from `offset` on, each with the offset that follows it, until `add` says that there is no more room.

@@ -43,7 +43,7 @@ impl Fs {
             Node::Draft(draft) => {
                 let attr = match self.shown_in_place(who, ino, handle.is_some())? {
                     Some(shown) => self.object_attr(&shown.id, &shown.meta),
-                    None => self.draft_attr(&draft.lock()),
+                    None => self.attr_of_draft(ino, &draft),
                 };
                 Ok((attr, NOW))
             }

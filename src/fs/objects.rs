@@ -190,7 +190,7 @@ impl Fs {
 
     /// Counts the kernel's reference to a draft's node and answers with it, for this moment only.
     pub(super) fn hold_draft(&self, node: Ino, draft: &Mutex<Draft>) -> Result<Found> {
-        let attr = self.draft_attr(&draft.lock());
+        let attr = self.attr_of_draft(node, draft);
         let mut t = self.tables.lock();
         t.nodes.get_mut(&node).ok_or(Fail::Stale)?.lookups += 1;
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })

@@ -33,13 +33,16 @@ const SHARED: [u32; 16] = [
     0x786f_4256,
 ];
 
+/// Whether other hosts may write to a store's medium, or that cannot be told.
+pub fn is_shared(backend: &DirBackend) -> bool {
+    rustix::fs::fstatfs(backend.root())
+        .map_or(true, |s| u32::try_from(s.f_type & 0xffff_ffff).is_ok_and(|magic| SHARED.contains(&magic)))
+}
+
 impl Presence {
     /// Marks this mount as there.
     pub fn announce(backend: &DirBackend) -> Presence {
-        let shared = rustix::fs::fstatfs(backend.root()).map_or(true, |s| {
-            u32::try_from(s.f_type & 0xffff_ffff).is_ok_and(|magic| SHARED.contains(&magic))
-        });
-        let file = (!shared).then(|| backend.lock_file("mounts").ok()).flatten().map(File::from);
+        let file = (!is_shared(backend)).then(|| backend.lock_file("mounts").ok()).flatten().map(File::from);
         Presence(file.filter(mark))
     }
 

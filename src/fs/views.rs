@@ -326,6 +326,7 @@ impl Fs {
             "with_drafts": self.drafts_root().and_then(scratch::list).map_or(0, |names| names.len()),
             "deleted": self.deleted().map_or(0, |ids| ids.len()),
             "watched": self.watcher.watched(),
+            "unwatched": self.watcher.lacking(),
             "conflicts": conflicts,
             "saves": {
                 "revisions": count(&self.counts.revisions),

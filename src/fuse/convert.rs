@@ -1,9 +1,12 @@
 //! Between fuser's types and ours, both ways.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use fuser::{
     Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyXattr, Request,
     TimeOrNow,
 };
+use log::{debug, error};
 
 use crate::fs::attr::{Attr, Caller, Found};
 use crate::fs::errno::Fail;
@@ -16,6 +19,21 @@ pub(super) fn caller(req: &Request) -> Caller {
 
 pub(super) fn errno(fail: &Fail) -> Errno {
     Errno::from_i32(fail.errno())
+}
+
+/// Runs a call; a panic becomes an I/O error.
+pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fail)) => {
+            debug!("answered {fail:?}");
+            Err(errno(&fail))
+        }
+        Err(_) => {
+            error!("a call panicked; please report this");
+            Err(Errno::EIO)
+        }
+    }
 }
 
 pub(super) fn kind(kind: rustix::fs::FileType) -> FileType {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use log::warn;
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
+use rustix::mount::UnmountFlags;
 
 use super::system::{FSTYPE, MountInfo, is_dead, kind, mounted_at, resolve, unmount};
 use super::{Failure, Options};
@@ -114,7 +115,7 @@ fn open_point(point: &Path, shown: &str) -> Result<PathBuf, Failure> {
             return Err(taken(shown, &there));
         }
         warn!("{shown}: clearing away a dead mount");
-        unmount(&resolved, true)?;
+        unmount(&resolved, UnmountFlags::DETACH)?;
     }
     let resolved = resolved.canonicalize().map_err(|e| no_point(shown, &e))?;
     if kind(&resolved).map_err(|e| no_point(shown, &e))? != FileType::Directory {

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::mount::UnmountFlags;
+
 use super::system::{FSTYPE, is_dead, mounted_at, unmount};
 use super::{Failure, Kind, journal};
 
@@ -104,7 +106,7 @@ pub fn keep(point: &Path) -> Result<(), Failure> {
             return Ok(());
         }
         if is_dead(point) {
-            return unmount(point, true);
+            return unmount(point, UnmountFlags::DETACH);
         }
         std::thread::sleep(Duration::from_millis(20));
     }

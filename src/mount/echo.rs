@@ -24,7 +24,7 @@ use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, WaitOptions};
 
-use super::PULSE;
+use super::{PULSE, start};
 use crate::fs::Fs;
 use crate::fs::echo::{DIR, Echo};
 
@@ -127,7 +127,7 @@ impl Echoer {
         }
         fs.echo_as(self.pid());
         let (watching, (done, watched)) = (fs.clone(), mpsc::channel::<()>());
-        std::thread::spawn(move || {
+        let looking = start(move || {
             match watching.watch_all(WATCH_IDLE) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -139,7 +139,7 @@ impl Echoer {
         });
         // Who mounts a store of usual size and waits for the next change misses none.
         let _ = watched.recv_timeout(PATIENCE);
-        Some(std::thread::spawn(move || {
+        let telling = start(move || {
             while !ended.load(Ordering::Acquire) {
                 for echo in fs.echoes(PULSE) {
                     if let Err(e) = self.send(&echo) {
@@ -148,7 +148,8 @@ impl Echoer {
                     }
                 }
             }
-        }))
+        });
+        looking.and(telling).inspect_err(|e| warn!("inotify will not tell of changes by others: {e}")).ok()
     }
 }
 

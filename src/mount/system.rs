@@ -229,12 +229,11 @@ pub fn enter(namespace: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Unmounts what is at `point`; `lazy` also while programs use it.
+/// Unmounts what is at `point`; with DETACH also while programs use it.
 ///
 /// # Errors
 /// One line; for a busy mount it says so.
-pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
-    let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+pub fn unmount(point: &Path, flags: UnmountFlags) -> Result<(), Failure> {
     match rustix::mount::unmount(point, flags | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::PERM) => {
@@ -249,7 +248,7 @@ pub fn unmount(point: &Path, lazy: bool) -> Result<(), Failure> {
                 )));
             }
             let mut command = Command::new("fusermount3");
-            command.arg("-u").args(lazy.then_some("-z")).arg("--").arg(point);
+            command.arg("-u").args(flags.contains(UnmountFlags::DETACH).then_some("-z")).arg("--").arg(point);
             let output = command.stdin(Stdio::null()).output().map_err(|e| {
                 Failure::new(format!("cannot run fusermount3: {e}; install the package fuse3"))
             })?;

@@ -69,7 +69,7 @@ impl Store {
     /// [`Error::NoObject`] where there is no `from`, [`Error::Exists`] where there is a `to`, [`Error::GenerationLimit`],
     /// [`Error::Io`]. After the first two everything is as it was.
     pub fn rename(&self, from: &ObjectId, to: &ObjectId) -> Result<Saved> {
-        let _turns = self.turns(from, to);
+        let _turns = self.0.turns.take_both(from, to);
         let Ready { known, latest, .. } = self.ready(from)?;
         let latest = latest.ok_or_else(|| Error::NoObject(from.clone()))?;
         let mut saved = Saved {

@@ -56,4 +56,6 @@ mod tidy;
 #[cfg(feature = "fuse")]
 mod tour;
 #[cfg(feature = "fuse")]
+mod waiting;
+#[cfg(feature = "fuse")]
 mod watching;

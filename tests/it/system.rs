@@ -215,6 +215,72 @@ cd /; fails 32 'cannot open the store store: No such file' mount -T /mnt/fstab2 
     );
 }
 
+/// With a helper of its own umount(8) waits, too, as systemd calls it (`-c`). By an absolute path alone it finds no helper:
+/// it takes the type from statfs then, which knows `fuse` and no more.
+#[test]
+fn whoever_unmounts_can_unmount_the_disk_next() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    in_private(
+        &place,
+        r##"
+ln -s /mnt/revfs $sbin/umount.fuse.revfs
+mkdir disk other
+for how in 'umount mnt' 'revfs umount mnt' 'umount /mnt/mnt -c' 'umount.fuse.revfs mnt -n' 'umount -l mnt'; do
+    mount -t tmpfs tmpfs disk; mount -t fuse.revfs disk mnt -o allow_other
+    echo '{}' > mnt/a.json; $how; umount disk || { echo "after $how"; exit 1; }
+done
+revfs mount store mnt
+exec 5> mnt/a.json; fails 32 'busy' umount mnt; exec 5>&-
+fails 1 'unexpected argument' umount.fuse.revfs mnt --nosuch
+# Elsewhere it is mounted still.
+mount --bind mnt other; is "$(revfs umount mnt 2>&1)" "revfs: /mnt/mnt is unmounted, but it is mounted at /mnt/other, too: process $(pgrep -ox revfs) goes on"
+umount other; soon eval '! daemon > /dev/null'
+fails 1 'not mounted' revfs umount mnt
+chown nobody store mnt; as nobody revfs mount store mnt; as nobody revfs umount mnt
+"##,
+    );
+}
+
+/// overlayfs renames no directory of a lower layer, unless it was told to (`redirect_dir`).
+#[test]
+fn a_store_in_a_lower_layer_is_removed_from_and_brought_back() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let said = in_private(
+        &place,
+        r##"
+mkdir layers other; mount -t tmpfs tmpfs layers; mkdir layers/{low,up,work}
+revfs mount layers/low mnt
+for i in a b c d e f; do for n in 1 2 3; do echo "{\"n\":$n}" > mnt/$i.json; done; done
+mkdir mnt/dir; echo x > mnt/dir/f; rm mnt/d.json mnt/e.json; revfs umount mnt
+find layers/low -type f -printf '%P %s
+' | sort > before
+if ! mount -t overlay overlay -o lowerdir=layers/low,upperdir=layers/up,workdir=layers/work,redirect_dir=off other; then echo 'skipped: no overlayfs'; exit 0; fi
+revfs mount other mnt -o grace=1
+rm mnt/a.json; is "$(ls mnt | xargs)" 'b.json c.json dir f.json'
+mv mnt/b.json mnt/b2.json; is "$(ls mnt | xargs)" 'b2.json c.json dir f.json'; is "$(cat mnt/b2.json)" '{"n":3}'
+rm mnt/c.json; echo '{"n":4}' > mnt/c.json; is "$(revfs log ./other c | wc -l)" 4
+mv mnt/.deleted/d mnt/d.json; is "$(cat mnt/d.json)" '{"n":3}'
+mv mnt/f.json mnt/f; sleep 3; is "$(ls other | xargs)" 'b2 c d'
+mv mnt/dir mnt/dir2; is "$(cat mnt/dir2/f)" x
+revfs umount mnt
+revfs undelete ./other e; is "$(revfs log ./other e | wc -l)" 1
+revfs undelete ./other a; is "$(revfs log ./other a | wc -l)" 1
+revfs rm ./other b2; revfs gc ./other --keep 1 > /dev/null; is "$(revfs get --raw ./other e)" '{"n":3}'
+is "$(revfs check ./other 2>&1)" ''
+is "$(ls -A other | xargs)" '.revfs a c d e'; is "$(find other -name '.????????????*' | wc -l)" 0
+umount other; find layers/low -type f -printf '%P %s
+' | sort | diff before -
+"##,
+    );
+    eprint!("{said}");
+}
+
 #[test]
 fn a_mount_becomes_read_only_and_back() {
     if !is_root() {

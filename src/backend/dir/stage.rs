@@ -80,6 +80,11 @@ impl<'a> Temporary<'a> {
         Temporary { at, name: Uuid::new_v4().simple().to_string(), kept: false }
     }
 
+    /// In a directory where names with a dot in front are nobody's.
+    pub fn hidden(at: BorrowedFd<'a>) -> Self {
+        Temporary { name: format!(".{}", Uuid::new_v4().simple()), ..Temporary::new(at) }
+    }
+
     pub fn os(&self) -> &OsStr {
         OsStr::new(&self.name)
     }
@@ -160,7 +165,7 @@ impl Stage {
     /// extents before its name: on xfs, btrfs, and ext4. Only to start the writing is not enough on ext4, which allocates
     /// unwritten extents and marks them written when the data has arrived: of 60,440 revisions saved through 12 power
     /// cuts 6 were there and full of zeros. The wait costs 50 µs beside the 70 that publishing takes anyhow.
-    fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<()> {
+    pub(super) fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<()> {
         sys::write_all(file, text)?;
         sys::apply(file, attrs)?;
         match (how, self.medium) {
@@ -241,6 +246,7 @@ impl Stage {
                     self.plain.store(true, Ordering::Relaxed)
                 }
                 Err(Errno::NOTEMPTY) => return Err(Errno::EXIST),
+                Err(Errno::XDEV) => return self.carry(at, name, to, new),
                 done => return done,
             }
         }
@@ -249,6 +255,7 @@ impl Stage {
         }
         match sys::rename(at, name, to, new) {
             Err(Errno::NOTEMPTY) => Err(Errno::EXIST),
+            Err(Errno::XDEV) => self.carry(at, name, to, new),
             done => done,
         }
     }

@@ -1,0 +1,114 @@
+//! The end of a mount: whoever takes it away can wait until the daemon has let go of the store.
+//!
+//! The daemon listens on an abstract socket that is named after the mount's device number; nothing is ever sent there.
+//! The kernel tells who listens, in the asker's own numbers, and when that process has ended, with all its files closed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::mount::UnmountFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::system::{MountInfo, mounted_at, mounts, unmount};
+use super::{Failure, LINGER};
+
+/// How long the daemon is waited for that nobody holds any more. It may have much to save yet.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn name(device: &str) -> String {
+    format!("revfs/{device}")
+}
+
+/// The daemon's part, for as long as it lives.
+pub struct Answers(UnixListener);
+
+impl Answers {
+    /// Begins to listen for those who want to know who serves the mount.
+    ///
+    /// # Errors
+    /// Where that is forbidden.
+    pub fn begin(device: &str) -> io::Result<Answers> {
+        let socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name(device))?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Answers(socket))
+    }
+
+    /// Makes room for others who ask. They know already.
+    pub fn clear(&self) {
+        while self.0.accept().is_ok() {}
+    }
+}
+
+/// The daemon of a mount.
+struct Daemon {
+    pid: Pid,
+    process: OwnedFd,
+}
+
+impl Daemon {
+    /// Asks who serves a mount. `None` where nobody says so: it is dead, or in another network namespace.
+    fn of(mount: &MountInfo) -> Option<Daemon> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+        let address = SocketAddrUnix::new_abstract_name(name(&mount.device).as_bytes()).ok()?;
+        rustix::net::connect(&socket, &address).ok()?;
+        let peer = sockopt::socket_peercred(&socket).ok()?;
+        // Anybody may listen there.
+        let maker = format!("user_id={}", peer.uid.as_raw());
+        if !peer.uid.is_root() && mount.options[1].split(',').all(|word| word != maker) {
+            return None;
+        }
+        let process = rustix::process::pidfd_open(peer.pid, PidfdFlags::empty()).ok()?;
+        Some(Daemon { pid: peer.pid, process })
+    }
+
+    fn ends_within(&self, time: Duration) -> bool {
+        let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
+        let ended = || rustix::event::poll(&mut fds, Some(&time));
+        matches!(rustix::io::retry_on_intr(ended), Ok(n) if n > 0)
+    }
+}
+
+/// Unmounts what is at `point` and returns when its daemon has ended. `lazy`: also while programs use it, which it then may
+/// outlive; `force`: what is under way fails.
+///
+/// # Errors
+/// One line; also where the daemon does not end.
+pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), Failure> {
+    let mut flags = UnmountFlags::empty();
+    flags.set(UnmountFlags::DETACH, lazy);
+    flags.set(UnmountFlags::FORCE, force);
+    let mount = mounted_at(point);
+    let daemon = mount.as_ref().and_then(Daemon::of);
+    unmount(point, flags)?;
+    let (Some(mount), Some(daemon)) = (mount, daemon) else { return Ok(()) };
+    let shown = point.display();
+    let pid = daemon.pid.as_raw_pid();
+    if let Some(elsewhere) = mounts().into_iter().find(|other| other.device == mount.device) {
+        let elsewhere = elsewhere.point.display();
+        eprintln!(
+            "revfs: {shown} is unmounted, but it is mounted at {elsewhere}, too: process {pid} goes on"
+        );
+        return Ok(());
+    }
+    if daemon.ends_within(if lazy { LINGER } else { PATIENCE }) {
+        return Ok(());
+    }
+    match lazy {
+        true => {
+            eprintln!("revfs: {shown} is detached; process {pid} goes on for the programs that use it");
+            Ok(())
+        }
+        false => Err(Failure::new(format!(
+            "{shown} is unmounted, but process {pid} still has the store: the disk is slow or frozen, or the mount \
+             lives on in another mount namespace"
+        ))),
+    }
+}
