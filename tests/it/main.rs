@@ -6,6 +6,7 @@ mod cli;
 mod compat;
 mod conflicts;
 mod dice;
+mod document;
 #[cfg(feature = "fuse")]
 mod editors;
 #[cfg(feature = "fuse")]
