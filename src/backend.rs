@@ -5,7 +5,7 @@
 //!
 //! Implementations: [`DirBackend`] (a directory, shared with the original library), [`MemoryBackend`] (the model that
 //! tests compare with), [`FaultBackend`] (any of them, failing where told). All run the one suite in
-//! `backend/conformance.rs`.
+//! `tests/it/conformance.rs`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,14 +18,11 @@ mod dir;
 mod fault;
 mod memory;
 
-#[cfg(test)]
-mod conformance;
-
 /// For tests that walk through every system call of a change.
 #[cfg(test)]
 pub(crate) use dir::faults;
 
-pub use dir::DirBackend;
+pub use dir::{DirBackend, Way};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 

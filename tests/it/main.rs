@@ -5,6 +5,7 @@ mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
 mod conflicts;
+mod conformance;
 mod dice;
 mod document;
 #[cfg(feature = "fuse")]
