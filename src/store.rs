@@ -22,13 +22,9 @@ mod ahead;
 mod beside;
 mod gc;
 mod history;
-#[cfg(test)]
-mod hosts;
 mod ids;
 mod index;
 mod known;
-#[cfg(test)]
-mod model;
 mod open;
 mod plan;
 mod promote;
@@ -43,13 +39,13 @@ mod unfinished;
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
 pub use ids::Ids;
+pub use known::Known;
 pub use open::expand;
 pub use remove::Astray;
 pub use undo::Deletion;
 
 use ahead::ahead;
 use index::Index;
-use known::Known;
 
 /// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

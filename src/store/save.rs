@@ -488,8 +488,10 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, UNIX_EPOCH};
 
+    use rustix::io::Errno;
+
     use super::*;
-    use crate::backend::{Fault, FaultBackend, MemoryBackend};
+    use crate::backend::{Backend, DirBackend, Fault, FaultBackend, MemoryBackend, faults};
     use crate::base::{Memory, Process};
     use crate::store::testing::{id, rev, store};
 
@@ -1009,5 +1011,50 @@ mod tests {
         s.winner(&id("x")).unwrap();
         let calls = ["entries", "gone", "read"].map(|op| counting.calls(op));
         assert_eq!((calls, counting.all_calls()), ([1, 1, 1], 3));
+    }
+
+    #[test]
+    fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
+        const OLD: &str = "{\"a\":1,\"b\":0}";
+        let (x, new, none, seen) = (id("x"), id("n"), Evidence::default(), knows(rev(6, 'a')));
+        let memory = std::path::Path::new("/dev/shm");
+        let memory = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
+        for (id, evidence, text) in [
+            (&x, &none, "{\"a\":9,\"b\":9}"),
+            (&x, &seen, "{\"a\":0,\"b\":1}"),
+            (&x, &seen, "{\"a\":5,\"b\":1}"),
+            (&new, &none, "{\"c\":1}"),
+        ] {
+            for (n, errno) in (1..300).flat_map(|n| [(n, Errno::NOSPC), (n, Errno::IO), (n, Errno::DQUOT)]) {
+                let place = tempfile::tempdir_in(&memory).unwrap();
+                let dir = DirBackend::open(place.path()).unwrap();
+                dir.create(&x, &rev(6, 'a'), b"{\"a\":0,\"b\":0}", &NO.attrs, NO.how).unwrap();
+                dir.publish(&x, &rev(7, 'a'), OLD.as_bytes(), &NO.attrs, NO.how).unwrap();
+                let s = Store::with_backend(Arc::new(dir));
+                faults::fail(n, errno);
+                let saved = s.save(id, text.as_bytes(), evidence, &NO);
+                if !faults::end() {
+                    saved.unwrap();
+                    break;
+                }
+                assert!(n < 299);
+                let read = || s.winner(id).map(|w| String::from_utf8(w.text).unwrap()).ok();
+                match (&saved, read().as_deref()) {
+                    (Ok(_), Some(read)) => assert_eq!(read, text, "{n}"),
+                    (Err(_), None) => assert_eq!(id, &new),
+                    // A failure after the name was given, in looking at the new file, comes too late to take it back.
+                    (Err(_), Some(read)) => assert!(read == OLD || read == text, "{n}: {read}"),
+                    (Ok(_), None) => panic!("{n}: saved and not there"),
+                }
+                for id in s.ids().unwrap() {
+                    let names = s.backend().entries(&id).unwrap();
+                    let whole = names.iter().all(|e| matches!(e, Entry::Rev(_)));
+                    assert!(!names.is_empty() && whole, "{n}: {names:?}");
+                }
+                // And the next save goes through.
+                s.save(id, text.as_bytes(), evidence, &NO).unwrap();
+                assert_eq!(read().as_deref(), Some(text), "{n}");
+            }
+        }
     }
 }

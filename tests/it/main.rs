@@ -14,6 +14,7 @@ mod editors;
 mod gone;
 #[cfg(feature = "fuse")]
 mod held;
+mod histories;
 mod json;
 #[cfg(feature = "fuse")]
 mod lifecycle;
@@ -35,6 +36,7 @@ mod races;
 mod random;
 #[cfg(feature = "fuse")]
 mod readme;
+mod replicas;
 mod resolve;
 #[cfg(feature = "fuse")]
 mod scenarios;
