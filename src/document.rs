@@ -9,7 +9,6 @@
 //! Invariants: knows no store and does no I/O. Nothing recurses: 100,000 levels are no problem. No panic on any bytes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 mod compact;
@@ -27,43 +26,31 @@ use tree::Tree;
 pub use compact::compact;
 pub use merge::{Change, Kind, Merged, Overlap, Pick, diff, merge, three_way};
 
-/// Why a text is not an object's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a text is not an object's. Shown on one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotObject {
     /// No bytes at all.
+    #[error("it is empty")]
     Empty,
     /// Valid as far as it goes: some continuation of it is an object.
+    #[error("it ends before the object does")]
     Incomplete,
     /// The bytes from `offset` (0-based) are not UTF-8.
+    #[error("byte {offset} is not UTF-8; save it as UTF-8")]
     NotUtf8 { offset: usize },
     /// A byte order mark: of UTF-16, UTF-32, or one of UTF-8 that [`strip_bom`] did not take off.
+    #[error("it starts with a byte order mark; save it as UTF-8 without one")]
     Bom,
     /// JSON, but not an object; says what: "an array", "a string", "a number", "true", "false", "null".
+    #[error("it is {0}")]
     Kind(&'static str),
     /// An object, and then something else. Lines, and characters in the line, count from 1.
+    #[error("something follows the object at line {line}, column {column}")]
     Trailing { line: usize, column: usize },
     /// Not JSON from here on. Lines, and characters in the line, count from 1.
+    #[error("line {line}, column {column}: {what}")]
     Syntax { line: usize, column: usize, what: String },
 }
-
-impl fmt::Display for NotObject {
-    /// One line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NotObject::Empty => f.write_str("it is empty"),
-            NotObject::Incomplete => f.write_str("it ends before the object does"),
-            NotObject::NotUtf8 { offset } => write!(f, "byte {offset} is not UTF-8; save it as UTF-8"),
-            NotObject::Bom => f.write_str("it starts with a byte order mark; save it as UTF-8 without one"),
-            NotObject::Kind(what) => write!(f, "it is {what}"),
-            NotObject::Trailing { line, column } => {
-                write!(f, "something follows the object at line {line}, column {column}")
-            }
-            NotObject::Syntax { line, column, what } => write!(f, "line {line}, column {column}: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for NotObject {}
 
 /// The text without a UTF-8 byte order mark.
 pub fn strip_bom(text: &[u8]) -> &[u8] {
