@@ -46,6 +46,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// What makes a copy look like it.
+    pub fn attrs(&self) -> Attrs {
+        Attrs { mtime: Some(self.mtime), mode: Some(self.mode), owner: Some((self.uid, self.gid)) }
+    }
+
     /// When the revision was published: programs can set `mtime`, and do.
     pub fn published(&self) -> SystemTime {
         self.born.unwrap_or(self.ctime)

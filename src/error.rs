@@ -58,6 +58,14 @@ impl Error {
     }
 }
 
+/// `None` where the object or its revision is not there, or not any more.
+pub fn found<T>(asked: Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
 /// Whether an id looks like the name of an object's file.
 fn is_file_name(id: &ObjectId) -> bool {
     id.to_text().strip_suffix(SUFFIX).is_some_and(|stem| !stem.is_empty())

@@ -4,7 +4,7 @@ use super::plan::{Place, Plan};
 use super::save::{Ready, checked, inherit};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
 impl Store {
@@ -38,13 +38,8 @@ impl Store {
                 published => published?,
             };
             for old in group.into_iter().flatten() {
-                if self.is_being_written(id, &old)? {
-                    continue;
-                }
-                match self.backend().retire(id, &old, new.as_str(), options.how) {
-                    // Somebody else has settled it, too.
-                    Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
-                    retired => retired?,
+                if !self.is_being_written(id, &old)? {
+                    self.retire(id, &old, new.as_str(), options.how)?;
                 }
             }
             let altered = *published != *text;
@@ -65,10 +60,7 @@ impl Store {
         let Some(latest) = latest.filter(|latest| latest.rev == *winner) else { return Ok(None) };
         let (place, outcome) = (Place::OnTop, Outcome::Fresh);
         let plan = Plan { text: text.into(), place, parent: parent.clone(), outcome };
-        match self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default()) {
-            Err(Error::NoObject(_)) => Ok(None),
-            saved => saved.map(Some),
-        }
+        found(self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default()))
     }
 
     /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.
@@ -78,10 +70,9 @@ impl Store {
     pub fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
         let deletions = self.deletions(id)?;
         for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
-            match self.backend().read_gone(id, rev) {
-                Ok(text) if document::check(&text).is_ok() => return Ok(Some(rev.clone())),
-                Ok(_) | Err(Error::NoRevision(..)) => {}
-                Err(e) => return Err(e),
+            let text = found(self.backend().read_gone(id, rev))?;
+            if text.is_some_and(|text| document::check(&text).is_ok()) {
+                return Ok(Some(rev.clone()));
             }
         }
         Ok(None)

@@ -8,7 +8,7 @@ use super::{Looked, Object, OnStale, Outcome, SaveOptions, Saved, Store, TRIES, 
 use crate::backend::{Attrs, Durability, Entry, Gone, Meta};
 use crate::base::{Base, Evidence, Winner, base};
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
 
 /// What to do about an object that does not exist.
@@ -156,13 +156,10 @@ impl Store {
         let known = Known::new(Some(entries), rest);
         let mut latest = None;
         for rev in known.live.iter().rev() {
-            match self.backend().read_gone(id, rev) {
-                Ok(bytes) if document::check(&bytes).is_ok() => {
-                    latest = Some((rev, bytes));
-                    break;
-                }
-                Ok(_) | Err(Error::NoRevision(..)) => {}
-                Err(e) => return Err(e),
+            let bytes = found(self.backend().read_gone(id, rev))?;
+            if let Some(bytes) = bytes.filter(|bytes| document::check(bytes).is_ok()) {
+                latest = Some((rev, bytes));
+                break;
             }
         }
         let mut plan = match &latest {
@@ -450,10 +447,7 @@ impl Store {
 
     /// A revision's bytes, live or gone; `None` where they are lost.
     pub(super) fn read_if_kept(&self, id: &ObjectId, rev: &Rev) -> Result<Option<Vec<u8>>> {
-        match self.read(id, rev) {
-            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
-            text => text.map(Some),
-        }
+        found(self.read(id, rev))
     }
 }
 
