@@ -79,9 +79,10 @@ pub struct Attrs {
 }
 
 /// How far a change must have got when a call returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// After a power cut a revision is whole or absent: bytes reach the medium before their name.
+    #[default]
     Ordered,
     /// The change survives a power cut.
     Full,

@@ -125,18 +125,12 @@ impl Saved {
 }
 
 /// How a save is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SaveOptions {
     /// For the new revision. Mode and owner are those of the revision before where not given.
     pub attrs: Attrs,
     pub how: Durability,
     pub on_stale: OnStale,
-}
-
-impl Default for SaveOptions {
-    fn default() -> Self {
-        SaveOptions { attrs: Attrs::default(), how: Durability::Ordered, on_stale: OnStale::default() }
-    }
 }
 
 /// A store. Cheap to clone; clones are the same store.

@@ -243,16 +243,14 @@ impl Path {
         if self.0.len() > PATH_MAX {
             return self.clone();
         }
-        let mut path = String::from(&*self.0);
-        path.push('/');
-        for c in string::lossy(name).chars() {
+        let name = string::encode(&string::lossy(name).replace('~', "~0").replace('/', "~1"));
+        let mut path = format!("{}/", self.0);
+        for c in name[1..name.len() - 1].chars() {
             match c {
-                '~' => path.push_str("~0"),
-                '/' => path.push_str("~1"),
                 '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
                     path.push_str(&format!("\\u{:04x}", u32::from(c)))
                 }
-                c => string::escape(c, &mut path),
+                c => path.push(c),
             }
         }
         if path.len() > PATH_MAX {

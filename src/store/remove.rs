@@ -87,7 +87,7 @@ impl Store {
             return Err(Error::Exists(to.clone()));
         }
         let called = |id: &ObjectId| document::stamp(&latest.text, &id.to_text(), latest.rev.as_str());
-        if let Some(op) = self.moved_by(to, &known)? {
+        if let Some(op) = self.moved_by(to, &there, &known)? {
             let newer = match called(from) != called(to) || !there.knows(&latest.rev) {
                 true => {
                     let generation = known.next_generation(from)?.max(there.next_generation(to)?);
@@ -116,14 +116,12 @@ impl Store {
         moved.map(|()| saved)
     }
 
-    /// The operation by which an object was given the id that it has now, where `now` is what it has become since: of what
-    /// went with it then, some lives on in that.
-    fn moved_by(&self, id: &ObjectId, now: &Known) -> Result<Option<String>> {
-        let gone = self.backend().gone(id)?;
-        let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
-        let op = gone.iter().find_map(|g| match g {
-            Gone::Object { op, revs } if !withdrawn(op) && revs.iter().any(|rev| now.live.contains(rev)) => {
-                Some(op.clone())
+    /// The operation by which an object was given the id that it has now, where `then` is what is known under its old id and
+    /// `now` is what it has become since: of what went with it then, some lives on in that.
+    fn moved_by(&self, id: &ObjectId, then: &Known, now: &Known) -> Result<Option<String>> {
+        let op = self.backend().gone(id)?.into_iter().find_map(|g| match g {
+            Gone::Object { op, revs } if then.is_deletion(&op) => {
+                revs.iter().any(|rev| now.live.contains(rev)).then_some(op)
             }
             _ => None,
         });
@@ -289,20 +287,17 @@ impl Store {
 
     /// A deletion that was withdrawn and holds revisions that should live: its name, and these.
     fn interrupted(&self, id: &ObjectId) -> Result<Option<(String, Vec<Rev>)>> {
-        let missing = self.known(id)?.missing;
-        if missing.is_empty() {
+        let known = self.known(id)?;
+        if known.missing.is_empty() {
             return Ok(None);
         }
-        let gone = self.backend().gone(id)?;
-        let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
-        let mut objects = gone.iter().filter_map(|g| match g {
-            Gone::Object { op, revs } if withdrawn(op) => {
-                let revs: Vec<Rev> = revs.iter().filter(|rev| missing.contains(rev)).cloned().collect();
-                (!revs.is_empty()).then(|| (op.clone(), revs))
+        Ok(self.backend().gone(id)?.into_iter().find_map(|gone| match gone {
+            Gone::Object { op, mut revs } if !known.is_deletion(&op) => {
+                revs.retain(|rev| known.missing.contains(rev));
+                (!revs.is_empty()).then_some((op, revs))
             }
             _ => None,
-        });
-        Ok(objects.next())
+        }))
     }
 
     pub(super) fn operation(&self) -> String {

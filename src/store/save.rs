@@ -740,7 +740,7 @@ mod tests {
             assert!(name > latest && name.is_child_of(&parent) && name.generation() == Some(7));
         }
         assert_eq!(s.beside(&rev(7, 'f'), Some(&parent)), None);
-        // Zeros before the number are another name, and the evidenceal's conflicts go by it.
+        // Zeros before the number are another name, and the original's conflicts go by it.
         let zeros = Rev::new(format!("07-{}", "0".repeat(32))).unwrap();
         assert_eq!(s.beside(&zeros, Some(&parent)), None);
         let (s, backend) = store_with(&[(&rev(6, '0'), "{\"n\":0}"), (&rev(7, 'f'), "{\"n\":1}")]);
@@ -839,7 +839,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_end_before_the_evidenceal_loses_count() {
+    fn generations_end_before_the_original_loses_count() {
         let (s, _b) = store_with(&[(&rev(LAST_GENERATION - 1, 'a'), "{}")]);
         assert_eq!(s.update(&id("x"), b"{\"n\":1}").unwrap().rev.generation(), Some(LAST_GENERATION));
         assert!(matches!(s.update(&id("x"), b"{\"n\":2}"), Err(Error::GenerationLimit(_))));
