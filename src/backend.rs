@@ -5,7 +5,7 @@
 //!
 //! Implementations: [`DirBackend`] (a directory, shared with the original library), [`MemoryBackend`] (the model that
 //! tests compare with), [`FaultBackend`] (any of them, failing where told). All run the one suite in
-//! `backend/conformance.rs`.
+//! `tests/it/conformance.rs`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,14 +18,11 @@ mod dir;
 mod fault;
 mod memory;
 
-#[cfg(test)]
-mod conformance;
-
 /// For tests that walk through every system call of a change.
 #[cfg(test)]
 pub(crate) use dir::faults;
 
-pub use dir::DirBackend;
+pub use dir::{DirBackend, Way};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 
@@ -49,6 +46,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// What makes a copy look like it.
+    pub fn attrs(&self) -> Attrs {
+        Attrs { mtime: Some(self.mtime), mode: Some(self.mode), owner: Some((self.uid, self.gid)) }
+    }
+
     /// When the revision was published: programs can set `mtime`, and do.
     pub fn published(&self) -> SystemTime {
         self.born.unwrap_or(self.ctime)
@@ -77,9 +79,10 @@ pub struct Attrs {
 }
 
 /// How far a change must have got when a call returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// After a power cut a revision is whole or absent: bytes reach the medium before their name.
+    #[default]
     Ordered,
     /// The change survives a power cut.
     Full,

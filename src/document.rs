@@ -9,7 +9,6 @@
 //! Invariants: knows no store and does no I/O. Nothing recurses: 100,000 levels are no problem. No panic on any bytes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 mod compact;
@@ -18,8 +17,6 @@ mod merge;
 mod number;
 mod scan;
 mod string;
-#[cfg(test)]
-pub(crate) mod testing;
 mod tree;
 
 use edit::{Edits, Layout};
@@ -29,43 +26,31 @@ use tree::Tree;
 pub use compact::compact;
 pub use merge::{Change, Kind, Merged, Overlap, Pick, diff, merge, three_way};
 
-/// Why a text is not an object's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a text is not an object's. Shown on one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotObject {
     /// No bytes at all.
+    #[error("it is empty")]
     Empty,
     /// Valid as far as it goes: some continuation of it is an object.
+    #[error("it ends before the object does")]
     Incomplete,
     /// The bytes from `offset` (0-based) are not UTF-8.
+    #[error("byte {offset} is not UTF-8; save it as UTF-8")]
     NotUtf8 { offset: usize },
     /// A byte order mark: of UTF-16, UTF-32, or one of UTF-8 that [`strip_bom`] did not take off.
+    #[error("it starts with a byte order mark; save it as UTF-8 without one")]
     Bom,
     /// JSON, but not an object; says what: "an array", "a string", "a number", "true", "false", "null".
+    #[error("it is {0}")]
     Kind(&'static str),
     /// An object, and then something else. Lines, and characters in the line, count from 1.
+    #[error("something follows the object at line {line}, column {column}")]
     Trailing { line: usize, column: usize },
     /// Not JSON from here on. Lines, and characters in the line, count from 1.
+    #[error("line {line}, column {column}: {what}")]
     Syntax { line: usize, column: usize, what: String },
 }
-
-impl fmt::Display for NotObject {
-    /// One line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NotObject::Empty => f.write_str("it is empty"),
-            NotObject::Incomplete => f.write_str("it ends before the object does"),
-            NotObject::NotUtf8 { offset } => write!(f, "byte {offset} is not UTF-8; save it as UTF-8"),
-            NotObject::Bom => f.write_str("it starts with a byte order mark; save it as UTF-8 without one"),
-            NotObject::Kind(what) => write!(f, "it is {what}"),
-            NotObject::Trailing { line, column } => {
-                write!(f, "something follows the object at line {line}, column {column}")
-            }
-            NotObject::Syntax { line, column, what } => write!(f, "line {line}, column {column}: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for NotObject {}
 
 /// The text without a UTF-8 byte order mark.
 pub fn strip_bom(text: &[u8]) -> &[u8] {
@@ -413,11 +398,7 @@ fn objects(text: &[u8]) -> Result<Tree<'_>, NotObject> {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{Dice, damaged, object, text, value};
     use super::*;
-    use proptest::prelude::*;
-    use serde::de::IgnoredAny;
-    use serde_json::Value;
 
     fn syntax(text: &str) -> (usize, usize, String) {
         match check(text.as_bytes()) {
@@ -782,206 +763,6 @@ mod tests {
             ("{\"a\":12345678901234567890}", "{\"a\":12345678901234567000}", false),
         ] {
             assert_eq!(captured(loser.as_bytes(), winner.as_bytes()), expected, "{loser} {winner}");
-        }
-    }
-
-    /// Nests `core` as `{"a":{"a":…}}` or `{"a":[[…]]}`.
-    fn deep(core: &str, array: bool) -> Vec<u8> {
-        const LEVELS: usize = 100_000;
-        let (open, close) = if array { ("[", "]") } else { ("{\"a\":", "}") };
-        format!("{{\"a\":{}{core}{}}}", open.repeat(LEVELS), close.repeat(LEVELS)).into_bytes()
-    }
-
-    #[test]
-    fn depth_costs_no_stack() {
-        let work = || {
-            for array in [false, true] {
-                let (base, latest) = (deep("{\"b\":1}", array), deep("{\"b\":1.0,\"c\":2}", array));
-                let mine = deep("{\"b\":3}", array);
-                assert_eq!(check(&base), Ok(()));
-                assert_eq!(members(&base).unwrap().len(), 1);
-                assert_eq!(check(&base[..base.len() - 1]), Err(NotObject::Incomplete));
-                assert!(!equal(&base, &mine) && equal(&base, &deep("{\"b\": 1e0}", array)));
-                assert!(captured(&base, &deep("{\"b\": 1e0}", array)) && !captured(&base, &mine));
-                assert_eq!(captured(&base, &latest), !array);
-                let changes = diff(&base, &mine);
-                assert_eq!((changes.len(), changes[0].kind), (1, Kind::Changed));
-                assert!(changes[0].path.starts_with("/a") && changes[0].path.len() <= 260);
-                let merged = merge(&base, &latest, &mine).unwrap();
-                assert_eq!(merged.overlaps.len(), usize::from(array));
-                assert!(equal(
-                    &merged.text,
-                    &deep(if array { "{\"b\":3}" } else { "{\"c\":2,\"b\":3}" }, array)
-                ));
-                assert_eq!(
-                    object_view(&base, "x", "1-a").len(),
-                    base.len() + ",\"_id\":\"x\",\"_rev\":\"1-a\"".len()
-                );
-                assert_eq!(assign(&base, &mine).unwrap(), mine);
-                assert!(
-                    !has_stamp(&base)
-                        && same(&base, &base)
-                        && matches!(stamp(&base, "x", "y"), Cow::Borrowed(_))
-                );
-            }
-            assert_eq!(check("[".repeat(1_000_000).as_bytes()), Err(NotObject::Kind("an array")));
-        };
-        let small = std::thread::Builder::new().stack_size(256 << 10);
-        assert!(small.spawn(work).unwrap().join().is_ok());
-    }
-
-    /// Whether serde_json's validator, which builds nothing, takes the text as an object.
-    fn oracle(text: &[u8]) -> bool {
-        let start = text.iter().find(|b| !b" \t\r\n".contains(b));
-        std::str::from_utf8(text).is_ok()
-            && start == Some(&b'{')
-            && serde_json::from_slice::<IgnoredAny>(text).is_ok()
-    }
-
-    /// What can follow in a text that is a prefix of an object, such that the text comes to an end.
-    fn completed(mut text: Vec<u8>) -> Option<Vec<u8>> {
-        // A quote first: inside a string everything else would go on for ever.
-        let next = b"\"}]:0,rueals{\x80\x90\xa0\xbf";
-        for _ in 0..text.len() + 40 {
-            if check(&text).is_ok() {
-                return Some(text);
-            }
-            let more = |b: &u8| check(&[text.as_slice(), &[*b]].concat());
-            let fits = |b: &&u8| matches!(more(b), Ok(()) | Err(NotObject::Incomplete));
-            text.push(*next.iter().find(fits)?);
-        }
-        None
-    }
-
-    fn everything(text: &[u8], other: &[u8]) {
-        let valid = check(text);
-        assert_eq!(members(text).map(drop), valid);
-        let _ = (declared_rev(text), has_stamp(text), same(text, other), equal(text, other));
-        let stamped = stamp(text, "x", "1-a");
-        assert_eq!(check(&stamped), valid);
-        assert!(valid.is_err() || same(text, &stamped));
-        let view = object_view(text, "x", "1-a");
-        assert_eq!(check(&view), valid);
-        if valid.is_ok() {
-            assert_eq!(declared_rev(&view).as_deref(), Some("1-a"));
-            assert!(captured(text, &view) && captured(&view, text));
-            assert_eq!(object_view(&view, "x", "1-a"), view);
-            assert!(equal(text, text) && diff(text, text).is_empty());
-        }
-        if let Ok(assigned) = assign(text, other) {
-            assert_eq!(check(&assigned), Ok(()));
-        }
-        assert_eq!(
-            captured(text, other) && captured(other, text),
-            diff(text, other).is_empty() && captured(text, other)
-        );
-        for pick in [Pick::Ours, Pick::Theirs, Pick::Value(b"[1]".to_vec())] {
-            if let Ok(woven) = three_way(None, text, other, |_| pick.clone()) {
-                assert_eq!(check(&woven), Ok(()), "{} {}", show(text), show(other));
-                match pick {
-                    Pick::Ours => assert_eq!(woven, text),
-                    Pick::Theirs => assert!(diff(&woven, other).is_empty()),
-                    Pick::Value(_) => assert!(three_way(Some(text), text, other, |_| Pick::Ours).is_ok()),
-                }
-            }
-        }
-        let _ = deletions_captured(text, other, text);
-        assert!(valid.is_err() || check(other).is_err() || deletions_captured(text, text, other));
-        for (b, l, m) in [
-            (text, other, text),
-            (other, text, text),
-            (text, text, other),
-            (other, b"{}", text),
-            (text, other, b"{}"),
-        ] {
-            match merge(b, l, m) {
-                Ok(merged) => assert_eq!(check(&merged.text), Ok(())),
-                Err(_) => assert!([b, l, m].iter().any(|text| check(text).is_err())),
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
-
-        #[test]
-        fn accepts_what_serde_json_accepts(text in damaged()) {
-            prop_assert_eq!(check(&text).is_ok(), oracle(&text), "{}: {:?}", show(&text), check(&text));
-        }
-
-        #[test]
-        fn prefixes_are_incomplete(object in object(), seed: u64) {
-            let text = text(&object, seed);
-            for end in 1..text.len() {
-                match check(&text[..end]) {
-                    Ok(()) => prop_assert!(text[end..].iter().all(u8::is_ascii_whitespace)),
-                    other => prop_assert_eq!(other, Err(NotObject::Incomplete), "{}", show(&text[..end])),
-                }
-            }
-        }
-
-        #[test]
-        fn what_is_incomplete_can_be_completed(text in damaged()) {
-            if check(&text) == Err(NotObject::Incomplete) {
-                prop_assert!(completed(text.clone()).is_some(), "{}", show(&text));
-            }
-        }
-
-        #[test]
-        fn nothing_panics(a in damaged(), b in damaged()) {
-            everything(&a, &b);
-        }
-
-        #[test]
-        fn nothing_panics_on_bytes(a: Vec<u8>, b: Vec<u8>, c in "[{}\\[\\]:,\"\\\\u0-9a-f. \n-]{0,30}") {
-            everything(&a, &b);
-            everything(c.as_bytes(), &a);
-        }
-
-        #[test]
-        fn equal_as_values_are(a in object(), b in object(), seeds: (u64, u64)) {
-            let (x, y) = (text(&a, seeds.0), text(&b, seeds.1));
-            prop_assert_eq!(equal(&x, &y), a == b);
-            let again = text(&a, seeds.1);
-            prop_assert!(equal(&x, &again), "{} {}", show(&x), show(&again));
-            prop_assert!(captured(&x, &again));
-            prop_assert!(diff(&x, &again).is_empty());
-        }
-
-        #[test]
-        fn assign_as_values_do(a in object(), b in object(), seeds: (u64, u64)) {
-            let (x, y) = (text(&a, seeds.0), text(&b, seeds.1));
-            let (mut expected, from) = (value(&x), value(&y));
-            let (Value::Object(onto), Value::Object(from)) = (&mut expected, from) else { unreachable!() };
-            onto.extend(from);
-            prop_assert_eq!(value(&assign(&x, &y).unwrap()), expected);
-        }
-
-        #[test]
-        fn stamping_changes_the_stamps_alone(a in object(), seed: u64, places: u64) {
-            let mut object = a;
-            let members = object.as_object_mut().unwrap();
-            let mut dice = Dice(places);
-            for name in STAMPS {
-                if dice.roll(2) == 0 {
-                    members.insert(name.into(), dice.pick(&["", "1-a", "é"]).into());
-                }
-            }
-            let x = text(&object, seed);
-            let mut expected = value(&x);
-            let stamped = stamp(&x, "i", "2-b").into_owned();
-            for (name, truth) in [("_id", "i"), ("_rev", "2-b")] {
-                if let Some(there) = expected.get_mut(name) {
-                    *there = truth.into();
-                }
-            }
-            prop_assert_eq!(value(&stamped), expected.clone());
-            prop_assert!(same(&x, &stamped) && same(&stamped, &x));
-            prop_assert!(stamp(&stamped, "i", "2-b") == stamped);
-            let view = object_view(&x, "i", "2-b");
-            expected["_id"] = "i".into();
-            expected["_rev"] = "2-b".into();
-            prop_assert_eq!(value(&view), expected);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Every message is one line and says what to do where there is something to do.
 //! Invariant: no errno here. The file system's table is `fs/errno.rs`, the command line's is `cli/exit.rs`.
 
-use std::{fmt, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use crate::document::NotObject;
 use crate::rev::{ObjectId, Rev, SUFFIX};
@@ -12,30 +12,41 @@ use crate::rev::{ObjectId, Rev, SUFFIX};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong below the mount and the command line.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The object has no live revision that holds a JSON object, or does not exist at all.
+    #[error("no object {0}{hint}", hint = if is_file_name(.0) { "; ids do not end in .json as files do" } else { "" })]
     NoObject(ObjectId),
     /// The object exists, but not with this revision.
+    #[error("object {0} has no revision {1}")]
     NoRevision(ObjectId, Rev),
     /// An exclusive create met an object that exists.
+    #[error("object {0} exists already; use update or upsert")]
     Exists(ObjectId),
     /// The name cannot be an object id.
+    #[error("{name:?} cannot be an object id: {why}")]
     BadId { name: String, why: &'static str },
     /// The name cannot be a revision.
+    #[error("{0:?} is not a revision: expected <generation>-<32 hex digits>")]
     BadRev(String),
     /// The text is not one complete JSON object; nothing was stored.
-    NotObject(NotObject),
+    #[error("not a JSON object: {0}")]
+    NotObject(#[from] NotObject),
     /// A stale save under the policy `refuse`.
+    #[error("object {id} has moved on from {base} to {winner}; read it again and repeat the change")]
     Stale { id: ObjectId, base: Rev, winner: Rev },
     /// The object's generations are used up (2^53-2, the last one that the original library counts exactly).
+    #[error("object {0} has reached generation 2^53-2; store its text under another id")]
     GenerationLimit(ObjectId),
     /// There is no directory to be the store, or nobody here may look into it.
+    #[error("cannot open the store {}: {source}{}", path.display(), hint(source))]
     NoStore { path: PathBuf, source: io::Error },
     /// The directory is not a store, or one of an unknown version.
+    #[error("{} is not a store: {why}", path.display())]
     NotAStore { path: PathBuf, why: String },
     /// The medium failed. `op` is a verb: "read", "publish", "list".
+    #[error("cannot {op} {}: {source}", path.display())]
     Io { op: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -53,57 +64,23 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::NoObject(id) => match id.to_text().strip_suffix(SUFFIX) {
-                Some(stem) if !stem.is_empty() => {
-                    write!(f, "no object {id}; ids do not end in {SUFFIX} as files do")
-                }
-                _ => write!(f, "no object {id}"),
-            },
-            Error::NoRevision(id, rev) => write!(f, "object {id} has no revision {rev}"),
-            Error::Exists(id) => write!(f, "object {id} exists already; use update or upsert"),
-            Error::BadId { name, why } => write!(f, "{name:?} cannot be an object id: {why}"),
-            Error::BadRev(name) => {
-                write!(f, "{name:?} is not a revision: expected <generation>-<32 hex digits>")
-            }
-            Error::NotObject(why) => write!(f, "not a JSON object: {why}"),
-            Error::Stale { id, base, winner } => {
-                write!(
-                    f,
-                    "object {id} has moved on from {base} to {winner}; read it again and repeat the change"
-                )
-            }
-            Error::GenerationLimit(id) => {
-                write!(f, "object {id} has reached generation 2^53-2; store its text under another id")
-            }
-            Error::NoStore { path, source } => {
-                let hint = match source.kind() {
-                    io::ErrorKind::NotFound => "; create it with mkdir",
-                    io::ErrorKind::PermissionDenied => "; it takes permission to read and search it",
-                    _ => "",
-                };
-                write!(f, "cannot open the store {}: {source}{hint}", path.display())
-            }
-            Error::NotAStore { path, why } => write!(f, "{} is not a store: {why}", path.display()),
-            Error::Io { op, path, source } => write!(f, "cannot {op} {}: {source}", path.display()),
-        }
+/// `None` where the object or its revision is not there, or not any more.
+pub fn found<T>(asked: Result<T>) -> Result<Option<T>> {
+    match asked {
+        Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
+        answer => answer.map(Some),
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::NoStore { source, .. } | Error::Io { source, .. } => Some(source),
-            Error::NotObject(why) => Some(why),
-            _ => None,
-        }
-    }
+/// Whether an id looks like the name of an object's file.
+fn is_file_name(id: &ObjectId) -> bool {
+    id.to_text().strip_suffix(SUFFIX).is_some_and(|stem| !stem.is_empty())
 }
 
-impl From<NotObject> for Error {
-    fn from(why: NotObject) -> Self {
-        Error::NotObject(why)
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "; create it with mkdir",
+        io::ErrorKind::PermissionDenied => "; it takes permission to read and search it",
+        _ => "",
     }
 }

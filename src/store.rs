@@ -13,20 +13,16 @@ use uuid::Uuid;
 
 use crate::backend::{Attrs, Backend, Durability, Meta};
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
 mod ahead;
 mod beside;
 mod gc;
 mod history;
-#[cfg(test)]
-mod hosts;
 mod ids;
 mod index;
 mod known;
-#[cfg(test)]
-mod model;
 mod open;
 mod plan;
 mod promote;
@@ -42,13 +38,13 @@ mod unfinished;
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
 pub use ids::Ids;
+pub use known::Known;
 pub use open::expand;
 pub use remove::Astray;
 pub use undo::Deletion;
 
 use ahead::ahead;
 use index::Index;
-use known::Known;
 use turns::{Turn, Turns};
 
 /// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
@@ -129,18 +125,12 @@ impl Saved {
 }
 
 /// How a save is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SaveOptions {
     /// For the new revision. Mode and owner are those of the revision before where not given.
     pub attrs: Attrs,
     pub how: Durability,
     pub on_stale: OnStale,
-}
-
-impl Default for SaveOptions {
-    fn default() -> Self {
-        SaveOptions { attrs: Attrs::default(), how: Durability::Ordered, on_stale: OnStale::default() }
-    }
 }
 
 /// A store. Cheap to clone; clones are the same store.
@@ -210,9 +200,9 @@ impl Store {
     /// As [`winner`](Self::winner).
     pub fn winner_meta(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
         if let Some(winner) = self.0.index.recall(id).and_then(|recall| recall.winner) {
-            match self.backend().meta(id, &winner) {
-                Err(Error::NoObject(_) | Error::NoRevision(..)) => self.0.index.forget(id),
-                meta => return meta.map(|meta| (winner, meta)),
+            match found(self.backend().meta(id, &winner))? {
+                Some(meta) => return Ok((winner, meta)),
+                None => self.0.index.forget(id),
             }
         }
         self.winner(id).map(|object| (object.rev, object.meta))
@@ -226,10 +216,7 @@ impl Store {
         match self.backend().read(id, rev) {
             Ok((text, _)) => Ok(text),
             Err(missing @ (Error::NoObject(_) | Error::NoRevision(..))) => {
-                self.backend().read_gone(id, rev).map_err(|e| match e {
-                    Error::NoObject(_) | Error::NoRevision(..) => missing,
-                    e => e,
-                })
+                found(self.backend().read_gone(id, rev))?.ok_or(missing)
             }
             Err(e) => Err(e),
         }
@@ -272,11 +259,7 @@ impl Store {
             store.winner(id)
         };
         // `None` for an object that is not there any more.
-        let objects = ahead(ids, move |id| match winner(id) {
-            Err(Error::NoObject(_)) => None,
-            found => Some(found),
-        });
-        Ok(objects.flatten())
+        Ok(ahead(ids, move |id| found(winner(id)).transpose()).flatten())
     }
 
     /// The conflicts, as the original's `getConflicts` lists them.
@@ -293,12 +276,11 @@ impl Store {
     /// [`Error::Io`].
     pub fn conflicted(&self) -> Result<Vec<ObjectId>> {
         let store = self.clone();
-        let found = ahead(self.ids()?, move |id| match store.conflicts(id) {
-            Ok(groups) => Ok((!groups.is_empty()).then(|| id.clone())),
-            Err(Error::NoObject(_)) => Ok(None),
-            Err(e) => Err(e),
+        let conflicted = ahead(self.ids()?, move |id| {
+            let groups = found(store.conflicts(id))?;
+            Ok(groups.is_some_and(|groups| !groups.is_empty()).then(|| id.clone()))
         });
-        found.filter_map(Result::transpose).collect()
+        conflicted.filter_map(Result::transpose).collect()
     }
 
     /// Keeps all other writers of this object, within this process, waiting.
@@ -336,20 +318,17 @@ impl Store {
     /// [`top`](Self::top), of what [`look`](Self::look) gave.
     fn latest(&self, id: &ObjectId, known: &Arc<Known>, winner: Option<Rev>) -> Result<Looked> {
         let Some(rev) = winner else {
-            let found = self.top(id, known)?;
-            if let Looked::At(Some(object)) = &found {
+            let top = self.top(id, known)?;
+            if let Looked::At(Some(object)) = &top {
                 self.0.index.found(id, known, &object.rev);
             }
-            return Ok(found);
+            return Ok(top);
         };
-        match self.backend().read(id, &rev) {
-            Ok((text, meta)) => Ok(Looked::At(Some(Object { id: id.clone(), rev, meta, text }))),
-            Err(Error::NoObject(_) | Error::NoRevision(..)) => {
-                self.0.index.forget(id);
-                Ok(Looked::Past)
-            }
-            Err(e) => Err(e),
-        }
+        let Some((text, meta)) = found(self.backend().read(id, &rev))? else {
+            self.0.index.forget(id);
+            return Ok(Looked::Past);
+        };
+        Ok(Looked::At(Some(Object { id: id.clone(), rev, meta, text })))
     }
 
     /// The highest live revision that holds an object.

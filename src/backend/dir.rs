@@ -33,9 +33,9 @@ use private::Private;
 use stage::Stage;
 
 #[cfg(test)]
-pub(super) use stage::Way;
-#[cfg(test)]
 pub(crate) use sys::faults;
+
+pub use stage::Way;
 
 /// A store in a directory, which the original library may use at the same time.
 ///
@@ -95,9 +95,11 @@ impl DirBackend {
         gone::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
     }
 
-    /// On a medium that can only do this much.
-    #[cfg(test)]
-    pub(super) fn open_forced(path: &Path, way: stage::Way) -> Result<DirBackend> {
+    /// [`open`](Self::open), as on a medium that can only do this much: for tests.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_forced(path: &Path, way: Way) -> Result<DirBackend> {
         let mut backend = DirBackend::open(path)?;
         backend.stage.force(way);
         Ok(backend)

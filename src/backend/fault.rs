@@ -93,112 +93,44 @@ impl FaultBackend {
     }
 }
 
+/// Each call goes on to the other backend, under its own name.
+macro_rules! calls {
+    ($(fn $op:ident(&self $(, $arg:ident: $type:ty)*) -> $answer:ty;)*) => {
+        $(fn $op(&self $(, $arg: $type)*) -> $answer {
+            self.call(stringify!($op), |backend| backend.$op($($arg),*))
+        })*
+    };
+}
+
 impl Backend for FaultBackend {
-    fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
-        self.call("each_object", |b| b.each_object(see))
-    }
-
-    fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>> {
-        self.call("entries", |b| b.entries(id))
-    }
-
-    fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta> {
-        self.call("meta", |b| b.meta(id, rev))
-    }
-
-    fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)> {
-        self.call("read", |b| b.read(id, rev))
-    }
-
-    fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
-        self.call("open", |b| b.open(id, rev))
-    }
-
-    fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
-        self.call("publish", |b| b.publish(id, rev, text, attrs, how))
-    }
-
-    fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
-        self.call("create", |b| b.create(id, rev, text, attrs, how))
-    }
-
-    fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta> {
-        self.call("set_attrs", |b| b.set_attrs(id, rev, attrs))
-    }
-
-    fn rename(&self, id: &ObjectId, from: &Rev, to: &Rev) -> Result<()> {
-        self.call("rename", |b| b.rename(id, from, to))
-    }
-
-    fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<()> {
-        self.call("retire", |b| b.retire(id, rev, why, how))
-    }
-
-    fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()> {
-        self.call("keep", |b| b.keep(id, rev, why, text, how))
-    }
-
-    fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()> {
-        self.call("set_aside", |b| b.set_aside(id, name, op, how))
-    }
-
-    fn remove_empty(&self, id: &ObjectId) -> Result<bool> {
-        self.call("remove_empty", |b| b.remove_empty(id))
-    }
-
-    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
-        self.call("purge", |b| b.purge(id, rev, how))
-    }
-
-    fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
-        self.call("remove", |b| b.remove(id, op, how))
-    }
-
-    fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
-        self.call("restore", |b| b.restore(id, op, how))
-    }
-
-    fn revive(
-        &self,
-        id: &ObjectId,
-        op: &str,
-        rev: &Rev,
-        text: &[u8],
-        attrs: &Attrs,
-        how: Durability,
-    ) -> Result<Meta> {
-        self.call("revive", |b| b.revive(id, op, rev, text, attrs, how))
-    }
-
-    fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()> {
-        self.call("move_object", |b| b.move_object(from, to, op, how))
-    }
-
-    fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
-        self.call("erase", |b| b.erase(id, revs))
-    }
-
-    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
-        self.call("gone", |b| b.gone(id))
-    }
-
-    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
-        self.call("graves", |b| b.graves(id))
-    }
-
-    fn gone_objects(&self) -> Result<Vec<ObjectId>> {
-        self.call("gone_objects", |b| b.gone_objects())
-    }
-
-    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
-        self.call("read_gone", |b| b.read_gone(id, rev))
-    }
-
     fn make_room(&self, removes: bool) -> bool {
         self.inner.make_room(removes)
     }
 
-    fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
-        self.call("sync", |b| b.sync(id, rev))
+    calls! {
+        fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()>;
+        fn entries(&self, id: &ObjectId) -> Result<Vec<Entry>>;
+        fn meta(&self, id: &ObjectId, rev: &Rev) -> Result<Meta>;
+        fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)>;
+        fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File>;
+        fn publish(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
+        fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
+        fn set_attrs(&self, id: &ObjectId, rev: &Rev, attrs: &Attrs) -> Result<Meta>;
+        fn rename(&self, id: &ObjectId, from: &Rev, to: &Rev) -> Result<()>;
+        fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<()>;
+        fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()>;
+        fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()>;
+        fn remove_empty(&self, id: &ObjectId) -> Result<bool>;
+        fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64>;
+        fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
+        fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
+        fn revive(&self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
+        fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()>;
+        fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool>;
+        fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>>;
+        fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>>;
+        fn gone_objects(&self) -> Result<Vec<ObjectId>>;
+        fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
+        fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;
     }
 }

@@ -61,54 +61,6 @@ impl MemoryBackend {
         }
     }
 
-    /// Takes over what another store has of an object and this one lacks, as a plain copy of directories would: files in
-    /// the object's directory, and names among what is gone. `take` may leave any of it for another time.
-    #[cfg(test)]
-    pub fn learn(&self, from: &MemoryBackend, id: &ObjectId, mut take: impl FnMut() -> bool) {
-        let (objects, gone) = {
-            let from = from.0.lock();
-            let gone = from.gone.get(id).map_or(&[][..], |gone| gone).to_vec();
-            (from.objects.get(id).cloned().unwrap_or_default(), gone)
-        };
-        let mut state = self.0.lock();
-        for (rev, text) in objects.revs.into_iter().filter(|_| take()) {
-            state.objects.entry(id.clone()).or_default().revs.entry(rev).or_insert(text);
-        }
-        let own = state.gone.entry(id.clone()).or_default();
-        for removed in gone {
-            match removed {
-                Removed::Object { op, object, at } => {
-                    let mine = own.iter_mut().find_map(|r| match r {
-                        Removed::Object { op: o, object, .. } if *o == op => Some(object),
-                        _ => None,
-                    });
-                    let mut taken = Object::default();
-                    let mine = mine.unwrap_or(&mut taken);
-                    for (rev, text) in object.revs.into_iter().filter(|_| take()) {
-                        mine.revs.entry(rev).or_insert(text);
-                    }
-                    if !taken.revs.is_empty() {
-                        own.push(Removed::Object { op, object: taken, at });
-                    }
-                }
-                Removed::Rev { ref rev, ref why, .. } => {
-                    let known = |r: &Removed| matches!(r, Removed::Rev { rev: o, why: w, .. } if o == rev && w == why);
-                    if !own.iter().any(known) && take() {
-                        own.push(removed);
-                    }
-                }
-                Removed::Withdrawn { ref op } => {
-                    let known = |r: &Removed| matches!(r, Removed::Withdrawn { op: o } if o == op);
-                    if !own.iter().any(known) && take() {
-                        own.push(removed);
-                    }
-                }
-                // Nobody else's business.
-                Removed::Aside { .. } => {}
-            }
-        }
-    }
-
     /// Makes an empty directory for an object.
     pub fn plant_empty(&self, id: &ObjectId) {
         self.0.lock().objects.entry(id.clone()).or_default();

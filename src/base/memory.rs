@@ -5,9 +5,11 @@
 //! whole objects are forgotten, for half of what is known of a writer would make a stranger of it.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::process::{Process, Ticks};
@@ -24,7 +26,7 @@ const MANY: usize = 64;
 const ENDED: usize = 24;
 
 /// At most so many choices of processes are remembered, and so many writers of files.
-const CHOICES: usize = 4096;
+const CHOICES: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// A process has read or saved a revision.
 #[derive(Clone)]
@@ -71,21 +73,20 @@ pub struct Memory {
     limit: usize,
 }
 
-#[derive(Default)]
 struct Inner {
     objects: HashMap<ObjectId, Entry>,
     events: usize,
     clock: u64,
-    /// Objects of which a process has read several revisions since it saved, the latest last.
-    reread: VecDeque<(Process, ObjectId)>,
-    /// Revisions that processes opened by their own names, the latest last.
-    picked: VecDeque<(Process, ObjectId, Rev)>,
-    /// Bases that processes have named for their next saves, the latest last.
-    named: VecDeque<(Process, ObjectId, Rev)>,
-    /// Who opened a file last to write it that may become an object's, and when; the latest last.
-    writers: VecDeque<(FileKey, Writer)>,
+    /// Objects of which a process has read several revisions since it saved.
+    reread: LruCache<(Process, ObjectId), ()>,
+    /// Revisions that processes opened by their own names.
+    picked: LruCache<(Process, ObjectId, Rev), ()>,
+    /// Bases that processes have named for their next saves.
+    named: LruCache<(Process, ObjectId), Rev>,
+    /// Who opened a file last to write it that may become an object's, and when.
+    writers: LruCache<FileKey, Writer>,
     /// Files that hold an object's revision, as it was moved there.
-    moved: VecDeque<(FileKey, ObjectId, Rev)>,
+    moved: LruCache<FileKey, (ObjectId, Rev)>,
 }
 
 struct Entry {
@@ -104,7 +105,17 @@ impl Default for Memory {
 impl Memory {
     /// Remembers at most `limit` events.
     pub fn bounded(limit: usize) -> Self {
-        Memory { inner: Mutex::default(), limit }
+        let inner = Inner {
+            objects: HashMap::new(),
+            events: 0,
+            clock: 0,
+            reread: LruCache::sparse(CHOICES),
+            picked: LruCache::sparse(CHOICES),
+            named: LruCache::sparse(CHOICES),
+            writers: LruCache::sparse(CHOICES),
+            moved: LruCache::sparse(CHOICES),
+        };
+        Memory { inner: Mutex::new(inner), limit }
     }
 
     /// The process has opened this revision for reading, or has written a text that goes on from it.
@@ -124,7 +135,7 @@ impl Memory {
             }
         }
         if several {
-            remember(&mut inner.reread, (by.clone(), id.clone()));
+            inner.reread.put((by.clone(), id.clone()), ());
         }
         let what = What::Read { copied: false, again: false };
         self.add(&mut inner, id, Event { rev: rev.clone(), by: by.clone(), at: Ticks::now(), what });
@@ -134,8 +145,9 @@ impl Memory {
     /// the winner's already. `own`: its text, where the revision's says something else.
     pub fn saved(&self, by: &Process, id: &ObjectId, rev: &Rev, own: Option<Arc<[u8]>>) {
         let mut inner = self.inner.lock();
-        inner.named.retain(|(process, of, _)| process != by || of != id);
-        inner.reread.retain(|(process, of)| process != by || of != id);
+        let who = (by.clone(), id.clone());
+        inner.named.pop(&who);
+        inner.reread.pop(&who);
         let what = What::Saved { own };
         self.add(&mut inner, id, Event { rev: rev.clone(), by: by.clone(), at: Ticks::now(), what });
     }
@@ -175,8 +187,7 @@ impl Memory {
             let mut inner = self.inner.lock();
             inner.clock += 1;
             let now = inner.clock;
-            let named = |(by, of, _): &&(Process, ObjectId, Rev)| saves == Some(by) && of == id;
-            let named = inner.named.iter().find(named).map(|(_, _, rev)| rev.clone());
+            let named = saves.and_then(|by| inner.named.peek(&(by.clone(), id.clone())).cloned());
             let entry = inner.objects.get_mut(id);
             let events = entry.map(|entry| {
                 entry.used = now;
@@ -225,12 +236,12 @@ impl Memory {
     /// of one of these tells what the reading was for.
     pub fn reread(&self, by: &Process) -> Vec<(ObjectId, Rev)> {
         let inner = self.inner.lock();
-        let ids = inner.reread.iter().filter(|(process, _)| process == by).map(|(_, id)| id);
+        let own = inner.reread.iter().map(|(read, ())| read).filter(|(process, _)| process == by);
         let last = |id: &ObjectId| {
             let own = inner.objects.get(id)?.events.iter().rev().find(|event| event.by == *by)?;
             Some((id.clone(), own.rev.clone()))
         };
-        ids.filter_map(last).collect()
+        own.filter_map(|(_, id)| last(id)).collect()
     }
 
     /// Whether any process has read again what it had seen before.
@@ -251,67 +262,59 @@ impl Memory {
 
     /// The process has opened a revision by its own name.
     pub fn pick(&self, by: &Process, id: &ObjectId, rev: &Rev) {
-        remember(&mut self.inner.lock().picked, (by.clone(), id.clone(), rev.clone()));
+        self.inner.lock().picked.put((by.clone(), id.clone(), rev.clone()), ());
     }
 
     /// The revisions that a process has opened by their own names, the latest first.
     pub fn picked(&self, by: &Process, id: &ObjectId) -> Vec<Rev> {
         let inner = self.inner.lock();
-        let own = inner.picked.iter().rev().filter(|(process, of, _)| process == by && of == id);
-        own.map(|(_, _, rev)| rev.clone()).collect()
+        let own = inner.picked.iter().filter(|((process, of, _), ())| process == by && of == id);
+        own.map(|((_, _, rev), ())| rev.clone()).collect()
     }
 
     /// The process names the base of its next save of the object; `None` takes that back.
     pub fn name(&self, by: &Process, id: &ObjectId, rev: Option<Rev>) {
-        let mut inner = self.inner.lock();
-        inner.named.retain(|(process, of, _)| process != by || of != id);
-        if let Some(rev) = rev {
-            remember(&mut inner.named, (by.clone(), id.clone(), rev));
-        }
+        let (who, named) = ((by.clone(), id.clone()), &mut self.inner.lock().named);
+        match rev {
+            Some(rev) => named.put(who, rev),
+            None => named.pop(&who),
+        };
     }
 
     /// The base that the process has named.
     pub fn named(&self, by: &Process, id: &ObjectId) -> Option<Rev> {
-        let inner = self.inner.lock();
-        let named = inner.named.iter().find(|(process, of, _)| process == by && of == id);
-        named.map(|(_, _, rev)| rev.clone())
+        self.inner.lock().named.peek(&(by.clone(), id.clone())).cloned()
     }
 
     /// The process has opened a file for writing that is no object's.
     pub fn wrote(&self, by: &Process, file: FileKey) {
         let mut inner = self.inner.lock();
-        inner.moved.retain(|(other, ..)| *other != file);
-        inner.writers.retain(|(other, _)| *other != file);
-        remember(&mut inner.writers, (file, by.clone().into()));
+        inner.moved.pop(&file);
+        inner.writers.put(file, by.clone().into());
     }
 
     /// The file was closed by who wrote it: what that process learns from now on is not in it.
     pub fn closed(&self, file: FileKey) {
-        let mut inner = self.inner.lock();
-        if let Some((_, writer)) = inner.writers.iter_mut().rev().find(|(other, _)| *other == file) {
+        if let Some(writer) = self.inner.lock().writers.peek_mut(&file) {
             writer.until = Some(Ticks::now());
         }
     }
 
     /// Who wrote a file last.
     pub fn writer(&self, file: FileKey) -> Option<Writer> {
-        let inner = self.inner.lock();
-        inner.writers.iter().rev().find(|(other, _)| *other == file).map(|(_, writer)| writer.clone())
+        self.inner.lock().writers.peek(&file).cloned()
     }
 
     /// An object's revision has become a file that is no object's.
     pub fn moved(&self, file: FileKey, id: &ObjectId, rev: &Rev) {
         let mut inner = self.inner.lock();
-        inner.moved.retain(|(other, ..)| *other != file);
-        inner.writers.retain(|(other, _)| *other != file);
-        remember(&mut inner.moved, (file, id.clone(), rev.clone()));
+        inner.writers.pop(&file);
+        inner.moved.put(file, (id.clone(), rev.clone()));
     }
 
     /// The revision that a file holds since it was moved there.
     pub fn moved_from(&self, file: FileKey) -> Option<(ObjectId, Rev)> {
-        let inner = self.inner.lock();
-        let moved = inner.moved.iter().rev().find(|(other, ..)| *other == file);
-        moved.map(|(_, id, rev)| (id.clone(), rev.clone()))
+        self.inner.lock().moved.peek(&file).cloned()
     }
 
     /// Lets go of what is held of processes that have ended, and forgets what they alone could use.
@@ -320,18 +323,26 @@ impl Memory {
         {
             let inner = self.inner.lock();
             let events = inner.objects.values().flat_map(|entry| &entry.events).map(|event| &event.by);
-            let choices = inner.picked.iter().chain(&inner.named).map(|(by, ..)| by);
+            let picked = inner.picked.iter().map(|((by, ..), ())| by);
+            let named = inner.named.iter().map(|((by, _), _)| by);
             let writers = inner.writers.iter().map(|(_, writer)| &writer.process);
-            let others = inner.reread.iter().map(|(by, _)| by).chain(writers);
-            processes.extend(events.chain(choices).chain(others).map(|by| (by.key(), by.clone())));
+            let reread = inner.reread.iter().map(|((by, _), ())| by);
+            processes.extend(
+                events
+                    .chain(picked)
+                    .chain(named)
+                    .chain(reread)
+                    .chain(writers)
+                    .map(|by| (by.key(), by.clone())),
+            );
         }
         // Asked without the lock: each is a call of the system.
         processes.retain(|_, process| process.has_ended());
         let ended = |by: &Process| processes.contains_key(&by.key());
         let mut inner = self.inner.lock();
-        inner.picked.retain(|(by, ..)| !ended(by));
-        inner.named.retain(|(by, ..)| !ended(by));
-        inner.reread.retain(|(by, _)| !ended(by));
+        inner.picked.retain(|(by, ..), ()| !ended(by));
+        inner.named.retain(|(by, _), _| !ended(by));
+        inner.reread.retain(|(by, _), ()| !ended(by));
     }
 }
 
@@ -399,15 +410,6 @@ impl Entry {
         self.events = left;
         self.many = MANY.max(2 * self.events.len());
     }
-}
-
-/// Adds a choice that was not made yet, as the latest.
-fn remember<T: PartialEq>(choices: &mut VecDeque<T>, choice: T) {
-    choices.retain(|other| *other != choice);
-    if choices.len() == CHOICES {
-        choices.pop_front();
-    }
-    choices.push_back(choice);
 }
 
 #[cfg(test)]

@@ -3,33 +3,23 @@
 use std::fmt::Display;
 use std::io::IsTerminal;
 
-use clap::{Args, ValueEnum};
-
-/// When output is coloured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum When {
-    /// On a terminal, unless NO_COLOR is set or TERM is `dumb`
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
+use clap::{Args, ColorChoice};
 
 /// The option of commands that colour.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Color {
-    /// When to colour: `auto` means on a terminal, unless NO_COLOR is set
+    /// When to colour: `auto` means on a terminal, unless NO_COLOR is set or TERM is `dumb`
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = false)]
-    color: When,
+    color: ColorChoice,
 }
 
 impl Color {
     /// For standard output.
     pub fn paint(self) -> Paint {
         Paint(match self.color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => std::io::stdout().is_terminal() && wanted(),
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => std::io::stdout().is_terminal() && wanted(),
         })
     }
 }
@@ -80,7 +70,7 @@ mod tests {
 
     #[test]
     fn colour_is_there_or_not() {
-        assert_eq!(Color { color: When::Always }.paint().red("x"), "\x1b[31mx\x1b[m");
-        assert_eq!(Color { color: When::Never }.paint().bold("x"), "x");
+        assert_eq!(Color { color: ColorChoice::Always }.paint().red("x"), "\x1b[31mx\x1b[m");
+        assert_eq!(Color { color: ColorChoice::Never }.paint().bold("x"), "x");
     }
 }

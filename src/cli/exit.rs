@@ -2,7 +2,7 @@
 //!
 //! Scripts depend on the numbers: a code may be added, none may change its meaning.
 
-use std::{fmt, io};
+use std::io;
 
 use crate::error::Error;
 
@@ -58,19 +58,25 @@ pub fn help() -> String {
 }
 
 /// Why a command ends early.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command cannot be meant.
+    #[error("{0}")]
     Usage(String),
     /// What was asked for is not so.
+    #[error("{0}")]
     No(String),
     /// The library's error.
-    Store(Error),
+    #[error(transparent)]
+    Store(#[from] Error),
     /// Another file or program failed.
+    #[error("{0}")]
     Io(String),
     /// Standard output failed. A broken pipe is none: whoever read has read enough.
+    #[error("cannot write standard output: {0}")]
     Output(io::Error),
     /// Each failure was told when it happened; this is the worst.
+    #[error("failed, as said above")]
     Told(Exit),
 }
 
@@ -108,23 +114,6 @@ impl Failure {
             eprintln!("{line}");
         }
         self.exit()
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Usage(line) | Failure::No(line) | Failure::Io(line) => f.write_str(line),
-            Failure::Store(e) => e.fmt(f),
-            Failure::Output(e) => write!(f, "cannot write standard output: {e}"),
-            Failure::Told(_) => f.write_str("failed, as said above"),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(e: Error) -> Self {
-        Failure::Store(e)
     }
 }
 

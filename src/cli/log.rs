@@ -9,7 +9,7 @@ use super::Names;
 use super::exit::Failure;
 use super::graph::graph;
 use super::text::{Out, quoted, utc};
-use crate::error::Error;
+use crate::error::{Error, found};
 use crate::resolve::{Lineage, Parent};
 use crate::rev::{ObjectId, Rev};
 use crate::store::{Role, Store};
@@ -91,11 +91,7 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, Failur
         .collect();
     if all {
         for (rev, why) in gone.into_iter().filter(|(rev, _)| live.binary_search(rev).is_err()) {
-            let size = match store.read(id, &rev) {
-                Ok(text) => Some(text.len() as u64),
-                Err(Error::NoRevision(..) | Error::NoObject(_)) => None,
-                Err(e) => return Err(e.into()),
-            };
+            let size = found(store.read(id, &rev))?.map(|text| text.len() as u64);
             let parent = lineage.parent(&rev);
             entries.push(Entry { rev, time: None, size, role: "gone", parent, why });
         }

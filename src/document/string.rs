@@ -63,26 +63,9 @@ pub(super) fn lossy(decoded: &[u8]) -> String {
     out
 }
 
-/// `text` as a JSON string, with quotes; only what JSON demands is escaped.
+/// `text` as a JSON string, with quotes, as `JSON.stringify` writes it.
 pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    text.chars().for_each(|c| escape(c, &mut out));
-    out.push('"');
-    out
-}
-
-/// Appends a character as it would stand between the quotes of a JSON string.
-pub(super) fn escape(c: char, out: &mut String) {
-    match c {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        '\0'..='\x1f' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-        c => out.push(c),
-    }
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]

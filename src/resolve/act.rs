@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::look::Look;
 use super::plan::{Plan, Way, plan};
 use crate::backend::Durability;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -80,22 +80,20 @@ fn act(store: &Store, look: &Look, plan: Plan) -> Result<Option<Done>> {
             None => return Ok(None),
         },
         _ if plan.retire.is_empty() => {}
-        _ => match store.winner_meta(id) {
-            Ok((now, _)) if Some(&now) == winner => {}
-            Err(Error::NoObject(_)) if winner.is_none() && store.revisions(id).is_ok() => {}
-            Ok(_) | Err(Error::NoObject(_)) => return Ok(None),
-            Err(e) => return Err(e),
-        },
+        _ => {
+            let now = found(store.winner_meta(id))?.map(|(now, _)| now);
+            if now.as_ref() != winner || (now.is_none() && store.revisions(id).is_err()) {
+                return Ok(None);
+            }
+        }
     }
     let by = done.published.clone().or(plan.by);
     let retired = plan.retire.into_iter().filter_map(|rev| Some((rev, by.clone()?)));
     // What superseded itself would be gone without a trace.
     for (rev, by) in retired.filter(|(rev, by)| rev != by) {
-        match store.backend().retire(id, &rev, by.as_str(), Durability::Ordered) {
-            Ok(()) => done.retired.push((rev, by)),
-            // Somebody else has settled it.
-            Err(Error::NoRevision(..) | Error::NoObject(_)) => {}
-            Err(e) => return Err(e),
+        // Or somebody else has settled it.
+        if found(store.backend().retire(id, &rev, by.as_str(), Durability::Ordered))?.is_some() {
+            done.retired.push((rev, by));
         }
     }
     late(store, look, &mut done)?;
@@ -104,11 +102,7 @@ fn act(store: &Store, look: &Look, plan: Plan) -> Result<Option<Done>> {
 
 /// Counts what came after the look among what remains.
 fn late(store: &Store, look: &Look, done: &mut Done) -> Result<()> {
-    let groups = match store.conflicts(&look.id) {
-        Err(Error::NoObject(_)) => return Ok(()),
-        groups => groups?,
-    };
-    for rev in groups.into_iter().flatten() {
+    for rev in found(store.conflicts(&look.id))?.into_iter().flatten().flatten() {
         let known = look.side(&rev).is_some() || look.winner.as_ref().is_some_and(|winner| winner.rev == rev);
         if !known && done.published.as_ref() != Some(&rev) {
             done.remain.push((rev, "it came meanwhile".into()));

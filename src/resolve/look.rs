@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::lineage::Lineage;
 use crate::backend::Meta;
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 use crate::store::Store;
 
@@ -165,9 +165,6 @@ fn side(store: &Store, id: &ObjectId, rev: &Rev) -> Result<Side> {
 /// A base that can be read; one that was purged is as good as unknown.
 fn base(store: &Store, id: &ObjectId, rev: Option<Rev>) -> Result<Option<Base>> {
     let Some(rev) = rev else { return Ok(None) };
-    match store.read(id, &rev) {
-        Ok(text) if document::check(&text).is_ok() => Ok(Some(Base { rev, text })),
-        Ok(_) | Err(Error::NoRevision(..) | Error::NoObject(_)) => Ok(None),
-        Err(e) => Err(e),
-    }
+    let text = found(store.read(id, &rev))?.filter(|text| document::check(text).is_ok());
+    Ok(text.map(|text| Base { rev, text }))
 }

@@ -1,15 +1,12 @@
 //! Items worked on ahead of whoever takes the results, by all processors, in order.
 //!
 //! Invariants: results come in the order of the items; no more than [`WINDOW`] pieces are worked on or wait to be taken,
-//! for each may be large; whoever takes the results never waits while there is a piece that may be begun.
+//! for each may be large.
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How many items are one piece: enough to outweigh handing it over.
 const PIECE: usize = 8;
@@ -17,104 +14,26 @@ const PIECE: usize = 8;
 /// How many pieces are begun before the first of them is taken.
 const WINDOW: usize = 6;
 
-/// Threads that work ahead of the one that takes the results, at most.
-const HELPERS: usize = 7;
-
-type Done<R> = Result<Vec<R>, Box<dyn Any + Send>>;
-
 struct Work<T, R> {
     items: Vec<T>,
     each: Box<dyn Fn(&T) -> R + Send + Sync>,
-    progress: Mutex<Progress<R>>,
-    changed: Condvar,
-}
-
-struct Progress<R> {
-    /// The first piece that nobody has begun.
-    begun: usize,
-    /// The first piece that is not taken.
-    taken: usize,
-    done: HashMap<usize, Done<R>>,
-    /// Nobody wants the rest.
-    ended: bool,
 }
 
 impl<T, R> Work<T, R> {
-    fn pieces(&self) -> usize {
-        self.items.len().div_ceil(PIECE)
-    }
-
-    fn piece(&self, piece: usize) -> Vec<R> {
-        let start = piece * PIECE;
-        let end = self.items.len().min(start + PIECE);
-        self.items[start..end].iter().map(&self.each).collect()
-    }
-
-    /// The next piece that may be begun now.
-    fn begin(&self, progress: &mut Progress<R>) -> Option<usize> {
-        let piece = progress.begun;
-        if piece >= self.pieces() || piece >= progress.taken + WINDOW {
-            return None;
-        }
-        progress.begun += 1;
-        Some(piece)
-    }
-
-    /// Works on one piece after the other until there are no more.
-    fn help(&self) {
-        loop {
-            let mut progress = self.progress.lock();
-            let piece = loop {
-                if progress.ended || progress.begun >= self.pieces() {
-                    return;
-                }
-                match self.begin(&mut progress) {
-                    Some(piece) => break piece,
-                    None => self.changed.wait(&mut progress),
-                }
-            };
-            drop(progress);
-            self.work_on(piece);
-        }
-    }
-
-    fn work_on(&self, piece: usize) {
-        let done = catch_unwind(AssertUnwindSafe(|| self.piece(piece)));
-        self.progress.lock().done.insert(piece, done);
-        self.changed.notify_all();
-    }
-
-    /// The results of the next piece.
-    fn take(&self) -> Option<Vec<R>> {
-        let mut progress = self.progress.lock();
-        let piece = progress.taken;
-        if piece >= self.pieces() {
-            return None;
-        }
-        let done = loop {
-            if let Some(done) = progress.done.remove(&piece) {
-                break done;
-            }
-            if let Some(other) = self.begin(&mut progress) {
-                MutexGuard::unlocked(&mut progress, || self.work_on(other));
-                continue;
-            }
-            self.changed.wait(&mut progress);
-        };
-        progress.taken = piece + 1;
-        drop(progress);
-        self.changed.notify_all();
-        match done {
-            Ok(results) => Some(results),
-            Err(panic) => resume_unwind(panic),
-        }
+    fn piece(&self, piece: usize) -> Option<Vec<R>> {
+        Some(self.items.chunks(PIECE).nth(piece)?.iter().map(&self.each).collect())
     }
 }
+
+/// Its pieces, in order.
+type Worker<R> = (Receiver<Vec<R>>, JoinHandle<()>);
 
 /// What [`ahead`] returns.
 pub struct Ahead<T, R> {
     work: Arc<Work<T, R>>,
-    helpers: Vec<JoinHandle<()>>,
+    /// Of as many pieces as these are each does one, in turn. Where there was no thread to be had, whoever takes the results.
+    workers: Vec<Option<Worker<R>>>,
+    taken: usize,
     results: std::vec::IntoIter<R>,
 }
 
@@ -124,18 +43,18 @@ where
     T: Send + Sync + 'static,
     R: Send + 'static,
 {
-    let progress = Progress { begun: 0, taken: 0, done: HashMap::new(), ended: false };
-    let work = Work { items, each: Box::new(each), progress: Mutex::new(progress), changed: Condvar::new() };
-    let work = Arc::new(work);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = (processors - 1).min(HELPERS).min(work.pieces().saturating_sub(1));
-    let helper = |_| {
-        let work = work.clone();
-        // Where there is no thread to be had, whoever takes the results works on all of it.
-        std::thread::Builder::new().name("ahead".into()).spawn(move || work.help()).ok()
+    let count = processors.min(WINDOW).min(items.len().div_ceil(PIECE)).max(1);
+    let work = Arc::new(Work { items, each: Box::new(each) });
+    let worker = |first: usize| {
+        let (work, (give, take)) = (work.clone(), sync_channel(WINDOW / count - 1));
+        let mut pieces = (first..).step_by(count).map_while(move |piece| work.piece(piece));
+        let run = move || drop(pieces.try_for_each(|piece| give.send(piece)));
+        let thread = std::thread::Builder::new().name("ahead".into()).spawn(run).ok()?;
+        Some((take, thread))
     };
-    let helpers = (0..wanted).map_while(helper).collect();
-    Ahead { work, helpers, results: Vec::new().into_iter() }
+    let workers = (0..count).map(|first| if count > 1 { worker(first) } else { None }).collect();
+    Ahead { work, workers, taken: 0, results: Vec::new().into_iter() }
 }
 
 impl<T, R> Iterator for Ahead<T, R> {
@@ -146,17 +65,29 @@ impl<T, R> Iterator for Ahead<T, R> {
             if let Some(result) = self.results.next() {
                 return Some(result);
             }
-            self.results = self.work.take()?.into_iter();
+            let turn = self.taken % self.workers.len();
+            let piece = match &self.workers[turn] {
+                Some((pieces, _)) => pieces.recv().ok(),
+                None => self.work.piece(self.taken),
+            };
+            let Some(piece) = piece else {
+                // Its share is done, and so is all; or it panicked.
+                if let Some(Err(panic)) = self.workers[turn].take().map(|(_, thread)| thread.join()) {
+                    resume_unwind(panic);
+                }
+                return None;
+            };
+            self.taken += 1;
+            self.results = piece.into_iter();
         }
     }
 }
 
 impl<T, R> Drop for Ahead<T, R> {
     fn drop(&mut self) {
-        self.work.progress.lock().ended = true;
-        self.work.changed.notify_all();
-        for helper in self.helpers.drain(..) {
-            let _ = helper.join();
+        for (pieces, thread) in self.workers.drain(..).flatten() {
+            drop(pieces);
+            let _ = thread.join();
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::known::Known;
 use super::{Role, Store};
 use crate::backend::Durability;
-use crate::error::{Error, Result};
+use crate::error::{Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
 /// What is kept of an object's history.
@@ -58,12 +58,8 @@ impl Store {
             if !old || needed.contains(&one.rev) || one.rev > winner {
                 continue;
             }
-            if !dry {
-                match self.backend().retire(id, &one.rev, winner.as_str(), Durability::Ordered) {
-                    // Somebody else did.
-                    Err(Error::NoRevision(..) | Error::NoObject(_)) => continue,
-                    done => done?,
-                }
+            if !dry && !self.retire(id, &one.rev, winner.as_str(), Durability::Ordered)? {
+                continue;
             }
             cleared.bytes += meta.size;
             cleared.revs.push(one.rev.clone());
@@ -91,10 +87,9 @@ impl Store {
         let live: BTreeSet<&Rev> = known.live.iter().collect();
         let needed = needed(&known.live, known.all());
         let in_conflict: BTreeSet<Rev> = rev::conflicts(&known.live).into_iter().flatten().collect();
-        let last = match self.winner(id) {
-            Ok(_) => BTreeSet::new(),
-            Err(Error::NoObject(_)) => self.last_of(id, &known)?,
-            Err(e) => return Err(e),
+        let last = match found(self.winner(id))? {
+            Some(_) => BTreeSet::new(),
+            None => self.last_of(id, &known)?,
         };
         let now = SystemTime::now();
         let mut cleared = Cleared::default();
@@ -115,14 +110,14 @@ impl Store {
             if !due || live.contains(rev) || known.awaited(rev) || needed.contains(rev) || unmerged {
                 continue;
             }
-            cleared.bytes += match dry {
-                true => size,
-                false => match self.backend().purge(id, rev, Durability::Ordered) {
-                    Err(Error::NoRevision(..)) => continue,
-                    freed => freed?,
-                },
+            let freed = match dry {
+                true => Some(size),
+                false => found(self.backend().purge(id, rev, Durability::Ordered))?,
             };
-            cleared.revs.push(rev.clone());
+            if let Some(freed) = freed {
+                cleared.bytes += freed;
+                cleared.revs.push(rev.clone());
+            }
         }
         Ok(cleared)
     }
@@ -133,14 +128,10 @@ impl Store {
         groups.push(known.removed().map(|(rev, _)| rev.clone()).collect());
         for revs in groups {
             for rev in revs.iter().rev().filter(|rev| !Store::purged(known, rev)) {
-                match self.read(id, rev) {
-                    Ok(text) if crate::document::check(&text).is_ok() => {
-                        let mut last: BTreeSet<Rev> = rev::conflicts(&revs).into_iter().flatten().collect();
-                        last.insert(rev.clone());
-                        return Ok(last);
-                    }
-                    Ok(_) | Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
-                    Err(e) => return Err(e),
+                if self.read_if_kept(id, rev)?.is_some_and(|text| crate::document::check(&text).is_ok()) {
+                    let mut last: BTreeSet<Rev> = rev::conflicts(&revs).into_iter().flatten().collect();
+                    last.insert(rev.clone());
+                    return Ok(last);
                 }
             }
         }
@@ -174,6 +165,7 @@ mod tests {
 
     use super::*;
     use crate::backend::Entry;
+    use crate::error::Error;
     use crate::store::testing::{id, rev, store};
 
     const ALL: Option<Duration> = Some(Duration::ZERO);

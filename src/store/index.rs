@@ -6,10 +6,10 @@
 //! revision that this store published itself. What was listed while a sign came is not remembered. Texts never are; nor
 //! short histories that were only read, of which there may be a million.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock, Weak};
 
+use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::known::Known;
@@ -33,10 +33,7 @@ pub(super) struct Index {
 }
 
 struct State {
-    known: HashMap<ObjectId, Remembered>,
-    /// By when each was last used.
-    by_use: BTreeMap<u64, ObjectId>,
-    clock: u64,
+    known: LruCache<ObjectId, Remembered>,
     names: usize,
     most: usize,
     signs: [u64; SLOTS],
@@ -50,7 +47,6 @@ struct Remembered {
     expected: Vec<Rev>,
     /// The highest name, if it was found to hold an object.
     winner: Option<Rev>,
-    used: u64,
 }
 
 /// What is remembered of an object.
@@ -66,14 +62,7 @@ pub(super) struct Ticket(u64);
 
 impl Index {
     pub fn new() -> Index {
-        let state = State {
-            known: HashMap::new(),
-            by_use: BTreeMap::new(),
-            clock: 0,
-            names: 0,
-            most: NAMES,
-            signs: [0; SLOTS],
-        };
+        let state = State { known: LruCache::unbounded(), names: 0, most: NAMES, signs: [0; SLOTS] };
         Index { watched: OnceLock::new(), state: Mutex::new(state) }
     }
 
@@ -87,18 +76,12 @@ impl Index {
             return None;
         }
         let mut state = self.state.lock();
-        state.clock += 1;
-        let now = state.clock;
         let there = state.known.get_mut(id)?;
-        let before = std::mem::replace(&mut there.used, now);
         if !there.added.is_empty() {
             let known = Arc::make_mut(&mut there.known);
             there.added.drain(..).for_each(|rev| known.add(rev));
         }
-        let recall = Recall { known: there.known.clone(), winner: there.winner.clone() };
-        state.by_use.remove(&before);
-        state.by_use.insert(now, id.clone());
-        Some(recall)
+        Some(Recall { known: there.known.clone(), winner: there.winner.clone() })
     }
 
     /// Before an object is listed that may be remembered then.
@@ -115,23 +98,20 @@ impl Index {
             return;
         }
         state.forget(id);
-        state.clock += 1;
-        let used = state.clock;
         state.names += known.names();
-        state.by_use.insert(used, id.clone());
-        let new =
-            Remembered { known: known.clone(), added: Vec::new(), expected: Vec::new(), winner: None, used };
-        state.known.insert(id.clone(), new);
-        while state.names > state.most {
-            let Some(oldest) = state.by_use.values().next().cloned() else { break };
-            state.forget(&oldest);
+        let new = Remembered { known: known.clone(), added: Vec::new(), expected: Vec::new(), winner: None };
+        state.known.put(id.clone(), new);
+        while state.names > state.most
+            && let Some((_, oldest)) = state.known.pop_lru()
+        {
+            state.names -= oldest.names();
         }
     }
 
     /// The highest name holds an object: it was read.
     pub fn found(&self, id: &ObjectId, known: &Arc<Known>, winner: &Rev) {
         let mut state = self.state.lock();
-        if let Some(there) = state.known.get_mut(id)
+        if let Some(there) = state.known.peek_mut(id)
             && Arc::ptr_eq(&there.known, known)
             && there.added.is_empty()
             && known.live.last() == Some(winner)
@@ -142,7 +122,7 @@ impl Index {
 
     /// This store is about to publish a revision; its sign will say nothing new.
     pub fn expect(&self, id: &ObjectId, rev: &Rev) {
-        if let Some(there) = self.state.lock().known.get_mut(id) {
+        if let Some(there) = self.state.lock().known.peek_mut(id) {
             there.expected.push(rev.clone());
         }
     }
@@ -150,13 +130,13 @@ impl Index {
     /// Whether a name is that of a revision that this store has published or is about to.
     fn is_own(&self, id: &ObjectId, name: &OsStr) -> bool {
         let Ok(rev) = Rev::new(name) else { return false };
-        self.state.lock().known.get(id).is_some_and(|t| t.expected.contains(&rev) || t.added.contains(&rev))
+        self.state.lock().known.peek(id).is_some_and(|t| t.expected.contains(&rev) || t.added.contains(&rev))
     }
 
     /// It has.
     pub fn published(&self, id: &ObjectId, rev: &Rev) {
         let mut state = self.state.lock();
-        let Some(there) = state.known.get_mut(id) else { return };
+        let Some(there) = state.known.peek_mut(id) else { return };
         there.expected.retain(|expected| expected != rev);
         // It was forgotten meanwhile, and listed anew by somebody else.
         if there.known.live.binary_search(rev).is_ok() {
@@ -182,7 +162,7 @@ impl Index {
                 || there.added.contains(&rev)
                 || there.known.live.binary_search(&rev).is_ok()
         };
-        if !state.known.get(id).is_some_and(ours) {
+        if !state.known.peek(id).is_some_and(ours) {
             state.signs[slot(id)] += 1;
             state.forget(id);
         }
@@ -191,10 +171,13 @@ impl Index {
 
 impl State {
     fn forget(&mut self, id: &ObjectId) {
-        if let Some(gone) = self.known.remove(id) {
-            self.by_use.remove(&gone.used);
-            self.names -= gone.known.names() + gone.added.len();
-        }
+        self.names -= self.known.pop(id).map_or(0, |gone| gone.names());
+    }
+}
+
+impl Remembered {
+    fn names(&self) -> usize {
+        self.known.names() + self.added.len()
     }
 }
 
@@ -236,7 +219,8 @@ impl Told {
         let Some(store) = self.0.upgrade() else { return };
         let mut state = store.index.state.lock();
         state.signs.iter_mut().for_each(|signs| *signs += 1);
-        (state.known, state.by_use, state.names) = (HashMap::new(), BTreeMap::new(), 0);
+        state.known.clear();
+        state.names = 0;
     }
 }
 
@@ -351,7 +335,8 @@ mod tests {
                 store.upsert(&id(n), format!("{{\"m\":{m}}}").as_bytes()).unwrap();
             }
             let state = store.0.index.state.lock();
-            assert!(state.names <= 100 + 50 && state.known.len() == state.by_use.len());
+            let counted: usize = state.known.iter().map(|(_, there)| there.names()).sum();
+            assert!(state.names <= 100 + 50 && state.names == counted);
         }
         let long = id(999);
         for n in 0..200 {

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backend::{Backend, Entry, Gone};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{self, LAST_GENERATION, ObjectId, Rev};
 
 pub const DELETED: &str = "deleted";
@@ -130,11 +130,7 @@ impl Facts {
 impl Known {
     /// Looks at the medium; an object that is not there is known by what is gone of it.
     pub fn look(backend: &dyn Backend, id: &ObjectId) -> Result<Known> {
-        let entries = match backend.entries(id) {
-            Err(Error::NoObject(_)) => None,
-            entries => Some(entries?),
-        };
-        Ok(Known::new(entries, backend.gone(id)?))
+        Ok(Known::new(found(backend.entries(id))?, backend.gone(id)?))
     }
 
     /// From what is in the object's directory (`None`: there is none) and what is gone.

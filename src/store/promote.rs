@@ -5,7 +5,7 @@ use super::save::{Ready, checked, inherit};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
 use crate::backend::at_need;
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
 impl Store {
@@ -40,13 +40,8 @@ impl Store {
                 published => published?,
             };
             for old in group.into_iter().flatten() {
-                if self.is_being_written(id, &old)? {
-                    continue;
-                }
-                match self.backend().retire(id, &old, new.as_str(), options.how) {
-                    // Somebody else has settled it, too.
-                    Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
-                    retired => retired?,
+                if !self.is_being_written(id, &old)? {
+                    self.retire(id, &old, new.as_str(), options.how)?;
                 }
             }
             let altered = *published != *text;
@@ -71,10 +66,7 @@ impl Store {
             let (latest, plan) = (latest.clone(), plan.clone());
             self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default())
         };
-        match at_need(self.backend(), false, commit) {
-            Err(Error::NoObject(_)) => Ok(None),
-            saved => saved.map(Some),
-        }
+        found(at_need(self.backend(), false, commit))
     }
 
     /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.
@@ -84,10 +76,9 @@ impl Store {
     pub fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
         let deletions = self.deletions(id)?;
         for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
-            match self.backend().read_gone(id, rev) {
-                Ok(text) if document::check(&text).is_ok() => return Ok(Some(rev.clone())),
-                Ok(_) | Err(Error::NoRevision(..)) => {}
-                Err(e) => return Err(e),
+            let text = found(self.backend().read_gone(id, rev))?;
+            if text.is_some_and(|text| document::check(&text).is_ok()) {
+                return Ok(Some(rev.clone()));
             }
         }
         Ok(None)

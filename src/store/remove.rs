@@ -1,5 +1,6 @@
 //! Deleting, renaming, and putting right what removal facts say.
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
 use super::known::{DISCARDED, Known, told};
@@ -7,7 +8,7 @@ use super::save::{Ready, inherit};
 use super::{Object, Outcome, Saved, Store};
 use crate::backend::{Attrs, Durability, Gone};
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
 /// Revisions of an object whose files are where the facts say they are not.
@@ -86,7 +87,7 @@ impl Store {
             return Err(Error::Exists(to.clone()));
         }
         let called = |id: &ObjectId| document::stamp(&latest.text, &id.to_text(), latest.rev.as_str());
-        if let Some(op) = self.moved_by(to, &known)? {
+        if let Some(op) = self.moved_by(to, &there, &known)? {
             let newer = match called(from) != called(to) || !there.knows(&latest.rev) {
                 true => {
                     let generation = known.next_generation(from)?.max(there.next_generation(to)?);
@@ -102,8 +103,7 @@ impl Store {
             let generation = known.next_generation(from)?.max(there.next_generation(to)?);
             let rev = Rev::child_of(Some(&latest.rev), generation, self.random());
             let text = document::stamp(&latest.text, &to.to_text(), rev.as_str());
-            let attrs =
-                Attrs { mtime: Some(latest.meta.mtime), ..inherit(&Attrs::default(), Some(&latest.meta)) };
+            let attrs = latest.meta.attrs();
             // Before the move, so that the new id never shows the old text.
             saved.meta = self.backend().publish(from, &rev, &text, &attrs, Durability::Ordered)?;
             saved.altered = *text != *latest.text;
@@ -116,14 +116,12 @@ impl Store {
         moved.map(|()| saved)
     }
 
-    /// The operation by which an object was given the id that it has now, where `now` is what it has become since: of what
-    /// went with it then, some lives on in that.
-    fn moved_by(&self, id: &ObjectId, now: &Known) -> Result<Option<String>> {
-        let gone = self.backend().gone(id)?;
-        let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
-        let op = gone.iter().find_map(|g| match g {
-            Gone::Object { op, revs } if !withdrawn(op) && revs.iter().any(|rev| now.live.contains(rev)) => {
-                Some(op.clone())
+    /// The operation by which an object was given the id that it has now, where `then` is what is known under its old id and
+    /// `now` is what it has become since: of what went with it then, some lives on in that.
+    fn moved_by(&self, id: &ObjectId, then: &Known, now: &Known) -> Result<Option<String>> {
+        let op = self.backend().gone(id)?.into_iter().find_map(|g| match g {
+            Gone::Object { op, revs } if then.is_deletion(&op) => {
+                revs.iter().any(|rev| now.live.contains(rev)).then_some(op)
             }
             _ => None,
         });
@@ -142,12 +140,10 @@ impl Store {
         newer: Option<Rev>,
     ) -> Result<Saved> {
         let how = Durability::Ordered;
-        let attrs =
-            Attrs { mtime: Some(latest.meta.mtime), ..inherit(&Attrs::default(), Some(&latest.meta)) };
         let saved = match newer {
             Some(rev) => {
                 let text = document::stamp(&latest.text, &to.to_text(), rev.as_str());
-                let meta = self.backend().revive(to, op, &rev, &text, &attrs, how)?;
+                let meta = self.backend().revive(to, op, &rev, &text, &latest.meta.attrs(), how)?;
                 Saved { meta, outcome: Outcome::Fresh, altered: *text != *latest.text, rev }
             }
             None => {
@@ -160,15 +156,11 @@ impl Store {
         let back = self.known_existing(to)?;
         for rev in known.live.iter().filter(|rev| !back.knows(rev)) {
             let (text, meta) = self.backend().read(from, rev)?;
-            let attrs = Attrs { mtime: Some(meta.mtime), ..inherit(&Attrs::default(), Some(&meta)) };
-            self.backend().publish(to, rev, &text, &attrs, how)?;
+            self.backend().publish(to, rev, &text, &meta.attrs(), how)?;
         }
         for (rev, reasons) in known.removed().filter(|(rev, _)| back.live.contains(rev)) {
             for why in reasons {
-                match self.backend().retire(to, rev, why, how) {
-                    Err(Error::NoRevision(..)) => {}
-                    retired => retired?,
-                }
+                self.retire(to, rev, why, how)?;
             }
         }
         self.0.index.forget(to);
@@ -227,24 +219,17 @@ impl Store {
         let _turn = self.turn(id);
         let how = Durability::Ordered;
         let mut any = false;
-        let known = match self.known_existing(id) {
-            Err(Error::NoObject(_)) => {
+        let known = match found(self.known_existing(id))? {
+            Some(known) => known,
+            None => {
                 self.finish_revival(id)?;
                 any = true;
                 self.known_existing(id)?
             }
-            known => known?,
         };
         any |= self.put_back(id, &known)?;
         for (rev, why) in &known.dead {
-            match self.backend().retire(id, rev, why, how) {
-                // Not a file, or somebody else's work.
-                Err(Error::NoRevision(..) | Error::NoObject(_)) => {}
-                done => {
-                    done?;
-                    any = true;
-                }
-            }
+            any |= self.retire(id, rev, why, how)?;
         }
         // An empty directory makes the original's upsert fail.
         if any && known.live.is_empty() && known.missing.is_empty() {
@@ -268,25 +253,30 @@ impl Store {
         Ok(Astray { back, missing })
     }
 
+    /// Moves a live revision to what is gone. Whether it did: it may not be a file, or not be there any more.
+    pub(super) fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<bool> {
+        Ok(found(self.backend().retire(id, rev, why, how))?.is_some())
+    }
+
+    /// Publishes a revision unless somebody else has.
+    pub(super) fn publish_copy(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs) -> Result<()> {
+        match self.backend().publish(id, rev, text, attrs, Durability::Ordered) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => Ok(()),
+            published => published.map(drop),
+        }
+    }
+
     /// Puts revisions back that live again. Whether there was one.
     fn put_back(&self, id: &ObjectId, known: &Known) -> Result<bool> {
         let mut any = false;
         let graves = if known.missing.is_empty() { Vec::new() } else { self.backend().graves(id)? };
         for rev in &known.missing {
-            let text = match self.backend().read_gone(id, rev) {
-                // Purged.
-                Err(Error::NoRevision(..)) => continue,
-                text => text?,
-            };
-            let like = graves.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
-            let attrs = inherit(&Attrs::default(), like);
-            match self.backend().publish(id, rev, &text, &attrs, Durability::Ordered) {
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                published => {
-                    published?;
-                }
+            // Or it was purged.
+            if let Some(text) = found(self.backend().read_gone(id, rev))? {
+                let like = graves.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
+                self.publish_copy(id, rev, &text, &inherit(&Attrs::default(), like))?;
+                any = true;
             }
-            any = true;
         }
         Ok(any)
     }
@@ -299,20 +289,17 @@ impl Store {
 
     /// A deletion that was withdrawn and holds revisions that should live: its name, and these.
     fn interrupted(&self, id: &ObjectId) -> Result<Option<(String, Vec<Rev>)>> {
-        let missing = self.known(id)?.missing;
-        if missing.is_empty() {
+        let known = self.known(id)?;
+        if known.missing.is_empty() {
             return Ok(None);
         }
-        let gone = self.backend().gone(id)?;
-        let withdrawn = |op: &str| gone.iter().any(|g| matches!(g, Gone::Withdrawn { op: o } if o == op));
-        let mut objects = gone.iter().filter_map(|g| match g {
-            Gone::Object { op, revs } if withdrawn(op) => {
-                let revs: Vec<Rev> = revs.iter().filter(|rev| missing.contains(rev)).cloned().collect();
-                (!revs.is_empty()).then(|| (op.clone(), revs))
+        Ok(self.backend().gone(id)?.into_iter().find_map(|gone| match gone {
+            Gone::Object { op, mut revs } if !known.is_deletion(&op) => {
+                revs.retain(|rev| known.missing.contains(rev));
+                (!revs.is_empty()).then_some((op, revs))
             }
             _ => None,
-        });
-        Ok(objects.next())
+        }))
     }
 
     pub(super) fn operation(&self) -> String {

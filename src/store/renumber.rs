@@ -1,8 +1,8 @@
 //! Revisions whose number cannot be counted on from.
 
 use super::Store;
-use crate::backend::{Attrs, Durability};
-use crate::error::{Error, Result};
+use crate::backend::Durability;
+use crate::error::{Error, Result, found};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
 
 use super::known::Known;
@@ -19,39 +19,18 @@ impl Store {
     pub fn renumber(&self, id: &ObjectId, dry: bool) -> Result<Vec<(Rev, Rev)>> {
         let _turn = self.turn(id);
         let known = self.known_existing(id)?;
-        let winner = match self.winner(id) {
-            Err(Error::NoObject(_)) => return Ok(Vec::new()),
-            winner => winner?.rev,
-        };
+        let Some(winner) = found(self.winner(id))? else { return Ok(Vec::new()) };
         let mut named = Vec::new();
-        for Step { old, new, copied } in plan(id, &known, &winner)? {
-            let (text, meta) = match self.backend().read(id, &old) {
-                Err(Error::NoRevision(..)) => continue,
-                read => read?,
-            };
+        for Step { old, new, copied } in plan(id, &known, &winner.rev)? {
+            let Some((text, meta)) = found(self.backend().read(id, &old))? else { continue };
             if !dry {
-                let how = Durability::Ordered;
-                let attrs = Attrs {
-                    mtime: Some(meta.mtime),
-                    mode: Some(meta.mode),
-                    owner: Some((meta.uid, meta.gid)),
-                };
                 if copied {
-                    match self.backend().publish(id, &new, &text, &attrs, how) {
-                        // Renamed by the save of another process.
-                        Err(Error::Io { source, .. })
-                            if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-                        published => {
-                            published?;
-                        }
-                    }
+                    self.publish_copy(id, &new, &text, &meta.attrs())?;
                 }
+                let how = Durability::Ordered;
                 if self.backend().retire(id, &old, new.as_str(), how).is_err() {
                     // Two long names in one are too long a name; or it is gone already.
-                    match self.backend().set_aside(id, old.as_str().as_ref(), &self.operation(), how) {
-                        Ok(()) | Err(Error::NoObject(_)) => {}
-                        Err(e) => return Err(e),
-                    }
+                    found(self.backend().set_aside(id, old.as_str().as_ref(), &self.operation(), how))?;
                 }
             }
             named.push((old, new));

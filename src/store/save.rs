@@ -8,7 +8,7 @@ use super::{Looked, Object, OnStale, Outcome, SaveOptions, Saved, Store, TRIES, 
 use crate::backend::{Attrs, Durability, Entry, Gone, Meta};
 use crate::base::{Base, Evidence, Winner, base};
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
 
 /// What to do about an object that does not exist.
@@ -156,13 +156,10 @@ impl Store {
         let known = Known::new(Some(entries), rest);
         let mut latest = None;
         for rev in known.live.iter().rev() {
-            match self.backend().read_gone(id, rev) {
-                Ok(bytes) if document::check(&bytes).is_ok() => {
-                    latest = Some((rev, bytes));
-                    break;
-                }
-                Ok(_) | Err(Error::NoRevision(..)) => {}
-                Err(e) => return Err(e),
+            let bytes = found(self.backend().read_gone(id, rev))?;
+            if let Some(bytes) = bytes.filter(|bytes| document::check(bytes).is_ok()) {
+                latest = Some((rev, bytes));
+                break;
             }
         }
         let mut plan = match &latest {
@@ -450,10 +447,7 @@ impl Store {
 
     /// A revision's bytes, live or gone; `None` where they are lost.
     pub(super) fn read_if_kept(&self, id: &ObjectId, rev: &Rev) -> Result<Option<Vec<u8>>> {
-        match self.read(id, rev) {
-            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
-            text => text.map(Some),
-        }
+        found(self.read(id, rev))
     }
 }
 
@@ -488,8 +482,10 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, UNIX_EPOCH};
 
+    use rustix::io::Errno;
+
     use super::*;
-    use crate::backend::{Fault, FaultBackend, MemoryBackend};
+    use crate::backend::{Backend, DirBackend, Fault, FaultBackend, MemoryBackend, faults};
     use crate::base::{Memory, Process};
     use crate::store::testing::{id, rev, store};
 
@@ -744,7 +740,7 @@ mod tests {
             assert!(name > latest && name.is_child_of(&parent) && name.generation() == Some(7));
         }
         assert_eq!(s.beside(&rev(7, 'f'), Some(&parent)), None);
-        // Zeros before the number are another name, and the evidenceal's conflicts go by it.
+        // Zeros before the number are another name, and the original's conflicts go by it.
         let zeros = Rev::new(format!("07-{}", "0".repeat(32))).unwrap();
         assert_eq!(s.beside(&zeros, Some(&parent)), None);
         let (s, backend) = store_with(&[(&rev(6, '0'), "{\"n\":0}"), (&rev(7, 'f'), "{\"n\":1}")]);
@@ -843,7 +839,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_end_before_the_evidenceal_loses_count() {
+    fn generations_end_before_the_original_loses_count() {
         let (s, _b) = store_with(&[(&rev(LAST_GENERATION - 1, 'a'), "{}")]);
         assert_eq!(s.update(&id("x"), b"{\"n\":1}").unwrap().rev.generation(), Some(LAST_GENERATION));
         assert!(matches!(s.update(&id("x"), b"{\"n\":2}"), Err(Error::GenerationLimit(_))));
@@ -1009,5 +1005,50 @@ mod tests {
         s.winner(&id("x")).unwrap();
         let calls = ["entries", "gone", "read"].map(|op| counting.calls(op));
         assert_eq!((calls, counting.all_calls()), ([1, 1, 1], 3));
+    }
+
+    #[test]
+    fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
+        const OLD: &str = "{\"a\":1,\"b\":0}";
+        let (x, new, none, seen) = (id("x"), id("n"), Evidence::default(), knows(rev(6, 'a')));
+        let memory = std::path::Path::new("/dev/shm");
+        let memory = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
+        for (id, evidence, text) in [
+            (&x, &none, "{\"a\":9,\"b\":9}"),
+            (&x, &seen, "{\"a\":0,\"b\":1}"),
+            (&x, &seen, "{\"a\":5,\"b\":1}"),
+            (&new, &none, "{\"c\":1}"),
+        ] {
+            for (n, errno) in (1..300).flat_map(|n| [(n, Errno::NOSPC), (n, Errno::IO), (n, Errno::DQUOT)]) {
+                let place = tempfile::tempdir_in(&memory).unwrap();
+                let dir = DirBackend::open(place.path()).unwrap();
+                dir.create(&x, &rev(6, 'a'), b"{\"a\":0,\"b\":0}", &NO.attrs, NO.how).unwrap();
+                dir.publish(&x, &rev(7, 'a'), OLD.as_bytes(), &NO.attrs, NO.how).unwrap();
+                let s = Store::with_backend(Arc::new(dir));
+                faults::fail(n, errno);
+                let saved = s.save(id, text.as_bytes(), evidence, &NO);
+                if !faults::end() {
+                    saved.unwrap();
+                    break;
+                }
+                assert!(n < 299);
+                let read = || s.winner(id).map(|w| String::from_utf8(w.text).unwrap()).ok();
+                match (&saved, read().as_deref()) {
+                    (Ok(_), Some(read)) => assert_eq!(read, text, "{n}"),
+                    (Err(_), None) => assert_eq!(id, &new),
+                    // A failure after the name was given, in looking at the new file, comes too late to take it back.
+                    (Err(_), Some(read)) => assert!(read == OLD || read == text, "{n}: {read}"),
+                    (Ok(_), None) => panic!("{n}: saved and not there"),
+                }
+                for id in s.ids().unwrap() {
+                    let names = s.backend().entries(&id).unwrap();
+                    let whole = names.iter().all(|e| matches!(e, Entry::Rev(_)));
+                    assert!(!names.is_empty() && whole, "{n}: {names:?}");
+                }
+                // And the next save goes through.
+                s.save(id, text.as_bytes(), evidence, &NO).unwrap();
+                assert_eq!(read().as_deref(), Some(text), "{n}");
+            }
+        }
     }
 }

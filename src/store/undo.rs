@@ -9,7 +9,7 @@ use super::save::{Ready, inherit};
 use super::{Outcome, Saved, Store, TRIES, unsteady};
 use crate::backend::{Attrs, Durability, Grave, PURGED};
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
 /// An object's deletion.
@@ -68,12 +68,8 @@ impl Store {
     pub fn deleted(&self) -> Result<Vec<ObjectId>> {
         let mut ids = Vec::new();
         for id in self.backend().gone_objects()? {
-            let there = match self.winner(&id) {
-                Ok(_) => true,
-                Err(Error::NoObject(_)) => false,
-                Err(e) => return Err(e),
-            };
-            if !there && self.backend().graves(&id)?.iter().any(|grave| grave.meta.size > 0) {
+            let winner = found(self.winner(&id))?;
+            if winner.is_none() && self.backend().graves(&id)?.iter().any(|grave| grave.meta.size > 0) {
                 ids.push(id);
             }
         }
@@ -89,10 +85,8 @@ impl Store {
     /// [`Error::GenerationLimit`], [`Error::Io`].
     pub fn undelete(&self, id: &ObjectId, op: Option<&str>) -> Result<Saved> {
         let _turn = self.turn(id);
-        match self.winner(id) {
-            Ok(_) => return Err(Error::Exists(id.clone())),
-            Err(Error::NoObject(_)) => {}
-            Err(e) => return Err(e),
+        if found(self.winner(id))?.is_some() {
+            return Err(Error::Exists(id.clone()));
         }
         let mut deletions = self.deletions(id)?;
         deletions.retain(|deletion| op.is_none_or(|op| deletion.op == op));

@@ -10,7 +10,7 @@ use super::Store;
 use super::known::Known;
 use crate::backend::Meta;
 use crate::document;
-use crate::error::{Error, Result};
+use crate::error::{Result, found};
 use crate::rev::{ObjectId, Rev};
 
 /// How long a text is waited for, and how old its last change may be for it to be one that is being written.
@@ -42,11 +42,8 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
-        match self.backend().read(id, rev) {
-            Ok((text, meta)) => Ok(is_young(&meta) && document::check(&text).is_err()),
-            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(false),
-            Err(e) => Err(e),
-        }
+        let read = found(self.backend().read(id, rev))?;
+        Ok(read.is_some_and(|(text, meta)| is_young(&meta) && document::check(&text).is_err()))
     }
 }
 

@@ -13,6 +13,11 @@ impl Dice {
         ((z ^ (z >> 31)) % sides as u64) as usize
     }
 
+    /// One of these.
+    pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.roll(from.len())]
+    }
+
     /// A string of `length` characters of `from`.
     pub fn string(&mut self, from: &str, length: usize) -> String {
         let all: Vec<char> = from.chars().collect();

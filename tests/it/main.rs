@@ -5,7 +5,9 @@ mod cli;
 #[cfg(feature = "fuse")]
 mod compat;
 mod conflicts;
+mod conformance;
 mod dice;
+mod document;
 #[cfg(feature = "fuse")]
 mod editors;
 #[cfg(feature = "fuse")]
@@ -14,6 +16,7 @@ mod full;
 mod gone;
 #[cfg(feature = "fuse")]
 mod held;
+mod histories;
 mod json;
 #[cfg(feature = "fuse")]
 mod lifecycle;
@@ -38,6 +41,7 @@ mod random;
 #[cfg(feature = "fuse")]
 mod reach;
 mod readme;
+mod replicas;
 mod resolve;
 #[cfg(feature = "fuse")]
 mod scenarios;

@@ -7,11 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use revfs::backend::*;
+use revfs::error::{Error, Result};
+use revfs::rev::{ObjectId, Rev};
 use tempfile::TempDir;
-
-use super::dir::Way;
-use super::*;
-use crate::error::Error;
 
 mod gone;
 mod races;

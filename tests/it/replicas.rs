@@ -2,36 +2,34 @@
 //! the end all show the same, nothing that was removed comes back, and no byte is lost but by a purge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::known::Known;
-use super::*;
-use crate::backend::MemoryBackend;
-use crate::base::Evidence;
+use revfs::backend::{DirBackend, Durability};
+use revfs::base::Evidence;
+use revfs::rev::{self, ObjectId, Rev};
+use revfs::store::{Keep, Known, SaveOptions, Store};
+use tempfile::TempDir;
+use uuid::Uuid;
 
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from((self.0 >> 11) % n as u64).unwrap()
-    }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        (!of.is_empty()).then(|| &of[self.below(of.len())])
-    }
-}
+use crate::dice::Dice;
 
 struct Host {
-    backend: Arc<MemoryBackend>,
+    place: TempDir,
     store: Store,
     /// The last deletion made here.
     op: Option<String>,
+}
+
+impl Host {
+    fn learn(&self, from: &Host, take: &mut impl FnMut() -> bool) {
+        for path in ["x", ".revfs/gone/x"] {
+            learn(&self.place.path().join(path), &from.place.path().join(path), take);
+        }
+    }
 }
 
 /// What must hold in the end.
@@ -53,20 +51,50 @@ struct World {
     story: Vec<String>,
 }
 
+/// Takes over what another store has of an object and this one lacks, as a plain copy of directories would. `take` may
+/// leave any of it for another time.
+fn learn(here: &Path, there: &Path, take: &mut impl FnMut() -> bool) {
+    for entry in fs::read_dir(there).into_iter().flatten().flatten() {
+        let to = here.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            learn(&to, &entry.path(), take);
+        } else if !to.exists() && take() {
+            fs::create_dir_all(here).unwrap();
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn one<'a, T>(dice: &mut Dice, of: &'a [T]) -> Option<&'a T> {
+    (!of.is_empty()).then(|| &of[dice.roll(of.len())])
+}
+
+/// Memory, where there is some: thousands of stores are made.
+pub fn place() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
+}
+
+/// The digits of new names from `first` on: they are the same in every run and do not repeat.
+pub fn counted(first: u64) -> impl Fn() -> Uuid + Send + Sync {
+    let next = AtomicU64::new(first);
+    move || {
+        let n = u128::from(next.fetch_add(1, Ordering::Relaxed)) + 1;
+        let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        uuid::Builder::from_random_bytes(mixed.to_be_bytes()).into_uuid()
+    }
+}
+
 impl World {
     fn new(seed: u64) -> World {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let count = Arc::new(AtomicU64::new(seed << 20));
+        let mut dice = Dice(seed);
+        let random = Arc::new(counted(seed << 20));
         let host = |_| {
-            let (backend, count) = (Arc::new(MemoryBackend::new()), count.clone());
-            let random = move || {
-                let n = u128::from(count.fetch_add(1, Ordering::Relaxed)) + 1;
-                let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-                uuid::Builder::from_random_bytes(mixed.to_be_bytes()).into_uuid()
-            };
-            Host { store: Store::with_random(backend.clone(), random), backend, op: None }
+            let (place, random) = (place(), random.clone());
+            let backend = Arc::new(DirBackend::open(place.path()).unwrap());
+            Host { store: Store::with_random(backend, move || random()), place, op: None }
         };
-        let hosts = (0..2 + dice.below(3)).map(host).collect();
+        let hosts = (0..2 + dice.roll(3)).map(host).collect();
         let id = ObjectId::new("x").unwrap();
         World { id, hosts, said: Said::default(), dice, story: Vec::new() }
     }
@@ -86,11 +114,11 @@ impl World {
     }
 
     fn step(&mut self) {
-        let at = self.dice.below(self.hosts.len());
+        let at = self.dice.roll(self.hosts.len());
         let s = self.hosts[at].store.clone();
         let (id, how) = (self.id.clone(), Durability::Ordered);
         let n = self.story.len();
-        let told = match self.dice.below(20) {
+        let told = match self.dice.roll(20) {
             0..=3 => {
                 let saved = s.save(
                     &id,
@@ -102,13 +130,13 @@ impl World {
             }
             4 | 5 => {
                 let live = self.live(at);
-                let Some(base) = self.dice.one(&live) else { return };
+                let Some(base) = one(&mut self.dice, &live) else { return };
                 let saved = s.update(&id, format!("{{\"n\":{n},\"_rev\":\"{base}\"}}").as_bytes()).unwrap();
                 format!("saves {} from {base}", saved.rev)
             }
             6 | 7 => {
                 let losers = self.losers(at);
-                let Some(loser) = self.dice.one(&losers) else { return };
+                let Some(loser) = one(&mut self.dice, &losers) else { return };
                 s.backend().retire(&id, loser, "discarded", how).unwrap();
                 self.said.discarded.insert(loser.clone());
                 format!("discards {loser}")
@@ -116,7 +144,7 @@ impl World {
             8 | 9 => {
                 let (losers, Ok(winner)) = (self.losers(at), s.winner(&id)) else { return };
                 let losers: Vec<Rev> = losers.into_iter().filter(|loser| *loser < winner.rev).collect();
-                let Some(loser) = self.dice.one(&losers) else { return };
+                let Some(loser) = one(&mut self.dice, &losers) else { return };
                 s.backend().retire(&id, loser, winner.rev.as_str(), how).unwrap();
                 format!("resolves {loser} by {}", winner.rev)
             }
@@ -152,26 +180,25 @@ impl World {
                 }
             }
             13 => {
-                let keep = Keep::Newest(1 + self.dice.below(3) as u64);
+                let keep = Keep::Newest(1 + self.dice.roll(3) as u64);
                 let Ok(cleared) = s.retire_old(&id, keep, false) else { return };
                 format!("retires {:?}", cleared.revs)
             }
-            14 if self.dice.below(3) == 0 => {
+            14 if self.dice.roll(3) == 0 => {
                 let cleared = s.purge(&id, Some(Duration::ZERO), None, false).unwrap();
                 self.said.purged.extend(cleared.revs.clone());
                 format!("purges {:?}", cleared.revs)
             }
             15 => format!("sweeps: {:?}", s.sweep(&id).ok()),
             _ => {
-                let from = self.dice.below(self.hosts.len());
+                let from = self.dice.roll(self.hosts.len());
                 if from == at {
                     return;
                 }
                 // All, or a part.
-                let sides = 1 + self.dice.below(4);
-                let source = self.hosts[from].backend.clone();
+                let sides = 1 + self.dice.roll(4);
                 let dice = &mut self.dice;
-                self.hosts[at].backend.learn(&source, &id, || sides == 1 || dice.below(sides) > 0);
+                self.hosts[at].learn(&self.hosts[from], &mut || sides == 1 || dice.roll(sides) > 0);
                 format!("learns from {from}")
             }
         };
@@ -190,8 +217,7 @@ impl World {
         for _ in 0..2 {
             for at in 0..self.hosts.len() {
                 for from in (0..self.hosts.len()).filter(|&from| from != at) {
-                    let source = self.hosts[from].backend.clone();
-                    self.hosts[at].backend.learn(&source, &self.id, || true);
+                    self.hosts[at].learn(&self.hosts[from], &mut || true);
                 }
             }
             for host in &self.hosts {
@@ -230,7 +256,7 @@ impl World {
 #[test]
 fn hosts_that_copy_from_each_other_come_to_agree() {
     let long = std::env::var_os("REVFS_LONG").is_some();
-    for seed in 1..=if long { 40_000 } else { 300 } {
+    for seed in 1..=if long { 40_000 } else { 1200 } {
         let mut world = World::new(seed);
         for _ in 0..10 + seed % 40 {
             world.step();

@@ -3,26 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-/// A small generator with a seed: proptest shrinks the seed's neighbours, the value shrinks by itself.
-pub(crate) struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self, sides: usize) -> usize {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
-    }
-
-    pub fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.roll(from.len())]
-    }
-}
+use crate::dice::Dice;
 
 /// Objects of few names, so that two random ones share many: what merging is about.
-pub(crate) fn object() -> impl Strategy<Value = Value> {
+pub fn object() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -44,7 +28,7 @@ fn of_map(map: std::collections::BTreeMap<&str, Value>) -> Value {
 }
 
 /// One way to write a value down: any spacing, escapes, number spellings, order and repeated names.
-pub(crate) fn text(value: &Value, seed: u64) -> Vec<u8> {
+pub fn text(value: &Value, seed: u64) -> Vec<u8> {
     let mut dice = Dice(seed);
     let style = dice.roll(4);
     let mut out = String::new();
@@ -110,14 +94,17 @@ fn quote(s: &str, dice: &mut Dice, out: &mut String) {
     for c in s.chars() {
         match dice.roll(8) {
             0 => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
-            _ => super::string::escape(c, out),
+            _ => {
+                let quoted = serde_json::to_string(&c).expect("a string");
+                out.push_str(&quoted[1..quoted.len() - 1]);
+            }
         }
     }
     out.push('"');
 }
 
 /// What a text says, with all numbers as floats: `1` and `1.0` are one value here.
-pub(crate) fn value(text: &[u8]) -> Value {
+pub fn value(text: &[u8]) -> Value {
     fn plain(value: Value) -> Value {
         match value {
             Value::Number(n) => Value::from(n.as_f64()),
@@ -135,7 +122,7 @@ pub(crate) fn value(text: &[u8]) -> Value {
 }
 
 /// Texts that are nearly JSON: what is written down for a value, with a few bytes changed, added, taken or cut off.
-pub(crate) fn damaged() -> impl Strategy<Value = Vec<u8>> {
+pub fn damaged() -> impl Strategy<Value = Vec<u8>> {
     (object(), any::<u64>(), 0usize..4).prop_map(|(value, seed, wounds)| {
         const BITS: [&str; 32] = [
             "{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "\\ud800", "0", "-", ".", "e", "E+", "1e400",

@@ -1,39 +1,30 @@
 //! Random histories: the same on every medium, with nothing lost and nothing torn.
 
 use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use tempfile::TempDir;
-use uuid::Uuid;
+use revfs::backend::{Attrs, Backend, DirBackend, Durability, Entry, Gone, MemoryBackend};
+use revfs::base::{Memory, Process};
+use revfs::document;
+use revfs::error::{Error, Result};
+use revfs::rev::{ObjectId, Rev};
+use revfs::store::{Known, OnStale, Outcome, SaveOptions, Saved, Store};
 
-use super::known::Known;
-use super::*;
-use crate::backend::{DirBackend, Entry, Gone, MemoryBackend, faults};
-use crate::base::{Evidence, Memory, Process};
-
-/// Digits that are the same in every run and never repeat.
-fn counted() -> impl Fn() -> Uuid + Send + Sync {
-    let next = AtomicU64::new(0);
-    move || {
-        let n = next.fetch_add(1, Ordering::Relaxed);
-        let mixed = (u128::from(n) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        uuid::Builder::from_random_bytes(mixed.to_be_bytes()).into_uuid()
-    }
-}
+use crate::replicas::{counted, place};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Read { who: u32, object: usize },
-    Save { who: u32, object: usize, member: u8, value: u8, on_stale: OnStale },
-    SaveAgain { who: u32, object: usize },
+    Read { who: usize, object: usize },
+    Save { who: usize, object: usize, member: u8, value: u8, on_stale: OnStale },
+    SaveAgain { who: usize, object: usize },
     Update { object: usize, of: usize, value: u8 },
     Upsert { object: usize, value: u8 },
     Put { object: usize, value: u8 },
     Create { object: usize },
     Delete { object: usize },
-    Revive { who: u32, object: usize, value: u8 },
+    Revive { who: usize, object: usize, value: u8 },
     Rename { from: usize, to: usize },
     Retire { object: usize, of: usize, by_winner: bool },
     ComeBack { object: usize, of: usize },
@@ -41,7 +32,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (who, object, of) = (0u32..3, 0usize..3, 0usize..8);
+    let (who, object, of) = (0usize..3, 0usize..3, 0usize..8);
     let value = 0u8..4;
     let policy = prop_oneof![
         6 => Just(OnStale::Conflict),
@@ -69,18 +60,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn process(who: u32) -> Process {
-    Process::made(who, 1, None)
+/// A process that lives beside others, and knows nothing of them.
+struct User(Child);
+
+impl User {
+    fn new() -> User {
+        // It ends with this program at the latest.
+        User(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
 }
 
 /// One store, and what its users remember.
 struct World {
     store: Store,
+    _users: [User; 3],
+    processes: [Process; 3],
     memory: Memory,
     /// What each user would save next.
-    buffers: BTreeMap<(u32, usize), Vec<u8>>,
+    buffers: BTreeMap<(usize, usize), Vec<u8>>,
     /// What each user last read or saved.
-    views: BTreeMap<(u32, usize), Vec<u8>>,
+    views: BTreeMap<(usize, usize), Vec<u8>>,
     deleted: BTreeMap<usize, String>,
 }
 
@@ -92,8 +98,12 @@ fn value(text: &[u8], member: &str) -> Option<Vec<u8>> {
 
 impl World {
     fn new(backend: Arc<dyn Backend>) -> Self {
+        let users = [(); 3].map(|()| User::new());
+        let processes = users.each_ref().map(|user| Process::of_thread(user.0.id()).unwrap());
         World {
-            store: Store::with_random(backend, counted()),
+            store: Store::with_random(backend, counted(0)),
+            _users: users,
+            processes,
             memory: Memory::default(),
             buffers: BTreeMap::new(),
             views: BTreeMap::new(),
@@ -127,7 +137,7 @@ impl World {
         match *step {
             Step::Read { who, object } => match s.winner(&World::id(object)) {
                 Ok(winner) => {
-                    self.memory.read(&process(who), &winner.id, &winner.rev);
+                    self.memory.read(&self.processes[who], &winner.id, &winner.rev);
                     let text = String::from_utf8_lossy(&winner.text).into_owned();
                     self.views.insert((who, object), winner.text.clone());
                     self.buffers.insert((who, object), winner.text);
@@ -167,7 +177,8 @@ impl World {
             },
             Step::Revive { who, object, value } => {
                 let Some(op) = self.deleted.get(&object) else { return String::new() };
-                let evidence = self.memory.evidence(&[process(who).into()], &World::id(object));
+                let evidence =
+                    self.memory.evidence(&[self.processes[who].clone().into()], &World::id(object));
                 let text = format!("{{\"r\":{value}}}");
                 said(s.revive(&World::id(object), op, text.as_bytes(), &evidence, &SaveOptions::default()))
             }
@@ -192,8 +203,8 @@ impl World {
         }
     }
 
-    fn save(&mut self, who: u32, object: usize, on_stale: OnStale) -> Result<Saved> {
-        let (me, id) = (process(who), World::id(object));
+    fn save(&mut self, who: usize, object: usize, on_stale: OnStale) -> Result<Saved> {
+        let (me, id) = (self.processes[who].clone(), World::id(object));
         let text = self.buffers[&(who, object)].clone();
         let evidence = self.memory.evidence(&[me.clone().into()], &id);
         let before = self.store.winner(&id).ok();
@@ -267,7 +278,7 @@ proptest! {
 
     #[test]
     fn a_directory_and_memory_tell_the_same_story(steps in proptest::collection::vec(step(), 1..60)) {
-        let place = TempDir::new().unwrap();
+        let place = place();
         let mut here = World::new(Arc::new(MemoryBackend::new()));
         let mut there = World::new(Arc::new(DirBackend::open(place.path()).unwrap()));
         for step in &steps {
@@ -331,56 +342,6 @@ proptest! {
                 all
             };
             prop_assert_eq!(live(e1, g1), live(e2, g2));
-        }
-    }
-}
-
-#[test]
-fn whichever_call_of_a_save_fails_the_old_winner_is_served() {
-    let rev = |n: u64| Rev::new(format!("{n}-{}", "a".repeat(32))).unwrap();
-    let (x, new) = (ObjectId::new("x").unwrap(), ObjectId::new("n").unwrap());
-    let seen = Evidence { known: vec![rev(6)], ..Evidence::default() };
-    let blind = Evidence::default();
-    let cases: [(&ObjectId, &Evidence, &str, &[&str]); 4] = [
-        (&x, &blind, "{\"a\":9,\"b\":9}", &["{\"a\":9,\"b\":9}"]),
-        (&x, &seen, "{\"a\":0,\"b\":1}", &["{\"a\":0,\"b\":1}"]),
-        (&x, &seen, "{\"a\":5,\"b\":1}", &["{\"a\":5,\"b\":1}"]),
-        (&new, &blind, "{\"c\":1}", &["{\"c\":1}"]),
-    ];
-    for (id, evidence, text, wanted) in cases {
-        for (n, errno) in (1..300).flat_map(|n| [(n, 28), (n, 5), (n, 122)]) {
-            let memory = std::path::Path::new("/dev/shm");
-            let place = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
-            let dir = DirBackend::open(place.path()).unwrap();
-            let old = "{\"a\":1,\"b\":0}";
-            dir.create(&x, &rev(6), b"{\"a\":0,\"b\":0}", &Attrs::default(), Durability::Ordered).unwrap();
-            dir.publish(&x, &rev(7), old.as_bytes(), &Attrs::default(), Durability::Ordered).unwrap();
-            let store = Store::with_backend(Arc::new(dir));
-            faults::fail(n, rustix::io::Errno::from_raw_os_error(errno));
-            let saved = store.save(id, text.as_bytes(), evidence, &SaveOptions::default());
-            if !faults::end() {
-                saved.unwrap();
-                break;
-            }
-            assert!(n < 299);
-            let read = store.winner(id).map(|w| String::from_utf8(w.text).unwrap()).ok();
-            match (&saved, read.as_deref()) {
-                (Ok(_), Some(read)) => assert!(wanted.contains(&read), "{n}: {read}"),
-                (Err(_), None) => assert_eq!(id, &new),
-                // A failure after the name was given, in looking at the new file, comes too late to take it back.
-                (Err(_), Some(read)) => assert!(read == old || wanted.contains(&read), "{n}: {read}"),
-                (Ok(_), None) => panic!("{n}: saved and not there"),
-            }
-            for id in store.ids().unwrap() {
-                let names: Vec<_> = store.backend().entries(&id).unwrap();
-                assert!(
-                    !names.is_empty() && names.iter().all(|e| matches!(e, Entry::Rev(_))),
-                    "{n}: {names:?}"
-                );
-            }
-            // And the next save goes through.
-            store.save(id, text.as_bytes(), evidence, &SaveOptions::default()).unwrap();
-            assert!(wanted.contains(&&*String::from_utf8(store.winner(id).unwrap().text).unwrap()), "{n}");
         }
     }
 }
