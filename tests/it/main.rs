@@ -40,6 +40,7 @@ mod races;
 mod random;
 #[cfg(feature = "fuse")]
 mod reach;
+#[cfg(feature = "fuse")]
 mod readme;
 mod replicas;
 mod resolve;
