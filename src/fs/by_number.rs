@@ -9,6 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::Fs;
 use super::attr::{Found, Ino, NOW, ROOT};
 use super::errno::{Fail, Result};
+use super::objects::SHOWN_TRIES;
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Node, Tables, object_ino};
 use crate::rev::ObjectId;
@@ -16,6 +17,17 @@ use crate::rev::ObjectId;
 impl Fs {
     /// `.` of a number.
     pub(super) fn lookup_self(&self, ino: Ino) -> Result<Found> {
+        // The kernel may be forgetting the node at this moment, and then it is found anew.
+        for _ in 1..SHOWN_TRIES {
+            match self.find_number(ino) {
+                Err(Fail::Stale) if self.node(ino).is_ok() || self.object_of(ino)?.is_some() => {}
+                found => return found,
+            }
+        }
+        self.find_number(ino)
+    }
+
+    fn find_number(&self, ino: Ino) -> Result<Found> {
         match self.node(ino) {
             Ok(Node::Root) => self.found_root(),
             Ok(Node::Revision(shown)) => self.hold_number(&shown.id, ino),

@@ -30,7 +30,7 @@ use crate::watch::Event;
 const RESCANS: usize = 3;
 
 /// How often a revision is looked for that is replaced each time before it can be used.
-const SHOWN_TRIES: usize = 100;
+pub(super) const SHOWN_TRIES: usize = 100;
 
 /// How long the next signs of changes gather where the last were all of this mount's own.
 const GATHER: Duration = Duration::from_millis(1);

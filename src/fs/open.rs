@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -22,6 +22,10 @@ use super::views::View;
 use crate::base::Process;
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
+
+/// How often, and how long each time, it is waited for who has a file open that somebody is about to write without its name.
+const RELEASE_TRIES: usize = 30;
+const RELEASE_STEP: Duration = Duration::from_millis(1);
 
 impl Fs {
     /// Opens a node.
@@ -43,6 +47,9 @@ impl Fs {
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
         if let (true, Some(id)) = (refused, &id) {
+            if mode.write && who.thread != 0 {
+                self.await_release(ino);
+            }
             self.come_home(id, ino);
         }
         let opened = self.open_node(who, ino, mode, refused);
@@ -211,6 +218,18 @@ impl Fs {
         let handle = self.add_handle(Handle::Bytes { node, bytes });
         self.note_read(who, id, &shown.rev);
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// Waits a moment for a revision's node to be closed. The kernel tells of that some time after a program's close has
+    /// returned, and who then writes through the same handle or descriptor would be told the old size.
+    fn await_release(&self, node: Ino) {
+        for _ in 0..RELEASE_TRIES {
+            match self.tables.lock().nodes.get(&node) {
+                Some(entry) if entry.handles > 0 && matches!(entry.node, Node::Revision(_)) => {}
+                _ => return,
+            }
+            std::thread::sleep(RELEASE_STEP);
+        }
     }
 
     /// Has the object's name lead to a node that somebody has come to without it, if that is one it led to before.
