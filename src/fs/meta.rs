@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{FileType, StatVfs};
 
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
@@ -13,6 +14,7 @@ use super::scratch::{self, Change, ScratchNode, SetTime};
 use super::table::{Node, Notice, ObjectState, Shown, removed_ino};
 use super::{Fs, attr};
 use crate::backend::{Attrs, Meta};
+use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev};
 
 impl Fs {
@@ -132,7 +134,7 @@ impl Fs {
             }
             (Node::Draft(draft), handle) => match self.shown_in_place(who, ino, handle.is_some())? {
                 Some(shown) => Node::Revision(shown),
-                None => Node::Draft(draft),
+                None => self.own_or_shown(who, draft)?,
             },
             (node, _) => node,
         };
@@ -180,6 +182,20 @@ impl Fs {
                 Ok(self.masked(scratch.attr()?))
             }
             Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
+        }
+    }
+
+    /// The draft, to the process that writes it; to one that it has started, and that was told of it by the name, what the
+    /// name shows: `truncate` is not to cut somebody else's text.
+    fn own_or_shown(&self, who: Caller, draft: Arc<Mutex<Draft>>) -> Result<Node> {
+        let (id, own) = {
+            let d = draft.lock();
+            (d.id.clone(), d.fresh || d.unlinked || d.opener.is_none() || d.opener == self.process(who))
+        };
+        match if own { Err(Fail::NotFound) } else { self.shown(&id, false) } {
+            Ok((_, shown, _)) => Ok(Node::Revision(shown)),
+            Err(Fail::NotFound) => Ok(Node::Draft(draft)),
+            Err(fail) => Err(fail),
         }
     }
 
@@ -246,7 +262,7 @@ impl Fs {
     }
 
     /// A truncation by path has nobody who will close the file: it is complete now, or waits for the next writer.
-    fn truncated(&self, node: Ino, d: &mut crate::draft::Draft) -> Result<()> {
+    fn truncated(&self, node: Ino, d: &mut Draft) -> Result<()> {
         if d.is_empty() {
             self.settle(node, d);
             return Ok(());

@@ -422,3 +422,13 @@ fn names_that_hold_nothing_yet_are_listed_by_every_mount() {
         }
     }
 }
+
+#[test]
+fn a_child_cuts_the_object_and_not_what_its_parent_writes() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"n\": 0}");
+    m.sh_ok("{ printf '{\"n\": '; sh -c 'truncate -s 0 a.json && echo \"{}\" >> a.json' || echo failed >&2; echo '1}'; } > a.json");
+    assert_eq!(m.read("a.json"), "{\"n\": 1}\n");
+    assert_eq!(place.revs("a").len(), 3);
+}
