@@ -397,7 +397,9 @@ impl Fs {
             _ => return Err(Fail::NotFound),
         };
         let attr = self.object_attr(&shown.id, &shown.meta);
-        self.tables.lock().nodes.get_mut(&node).ok_or(Fail::NotFound)?.lookups += 1;
+        let mut t = self.tables.lock();
+        t.nodes.get_mut(&node).ok_or(Fail::NotFound)?.lookups += 1;
+        let (attr, _) = t.attr_as_linked(&shown.id, (attr, NOW));
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
@@ -422,7 +424,10 @@ impl Fs {
     /// The attributes as they are, whatever an echo says to set.
     pub(super) fn attr_for_echo(&self, node: Ino) -> Result<Attr> {
         match self.node(node)? {
-            Node::Revision(shown) => Ok(self.object_attr(&shown.id, &shown.meta)),
+            Node::Revision(shown) => {
+                let attr = self.object_attr(&shown.id, &shown.meta);
+                Ok(self.tables.lock().attr_as_linked(&shown.id, (attr, NOW)).0)
+            }
             Node::Draft(draft) => Ok(self.draft_attr(&draft.lock())),
             Node::View(view) => self.view_attr(node, &view),
             Node::Root | Node::Scratch(_) => Err(Fail::Invalid),

@@ -37,8 +37,8 @@ impl Fs {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
             }
-            Node::Revision(shown) => match self.revision_attr(who, ino, shown)? {
-                Some(answer) => Ok(answer),
+            Node::Revision(shown) => match self.revision_attr(who, ino, shown.clone())? {
+                Some(answer) => Ok(self.tables.lock().attr_as_linked(&shown.id, answer)),
                 // It has become somebody's draft.
                 None => self.getattr(who, ino, None),
             },
@@ -129,8 +129,13 @@ impl Fs {
         let handle = handle.and_then(|h| self.handle(h).ok());
         let node = match (self.node(ino)?, handle.as_deref()) {
             // Perhaps a draft that was opened past the node of a revision, or of another draft.
-            (Node::Revision(_) | Node::Draft(_), Some(Handle::Draft { node, .. })) => {
-                return self.setattr_draft(who, *node, change);
+            (now @ (Node::Revision(_) | Node::Draft(_)), Some(Handle::Draft { node, .. })) => {
+                let attr = self.setattr_draft(who, *node, change)?;
+                return Ok(match now {
+                    // The kernel would cut what readers of the node have open.
+                    Node::Revision(shown) if *node != ino => self.object_attr(&shown.id, &shown.meta),
+                    _ => attr,
+                });
             }
             (Node::Draft(draft), handle) => match self.shown_in_place(who, ino, handle.is_some())? {
                 Some(shown) => Node::Revision(shown),

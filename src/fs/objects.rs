@@ -106,7 +106,7 @@ impl Fs {
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
                 Err(Fail::Stale) => {}
-                Ok(found) => return Ok(self.tables.lock().as_linked(who.thread, id, found)),
+                Ok(found) => return Ok(self.tables.lock().as_linked(id, found)),
                 Err(fail) => {
                     let fresh = match fail {
                         Fail::NotFound => self.fresh_draft(id)?,
@@ -115,7 +115,11 @@ impl Fs {
                     match fresh.map(|(node, draft)| self.hold_draft(node, &draft)) {
                         Some(Err(Fail::Stale)) => {}
                         Some(held) => return held,
-                        None => return Err(fail),
+                        None => {
+                            // It does not come back to open anything.
+                            self.tables.lock().refused.remove(&(who.thread, id.clone()));
+                            return Err(fail);
+                        }
                     }
                 }
             }
@@ -157,7 +161,7 @@ impl Fs {
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
                 Err(Fail::Stale) => {}
-                held => return held,
+                held => return held.map(|found| self.tables.lock().as_linked(id, found)),
             }
         }
         Err(Fail::Busy)

@@ -47,10 +47,15 @@ impl Fs {
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
         if let (true, Some(id)) = (refused, &id) {
-            if mode.write && who.thread != 0 {
-                self.await_release(ino);
+            match self.was_led(who, id) {
+                true => {}
+                false => {
+                    if mode.write && who.thread != 0 {
+                        self.await_release(ino);
+                    }
+                    self.come_home(id, ino);
+                }
             }
-            self.come_home(id, ino);
         }
         let opened = self.open_node(who, ino, mode, refused);
         let Some(id) = id else { return opened };
@@ -153,6 +158,8 @@ impl Fs {
     fn open_revision(&self, who: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
         match self.resolve(id) {
             Ok(home) if home == ino => {}
+            // What the second lookup has found is served, or an object that changes all the time could never be opened.
+            Ok(_) if self.was_led(who, id) => {}
             Ok(_) | Err(Fail::NotFound) => return Err(Fail::Stale),
             Err(fail) => return Err(fail),
         }
@@ -257,6 +264,12 @@ impl Fs {
         who.thread == 0 || t.refused.contains_key(&(who.thread, id.clone()))
     }
 
+    /// Whether the thread was told ESTALE, and has looked the name up since.
+    pub(super) fn was_led(&self, who: Caller, id: &ObjectId) -> bool {
+        let t = self.tables.lock();
+        t.refused.get(&(who.thread, id.clone())).is_some_and(|refused| refused.looked_up)
+    }
+
     /// Prepares a draft for the thread and has it look the name up again.
     pub(super) fn announce_draft(&self, who: Caller, id: &ObjectId, mode: Mode) -> Fail {
         // Two descriptors of one process write one text, unless the second starts anew or others have saved since: then
@@ -271,6 +284,11 @@ impl Fs {
         };
         let mut t = self.tables.lock();
         t.tidy();
+        if shared.is_some_and(|node| !t.is_open(node) || !matches!(t.node(node), Some(Node::Draft(_)))) {
+            // Its last descriptor was closed at this moment.
+            drop(t);
+            return self.announce_draft(who, id, mode);
+        }
         let draft = draft.map(|draft| t.add(Node::Draft(Arc::new(Mutex::new(draft)))));
         if let Some(node) = shared.or(draft) {
             t.pending.insert((who.thread, id.clone()), Pending { node, since: Instant::now() });

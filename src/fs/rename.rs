@@ -79,14 +79,12 @@ impl Fs {
             End::Object(id) if !flags.no_replace => Some(id.clone()),
             _ => None,
         };
-        if let Some(id) = &under {
-            self.link_once_more(who, id)?;
-        }
-        self.move_name(who, (from, name), (to, newparent, newname), flags)?;
+        let linked = under.as_ref().map_or(Ok(false), |id| self.link_once_more(who, id))?;
+        let moved = self.move_name(who, (from, name), (to, newparent, newname), flags);
         if let Some(id) = under {
-            self.overlaid(&id);
+            self.overlaid(&id, moved.is_ok(), linked);
         }
-        Ok(())
+        moved
     }
 
     fn move_name(
@@ -281,7 +279,8 @@ impl Fs {
         if let Some(node) = t.scratch.remove(&file.key)
             && let Some(entry) = t.nodes.get_mut(&node)
         {
-            entry.node = Node::Revision(Arc::new(shown));
+            // Its pages are what was written, which may have been stamped since.
+            (entry.node, entry.turned) = (Node::Revision(Arc::new(shown)), true);
             t.leave(id, node);
             notices.push(Notice::Attr(node));
             notices.extend(id.file_name().map(Notice::Entry));

@@ -149,8 +149,10 @@ pub struct Tables {
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
     pub refused: HashMap<(u32, ObjectId), Refused>,
-    /// Threads that move a file onto an object: their next lookup is to find it with one more link.
+    /// Threads that move a file onto an object and were sent to look it up once more.
     pub overlaying: HashMap<(u32, ObjectId), Instant>,
+    /// Objects that files are moved onto, or were a moment ago: by how many calls, and when that changed last.
+    pub linked: HashMap<ObjectId, (usize, Instant)>,
     /// Nobody says so who has a file open: a read-only mount.
     pub opened_unasked: bool,
     /// How many nodes are remembered for as long as the kernel knows them.
@@ -179,6 +181,7 @@ impl Tables {
             waiting: HashSet::new(),
             refused: HashMap::new(),
             overlaying: HashMap::new(),
+            linked: HashMap::new(),
             opened_unasked: false,
             limit: NODES,
             passing: VecDeque::new(),
@@ -430,6 +433,7 @@ impl Tables {
         dead.into_iter().for_each(|node| self.reap(node));
         self.refused.retain(|_, refused| refused.since.elapsed() < PENDING);
         self.overlaying.retain(|_, since| since.elapsed() < PENDING);
+        self.linked.retain(|_, (_, since)| since.elapsed() < PENDING);
     }
 }
 

@@ -15,12 +15,20 @@ use crate::fs::scratch::{self, Dir, ScratchNode};
 use crate::fs::table::{Node, Notice};
 use crate::rev::ObjectId;
 
-/// A draft that programs have open, locked, and its node.
-pub(super) type OpenDraft<'a> = (Ino, MutexGuard<'a, Draft>);
+/// A draft that programs have open, locked, and its nodes: a file that was moved away and came back has one for each of
+/// those who had it open.
+pub(super) type OpenDraft<'a> = (Vec<Ino>, MutexGuard<'a, Draft>);
 
-/// Locks them all, in one order.
+/// Locks them all, in one order, and each once.
 pub(super) fn locked(drafts: &[(Ino, Arc<Mutex<Draft>>)]) -> Vec<OpenDraft<'_>> {
-    drafts.iter().map(|(node, draft)| (*node, draft.lock())).collect()
+    let mut held: Vec<(&Arc<Mutex<Draft>>, Vec<Ino>)> = Vec::new();
+    for (node, draft) in drafts {
+        match held.iter_mut().find(|(other, _)| Arc::ptr_eq(other, draft)) {
+            Some((_, nodes)) => nodes.push(*node),
+            None => held.push((draft, vec![*node])),
+        }
+    }
+    held.into_iter().map(|(draft, nodes)| (nodes, draft.lock())).collect()
 }
 
 /// Makes a file durable that was put in place of a text of which that was said.
@@ -45,24 +53,26 @@ impl Fs {
     /// Who has an object open while its name is moved away goes on in the file that has the name now.
     pub(super) fn move_drafts(&self, drafts: Vec<OpenDraft<'_>>, scratch: &Arc<ScratchNode>) {
         let mut notices = Vec::new();
-        for (node, mut d) in drafts {
+        for (nodes, mut d) in drafts {
             d.unlinked = true;
             if let Some(synced) = d.synced.take() {
                 self.drop_synced(&synced);
             }
-            for handle in self.handles_of(node) {
-                if let Handle::Draft { write, .. } | Handle::Scratch { write, .. } = &*handle {
-                    scratch.add_handle(*write);
+            for node in nodes {
+                for handle in self.handles_of(node) {
+                    if let Handle::Draft { write, .. } | Handle::Scratch { write, .. } = &*handle {
+                        scratch.add_handle(*write);
+                    }
                 }
+                let mut t = self.tables.lock();
+                t.in_place.remove(&node);
+                if let Some(entry) = t.nodes.get_mut(&node) {
+                    entry.node = Node::Scratch(scratch.clone());
+                    // The name leads to it from now on: what is read there is what is written here.
+                    t.scratch.insert(scratch.key, node);
+                }
+                notices.push(Notice::Attr(node));
             }
-            let mut t = self.tables.lock();
-            t.in_place.remove(&node);
-            if let Some(entry) = t.nodes.get_mut(&node) {
-                entry.node = Node::Scratch(scratch.clone());
-                // The name leads to it from now on: what is read there is what is written here.
-                t.scratch.insert(scratch.key, node);
-            }
-            notices.push(Notice::Attr(node));
         }
         self.tell(notices);
     }

@@ -39,7 +39,7 @@ impl Fs {
         let node = self.tables.lock().object(id).fresh.take();
         scratch.enlist();
         match node {
-            Some(node) => self.move_drafts(vec![(node, d)], &scratch),
+            Some(node) => self.move_drafts(vec![(vec![node], d)], &scratch),
             None => d.unlinked = true,
         }
         self.discard_fresh(id);

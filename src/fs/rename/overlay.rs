@@ -3,41 +3,55 @@
 //! On a disk it has no name then: what watches it ends, and its inode number goes with it. An object goes on, under the
 //! same number, so what watches it must go on too. The kernel counts one link less for the file that it takes for replaced,
 //! and ends its watches when it has come to none. So whoever is about to move a file onto an object is sent to look the name
-//! up once more, and finds the object with two links; nobody else is told of that.
+//! up once more, and finds the object with two links. Until the kernel has counted down everybody is told of two: the answer
+//! to a `stat` would take the one more back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fs::Fs;
-use crate::fs::attr::{Caller, Found, NOW};
+use crate::fs::attr::{Attr, Caller, Found, NOW};
 use crate::fs::errno::{Fail, Result};
 use crate::fs::table::Tables;
 use crate::rev::ObjectId;
 
+/// How long after a move was answered the kernel may not have counted down yet.
+const COUNTED: Duration = Duration::from_millis(20);
+
 impl Fs {
-    /// `Stale` once for each move onto a file that the kernel knows.
-    pub(super) fn link_once_more(&self, who: Caller, id: &ObjectId) -> Result<()> {
+    /// `Stale` once for each move onto a file that the kernel knows; whether that has been.
+    pub(super) fn link_once_more(&self, who: Caller, id: &ObjectId) -> Result<bool> {
         if who.thread == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let mut t = self.tables.lock();
-        if t.overlaying.remove(&(who.thread, id.clone())).is_some() || !t.is_home_known(id) {
-            return Ok(());
+        if t.overlaying.remove(&(who.thread, id.clone())).is_some() {
+            return Ok(true);
+        }
+        if !t.is_home_known(id) {
+            return Ok(false);
         }
         drop(t);
         // A server in the kernel would pass the error on.
         if self.process(who).is_none_or(|process| process.is_kernel()) {
-            return Ok(());
+            return Ok(false);
         }
-        self.tables.lock().overlaying.insert((who.thread, id.clone()), Instant::now());
+        let mut t = self.tables.lock();
+        t.overlaying.insert((who.thread, id.clone()), Instant::now());
+        let (calls, since) = t.linked.entry(id.clone()).or_insert((0, Instant::now()));
+        (*calls, *since) = (*calls + 1, Instant::now());
         Err(Fail::Stale)
     }
 
-    /// The move was made: if the kernel goes on to know the file it is watched, and who watches it is told what a writer's
-    /// close would tell.
-    pub(super) fn overlaid(&self, id: &ObjectId) {
+    /// The move was made, or failed, after it was `linked` once more: if the kernel goes on to know the file it is watched, and who watches it is told what a
+    /// writer's close would tell.
+    pub(super) fn overlaid(&self, id: &ObjectId, made: bool, linked: bool) {
         let mut t = self.tables.lock();
+        if let Some((calls, since)) = t.linked.get_mut(id).filter(|_| linked) {
+            (*calls, *since) = (calls.saturating_sub(1), Instant::now());
+        }
         let home = t.objects.get(id).and_then(|object| object.home);
-        if let Some(entry) = home.and_then(|home| t.nodes.get_mut(&home)).filter(|entry| entry.lookups > 0) {
+        let entry = home.and_then(|home| t.nodes.get_mut(&home)).filter(|entry| made && entry.lookups > 0);
+        if let Some(entry) = entry {
             entry.overlaid = true;
             drop(t);
             self.echoes.left_behind(id);
@@ -51,12 +65,34 @@ impl Tables {
         home.and_then(|home| self.nodes.get(&home)).is_some_and(|entry| entry.lookups > 0)
     }
 
-    /// What a lookup has `found`, as it is to be told to a thread that is about to move another file there.
-    pub fn as_linked(&self, thread: u32, id: &ObjectId, mut found: Found) -> Found {
-        if !self.overlaying.is_empty() && self.overlaying.contains_key(&(thread, id.clone())) {
+    /// Whether the kernel must take an object's file for one with two links; `late`: or may have to for a moment yet. A
+    /// lookup of the name comes after that.
+    fn is_linked(&mut self, id: &ObjectId, late: bool) -> bool {
+        match self.linked.get(id) {
+            Some((calls, _)) if *calls > 0 => true,
+            Some((_, since)) if since.elapsed() < COUNTED => late,
+            Some(_) => {
+                self.linked.remove(id);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// What a lookup has `found`, as it is to be told now.
+    pub fn as_linked(&mut self, id: &ObjectId, mut found: Found) -> Found {
+        if !self.linked.is_empty() && self.is_linked(id, false) {
             found.attr.nlink += 1;
             (found.attr_ttl, found.entry_ttl) = (NOW, NOW);
         }
         found
+    }
+
+    /// The same of the attributes of a node.
+    pub fn attr_as_linked(&mut self, id: &ObjectId, (attr, ttl): (Attr, Duration)) -> (Attr, Duration) {
+        match !self.linked.is_empty() && attr.nlink == 1 && self.is_linked(id, true) {
+            true => (Attr { nlink: 2, ..attr }, NOW),
+            false => (attr, ttl),
+        }
     }
 }
