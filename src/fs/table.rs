@@ -151,7 +151,7 @@ pub struct Tables {
     pub refused: HashMap<(u32, ObjectId), Refused>,
     /// Threads that move a file onto an object and were sent to look it up once more.
     pub overlaying: HashMap<(u32, ObjectId), Instant>,
-    /// Objects that files are moved onto, or were a moment ago: by how many calls, and when that changed last.
+    /// Objects that files are moved onto: by how many calls, and since when.
     pub linked: HashMap<ObjectId, (usize, Instant)>,
     /// Nobody says so who has a file open: a read-only mount.
     pub opened_unasked: bool,

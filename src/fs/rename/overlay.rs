@@ -3,8 +3,8 @@
 //! On a disk it has no name then: what watches it ends, and its inode number goes with it. An object goes on, under the
 //! same number, so what watches it must go on too. The kernel counts one link less for the file that it takes for replaced,
 //! and ends its watches when it has come to none. So whoever is about to move a file onto an object is sent to look the name
-//! up once more, and finds the object with two links. Until the kernel has counted down everybody is told of two: the answer
-//! to a `stat` would take the one more back.
+//! up once more, and finds the object with two links. Until the move is answered everybody is told of two: the answer to a
+//! `stat` would take the one more back.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,6 @@ use crate::fs::attr::{Attr, Caller, Found, NOW};
 use crate::fs::errno::{Fail, Result};
 use crate::fs::table::Tables;
 use crate::rev::ObjectId;
-
-/// How long after a move was answered the kernel may not have counted down yet.
-const COUNTED: Duration = Duration::from_millis(20);
 
 impl Fs {
     /// `Stale` once for each move onto a file that the kernel knows; whether that has been.
@@ -46,8 +43,11 @@ impl Fs {
     /// writer's close would tell.
     pub(super) fn overlaid(&self, id: &ObjectId, made: bool, linked: bool) {
         let mut t = self.tables.lock();
-        if let Some((calls, since)) = t.linked.get_mut(id).filter(|_| linked) {
-            (*calls, *since) = (calls.saturating_sub(1), Instant::now());
+        if let Some((calls, _)) = t.linked.get_mut(id).filter(|_| linked) {
+            *calls -= 1;
+            if *calls == 0 {
+                t.linked.remove(id);
+            }
         }
         let home = t.objects.get(id).and_then(|object| object.home);
         let entry = home.and_then(|home| t.nodes.get_mut(&home)).filter(|entry| made && entry.lookups > 0);
@@ -65,23 +65,14 @@ impl Tables {
         home.and_then(|home| self.nodes.get(&home)).is_some_and(|entry| entry.lookups > 0)
     }
 
-    /// Whether the kernel must take an object's file for one with two links; `late`: or may have to for a moment yet. A
-    /// lookup of the name comes after that.
-    fn is_linked(&mut self, id: &ObjectId, late: bool) -> bool {
-        match self.linked.get(id) {
-            Some((calls, _)) if *calls > 0 => true,
-            Some((_, since)) if since.elapsed() < COUNTED => late,
-            Some(_) => {
-                self.linked.remove(id);
-                false
-            }
-            None => false,
-        }
+    /// Whether the kernel must take an object's file for one with two links.
+    fn is_linked(&self, id: &ObjectId) -> bool {
+        self.linked.contains_key(id)
     }
 
     /// What a lookup has `found`, as it is to be told now.
-    pub fn as_linked(&mut self, id: &ObjectId, mut found: Found) -> Found {
-        if !self.linked.is_empty() && self.is_linked(id, false) {
+    pub fn as_linked(&self, id: &ObjectId, mut found: Found) -> Found {
+        if !self.linked.is_empty() && self.is_linked(id) {
             found.attr.nlink += 1;
             (found.attr_ttl, found.entry_ttl) = (NOW, NOW);
         }
@@ -89,8 +80,8 @@ impl Tables {
     }
 
     /// The same of the attributes of a node.
-    pub fn attr_as_linked(&mut self, id: &ObjectId, (attr, ttl): (Attr, Duration)) -> (Attr, Duration) {
-        match !self.linked.is_empty() && attr.nlink == 1 && self.is_linked(id, true) {
+    pub fn attr_as_linked(&self, id: &ObjectId, (attr, ttl): (Attr, Duration)) -> (Attr, Duration) {
+        match !self.linked.is_empty() && attr.nlink == 1 && self.is_linked(id) {
             true => (Attr { nlink: 2, ..attr }, NOW),
             false => (attr, ttl),
         }
