@@ -19,8 +19,8 @@ libraries() {
 
 client() { PYTHONDONTWRITEBYTECODE=1 "$clients/python/bin/python" "$root/tests/suites/clients.py" "$place/revfs" "$work" "$clients" "$1"; }
 
-must 900 libraries libraries || return
 export root clients place work
+must 900 libraries libraries || return
 for client in ${CLIENTS:-$("$clients/python/bin/python" "$root/tests/suites/clients.py" --list)}; do
   case $client in
     overlay-lower) grep -qw overlay /proc/filesystems || { skip "$client: no overlayfs in this kernel"; continue; } ;;
