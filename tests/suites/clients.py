@@ -649,7 +649,7 @@ LOG {{ Default_Log_Level = EVENT; }}
         return run('nfs-cat', self.url(name)).decode()
 
     def write(self, name, text):
-        # nfs-cp opens with O_CREAT, which libnfs 4 refuses for a file that exists.
+        # nfs-cp opens with O_CREAT, which libnfs 4.0.0 refuses by NFS 4 for a file that exists; so it does writes of 4000 bytes.
         try:
             self.size(name)
         except OSError:
@@ -661,7 +661,7 @@ LOG {{ Default_Log_Level = EVENT; }}
         fh, text, at = ctypes.c_void_p(), text.encode(), 0
         self.ok(self.n.nfs_open(self.ctx, b'/' + name.encode(), flags, ctypes.byref(fh)))
         while at < len(text):
-            at += self.ok(self.n.nfs_write(self.ctx, fh, len(text[at:at + 8000]), text[at:at + 8000]))
+            at += self.ok(self.n.nfs_write(self.ctx, fh, len(text[at:at + 2000]), text[at:at + 2000]))
         self.ok(self.n.nfs_close(self.ctx, fh))
 
     def append(self, name, text):
