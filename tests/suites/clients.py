@@ -624,6 +624,8 @@ LOG {{ Default_Log_Level = EVENT; }}
                 side.rpcbind = subprocess.Popen(['rpcbind', '-f', '-w'], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 side.ends.callback(lambda: (side.rpcbind.terminate(), side.rpcbind.wait()))
                 until('rpcbind', listens(111))
+        if self.version == 3:
+            until('rpcbind', listens(111))
         side.start('ganesha.nfsd', '-F', '-f', f'{side.work}/ganesha.conf', '-L', f'{side.work}/ganesha.log', '-p', f'{side.work}/ganesha.pid')
         until('ganesha', listens(port), 60)
         export = '/s' if self.version == 4 else side.point
