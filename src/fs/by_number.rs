@@ -32,7 +32,7 @@ impl Fs {
             Ok(Node::Root) => self.found_root(),
             Ok(Node::Revision(shown)) => self.hold_number(&shown.id, ino),
             Ok(Node::Draft(draft)) => self.hold_draft(ino, &draft),
-            Ok(Node::Scratch(_)) => self.hold_again(ino),
+            Ok(Node::Scratch(scratch)) => self.hold_again(ino, &scratch),
             Ok(Node::View(view)) => self.lookup_view(view),
             Err(_) => match self.object_of(ino)? {
                 Some(id) => {
@@ -71,8 +71,7 @@ impl Fs {
         Ok(Found { node: ino, attr: self.object_attr(id, &shown.meta), attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    fn hold_again(&self, ino: Ino) -> Result<Found> {
-        let Node::Scratch(scratch) = self.node(ino)? else { return Err(Fail::Stale) };
+    fn hold_again(&self, ino: Ino, scratch: &ScratchNode) -> Result<Found> {
         let attr = self.masked(scratch.attr()?);
         self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
         Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
@@ -89,8 +88,7 @@ impl Fs {
         while let Some(dir) = dirs.pop() {
             for (name, kind) in scratch::list(dir.as_fd())? {
                 if scratch::key(dir.as_fd(), &name).is_ok_and(|(_, number)| number == ino) {
-                    let found = self.hold_scratch(ScratchNode::at(dir.as_fd(), &name)?, &dir, &name)?;
-                    return Ok(found);
+                    return self.hold_scratch(ScratchNode::at(dir.as_fd(), &name)?, &dir, &name);
                 }
                 if kind == FileType::Directory {
                     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

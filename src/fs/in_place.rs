@@ -87,12 +87,7 @@ impl Fs {
                 _ => {}
             }
         }
-        let led = self
-            .tables
-            .lock()
-            .refused
-            .get(&(who.thread, id.clone()))
-            .is_some_and(|refused| refused.looked_up);
+        let led = self.was_led(who, &id);
         let writes = || self.process(who).zip(opener).is_some_and(|(process, opener)| process.is_of(&opener));
         (mode.write || !refused || led || !writes()).then_some(id)
     }

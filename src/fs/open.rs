@@ -46,16 +46,11 @@ impl Fs {
             _ => None,
         };
         let refused = id.as_ref().is_some_and(|id| self.was_refused(who, id));
-        if let (true, Some(id)) = (refused, &id) {
-            match self.was_led(who, id) {
-                true => {}
-                false => {
-                    if mode.write && who.thread != 0 {
-                        self.await_release(ino);
-                    }
-                    self.come_home(id, ino);
-                }
+        if let Some(id) = id.as_ref().filter(|id| refused && !self.was_led(who, id)) {
+            if mode.write && who.thread != 0 {
+                self.await_release(ino);
             }
+            self.come_home(id, ino);
         }
         let opened = self.open_node(who, ino, mode, refused);
         let Some(id) = id else { return opened };
