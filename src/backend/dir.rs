@@ -3,8 +3,9 @@
 //! The store's directory is opened once; its path is never resolved again (a mount may cover it, and the daemon must not
 //! walk into its own mount). No link is followed below it.
 //!
-//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. What more each
-//! needs for bytes to precede their name through a power cut is in `dir/stage.rs`. Two hosts may share a directory on a
+//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. Whether it does that
+//! at all is seen first, in `dir/medium.rs`. What more each needs for bytes to precede their name through a power cut is in
+//! `dir/stage.rs`. Two hosts may share a directory on a
 //! cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random digits.
 
 use std::ffi::OsStr;
@@ -40,8 +41,8 @@ pub use sys::{close, flush};
 
 /// A store in a directory, which the original library may use at the same time.
 ///
-/// On GlusterFS, CephFS and NFS, which know no exclusive rename, a directory that appears under a new object's id at the
-/// very moment it is created is replaced if it is empty.
+/// On GlusterFS, CephFS, NFS and rclone mount, which know no exclusive rename, what the original library writes under a new
+/// object's id at the very moment it is created here may be replaced.
 #[derive(Debug)]
 pub struct DirBackend {
     path: PathBuf,

@@ -18,7 +18,7 @@ pub enum Medium {
     DropsUnnamed,
     /// SeaweedFS 4.48: a file that is open when its directory is renamed is not in it.
     LosesOpen,
-    /// An exclusive rename replaces.
+    /// rclone mount 1.75.2: an exclusive rename replaces, and a directory is replaced with what is in it.
     Replaces,
     /// A directory cannot be renamed.
     KeepsDirectories,
@@ -78,10 +78,13 @@ pub fn linked(file: BorrowedFd, at: BorrowedFd, name: &OsStr) {
     }
 }
 
-pub fn renaming(at: BorrowedFd, name: &OsStr) -> Result<()> {
+pub fn renaming(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
     let place = Path::new(&path_of(at)).join(name);
     if !place.is_dir() {
         return Ok(());
+    }
+    if is(Medium::Replaces) {
+        let _ = fs::remove_dir_all(Path::new(&path_of(to)).join(new));
     }
     if is(Medium::LosesOpen) {
         let open = |ino| {

@@ -250,9 +250,11 @@ impl Medium {
         let simply = |a: &OsStr, b: &OsStr| sys::rename(stage, a, stage, b);
         let linking =
             |a: &OsStr, b: &OsStr| sys::link(stage, a, stage, b).and_then(|()| sys::unlink(stage, a));
+        // As `rename_exclusive` does it then.
+        let taking = |a: &OsStr, b: &OsStr| sys::make_dir(stage, b).and_then(|()| simply(a, b));
         let exclusive = can(moves(stage, make_file, holds, exclusively, true))?
             && can(moves(stage, make_dir, holds_file, exclusively, true))?;
-        if !exclusive && !can(moves(stage, make_dir, holds_file, simply, true))? {
+        if !exclusive && !can(moves(stage, make_dir, holds_file, taking, true))? {
             return Ok(Err(
                 "it does not move a directory with what is in it to where nothing is, and only there",
             ));
@@ -286,7 +288,9 @@ fn can(tried: Result<bool>) -> Result<bool> {
             | Errno::ISDIR
             | Errno::XDEV
             | Errno::PERM
-            | Errno::NOENT,
+            | Errno::NOENT
+            | Errno::EXIST
+            | Errno::NOTEMPTY,
         ) => Ok(false),
         tried => tried,
     }

@@ -202,8 +202,7 @@ impl Stage {
 
     /// Renames where `new` is free, else `EEXIST`.
     ///
-    /// Where the medium has no exclusive rename, a name that appears between the look and the rename is replaced if it
-    /// is a file or an *empty* directory.
+    /// Where the medium has no exclusive rename, a file that appears between the look and the rename is replaced.
     pub fn rename_exclusive(&self, at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
         if !self.plain.load(Ordering::Relaxed) && self.medium.is_exclusive() {
             match sys::rename_noreplace(at, name, to, new) {
@@ -215,10 +214,18 @@ impl Stage {
                 done => return done,
             }
         }
-        if sys::kind(to, new)?.is_some() {
+        let is_dir = sys::kind(at, name)? == Some(FileType::Directory);
+        if is_dir {
+            // Taken by an empty one, so that no other comes: rclone mount replaces a directory with what is in it.
+            sys::make_dir(to, new)?;
+        } else if sys::kind(to, new)?.is_some() {
             return Err(Errno::EXIST);
         }
-        match sys::rename(at, name, to, new) {
+        let renamed = sys::rename(at, name, to, new);
+        if is_dir && renamed.is_err() {
+            let _ = sys::remove_dir(to, new);
+        }
+        match renamed {
             Err(Errno::NOTEMPTY) => Err(Errno::EXIST),
             Err(Errno::XDEV) => self.carry(at, name, to, new),
             done => done,

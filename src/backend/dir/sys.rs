@@ -326,7 +326,7 @@ pub fn link(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result
 
 pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
     #[cfg(test)]
-    super::faults::renaming(at, name)?;
+    super::faults::renaming(at, name, to, new)?;
     call(|| fs::renameat(at, name, to, new))
 }
 
@@ -337,7 +337,7 @@ pub fn rename_noreplace(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsSt
         return rename(at, name, to, new);
     }
     #[cfg(test)]
-    super::faults::renaming(at, name)?;
+    super::faults::renaming(at, name, to, new)?;
     call(|| fs::renameat_with(at, name, to, new, RenameFlags::NOREPLACE))
 }
 
