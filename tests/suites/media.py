@@ -19,7 +19,9 @@ def write(directory, log, word, shared):
             id = f'all-{n % 7}' if n % int(shared) == 1 else f'{word.split("-")[0]}-{n % 40}'
             path, text = f'{directory}/{id}.json', json.dumps({'said': f'{word}-{n}', 'pad': 'x' * 500})
             try:
-                first = f'{directory}/.{word}-{n}' if n % 3 == 0 else path
+                # Two who make one new file in place have one file, as on a disk.
+                renamed = n % 3 == 0 or not os.path.exists(path)
+                first = f'{directory}/.{word}-{n}' if renamed else path
                 file = os.open(first, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
                 os.write(file, text.encode())
                 os.close(file)

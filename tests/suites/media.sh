@@ -56,10 +56,12 @@ up_seaweedfs() {
   for n in $(seq 60); do ! mountpoint -q "$disk" || return 0; sleep 0.5; done
   return 1
 }
+# A dead program's mount is there, and does not answer.
+is_up() { awk -v at="$disk" '$5 == at { n++ } END { exit !n }' /proc/self/mountinfo; }
 down() {
   local n
-  for n in $(seq 40); do ! mountpoint -q "$disk" || umount "$disk" 2>/dev/null || true; mountpoint -q "$disk" || break; sleep 0.25; done
-  ! mountpoint -q "$disk" || umount -l "$disk"
+  for n in $(seq 40); do is_up || return 0; umount "$disk" 2>/dev/null || sleep 0.25; done
+  umount -l "$disk"
 }
 end() { down; [ ! -e "$base/server" ] || kill "$(cat "$base/server")"; }
 
