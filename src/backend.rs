@@ -22,7 +22,7 @@ mod memory;
 #[cfg(test)]
 pub(crate) use dir::faults;
 
-pub use dir::{DirBackend, Way};
+pub use dir::{DirBackend, Medium, Way, close, flush};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 

@@ -204,7 +204,7 @@ impl Fs {
         };
         let (scratch, drafts) = (private("scratch")?.map(Arc::new), private("drafts")?);
         let besides = scratch.as_deref().map(AsFd::as_fd);
-        let shared = presence::is_shared(&backend);
+        let shared = backend.medium().is_shared();
         let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit(), shared)?;
         let watcher = Arc::new(watcher);
         let told = store.told();

@@ -3,8 +3,9 @@
 //! The store's directory is opened once; its path is never resolved again (a mount may cover it, and the daemon must not
 //! walk into its own mount). No link is followed below it.
 //!
-//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. What more each
-//! needs for bytes to precede their name through a power cut is in `dir/stage.rs`. Two hosts may share a directory on a
+//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. Whether it does that
+//! at all is seen first, in `dir/medium.rs`. What more each needs for bytes to precede their name through a power cut is in
+//! `dir/stage.rs`. Two hosts may share a directory on a
 //! cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random digits.
 
 use std::ffi::OsStr;
@@ -22,8 +23,11 @@ use crate::rev::{ObjectId, Rev};
 mod access;
 mod carry;
 mod erase;
+#[cfg(test)]
+pub(crate) mod faults;
 mod full;
 mod gone;
+mod medium;
 mod private;
 mod reserve;
 mod stage;
@@ -32,15 +36,13 @@ mod sys;
 use private::Private;
 use stage::Stage;
 
-#[cfg(test)]
-pub(crate) use sys::faults;
-
-pub use stage::Way;
+pub use medium::{Medium, Way};
+pub use sys::{close, flush};
 
 /// A store in a directory, which the original library may use at the same time.
 ///
-/// On GlusterFS, CephFS and NFS, which know no exclusive rename, a directory that appears under a new object's id at the
-/// very moment it is created is replaced if it is empty.
+/// On GlusterFS, CephFS, NFS and rclone mount, which know no exclusive rename, what the original library writes under a new
+/// object's id at the very moment it is created here may be replaced.
 #[derive(Debug)]
 pub struct DirBackend {
     path: PathBuf,
@@ -56,13 +58,24 @@ impl DirBackend {
     /// # Errors
     /// [`Error::NotAStore`]; [`Error::NoStore`] where there is no such directory.
     pub fn open(path: impl AsRef<Path>) -> Result<DirBackend> {
-        let backend = DirBackend::open_read_only(path)?;
-        let name = backend.private.format(Some(&backend.stage), &backend.path)?;
-        if name.is_some() {
-            backend.private.sweep_stage(private::LEFTOVER);
-            backend.private.reserve();
+        DirBackend::open_read_only(path)?.prepare()
+    }
+
+    fn prepare(mut self) -> Result<DirBackend> {
+        // What fails for another reason than the medium's nature is met again by who saves.
+        if let Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) = self.stage.medium.found(&self.private) {
+            return Ok(self);
         }
-        Ok(DirBackend { name, ..backend })
+        if let Some(why) = self.stage.medium.refusal() {
+            let why = format!("revfs cannot use its disk ({}): {why}", self.stage.medium.kind());
+            return Err(Error::NoStore { path: self.path, source: std::io::Error::other(why) });
+        }
+        self.name = self.private.format(Some(&self.stage), &self.path)?;
+        if self.name.is_some() {
+            self.private.sweep_stage(private::LEFTOVER);
+            self.private.reserve();
+        }
+        Ok(self)
     }
 
     /// Opens an existing directory as a store without changing anything there; for reading alone.
@@ -100,9 +113,14 @@ impl DirBackend {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_forced(path: &Path, way: Way) -> Result<DirBackend> {
-        let mut backend = DirBackend::open(path)?;
+        let mut backend = DirBackend::open_read_only(path)?;
         backend.stage.force(way);
-        Ok(backend)
+        backend.prepare()
+    }
+
+    /// What the store lies on.
+    pub fn medium(&self) -> &Medium {
+        &self.stage.medium
     }
 
     /// The store's directory, for calls relative to it.
@@ -445,7 +463,7 @@ mod tests {
         assert_eq!(names(&place), [".revfs", "x"]);
         assert_eq!(names(place.path().join("x")), [rev(2, 1).as_str()]);
         let own = place.path().join(".revfs");
-        assert_eq!(names(&own), ["format", "gone", "reserve", "stage"]);
+        assert_eq!(names(&own), ["format", "gone", "medium", "reserve", "stage"]);
         assert_eq!(
             names(own.join("gone/x")),
             [format!("{}~discarded", rev(1, 2)), format!("{}~deleted", "1".repeat(32))]

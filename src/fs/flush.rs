@@ -1,6 +1,7 @@
 //! Descriptors are closed.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::OFlags;
@@ -27,8 +28,13 @@ impl Fs {
             d.closer = Process::met(who.thread).filter(|closer| d.opener.as_ref() != Some(closer));
             self.commit(handle.node(), d, Asks::Close(&goes_on))
         });
-        if let (None, Handle::Scratch { file, copier: Some(process), .. }) = (&committed, &*handle) {
-            self.note_copy(process, file);
+        if let (None, Handle::Scratch { file, copier, .. }) = (&committed, &*handle) {
+            if let Some(process) = copier {
+                self.note_copy(process, file);
+            }
+            if handle.writes() && !self.backend.medium().is_local() {
+                crate::backend::flush(file.as_fd())?;
+            }
         }
         committed.unwrap_or(Ok(()))
     }

@@ -124,7 +124,7 @@ impl Handle {
         }
     }
 
-    fn writes(&self) -> bool {
+    pub(super) fn writes(&self) -> bool {
         matches!(self, Handle::Draft { write: true, .. } | Handle::Scratch { write: true, .. })
     }
 }

@@ -12,38 +12,13 @@ use crate::backend::DirBackend;
 /// A mount's mark for the others.
 pub struct Presence(Option<File>);
 
-/// File systems that other hosts write, by magic number: 9P, AFS, BeeGFS, CephFS, SMB (three), Coda, FUSE (GlusterFS,
-/// sshfs, …), GFS2, GPFS, Lustre, NFS, OCFS2, PanFS, VirtualBox.
-const SHARED: [u32; 16] = [
-    0x0102_1997,
-    0x5346_414f,
-    0x1983_0326,
-    0x00c3_6400,
-    0x517b,
-    0xfe53_4d42,
-    0xff53_4d42,
-    0x7375_7245,
-    0x6573_5546,
-    0x0116_1970,
-    0x4750_4653,
-    0x0bd0_0bd0,
-    0x6969,
-    0x7461_636f,
-    0xaad7_aaea,
-    0x786f_4256,
-];
-
-/// Whether other hosts may write to a store's medium, or that cannot be told.
-pub fn is_shared(backend: &DirBackend) -> bool {
-    rustix::fs::fstatfs(backend.root())
-        .map_or(true, |s| u32::try_from(s.f_type & 0xffff_ffff).is_ok_and(|magic| SHARED.contains(&magic)))
-}
-
 impl Presence {
     /// Marks this mount as there.
     pub fn announce(backend: &DirBackend) -> Presence {
-        let file = (!is_shared(backend)).then(|| backend.lock_file("mounts").ok()).flatten().map(File::from);
-        Presence(file.filter(mark))
+        let open = || backend.lock_file("mounts").ok().map(File::from);
+        let file = (!backend.medium().is_shared()).then(open).flatten().filter(mark);
+        // A lock that nobody meets is none.
+        Presence(file.filter(|_| !Presence(open()).is_alone()))
     }
 
     /// No mark: others need not know, and this one is never alone.

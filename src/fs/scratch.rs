@@ -405,6 +405,7 @@ pub fn replace(
         rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & 0o7777))?;
         let times = Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
         rustix::fs::futimens(&file, &times)?;
+        crate::backend::close(file.into())?;
         let how = if no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         rename(dir, OsStr::new(&temp), dir, name, how)
     })();

@@ -321,6 +321,7 @@ impl Fs {
         let status = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "store": self.backend.path().display().to_string(),
+            "medium": self.backend.medium().to_string(),
             "objects": objects,
             "in_conflict": conflicts.as_ref().map(Vec::len),
             "with_drafts": self.drafts_root().and_then(scratch::list).map_or(0, |names| names.len()),

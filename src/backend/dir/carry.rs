@@ -59,8 +59,7 @@ impl Stage {
                     let text = sys::read_all(file.as_fd(), meta.size)?;
                     let owner = Some((meta.uid, meta.gid));
                     let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner };
-                    let copy = sys::new_file(target, name, meta.mode & 0o777)?;
-                    self.write(copy.as_fd(), &text, &attrs, Durability::Full)?;
+                    self.write_closed(target, name, meta.mode & 0o777, &text, &attrs, Durability::Full)?;
                 }
                 // A directory, which nobody of ours has put there.
                 Err(_) => return Err(Errno::XDEV),

@@ -53,6 +53,11 @@ impl Private {
         self.root.as_fd()
     }
 
+    /// `.revfs` itself, made where it is missing.
+    pub fn own(&self) -> Result<BorrowedFd<'_>> {
+        once(&self.own, || self.shared_dir(self.root(), NAME))
+    }
+
     pub fn stage(&self) -> Result<BorrowedFd<'_>> {
         once(&self.stage, || self.dir("stage"))
     }
@@ -85,14 +90,12 @@ impl Private {
 
     /// Opens a directory in `.revfs`, making it where it is missing.
     pub fn dir(&self, name: &str) -> Result<OwnedFd> {
-        let own = once(&self.own, || self.shared_dir(self.root(), NAME))?;
-        self.shared_dir(own, name)
+        self.shared_dir(self.own()?, name)
     }
 
     /// An empty file, made where it is missing, that everybody who may read the store may read.
     pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
-        let own = once(&self.own, || self.shared_dir(self.root(), NAME))?;
-        sys::open_or_make_empty(own, name, self.attrs()?.owner)
+        sys::open_or_make_empty(self.own()?, name, self.attrs()?.owner)
     }
 
     /// Removes what writers that died left in `stage`, if it is older than this.
@@ -128,7 +131,7 @@ impl Private {
             }
             let Some(stage) = stage else { break };
             let text = format!("revfs {VERSION}\nstore {}\n", Uuid::new_v4().simple());
-            let written = once(&self.own, || self.shared_dir(self.root(), NAME)).and_then(|own| {
+            let written = self.own().and_then(|own| {
                 let attrs = self.attrs()?;
                 stage.publish(self, own, FORMAT.as_ref(), text.as_bytes(), &attrs, Durability::Full)
             });

@@ -3,13 +3,13 @@
 //! The text is written to a file that has no name yet, and then named. Where the medium has unnamed files
 //! (O_TMPFILE), they are made in the very directory they will be in: nothing can be left behind, the directory's
 //! default ACL, group and place on the disk apply, and no boundary of quota or subvolume lies between. Elsewhere a
-//! temporary in `.revfs/stage` takes their part. Which it is gets tried once.
+//! temporary in `.revfs/stage` takes their part, which is closed before it is named. Which it is was seen to work, see
+//! `medium`.
 //!
 //! Invariant: nothing but finished files, under their final names, ever appears in an object's directory.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FileType;
@@ -17,54 +17,17 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::access::of_object;
+use super::medium::{Medium, Spares, Way};
 use super::private::Private;
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability, Meta};
 
-/// What is known of a file system, by its magic number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Medium {
-    /// tmpfs, ramfs: nothing survives a power cut.
-    Volatile,
-    /// overlayfs: does not pass sync_file_range on; what is below is not known.
-    Overlay,
-    /// xfs: what follows an fsync of a directory matters, see [`Stage::sync_names`].
-    Xfs,
-    /// nfs: no NOREPLACE; a LINK that was sent twice may answer EEXIST for its own success.
-    Nfs,
-    Other,
-}
-
-/// How a file gets its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// An unnamed file, linked through /proc.
-    Proc,
-    /// An unnamed file, linked by its descriptor.
-    Descriptor,
-    /// A temporary, renamed exclusively.
-    Exclusive,
-    /// A temporary, linked and unlinked: exclusive on NFS.
-    Link,
-    /// A temporary, renamed: exclusive only in that the names of revisions do not repeat. CephFS (where two clients
-    /// that link to one directory wait a second for each other) and GlusterFS.
-    Rename,
-}
-
 /// Names files, in the way that the medium allows.
 #[derive(Debug)]
 pub struct Stage {
-    medium: Medium,
-    way: OnceLock<Way>,
+    pub medium: Medium,
     /// The medium was found to know no exclusive rename.
     plain: AtomicBool,
-}
-
-/// A written file that has no name in any object's directory.
-struct Staged<'a> {
-    file: OwnedFd,
-    /// Its temporary name, removed on drop.
-    temporary: Option<Temporary<'a>>,
 }
 
 /// Something in `.revfs/stage`, gone when this is dropped.
@@ -100,32 +63,20 @@ impl Drop for Temporary<'_> {
 }
 
 /// The attributes of a file as they stay: naming changes its ctime, and xfs takes back spare blocks when it is closed.
-fn settled(file: OwnedFd, dir: BorrowedFd, name: &OsStr) -> Result<Meta> {
-    let open = sys::meta(file.as_fd())?.ok_or(Errno::IO)?;
-    drop(file);
+fn settled(open: Meta, dir: BorrowedFd, name: &OsStr) -> Meta {
     // Somebody may have removed it already.
-    Ok(sys::meta_at(dir, name).ok().flatten().unwrap_or(open))
+    sys::meta_at(dir, name).ok().flatten().unwrap_or(open)
 }
 
 impl Stage {
     /// For the file system that `root` is on.
     pub fn new(root: BorrowedFd) -> Result<Self> {
-        let magic = rustix::io::retry_on_intr(|| rustix::fs::fstatfs(root))?.f_type;
-        let medium = match u32::try_from(magic & 0xffff_ffff).unwrap_or(0) {
-            0x0102_1994 | 0x8584_58f6 => Medium::Volatile,
-            0x794c_7630 => Medium::Overlay,
-            0x5846_5342 => Medium::Xfs,
-            0x6969 => Medium::Nfs,
-            _ => Medium::Other,
-        };
-        Ok(Stage { medium, way: OnceLock::new(), plain: AtomicBool::new(false) })
+        Ok(Stage { medium: Medium::new(root)?, plain: AtomicBool::new(false) })
     }
 
     /// Another way than would be found to work here, on a medium where every step counts.
     pub fn force(&mut self, way: Way) {
-        self.medium = Medium::Xfs;
-        self.way = OnceLock::from(way);
-        self.plain = AtomicBool::new(matches!(way, Way::Link | Way::Rename));
+        self.medium.force(way);
     }
 
     /// Puts a new file into `dir`, whole and exclusively (`EEXIST`).
@@ -138,24 +89,55 @@ impl Stage {
         attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
-        let way = self.way(private)?;
+        let way = self.medium.found(private)?.way;
         let mode = attrs.mode.unwrap_or(0o666) & 0o777;
-        let staged = match way {
-            Way::Proc | Way::Descriptor => Staged { file: sys::unnamed(dir, mode)?, temporary: None },
-            Way::Exclusive | Way::Link | Way::Rename => {
-                let temporary = Temporary::new(private.stage()?);
-                Staged {
-                    file: sys::new_file(temporary.at, temporary.os(), mode)?,
-                    temporary: Some(temporary),
+        let meta = match way {
+            Way::Proc | Way::Descriptor => {
+                let file = sys::unnamed(dir, mode)?;
+                let meta = self.write(file.as_fd(), text, attrs, how)?;
+                match way {
+                    Way::Proc => sys::link_by_proc(file.as_fd(), dir, name)?,
+                    _ => sys::link_by_fd(file.as_fd(), dir, name)?,
                 }
+                meta
+            }
+            Way::Exclusive | Way::Link | Way::Rename => {
+                let mut temporary = Temporary::new(private.stage()?);
+                let (at, from) = (temporary.at, temporary.os());
+                let meta = self.write_closed(at, from, mode, text, attrs, how)?;
+                match way {
+                    Way::Link => match sys::link(at, from, dir, name) {
+                        Err(Errno::EXIST) if sys::links_of(at, from)? > 1 => {}
+                        linked => linked?,
+                    },
+                    _ => {
+                        self.rename_exclusive(at, from, dir, name)?;
+                        temporary.kept = true;
+                    }
+                }
+                meta
             }
         };
-        self.write(staged.file.as_fd(), text, attrs, how)?;
-        let file = self.name(way, staged, dir, name)?;
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        settled(file, dir, name)
+        Ok(settled(meta, dir, name))
+    }
+
+    /// Makes a file that holds this when it is closed: what a medium tells then comes before the file's name, or that of its
+    /// directory.
+    pub(super) fn write_closed(
+        &self,
+        at: BorrowedFd,
+        name: &OsStr,
+        mode: u32,
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
+    ) -> Result<Meta> {
+        let file = sys::new_file(at, name, mode)?;
+        let meta = self.write(file.as_fd(), text, attrs, how)?;
+        sys::close(file).map(|()| meta)
     }
 
     /// Writes bytes and attributes to a new file, and gets the bytes to the medium ahead of a name.
@@ -164,31 +146,15 @@ impl Stage {
     /// extents before its name: on xfs, btrfs, and ext4. Only to start the writing is not enough on ext4, which allocates
     /// unwritten extents and marks them written when the data has arrived: of 60,440 revisions saved through 12 power
     /// cuts 6 were there and full of zeros. The wait costs 50 µs beside the 70 that publishing takes anyhow.
-    pub(super) fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<()> {
+    fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         sys::write_all(file, text)?;
         sys::apply(file, attrs)?;
-        match (how, self.medium) {
-            (_, Medium::Volatile) => Ok(()),
-            (Durability::Full, _) | (Durability::Ordered, Medium::Overlay) => sys::sync(file),
-            (Durability::Ordered, Medium::Xfs | Medium::Nfs | Medium::Other) => sys::wait_written(file),
+        match how {
+            _ if self.medium.is_volatile() => {}
+            Durability::Ordered if !self.medium.is_overlay() => sys::wait_written(file)?,
+            _ => sys::sync(file)?,
         }
-    }
-
-    fn name(&self, way: Way, staged: Staged, dir: BorrowedFd, name: &OsStr) -> Result<OwnedFd> {
-        let Staged { file, temporary } = staged;
-        match (way, temporary) {
-            (Way::Descriptor, _) => sys::link_by_fd(file.as_fd(), dir, name)?,
-            (Way::Proc, _) | (_, None) => sys::link_by_proc(file.as_fd(), dir, name)?,
-            (Way::Link, Some(temporary)) => match sys::link(temporary.at, temporary.os(), dir, name) {
-                Err(Errno::EXIST) if sys::links(file.as_fd())? > 1 => {}
-                linked => linked?,
-            },
-            (Way::Exclusive | Way::Rename, Some(mut temporary)) => {
-                self.rename_exclusive(temporary.at, temporary.os(), dir, name)?;
-                temporary.kept = true;
-            }
-        }
-        Ok(file)
+        sys::meta(file)?.ok_or(Errno::IO)
     }
 
     /// Makes a directory with one file in it and moves it to `dir`/`name`, where nothing may be (`EEXIST`).
@@ -205,8 +171,8 @@ impl Stage {
     ) -> Result<Meta> {
         let mut staged = self.directory(private, dir, attrs)?;
         let inside = sys::dir(staged.at, staged.os())?;
-        let file = sys::new_file(inside.as_fd(), file_name, attrs.mode.unwrap_or(0o666) & 0o777)?;
-        self.write(file.as_fd(), text, attrs, how)?;
+        let mode = attrs.mode.unwrap_or(0o666) & 0o777;
+        let meta = self.write_closed(inside.as_fd(), file_name, mode, text, attrs, how)?;
         if how == Durability::Full {
             sys::sync_dir(inside.as_fd())?;
         }
@@ -215,7 +181,7 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        settled(file, inside.as_fd(), file_name)
+        Ok(settled(meta, inside.as_fd(), file_name))
     }
 
     /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has.
@@ -236,10 +202,10 @@ impl Stage {
 
     /// Renames where `new` is free, else `EEXIST`.
     ///
-    /// Where the medium has no exclusive rename, a name that appears between the look and the rename is replaced if it
-    /// is a file or an *empty* directory.
+    /// Where the medium has no exclusive rename, a file or an *empty* directory that appears between the look and the rename is
+    /// replaced.
     pub fn rename_exclusive(&self, at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
-        if !self.plain.load(Ordering::Relaxed) {
+        if self.medium.spares() == Spares::All && !self.plain.load(Ordering::Relaxed) {
             match sys::rename_noreplace(at, name, to, new) {
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                     self.plain.store(true, Ordering::Relaxed)
@@ -249,10 +215,20 @@ impl Stage {
                 done => return done,
             }
         }
-        if sys::kind(to, new)?.is_some() {
+        // Where a rename replaces a directory with what is in it (rclone mount), the name is taken by an empty one, so that no
+        // other comes. Readers may meet that, and others save into it: then this one was not the first.
+        let takes =
+            self.medium.spares() == Spares::Nothing && sys::kind(at, name)? == Some(FileType::Directory);
+        if takes {
+            sys::make_dir(to, new)?;
+        } else if sys::kind(to, new)?.is_some() {
             return Err(Errno::EXIST);
         }
-        match sys::rename(at, name, to, new) {
+        let renamed = sys::rename(at, name, to, new);
+        if takes && renamed.is_err() {
+            let _ = sys::remove_dir(to, new);
+        }
+        match renamed {
             Err(Errno::NOTEMPTY) => Err(Errno::EXIST),
             Err(Errno::XDEV) => self.carry(at, name, to, new),
             done => done,
@@ -273,6 +249,7 @@ impl Stage {
         if !is_empty || sys::link(at, like, empty.at, empty.os()).is_err() {
             let file = sys::new_file(empty.at, empty.os(), 0o666)?;
             sys::apply(file.as_fd(), &private.attrs()?)?;
+            sys::close(file)?;
         }
         sys::rename(empty.at, empty.os(), dir, name)?;
         empty.kept = true;
@@ -282,52 +259,11 @@ impl Stage {
     /// Makes the names in a directory survive a power cut.
     pub fn sync_names(&self, dir: BorrowedFd) -> Result<()> {
         sys::sync_dir(dir)?;
-        if self.medium == Medium::Xfs {
+        if self.medium.is_xfs() {
             // Without a change of metadata after it, the newest name was missing after 2 of 2,697 cuts.
             let _ = sys::unnamed(dir, 0o600);
         }
         Ok(())
-    }
-
-    fn way(&self, private: &Private) -> Result<Way> {
-        if let Some(&way) = self.way.get() {
-            return Ok(way);
-        }
-        let way = self.try_ways(private.stage()?)?;
-        Ok(*self.way.get_or_init(|| way))
-    }
-
-    fn try_ways(&self, stage: BorrowedFd) -> Result<Way> {
-        let target = Temporary::new(stage);
-        match sys::unnamed(stage, 0o600) {
-            Ok(file) => {
-                if sys::link_by_proc(file.as_fd(), stage, target.os()).is_ok() {
-                    return Ok(Way::Proc);
-                }
-                if sys::link_by_fd(file.as_fd(), stage, target.os()).is_ok() {
-                    return Ok(Way::Descriptor);
-                }
-            }
-            // A medium that cannot (EOPNOTSUPP, or EISDIR and EINVAL where the flag is not known), not one that fails.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
-            Err(e) => return Err(e),
-        }
-        if self.medium == Medium::Nfs {
-            return Ok(Way::Link);
-        }
-        let mut source = Temporary::new(stage);
-        sys::new_file(stage, source.os(), 0o600)?;
-        match sys::rename_noreplace(stage, source.os(), stage, target.os()) {
-            Ok(()) => {
-                source.kept = true;
-                Ok(Way::Exclusive)
-            }
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                self.plain.store(true, Ordering::Relaxed);
-                Ok(Way::Rename)
-            }
-            Err(e) => Err(e),
-        }
     }
 
     /// Whether a name may be an object's directory; the listing's kind saves asking.

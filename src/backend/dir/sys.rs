@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ pub type Result<T> = std::result::Result<T, Errno>;
 /// Runs a system call, again if a signal interrupted it. In tests a chosen one fails instead.
 fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
     #[cfg(test)]
-    faults::step()?;
+    super::faults::step()?;
     retry_on_intr(f)
 }
 
@@ -122,6 +122,11 @@ pub fn identity(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(u32, u32, u6
     Ok((x.stx_dev_major, x.stx_dev_minor, x.stx_ino))
 }
 
+/// A path to what is open.
+pub fn path_of(fd: BorrowedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 /// What has this name; `None` where nothing has.
 pub fn kind(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<FileType>> {
     match statx(at, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -190,7 +195,11 @@ pub fn inherit_acl(dir: BorrowedFd, list: &[u8]) -> Result<()> {
 
 /// How many names a file has.
 pub fn links(fd: BorrowedFd) -> Result<u32> {
-    Ok(statx(fd, "", AtFlags::EMPTY_PATH)?.stx_nlink)
+    links_of(fd, "")
+}
+
+pub fn links_of(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<u32> {
+    Ok(statx(at, name, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?.stx_nlink)
 }
 
 /// All names in a directory but `.` and `..`, in the order of the medium, with what the listing says of their kind.
@@ -263,6 +272,26 @@ pub fn write_all(fd: BorrowedFd, mut text: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Closes a file and tells how that went: network file systems and FUSE say there that bytes could not be written.
+pub fn close(file: OwnedFd) -> Result<()> {
+    #[cfg(test)]
+    super::faults::step()?;
+    // SAFETY: the descriptor is owned, and given up here; it is closed whatever this returns. rustix drops the result.
+    match unsafe { libc::close(file.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            // Whether all was written then is not known.
+            None | Some(Errno::INTR) => Err(Errno::IO),
+            Some(e) => Err(e),
+        },
+    }
+}
+
+/// Has an open file tell what its [`close`] would.
+pub fn flush(file: BorrowedFd) -> Result<()> {
+    close(call(|| rustix::io::fcntl_dupfd_cloexec(file, 0))?)
+}
+
 /// A file without a name, in the file system of `at`.
 pub fn unnamed(at: BorrowedFd, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -277,13 +306,18 @@ pub fn new_file(at: BorrowedFd, name: impl AsRef<OsStr>, mode: u32) -> Result<Ow
 
 /// Names an unnamed file, through /proc: works for everybody.
 pub fn link_by_proc(file: BorrowedFd, at: BorrowedFd, name: &OsStr) -> Result<()> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    call(|| fs::linkat(fs::CWD, &path, at, name, AtFlags::SYMLINK_FOLLOW))
+    call(|| fs::linkat(fs::CWD, path_of(file), at, name, AtFlags::SYMLINK_FOLLOW))?;
+    #[cfg(test)]
+    super::faults::linked(file, at, name);
+    Ok(())
 }
 
 /// Names an unnamed file without /proc: for the privileged, or since Linux 6.10.
 pub fn link_by_fd(file: BorrowedFd, at: BorrowedFd, name: &OsStr) -> Result<()> {
-    call(|| fs::linkat(file, "", at, name, AtFlags::EMPTY_PATH))
+    call(|| fs::linkat(file, "", at, name, AtFlags::EMPTY_PATH))?;
+    #[cfg(test)]
+    super::faults::linked(file, at, name);
+    Ok(())
 }
 
 pub fn link(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
@@ -291,11 +325,19 @@ pub fn link(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result
 }
 
 pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+    #[cfg(test)]
+    super::faults::renaming(at, name, to, new)?;
     call(|| fs::renameat(at, name, to, new))
 }
 
 /// Renames where `new` is free, else `EEXIST`; `EINVAL` where the medium cannot promise that.
 pub fn rename_noreplace(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+    #[cfg(test)]
+    if super::faults::is(super::faults::Medium::Replaces) {
+        return rename(at, name, to, new);
+    }
+    #[cfg(test)]
+    super::faults::renaming(at, name, to, new)?;
     call(|| fs::renameat_with(at, name, to, new, RenameFlags::NOREPLACE))
 }
 
@@ -403,7 +445,7 @@ pub fn apply_at(at: BorrowedFd, name: &OsStr, attrs: &Attrs) -> Result<()> {
     let file = call(|| fs::openat(at, name, flags, Mode::empty()))?;
     meta(file.as_fd())?.ok_or(Errno::NOENT)?;
     // A descriptor that may not be read takes no attributes, but its name in /proc does.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = path_of(file.as_fd());
     if let Some(mode) = attrs.mode {
         call(|| fs::chmodat(fs::CWD, &path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty()))?;
     }
@@ -444,35 +486,5 @@ pub fn wait_written(fd: BorrowedFd) -> Result<()> {
     match done {
         Err(Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => call(|| fs::fdatasync(fd)),
         done => done,
-    }
-}
-
-/// Fails one system call of this thread: for tests that walk through every step of a change.
-#[cfg(test)]
-pub mod faults {
-    use super::{Errno, Result};
-    use std::cell::Cell;
-
-    thread_local!(static PLAN: Cell<Option<(u32, Errno)>> = const { Cell::new(None) });
-
-    /// Lets the `n`-th call from now fail (1 is the next), once.
-    pub fn fail(n: u32, with: Errno) {
-        PLAN.set(Some((n, with)));
-    }
-
-    /// Ends it; tells whether the failure has happened.
-    pub fn end() -> bool {
-        PLAN.take().is_none()
-    }
-
-    pub fn step() -> Result<()> {
-        match PLAN.take() {
-            Some((1, with)) => Err(with),
-            Some((n, with)) => {
-                PLAN.set(Some((n - 1, with)));
-                Ok(())
-            }
-            None => Ok(()),
-        }
     }
 }

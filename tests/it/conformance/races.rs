@@ -7,6 +7,15 @@ use std::thread;
 
 use super::*;
 
+/// Tells the others at the end of a thread, however it ends.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Runs the closure in several threads at once, with their numbers.
 fn together(threads: usize, run: impl Fn(usize) + Sync) {
     let start = Barrier::new(threads);
@@ -53,10 +62,11 @@ pub fn nobody_sees_half_a_revision(m: &Medium) {
     create(m, "x", &rev(0, 0), &body);
     together(3, |n| {
         if n == 0 {
+            let _end = End(&done);
             for g in 1..100 {
                 publish(m, "x", &rev(g, 0), &body);
             }
-            return done.store(true, Ordering::Release);
+            return;
         }
         while !done.load(Ordering::Acquire) {
             for r in revs(m, "x").into_iter().rev().take(2) {
@@ -71,11 +81,12 @@ pub fn nobody_meets_an_object_without_revision(m: &Medium) {
     let (x, done) = (id("x"), AtomicBool::new(false));
     together(3, |n| {
         if n == 0 {
+            let _end = End(&done);
             for g in 0..100 {
                 create(m, "x", &rev(g, 0), "{}");
                 m.remove(&x, &format!("{g:032x}"), O).unwrap();
             }
-            return done.store(true, Ordering::Release);
+            return;
         }
         while !done.load(Ordering::Acquire) {
             match m.entries(&x) {
@@ -93,6 +104,7 @@ pub fn a_publish_that_succeeded_is_found(m: &Medium) {
     let acknowledged = parking_lot::Mutex::new(vec![]);
     together(3, |n| {
         if n == 0 {
+            let _end = End(&done);
             for g in 0..60u32 {
                 let op = format!("{g:032x}");
                 match g % 2 {
@@ -105,7 +117,7 @@ pub fn a_publish_that_succeeded_is_found(m: &Medium) {
                     m.remove(&y, &op, O).unwrap();
                 }
             }
-            return done.store(true, Ordering::Release);
+            return;
         }
         for i in 0u32.. {
             if done.load(Ordering::Acquire) {
