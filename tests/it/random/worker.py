@@ -16,6 +16,8 @@ def whole(path, text, mode='w'):
 
 def truncated(path, text):
     with open(path, 'r+') as f:
+        # Who does not, and writes over all of it, has not seen what it replaces.
+        f.read()
         f.seek(0)
         f.write(text)
         f.truncate()
