@@ -296,7 +296,7 @@ impl Fs {
         let mut draft = Draft::new(id.clone(), self.process(who));
         match self.shown(id, !truncate) {
             Ok((_, shown, text)) => {
-                let emptied = self.is_emptied(id);
+                let emptied = self.is_emptied(id, &shown.rev);
                 draft.mode = Some(shown.meta.mode);
                 draft.owner = Some((shown.meta.uid, shown.meta.gid));
                 if !truncate && !emptied {
@@ -312,11 +312,12 @@ impl Fs {
         Ok(draft)
     }
 
-    /// Whether the object was truncated to nothing a moment ago, and nobody has saved since.
-    fn is_emptied(&self, id: &ObjectId) -> bool {
+    /// Whether the object was truncated to nothing a moment ago, and nobody has saved since: its name shows `rev`. (The
+    /// kernel may forget the node that does at any moment.)
+    fn is_emptied(&self, id: &ObjectId, rev: &Rev) -> bool {
         let t = self.tables.lock();
         let emptied = t.objects.get(id).and_then(|object| object.emptied.as_ref());
-        emptied.is_some_and(|(t0, rev)| t0.elapsed() < self.options.grace && t.home_rev(id) == Some(rev))
+        emptied.is_some_and(|(t0, was)| t0.elapsed() < self.options.grace && was == rev)
     }
 
     /// Whether the thread cannot be led to a draft's node by ESTALE and a lookup: something else has used up its one
@@ -349,8 +350,11 @@ impl Fs {
     pub(super) fn draft_of(&self, by: Option<Process>, id: &ObjectId) -> Option<Ino> {
         by.as_ref()?;
         let drafts = self.drafts_by(id, |opener| *opener == by);
+        if drafts.is_empty() {
+            return None;
+        }
         // What was emptied since goes on from nothing, unless something was written that is nowhere else.
-        let emptied = self.is_emptied(id);
+        let emptied = self.shown_rev(id).is_some_and(|rev| self.is_emptied(id, &rev));
         // The latest first; asked with its lock, for it may be in the middle of a save.
         let goes_on =
             |d: &Draft| if emptied { d.is_dirty() || d.is_empty() } else { d.goes_on(|| self.shown_rev(id)) };

@@ -545,7 +545,7 @@ impl<'a> History<'a> {
         let line = match style {
             0 | 1 => format!("{jq_call} > {scratch} && mv {scratch} {path}"),
             2 => format!("{jq_call} > {scratch} && cp {scratch} {path} && rm {scratch}"),
-            3 => format!("bash -c '{jq_call} > {scratch} && mv {scratch} {path}; :'"),
+            3 => format!("bash -c '{jq_call} > {scratch} && mv {scratch} {path}; exit $?'"),
             // As `sponge` does.
             4 => format!("{jq_call} | {{ IFS= read -r -d '' x; printf %s \"$x\" > {path}; }}"),
             _ => format!("sed -i '{}' {path}", sed(member, value)),
@@ -856,9 +856,10 @@ impl<'a> History<'a> {
     fn everybody_reads(&mut self, object: usize) {
         for mount in 0..self.readers.len() {
             let path = self.file(mount, object);
-            let said = self.readers[mount].try_call("load", &json!([path])).ok();
+            let said = self.readers[mount].try_call("load", &json!([path]));
             let wanted = self.shown(object).map(|shown| unstamped(&shown.text));
-            assert_eq!(said.as_deref().map(unstamped), wanted, "what o{object} shows on mount {mount}");
+            let shown = said.as_deref().ok().map(unstamped);
+            assert_eq!(shown, wanted, "what o{object} shows on mount {mount}: {said:?}");
         }
     }
 
