@@ -34,6 +34,8 @@ struct Event {
     rev: Rev,
     by: Process,
     at: Ticks,
+    /// Where it stands among all events: ticks are too long to tell.
+    nth: u64,
     what: What,
 }
 
@@ -45,11 +47,11 @@ enum What {
     Saved { own: Option<Arc<[u8]>> },
 }
 
-/// Whose text is saved, and the last moment of which what it knew counts: without one, now.
+/// Whose text is saved, and the last event that counts among what it knew: without one, all do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
     pub process: Process,
-    pub until: Option<Ticks>,
+    until: Option<u64>,
 }
 
 impl From<Process> for Writer {
@@ -60,7 +62,7 @@ impl From<Process> for Writer {
 
 impl Writer {
     fn knows(&self, event: &Event) -> bool {
-        self.until.is_none_or(|until| event.at <= until) && self.process.knows(&event.by, event.at)
+        self.until.is_none_or(|until| event.nth <= until) && self.process.knows(&event.by, event.at)
     }
 }
 
@@ -138,7 +140,7 @@ impl Memory {
             inner.reread.put((by.clone(), id.clone()), ());
         }
         let what = What::Read { copied: false, again: false };
-        self.add(&mut inner, id, Event { rev: rev.clone(), by: by.clone(), at: Ticks::now(), what });
+        self.add(&mut inner, id, rev, by, what);
     }
 
     /// The process has saved, and this is the revision that its text is in: a new one, or the winner where the text was
@@ -149,12 +151,13 @@ impl Memory {
         inner.named.pop(&who);
         inner.reread.pop(&who);
         let what = What::Saved { own };
-        self.add(&mut inner, id, Event { rev: rev.clone(), by: by.clone(), at: Ticks::now(), what });
+        self.add(&mut inner, id, rev, by, what);
     }
 
-    fn add(&self, inner: &mut Inner, id: &ObjectId, event: Event) {
+    fn add(&self, inner: &mut Inner, id: &ObjectId, rev: &Rev, by: &Process, what: What) {
         inner.clock += 1;
         let now = inner.clock;
+        let event = Event { rev: rev.clone(), by: by.clone(), at: Ticks::now(), nth: now, what };
         let new = || Entry { events: Vec::new(), used: now, many: MANY };
         if !inner.objects.contains_key(id) {
             inner.objects.insert(id.clone(), new());
@@ -229,7 +232,7 @@ impl Memory {
             .iter()
             .rev()
             .find(saved)
-            .map(|event| Writer { process: event.by.clone(), until: Some(event.at) })
+            .map(|event| Writer { process: event.by.clone(), until: Some(event.nth) })
     }
 
     /// What a process has read last of those objects of which it has read other revisions before, since it saved: a copy
@@ -295,8 +298,17 @@ impl Memory {
 
     /// The file was closed by who wrote it: what that process learns from now on is not in it.
     pub fn closed(&self, file: FileKey) {
+        let mut inner = self.inner.lock();
+        let now = inner.clock;
+        if let Some(writer) = inner.writers.peek_mut(&file) {
+            writer.until = Some(now);
+        }
+    }
+
+    /// It was not closed for good: who wrote it writes on.
+    pub fn reopened(&self, file: FileKey) {
         if let Some(writer) = self.inner.lock().writers.peek_mut(&file) {
-            writer.until = Some(Ticks::now());
+            writer.until = None;
         }
     }
 
@@ -550,10 +562,12 @@ mod tests {
         memory.wrote(&writer, (1, 7));
         assert_eq!(memory.writer((1, 7)), Some(writer.clone().into()));
         memory.closed((1, 7));
-        let last = memory.writer((1, 7)).unwrap();
-        let earlier = Writer { until: last.until.map(|Ticks(n)| Ticks(n - 1)), ..last.clone() };
-        let known = |writer: Writer| memory.evidence(&[mover.clone().into(), writer], &x).known;
-        assert_eq!((known(last), known(earlier)), (vec![rev(7)], vec![]));
+        // In the same tick, perhaps.
+        memory.read(&writer, &x, &rev(8));
+        let known = || memory.evidence(&[mover.clone().into(), memory.writer((1, 7)).unwrap()], &x).known;
+        assert_eq!(known(), [rev(7)]);
+        memory.reopened((1, 7));
+        assert_eq!(known(), [rev(7), rev(8)]);
         // An object that was moved there is nobody's writing, until somebody writes.
         memory.moved((1, 7), &x, &rev(8));
         assert_eq!((memory.writer((1, 7)), memory.moved_from((1, 7))), (None, Some((x, rev(8)))));

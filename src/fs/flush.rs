@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 
@@ -28,12 +29,16 @@ impl Fs {
             d.closer = Process::met(who.thread).filter(|closer| d.opener.as_ref() != Some(closer));
             self.commit(handle.node(), d, Asks::Close(&goes_on))
         });
-        if let (None, Handle::Scratch { file, copier, .. }) = (&committed, &*handle) {
+        if let (None, Handle::Scratch { scratch, file, copier, .. }) = (&committed, &*handle) {
             if let Some(process) = copier {
                 self.note_copy(process, file);
             }
-            if handle.writes() && !self.backend.medium().is_local() {
-                crate::backend::flush(file.as_fd())?;
+            if handle.writes() {
+                self.memory.closed(scratch.key);
+                scratch.closed.store(true, Ordering::Release);
+                if !self.backend.medium().is_local() {
+                    crate::backend::flush(file.as_fd())?;
+                }
             }
         }
         committed.unwrap_or(Ok(()))

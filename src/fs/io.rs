@@ -339,7 +339,12 @@ impl Fs {
             return Ok(());
         }
         match &*handle {
-            Handle::Scratch { file, .. } => file.write_all_at(bytes, offset).map_err(os),
+            Handle::Scratch { file, scratch, .. } => {
+                if scratch.closed.swap(false, Ordering::AcqRel) {
+                    self.memory.reopened(scratch.key);
+                }
+                file.write_all_at(bytes, offset).map_err(os)
+            }
             _ => Err(Fail::BadHandle),
         }
     }
@@ -396,7 +401,7 @@ impl Fs {
                 if let Handle::Scratch { scratch, .. } = &*handle { Some(scratch.clone()) } else { None };
             if let Some(scratch) = now.or(own) {
                 scratch.remove_handle(*write);
-                if !scratch.has_writers() {
+                if !scratch.has_writers() && !scratch.closed.load(Ordering::Acquire) {
                     self.memory.closed(scratch.key);
                 }
             }

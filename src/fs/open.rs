@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -479,6 +480,7 @@ impl Fs {
         let writer = if mode.write { self.process(who) } else { None };
         if let Some(writer) = &writer {
             self.memory.wrote(writer, scratch.key);
+            scratch.closed.store(false, Ordering::Release);
         }
         // A copy of what the process has read again may be made. Who closes the file can be asked nothing any more.
         let copier = writer.filter(|_| self.memory.any_reread());

@@ -35,6 +35,8 @@ pub struct ScratchNode {
     pub key: Key,
     /// Handles that may write.
     writers: AtomicU32,
+    /// A program has closed one, and nothing was written since: its release comes later.
+    pub closed: AtomicBool,
 }
 
 /// What makes a file below itself, see [`key`].
@@ -181,7 +183,8 @@ impl ScratchNode {
     /// The file behind a descriptor.
     pub fn of(fd: OwnedFd) -> Result<ScratchNode> {
         let key = key(fd.as_fd(), OsStr::new(""))?;
-        Ok(ScratchNode { hold: Hold::Fixed(Arc::new(fd)), key, writers: AtomicU32::new(0) })
+        let (hold, writers) = (Hold::Fixed(Arc::new(fd)), AtomicU32::new(0));
+        Ok(ScratchNode { hold, key, writers, closed: AtomicBool::new(false) })
     }
 
     /// A node that the kernel is about to know, found as `name` in `dir`: a file's descriptor may be given up once it is
@@ -302,7 +305,7 @@ impl ScratchNode {
         if let Some(size) = change.size {
             match file {
                 Some(file) => rustix::fs::ftruncate(file, size)?,
-                None => rustix::fs::ftruncate(self.open(libc_wronly())?, size)?,
+                None => rustix::fs::ftruncate(self.open(OFlags::WRONLY.bits() as i32)?, size)?,
             }
         }
         if change.uid.is_some() || change.gid.is_some() {
@@ -488,10 +491,6 @@ fn spec(t: Option<SetTime>) -> Timespec {
         Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
         Some(SetTime::At(t)) => timespec(t),
     }
-}
-
-fn libc_wronly() -> i32 {
-    OFlags::WRONLY.bits() as i32
 }
 
 /// A failed read or write of a file, for the program that asked.
