@@ -19,7 +19,7 @@
 //! | [`echo`] | changes by others, told to inotify |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! `draining`, tables. The tables are locked neither over I/O nor while the kernel is told something. What the kernel is
+//! `draining`, `telling`, tables. The tables are locked neither over I/O nor while the kernel is told something. What the kernel is
 //! told at once (attributes) waits for nobody; what may wait for our own answers (names) goes by another thread. No call
 //! that a closing descriptor makes reads `/proc/<pid>/stat`: it may come from the middle of that process's execve.
 //!
@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::backend::{DirBackend, Durability};
 use crate::base::{Memory, Process};
@@ -142,6 +142,8 @@ pub struct Fs {
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Arc<Watcher>,
+    /// Held to read while the kernel is to be told of what the tables show already, see [`Notices`].
+    telling: RwLock<()>,
     /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
@@ -233,6 +235,7 @@ impl Fs {
             next_handle: AtomicU64::new(1),
             memory: Memory::default(),
             watcher,
+            telling: RwLock::new(()),
             draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
@@ -279,10 +282,20 @@ impl Fs {
         if self.options.durable { Durability::Full } else { Durability::Ordered }
     }
 
+    /// What the kernel is to be told of a change of the tables, which are not locked yet.
+    fn notices(&self) -> Notices<'_> {
+        Notices { list: Vec::new(), _telling: self.telling.read_recursive() }
+    }
+
+    /// Waits until the kernel was told of all that the tables show; whether it was.
+    fn is_told(&self) -> bool {
+        self.telling.try_write_for(TOLD).is_some()
+    }
+
     /// Carries out what a change of the tables asks for; no lock may be held.
-    fn tell(&self, notices: Vec<table::Notice>) {
+    fn tell(&self, mut notices: Notices<'_>) {
         let Some(kernel) = self.kernel.get() else { return };
-        for notice in notices {
+        for notice in notices.list.drain(..) {
             match notice {
                 table::Notice::Attr(node) => kernel.forget_attr(node),
                 table::Notice::Entry(name) => kernel.forget_entry(attr::ROOT, &name),
@@ -298,6 +311,40 @@ impl Fs {
                 }
             }
         }
+    }
+}
+
+/// How long an open waits for what the kernel is being told.
+const TOLD: Duration = Duration::from_millis(100);
+
+/// What the kernel is to be told, from before the tables show it until it is told.
+///
+/// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
+/// with the size that it had, and reads NUL bytes behind the end. So who opens a node that has come to show another revision
+/// is answered when all have told ([`Fs::is_told`]): what it asks then comes after that.
+struct Notices<'a> {
+    list: Vec<table::Notice>,
+    _telling: RwLockReadGuard<'a, ()>,
+}
+
+impl Notices<'_> {
+    fn with(mut self, notice: table::Notice) -> Self {
+        self.list.push(notice);
+        self
+    }
+}
+
+impl std::ops::Deref for Notices<'_> {
+    type Target = Vec<table::Notice>;
+
+    fn deref(&self) -> &Vec<table::Notice> {
+        &self.list
+    }
+}
+
+impl std::ops::DerefMut for Notices<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<table::Notice> {
+        &mut self.list
     }
 }
 

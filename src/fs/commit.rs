@@ -259,7 +259,7 @@ impl Fs {
     /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
     /// succeeds.
     pub(super) fn not_saved(&self, id: &ObjectId) {
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         self.tables.lock().doubt(id, &mut notices);
         self.tell(notices);
     }
@@ -291,7 +291,7 @@ impl Fs {
         if saved.outcome != Outcome::Same {
             Counts::add(&self.counts.revisions);
         }
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         let object = t.object(id);
         let new = object.home.is_none();
@@ -447,7 +447,7 @@ impl Fs {
                     None
                 }
             };
-            let mut notices = vec![Notice::Root];
+            let mut notices = self.notices().with(Notice::Root);
             let mut t = self.tables.lock();
             let object = t.object(&id);
             if object.hidden.take().is_none() {

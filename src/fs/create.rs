@@ -88,7 +88,7 @@ impl Fs {
         }
         drop(t);
         if !there {
-            self.tell(vec![Notice::Root]);
+            self.tell(self.notices().with(Notice::Root));
         }
         self.open_held(who, node, draft, mode)
     }

@@ -436,7 +436,7 @@ impl Fs {
 
     /// An echo is over: the kernel need not keep the node under its number.
     pub(super) fn end_echo(&self, node: Ino) {
-        self.tell(vec![Notice::Echoed(node)]);
+        self.tell(self.notices().with(Notice::Echoed(node)));
     }
 
     /// The node of [`DIR`], if the kernel knows it.

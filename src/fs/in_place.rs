@@ -117,7 +117,7 @@ impl Fs {
     /// The last descriptor of a draft is closed: its node shows the object again, as the one that the name leads to if it was
     /// in place.
     pub(super) fn give_back(&self, node: Ino, d: &Draft) {
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         if !t.give_back(node, d, &mut notices) && (t.end_draft(node, d) || t.in_place.contains_key(&node)) {
             t.leave(&d.id, node);

@@ -220,6 +220,7 @@ impl Fs {
 
     /// The kernel knows a file that a draft has become under its name as another node, which has changed with it.
     pub(super) fn tell_moved(&self, node: Ino) {
+        let mut notices = self.notices();
         let t = self.tables.lock();
         let named = match t.node(node) {
             Some(Node::Scratch(scratch)) => {
@@ -228,7 +229,8 @@ impl Fs {
             _ => None,
         };
         drop(t);
-        self.tell(named.map(Notice::Attr).into_iter().collect());
+        notices.extend(named.map(Notice::Attr));
+        self.tell(notices);
     }
 
     /// The scratch file that is behind a handle since its name was moved, opened anew: a draft's, or another than the handle

@@ -208,7 +208,7 @@ impl Fs {
             Ok(name) => self.told_refused(id, &name, &why),
             Err(fail) => self.not_stored(id, &fail, None),
         }
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         if vacant || t.object(id).hidden.take().is_some() {
             notices.push(Notice::Root);
@@ -330,7 +330,7 @@ impl Fs {
         {
             load_file(d, text, &attr);
             d.set_kept(FRESH.to_owned());
-            self.tell(vec![Notice::Attr(node)]);
+            self.tell(self.notices().with(Notice::Attr(node)));
         }
     }
 

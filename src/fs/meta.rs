@@ -278,7 +278,7 @@ impl Fs {
     /// A revision's file has other attributes now.
     pub(super) fn attrs_changed(&self, id: &ObjectId, rev: &Rev, meta: Meta) {
         self.close_kept(id, meta.mode);
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         let home = t.objects.get(id).and_then(|o| o.home);
         if let Some(home) = home

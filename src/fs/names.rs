@@ -140,7 +140,7 @@ impl Fs {
             return Err(Fail::Exists);
         }
         self.save_scratch(who, file, id)?;
-        self.tell(vec![Notice::Root]);
+        self.tell(self.notices().with(Notice::Root));
         self.hold_shown(id)
     }
 
@@ -184,7 +184,7 @@ impl Fs {
                 if !self.unlink_fresh(id)? {
                     return Err(Fail::NotFound);
                 }
-                self.tell(vec![Notice::Root]);
+                self.tell(self.notices().with(Notice::Root));
                 return Ok(());
             }
             Err(fail) => return Err(fail),
@@ -236,7 +236,7 @@ impl Fs {
             false => Some(self.store.delete(id).inspect_err(|_| mark(false))?),
         };
         change.made(None);
-        let mut notices = vec![Notice::Root];
+        let mut notices = self.notices().with(Notice::Root);
         let mut t = self.tables.lock();
         t.hide(id, &mut notices);
         t.stir(id);

@@ -234,7 +234,7 @@ impl Fs {
             };
             let watched = self.watcher.watch(id);
             let winner = self.winner(id);
-            let mut notices = Vec::new();
+            let mut notices = self.notices();
             let mut t = self.tables.lock();
             let object = t.object(id);
             object.watched = watched && self.watcher.is_watched(id);
@@ -362,7 +362,7 @@ impl Fs {
         if events.is_empty() {
             return false;
         }
-        let (mut notices, mut lost) = (Vec::new(), Vec::new());
+        let (mut notices, mut lost) = (self.notices(), Vec::new());
         let mut t = self.tables.lock();
         events.retain(|event| {
             match event {

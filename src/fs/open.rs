@@ -18,7 +18,7 @@ use super::attr::{Caller, Ino};
 use super::errno::{Fail, Result};
 use super::io::{Handle, Mode, Opened};
 use super::scratch::ScratchNode;
-use super::table::{Node, Notice, ObjectState, Pending};
+use super::table::{Node, ObjectState, Pending};
 use super::views::View;
 use crate::base::Process;
 use crate::draft::{Draft, Verdict};
@@ -168,10 +168,7 @@ impl Fs {
             entry.handles += 1;
             (rev, entry.turned)
         };
-        if turned {
-            // Whoever turned it may not have come to say so.
-            self.tell(vec![Notice::Attr(ino)]);
-        }
+        let told = !turned || self.is_told();
         let opened = match self.options.object_view {
             false => self
                 .open_file(ino, id, &rev)
@@ -180,7 +177,10 @@ impl Fs {
             true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
         };
         match opened {
-            Ok(handle) => Ok(self.opened_revision(who, handle, (id, &rev), !turned)),
+            Ok(handle) => {
+                let opened = self.opened_revision(who, handle, (id, &rev), !turned);
+                Ok(Opened { direct: opened.direct || !told, ..opened })
+            }
             Err(fail) => {
                 self.drop_handle_of(ino);
                 // Removed between the check and the open: the name is looked up once more.
@@ -240,7 +240,7 @@ impl Fs {
         if !self.tables.lock().objects.get(id).is_some_and(|object| object.former.contains(&node)) {
             return;
         }
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         if self.resolve(id).is_ok() {
             self.tables.lock().come_home(id, node, &mut notices);
         }

@@ -274,7 +274,7 @@ impl Fs {
         let mut shown = Shown::clone(&shown);
         // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
         shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         if let Some(node) = t.scratch.remove(&file.key)
             && let Some(entry) = t.nodes.get_mut(&node)
@@ -308,7 +308,7 @@ impl Fs {
         (draft.opener, draft.fresh) = (opener.clone(), !object);
         let unfinished = draft.awaited;
         let draft = Arc::new(Mutex::new(draft));
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         let named = t.scratch.remove(&file.key);
         // An object that was moved away and comes back is open at nodes of its own.
@@ -358,7 +358,7 @@ impl Fs {
             sync_moved(&node, dir)?;
         }
         self.memory.moved(node.key, id, &shown.rev);
-        let mut notices = vec![Notice::Root];
+        let mut notices = self.notices().with(Notice::Root);
         let mut t = self.tables.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
         t.waiting.insert(id.clone());
@@ -442,7 +442,7 @@ impl Fs {
             self.memory.saved(&mover, to, &rev, None);
         }
         self.discard_fresh(to);
-        let mut notices = vec![Notice::Root];
+        let mut notices = self.notices().with(Notice::Root);
         let mut t = self.tables.lock();
         t.hide(from, &mut notices);
         t.stir(from);

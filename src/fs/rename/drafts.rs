@@ -52,7 +52,7 @@ impl Fs {
 
     /// Who has an object open while its name is moved away goes on in the file that has the name now.
     pub(super) fn move_drafts(&self, drafts: Vec<OpenDraft<'_>>, scratch: &Arc<ScratchNode>) {
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         for (nodes, mut d) in drafts {
             d.unlinked = true;
             if let Some(synced) = d.synced.take() {

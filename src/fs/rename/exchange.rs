@@ -79,7 +79,7 @@ impl Fs {
             }
             None => self.become_former(id, &file),
         }
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, node.clone(), &mut notices);
@@ -107,7 +107,7 @@ impl Fs {
         self.give_drafts(of_a, b, false);
         self.give_drafts(of_b, a, false);
         // The kernel has exchanged the nodes; both are looked up again.
-        let mut notices = Vec::new();
+        let mut notices = self.notices();
         let mut t = self.tables.lock();
         for (id, home) in [(a, home_a), (b, home_b)] {
             t.hide(id, &mut notices);

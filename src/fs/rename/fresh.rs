@@ -43,7 +43,7 @@ impl Fs {
             None => d.unlinked = true,
         }
         self.discard_fresh(id);
-        self.tell(vec![Notice::Root, Notice::EntryIn(parent, name.to_owned())]);
+        self.tell(self.notices().with(Notice::Root).with(Notice::EntryIn(parent, name.to_owned())));
         Ok(())
     }
 

@@ -62,7 +62,7 @@ impl Fs {
             | View::Ghost => return Err(Fail::NotPermitted("views stay where they are")),
         }
         // The kernel has moved the view's entry to the object's name: it is looked up again.
-        let mut notices = vec![Notice::Root];
+        let mut notices = self.notices().with(Notice::Root);
         notices.extend(to.file_name().map(Notice::Entry));
         self.tell(notices);
         Ok(())
