@@ -310,6 +310,29 @@ done
     eprint!("{said}");
 }
 
+/// sshfs follows a link whose owner is set.
+#[test]
+fn a_link_gives_nobody_what_it_leads_to() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let said = in_private(
+        &place,
+        r##"
+server=/usr/lib/openssh/sftp-server
+if ! command -v sshfs $server >/dev/null; then echo 'skipped: no sshfs, no sftp-server'; exit 0; fi
+mkdir -p disk/store other; chmod 777 disk/store; touch secret
+printf '#!/bin/sh\nexec %s\n' $server > ssh; chmod 755 ssh
+sshfs -o ssh_command=/mnt/ssh,allow_other here:/mnt/disk other; revfs mount other/store mnt -o allow_other
+as nobody ln -s /mnt/secret mnt/link; is "$(stat -c %U secret)" root
+as nobody ln -s me@host.1 mnt/.#a.json; is "$(readlink mnt/.#a.json)" me@host.1
+revfs umount mnt; umount other
+"##,
+    );
+    eprint!("{said}");
+}
+
 #[test]
 fn a_mount_becomes_read_only_and_back() {
     if !is_root() {
