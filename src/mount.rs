@@ -8,6 +8,7 @@
 //! | `daemon` | the way into the background; what is done when the daemon dies |
 //! | `end` | how whoever unmounts waits for the daemon's end |
 //! | `echo` | the process by which inotify tells of changes by others |
+//! | `guard` | the process that ends the connection of a daemon that was killed |
 //! | `journal` | syslog and systemd |
 //!
 //! By default the command returns when the mount is live. SIGTERM and SIGINT commit what is complete, keep what is not,
@@ -39,6 +40,7 @@ use check::{Place, check, claim};
 use daemon::{detach, is_daemon, keeper, launch};
 use echo::Echoer;
 use end::Answers;
+use guard::Guard;
 use journal::notify;
 use system::unmount;
 
@@ -46,6 +48,7 @@ mod check;
 mod daemon;
 mod echo;
 mod end;
+mod guard;
 mod journal;
 mod options;
 mod system;
@@ -206,6 +209,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     let fd = system::mount(source, point, options)?;
     drop(claimed);
     let mounted = mounted_at(point).map(|m| m.device);
+    let _guard = mounted.as_deref().and_then(Guard::start);
     let begun = (|| -> io::Result<_> {
         let mut config = Config::default();
         // One may wait for a process that waits for another's answer, see `base::process`.

@@ -61,7 +61,7 @@ impl Fs {
 
     /// Makes a directory; all that is in it is scratch.
     pub fn mkdir(&self, who: Caller, parent: Ino, name: &OsStr, perm: u32) -> Result<Found> {
-        self.make(who, parent, name, |dir| {
+        self.make(Some(who), parent, name, |dir| {
             rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(perm & 0o7777))?;
             rustix::fs::chmodat(dir, name, Mode::from_raw_mode(perm & 0o7777), AtFlags::empty())
         })
@@ -78,7 +78,7 @@ impl Fs {
             return Ok(found);
         }
         let perm = Mode::from_raw_mode(mode & 0o7777);
-        self.make(who, parent, name, |dir| {
+        self.make(Some(who), parent, name, |dir| {
             rustix::fs::mknodat(dir, name, kind, perm, u64::from(rdev))?;
             rustix::fs::chmodat(dir, name, perm, AtFlags::empty())
         })
@@ -86,12 +86,14 @@ impl Fs {
 
     /// Makes a symbolic link.
     pub fn symlink(&self, who: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Found> {
+        // Whose a link is decides nothing, and sshfs gives away what it leads to, though that is root's.
+        let who = self.backend.medium().is_local().then_some(who);
         self.make(who, parent, name, |dir| rustix::fs::symlinkat(target, dir, name))
     }
 
     fn make(
         &self,
-        who: Caller,
+        who: Option<Caller>,
         parent: Ino,
         name: &OsStr,
         make: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,

@@ -381,12 +381,12 @@ pub fn create(
 pub fn make(
     dir: BorrowedFd<'_>,
     name: &OsStr,
-    who: Caller,
+    who: Option<Caller>,
     make: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<ScratchNode> {
     make()?;
     let node = ScratchNode::at(dir, name)?;
-    give(dir, node.fd()?.as_fd(), who)?;
+    who.map_or(Ok(()), |who| give(dir, node.fd()?.as_fd(), who))?;
     Ok(node)
 }
 

@@ -52,20 +52,8 @@ impl Echoer {
     fn start() -> io::Result<Echoer> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // SAFETY: the child makes system calls only, on memory of its own, and never returns from `work`.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => {
-                close_others(theirs.as_fd());
-                work(theirs.as_fd());
-                // SAFETY: ends the process without running what the daemon has registered for its end.
-                unsafe { libc::_exit(0) }
-            }
-            child => {
-                let pid = Pid::from_raw(child).ok_or_else(|| io::Error::other("fork returned no process"))?;
-                Ok(Echoer { socket: Some(ours), pid })
-            }
-        }
+        let pid = fork(c"revfs-echo", &theirs, work)?;
+        Ok(Echoer { socket: Some(ours), pid })
     }
 
     /// Whose calls are echoes.
@@ -172,13 +160,31 @@ impl Drop for Echoer {
     }
 }
 
+/// Forks a process that makes system calls only, on memory of its own, and ends with `work`. Call it while there is one thread.
+///
+/// # Errors
+/// Where there are no more processes.
+pub fn fork(name: &CStr, keep: &OwnedFd, work: impl FnOnce(BorrowedFd)) -> io::Result<Pid> {
+    // SAFETY: no other thread could hold a lock that the child waits for, and the child never returns.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            close_others(name, keep.as_fd());
+            work(keep.as_fd());
+            // SAFETY: ends the process without running what the daemon has registered for its end.
+            unsafe { libc::_exit(0) }
+        }
+        child => Pid::from_raw(child).ok_or_else(|| io::Error::other("fork returned no process")),
+    }
+}
+
 /// Leaves the terminal and every descriptor but one: pipes that the daemon's parent waits on, the store.
-fn close_others(keep: BorrowedFd<'_>) {
+fn close_others(name: &CStr, keep: BorrowedFd<'_>) {
     let _ = rustix::process::setsid();
     let keep = keep.as_raw_fd().unsigned_abs();
     // SAFETY: numbers only; what is closed is this process's own copy and is used no more.
     unsafe {
-        libc::prctl(libc::PR_SET_NAME, c"revfs-echo".as_ptr());
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
         for standard in 0..3 {
             libc::dup2(null, standard);

@@ -1,10 +1,12 @@
 //! A mount's birth and death: refusals, dead mounts, signals, unsaved text, ordinary users.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::mounted::{Mount, Place, wait_for};
+use crate::mounted::{Mount, PATIENCE, Place, wait_for};
 
 fn revfs(args: &[&std::ffi::OsStr]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_revfs")).args(args).stdin(Stdio::null()).output().unwrap()
@@ -250,4 +252,51 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost() {
     assert_eq!(m.read("a.json"), format!("{{\"n\":{acknowledged}}}"));
     assert_eq!(place.revs("a").len(), acknowledged);
     place.assert_clean();
+}
+
+/// A thread that tells the kernel of a name waits for the directory that a program has locked, and that program for the daemon:
+/// with neither of them able to die, all who came later hung too.
+#[test]
+fn killed_while_many_make_move_and_list_nobody_hangs() {
+    let place = Place::new();
+    for round in 0..12 {
+        let mut m = place.mount(&[]);
+        let (point, store) = (place.point(), place.store());
+        let busy = |work: fn(&Path, &Path, usize) -> io::Result<()>| {
+            let (point, store) = (point.clone(), store.clone());
+            std::thread::spawn(move || {
+                (0..).take_while(|n| work(&point, &store, *n).is_ok() || point.read_dir().is_ok()).count()
+            })
+        };
+        let make = |point: &Path, _: &Path, n| {
+            let name = point.join(format!("{}.json", n % 50));
+            fs::write(&name, format!("{{\"n\":{n}}}"))?;
+            if n % 3 == 0 { fs::remove_file(name) } else { Ok(()) }
+        };
+        let rename = |point: &Path, _: &Path, n| {
+            let temporary = point.join(format!(".{n}"));
+            fs::write(&temporary, format!("{{\"m\":{n}}}"))?;
+            fs::rename(temporary, point.join(format!("m{}.json", n % 50)))
+        };
+        let list = |point: &Path, _: &Path, _| fs::read_dir(point)?.try_for_each(|e| e?.metadata().map(drop));
+        // Others, of whose names the kernel is told.
+        let other = |point: &Path, store: &Path, n| {
+            let id = format!("f{}", n % 50);
+            fs::create_dir(store.join(&id))?;
+            fs::write(store.join(&id).join(format!("0-{n:032x}")), "{}")?;
+            point.join(format!("{id}.json")).metadata()?;
+            fs::remove_dir_all(store.join(id))
+        };
+        let threads = [busy(make), busy(rename), busy(list), busy(other)];
+        std::thread::sleep(Duration::from_millis(150 + round * 37));
+        m.signal(rustix::process::Signal::KILL);
+        let begun = Instant::now();
+        let mut ended = || m.has_ended() && threads.iter().all(|thread| thread.is_finished());
+        while !ended() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let all = ended();
+        let _ = Command::new("umount").arg("-fl").arg(&point).status();
+        assert!(all, "round {round}: somebody hangs");
+    }
 }

@@ -281,6 +281,58 @@ umount other; find layers/low -type f -printf '%P %s
     eprint!("{said}");
 }
 
+/// Where the journal has the names and a layer above has not passed on that their files are to be written first.
+#[test]
+fn after_a_power_cut_below_a_layer_what_is_there_is_whole() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let said = in_private(
+        &place,
+        r##"
+mkdir disk other; truncate -s 64M image; mkfs.ext4 -q image
+for layer in bindfs 'mergerfs -o minfreespace=0'; do
+    if ! command -v ${layer%% *} >/dev/null; then echo "skipped: no $layer"; continue; fi
+    mount -o loop image disk; mkdir -p disk/store
+    $layer disk other; revfs mount other/store mnt
+    for n in $(seq 60); do echo "{\"n\":$n}" > mnt/$((n % 20)).json; done
+    echo > disk/file; sync disk/file
+    python3 -c 'import fcntl, os; fcntl.ioctl(os.open("disk", os.O_RDONLY), 0x8004587d, b"\2\0\0\0")'
+    umount -l mnt; umount -l other; soon umount disk
+    mount -o loop image disk
+    [ "$(find disk/store -name '*-*' -type f | wc -l)" -ge 20 ] || die "$layer: nothing is there"
+    is "$layer: $(find disk/store -name '*-*' -empty -not -path '*/.revfs/*' | wc -l) empty" "$layer: 0 empty"
+    rm -r disk/store; umount disk
+done
+"##,
+    );
+    eprint!("{said}");
+}
+
+/// sshfs follows a link whose owner is set.
+#[test]
+fn a_link_gives_nobody_what_it_leads_to() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let said = in_private(
+        &place,
+        r##"
+server=/usr/lib/openssh/sftp-server
+if ! command -v sshfs $server >/dev/null; then echo 'skipped: no sshfs, no sftp-server'; exit 0; fi
+mkdir -p disk/store other; chmod 777 disk/store; touch secret
+printf '#!/bin/sh\nexec %s\n' $server > ssh; chmod 755 ssh
+sshfs -o ssh_command=/mnt/ssh,allow_other here:/mnt/disk other; revfs mount other/store mnt -o allow_other
+as nobody ln -s /mnt/secret mnt/link; is "$(stat -c %U secret)" root
+as nobody ln -s me@host.1 mnt/.#a.json; is "$(readlink mnt/.#a.json)" me@host.1
+revfs umount mnt; umount other
+"##,
+    );
+    eprint!("{said}");
+}
+
 #[test]
 fn a_mount_becomes_read_only_and_back() {
     if !is_root() {

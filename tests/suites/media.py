@@ -27,8 +27,8 @@ def write(directory, log, word, shared):
                 os.close(file)
                 if first != path:
                     os.rename(first, path)
-            except OSError:
-                return
+            except OSError as e:
+                sys.exit(f'{word}-{n}: {e}')
             told.write(f'{word}-{n}\n')
             told.flush()
 

@@ -151,7 +151,7 @@ impl Stage {
         sys::apply(file, attrs)?;
         match how {
             _ if self.medium.is_volatile() => {}
-            Durability::Ordered if !self.medium.is_overlay() => sys::wait_written(file)?,
+            Durability::Ordered if !self.medium.is_layer() => sys::wait_written(file)?,
             _ => sys::sync(file)?,
         }
         sys::meta(file)?.ok_or(Errno::IO)
