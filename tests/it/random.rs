@@ -734,6 +734,10 @@ impl<'a> History<'a> {
     /// Whether a save must conflict with what was shown before.
     fn judge(&self, save: &Save, before: &Shown) -> Judged {
         let (object, at, text) = (save.object, (save.mount, save.object), save.text);
+        let only_read = |knew: &Knowledge, reign: Reign| {
+            let mut facts = knew.iter().filter(|fact| fact.reign >= reign);
+            facts.all(|fact| fact.own && fact.what == What::Read)
+        };
         let by = |knew: Option<Knowledge>| {
             let all = self.tree.knowledge(save.who, at).into_iter().chain(knew.into_iter().flatten());
             let knew = all.collect::<Knowledge>();
@@ -744,6 +748,8 @@ impl<'a> History<'a> {
                 (true, true) => Judged::Ambiguous,
                 (true, false) => Judged::Unknown,
                 _ if verdict.blind => Judged::Blind,
+                // It made that on the other mount; on this one it was seen to read it for a copy, and nothing else.
+                _ if save.how == "backed_up" && only_read(&knew, before.reign) => Judged::Reread,
                 _ => Judged::Known,
             };
             (judged, knew)
