@@ -217,6 +217,32 @@ def play(reach, save, held):
         way.close()
 
 
+def keep_written(reach, save):
+    """As a server keeps open what its client has closed."""
+    name = f'{reach.__name__}-{save.__name__}-written'
+    path, what = f'{MOUNT}/{name}.json', f'{reach.__name__}, {save.__name__}, what it has saved open'
+    run('sh', '-c', f'cat > {path}', text=FIRST)
+    way = reach(f'{name}.json')
+    fd = way.open(os.O_WRONLY | os.O_TRUNC)
+    try:
+        third = b'{"v": 3}\n'
+        os.write(fd, third)
+        os.fsync(fd)
+        expect(f'{what}, by name', plain(path), third)
+        expect(f'{what}, at first', (reads(way), way.size()), (third, len(third)))
+        for round in range(2):
+            save(path, name)
+            expect(f'{what}, saved', (reads(way), way.size()), (SECOND, len(SECOND)))
+    except OSError as e:
+        expect(what, str(e), 'no error')
+    finally:
+        os.close(fd)
+        way.close()
+
+
+for reach in (ByHandle, ByForgottenHandle, ByDescriptor, ByBindMount):
+    for save in (foreign, in_place, by_rename):
+        keep_written(reach, save)
 for reach in (ByHandle, ByForgottenHandle, ByDescriptor, ByBindMount, ByOverlay, ByBindfs):
     for save in (foreign, in_place, by_rename, made_anew):
         for held in (False, True):
