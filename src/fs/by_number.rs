@@ -1,4 +1,5 @@
-//! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the node.
+//! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the
+//! node; and what is left of removed objects.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::Fs;
-use super::attr::{Found, Ino, NOW, ROOT};
+use super::attr::{Caller, Found, Ino, NOW, ROOT};
 use super::errno::{Fail, Result};
+use super::io::{Handle, Opened};
 use super::objects::SHOWN_TRIES;
 use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Node, Tables, object_ino};
+use super::table::{Node, Shown, Tables, object_ino};
 use crate::rev::ObjectId;
 
 impl Fs {
@@ -80,6 +82,32 @@ impl Fs {
     /// The object that has an inode number. There is no index of that: all ids are looked at.
     fn object_of(&self, ino: Ino) -> Result<Option<ObjectId>> {
         Ok(self.store.ids()?.into_iter().find(|id| object_ino(id) == ino))
+    }
+
+    /// What a node shows whose object was removed.
+    pub(super) fn removed(&self, ino: Ino) -> Option<Arc<Shown>> {
+        match self.node(ino) {
+            Ok(Node::Revision(shown)) => Some(shown).filter(|shown| shown.removed.is_some()),
+            _ => None,
+        }
+    }
+
+    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
+    pub(super) fn open_removed(&self, who: Caller, ino: Ino) -> Result<Opened> {
+        let shown = self.removed(ino).ok_or(Fail::Stale)?;
+        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
+            Handle::Revision { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        let (handle, direct) = match held {
+            Some(file) => (Handle::Revision { node: ino, file }, who.thread == 0),
+            None => {
+                let gone = self.store.backend().read_gone(&shown.id, &shown.rev);
+                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| Fail::Stale)? }, true)
+            }
+        };
+        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
+        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
     }
 
     /// The scratch file that has an inode number, found by looking at all of them.

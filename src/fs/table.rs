@@ -47,8 +47,8 @@ pub struct Shown {
     pub id: ObjectId,
     pub rev: Rev,
     pub meta: Meta,
-    /// The object was removed: what comes under its name is another file.
-    pub removed: bool,
+    /// When the object was removed: what comes under its name is another file.
+    pub removed: Option<Instant>,
 }
 
 /// What a node is.
