@@ -69,6 +69,7 @@ impl Fs {
         let mut t = self.tables.lock();
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(shown) = entry.node.clone() else { return Err(Fail::Stale) };
+        entry.by_number |= entry.lookups == 0;
         entry.lookups += 1;
         Ok(Found { node: ino, attr: self.object_attr(id, &shown.meta), attr_ttl: NOW, entry_ttl: NOW })
     }

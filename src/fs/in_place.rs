@@ -53,6 +53,7 @@ impl Fs {
         let mut t = self.tables.lock();
         let now = t.lendable(&shown.id, ino, refused).filter(|now| draft.stands.as_ref() == Some(&now.rev));
         let Some(now) = now else { return Ok(None) };
+        draft.nameless = refused || t.nodes.get(&ino).is_some_and(|entry| entry.by_number);
         let draft = Arc::new(Mutex::new(draft));
         t.come_back(who.thread, &shown.id);
         t.lend(ino, now, draft.clone(), process.clone());

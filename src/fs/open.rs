@@ -320,6 +320,7 @@ impl Fs {
         if mode.truncate {
             draft.truncate(0);
         }
+        draft.nameless = self.tables.lock().objects.get(id).is_none_or(|object| object.home != Some(ino));
         let (opener, unlinked) = (draft.opener.clone(), draft.unlinked);
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();

@@ -74,6 +74,8 @@ pub struct NodeEntry {
     pub turned: bool,
     /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
     pub overlaid: bool,
+    /// The kernel knows it by its number alone.
+    pub by_number: bool,
     /// A revision's file, once it was opened: who opens it next finds it open.
     file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
@@ -89,6 +91,7 @@ impl NodeEntry {
             passing: false,
             turned: false,
             overlaid: false,
+            by_number: false,
             file: None,
             idle: false,
         }
