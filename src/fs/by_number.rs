@@ -1,6 +1,7 @@
 //! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the
 //! node; and what is left of removed objects.
 
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,6 +16,12 @@ use super::objects::SHOWN_TRIES;
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Node, Shown, Tables, object_ino};
 use crate::rev::ObjectId;
+
+/// How many numbers are remembered that files had before.
+const BECAME: usize = 16_384;
+
+/// How often a file is followed that has become one after the other.
+const HOPS: usize = 16;
 
 impl Fs {
     /// `.` of a number.
@@ -80,9 +87,21 @@ impl Fs {
         Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    /// The object that has an inode number. There is no index of that: all ids are looked at.
+    /// The object that has an inode number, or that the file of that number has become. There is no index of objects'
+    /// numbers: all ids are looked at.
     fn object_of(&self, ino: Ino) -> Result<Option<ObjectId>> {
-        Ok(self.store.ids()?.into_iter().find(|id| object_ino(id) == ino))
+        let ids = self.store.ids()?;
+        let mut number = ino;
+        for _ in 0..HOPS {
+            if let Some(id) = ids.iter().find(|id| object_ino(id) == number) {
+                return Ok(Some(id.clone()));
+            }
+            match self.tables.lock().became.get(number) {
+                Some(id) => number = object_ino(id),
+                None => break,
+            }
+        }
+        Ok(None)
     }
 
     /// What a node shows whose object was removed.
@@ -128,6 +147,34 @@ impl Fs {
             }
         }
         Err(Fail::Stale)
+    }
+}
+
+/// What files have become whose numbers nothing has any more: a scratch file that was moved onto an object, an object that
+/// was renamed, a draft. The latest are remembered.
+#[derive(Default)]
+pub(super) struct Became {
+    objects: HashMap<Ino, ObjectId>,
+    order: VecDeque<Ino>,
+}
+
+impl Became {
+    pub(super) fn insert(&mut self, number: Ino, id: &ObjectId) {
+        if number == object_ino(id) {
+            return;
+        }
+        if self.objects.insert(number, id.clone()).is_none() {
+            self.order.push_back(number);
+        }
+        if self.order.len() > BECAME
+            && let Some(first) = self.order.pop_front()
+        {
+            self.objects.remove(&first);
+        }
+    }
+
+    fn get(&self, number: Ino) -> Option<&ObjectId> {
+        self.objects.get(&number)
     }
 }
 

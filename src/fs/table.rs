@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::attr::{Ino, ROOT};
+use super::by_number::Became;
 use super::scratch::{Dir, Key, ScratchNode};
 use super::views::View;
 use crate::backend::Meta;
@@ -147,6 +148,7 @@ pub struct Tables {
     pub pending: HashMap<(u32, ObjectId), Pending>,
     /// By the nodes that the kernel takes for what names lead to.
     pub in_place: HashMap<Ino, InPlace>,
+    pub(super) became: Became,
     /// The objects whose names wait for something until a grace is over.
     pub waiting: HashSet<ObjectId>,
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
@@ -181,6 +183,7 @@ impl Tables {
             views: HashMap::new(),
             pending: HashMap::new(),
             in_place: HashMap::new(),
+            became: Became::default(),
             waiting: HashSet::new(),
             refused: HashMap::new(),
             overlaying: HashMap::new(),
@@ -339,11 +342,13 @@ impl Tables {
             Node::Draft(draft) => {
                 self.in_place.remove(&ino);
                 // Who holds the draft's lock now will find the number dead; that is as good.
-                if let Some(draft) = draft.try_lock()
-                    && let Some(object) = self.objects.get_mut(&draft.id)
-                {
+                let Some(draft) = draft.try_lock() else { return };
+                if let Some(object) = self.objects.get_mut(&draft.id) {
                     object.fresh.take_if(|node| *node == ino);
                     object.former.retain(|node| *node != ino);
+                }
+                if !draft.unlinked {
+                    self.became.insert(ino, &draft.id);
                 }
             }
             Node::Revision(shown) => {
@@ -353,6 +358,7 @@ impl Tables {
                     }
                     object.former.retain(|node| *node != ino);
                 }
+                self.became.insert(ino, &shown.id);
             }
         }
     }

@@ -112,6 +112,24 @@ impl Tables {
         shown.removed.is_some_and(|since| since.elapsed() > TOLD || here())
     }
 
+    /// An object has become another one, which is `shown`: who holds a node of it holds one of that.
+    pub fn become_other(&mut self, from: &ObjectId, shown: &Arc<Shown>, notices: &mut Vec<Notice>) {
+        self.became.insert(object_ino(from), &shown.id);
+        let object = self.object(from);
+        object.known = None;
+        let nodes = object.home.take().into_iter().chain(std::mem::take(&mut object.former));
+        for node in nodes.collect::<Vec<_>>() {
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            let Node::Revision(now) = &mut entry.node else { continue };
+            match entry.handles {
+                0 => (*now, entry.turned) = (shown.clone(), true),
+                _ => Arc::make_mut(now).id = shown.id.clone(),
+            }
+            self.leave(&shown.id, node);
+            notices.push(Notice::Attr(node));
+        }
+    }
+
     /// The object's name shows nothing any more; readers keep what they have open.
     pub fn hide(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
         let Some(object) = self.objects.get_mut(id) else { return };
