@@ -133,6 +133,9 @@ impl Fs {
         let mut notices = Vec::new();
         let mut t = self.tables.lock();
         if !t.give_back(node, d, &mut notices) && (t.end_draft(node, d) || t.in_place.contains_key(&node)) {
+            if !matches!(t.node(node), Some(Node::Draft(_))) {
+                t.in_place.remove(&node);
+            }
             t.leave(&d.id, node);
             notices.push(Notice::Attr(node));
             notices.extend(d.id.file_name().map(Notice::Entry));
