@@ -36,6 +36,8 @@ pub struct Draft {
     pub fresh: bool,
     /// The name was removed, or moved to another file, while the draft was open: what is written now is no object's.
     pub unlinked: bool,
+    /// Its writer came to it by no name: who watches the directory may not hear of what is saved.
+    pub nameless: bool,
     /// Something of the text that was loaded may be left.
     pub base_left: bool,
     /// Something was appended where the kernel does not take it to be: its pages are not the text.
@@ -110,6 +112,7 @@ impl Draft {
             owner: None,
             fresh: false,
             unlinked: false,
+            nameless: false,
             base_left: false,
             displaced: false,
             awaited: false,

@@ -1,5 +1,7 @@
-//! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the node.
+//! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the
+//! node; and what is left of removed objects.
 
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -7,12 +9,19 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::Fs;
-use super::attr::{Found, Ino, NOW, ROOT};
+use super::attr::{Caller, Found, Ino, NOW, ROOT};
 use super::errno::{Fail, Result};
+use super::io::{Handle, Opened};
 use super::objects::SHOWN_TRIES;
 use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Node, Tables, object_ino};
+use super::table::{Node, Shown, Tables, object_ino};
 use crate::rev::ObjectId;
+
+/// How many numbers are remembered that files had before.
+const BECAME: usize = 16_384;
+
+/// How often a file is followed that has become one after the other.
+const HOPS: usize = 16;
 
 impl Fs {
     /// `.` of a number.
@@ -67,6 +76,7 @@ impl Fs {
         let mut t = self.tables.lock();
         let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
         let Node::Revision(shown) = entry.node.clone() else { return Err(Fail::Stale) };
+        entry.by_number |= entry.lookups == 0;
         entry.lookups += 1;
         Ok(Found { node: ino, attr: self.object_attr(id, &shown.meta), attr_ttl: NOW, entry_ttl: NOW })
     }
@@ -77,9 +87,47 @@ impl Fs {
         Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    /// The object that has an inode number. There is no index of that: all ids are looked at.
+    /// The object that has an inode number, or that the file of that number has become. There is no index of objects'
+    /// numbers: all ids are looked at.
     fn object_of(&self, ino: Ino) -> Result<Option<ObjectId>> {
-        Ok(self.store.ids()?.into_iter().find(|id| object_ino(id) == ino))
+        let ids = self.store.ids()?;
+        let mut number = ino;
+        for _ in 0..HOPS {
+            if let Some(id) = ids.iter().find(|id| object_ino(id) == number) {
+                return Ok(Some(id.clone()));
+            }
+            match self.tables.lock().became.get(number) {
+                Some(id) => number = object_ino(id),
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a node shows whose object was removed.
+    pub(super) fn removed(&self, ino: Ino) -> Option<Arc<Shown>> {
+        match self.node(ino) {
+            Ok(Node::Revision(shown)) => Some(shown).filter(|shown| shown.removed.is_some()),
+            _ => None,
+        }
+    }
+
+    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
+    pub(super) fn open_removed(&self, who: Caller, ino: Ino) -> Result<Opened> {
+        let shown = self.removed(ino).ok_or(Fail::Stale)?;
+        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
+            Handle::Revision { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        let (handle, direct) = match held {
+            Some(file) => (Handle::Revision { node: ino, file }, who.thread == 0),
+            None => {
+                let gone = self.store.backend().read_gone(&shown.id, &shown.rev);
+                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| Fail::Stale)? }, true)
+            }
+        };
+        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
+        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
     }
 
     /// The scratch file that has an inode number, found by looking at all of them.
@@ -99,6 +147,34 @@ impl Fs {
             }
         }
         Err(Fail::Stale)
+    }
+}
+
+/// What files have become whose numbers nothing has any more: a scratch file that was moved onto an object, an object that
+/// was renamed, a draft. The latest are remembered.
+#[derive(Default)]
+pub(super) struct Became {
+    objects: HashMap<Ino, ObjectId>,
+    order: VecDeque<Ino>,
+}
+
+impl Became {
+    pub(super) fn insert(&mut self, number: Ino, id: &ObjectId) {
+        if number == object_ino(id) {
+            return;
+        }
+        if self.objects.insert(number, id.clone()).is_none() {
+            self.order.push_back(number);
+        }
+        if self.order.len() > BECAME
+            && let Some(first) = self.order.pop_front()
+        {
+            self.objects.remove(&first);
+        }
+    }
+
+    fn get(&self, number: Ino) -> Option<&ObjectId> {
+        self.objects.get(&number)
     }
 }
 

@@ -208,6 +208,9 @@ impl Fs {
             }
             t.leave(&d.id, node);
         }
+        if d.nameless {
+            self.echoes.tell_again(&d.id);
+        }
         let stands = saved.as_given().cloned();
         d.set_published(saved.rev, saved.meta, stands, !saved.altered);
         Ok(())

@@ -53,6 +53,7 @@ impl Fs {
         let mut t = self.tables.lock();
         let now = t.lendable(&shown.id, ino, refused).filter(|now| draft.stands.as_ref() == Some(&now.rev));
         let Some(now) = now else { return Ok(None) };
+        draft.nameless = refused || t.nodes.get(&ino).is_some_and(|entry| entry.by_number);
         let draft = Arc::new(Mutex::new(draft));
         t.come_back(who.thread, &shown.id);
         t.lend(ino, now, draft.clone(), process.clone());
@@ -72,12 +73,13 @@ impl Fs {
         mode: Mode,
         refused: bool,
     ) -> Option<ObjectId> {
-        let (id, opener) = {
+        let (id, opener, goes_on) = {
             let d = draft.lock();
             if d.fresh || d.unlinked {
                 return None;
             }
-            (d.id.clone(), d.opener.clone())
+            // A server may keep open what it has saved, and others have saved since (NFS-Ganesha).
+            (d.id.clone(), d.opener.clone(), mode.write || !refused || self.goes_on_with(&d))
         };
         {
             let t = self.tables.lock();
@@ -89,17 +91,28 @@ impl Fs {
         }
         let led = self.was_led(who, &id);
         let writes = || self.process(who).zip(opener).is_some_and(|(process, opener)| process.is_of(&opener));
-        (mode.write || !refused || led || !writes()).then_some(id)
+        (mode.write || !refused || led || !goes_on || !writes()).then_some(id)
+    }
+
+    /// Whether the process that writes a draft reads what it has written, see [`Draft::goes_on`]. Of what others have removed
+    /// it has nothing else.
+    fn goes_on_with(&self, d: &Draft) -> bool {
+        d.goes_on(|| self.shown_rev(&d.id).or_else(|| d.stands.clone()))
     }
 
     /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
-    /// writes it, to all others, and to who reads past it (`reads`), what the name shows.
+    /// writes it, as long as it goes on with that; to all others, and to who reads past it (`reads`), what the name shows.
     pub(super) fn shown_in_place(&self, who: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
         let (id, opener) = match self.tables.lock().in_place.get(&ino) {
             Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
         };
-        if !reads && self.process(who).is_some_and(|process| process.is_of(&opener)) {
+        // Its lock is held while it is saved.
+        let goes_on = |draft: Arc<Mutex<Draft>>| draft.try_lock().is_none_or(|d| self.goes_on_with(&d));
+        if !reads
+            && self.process(who).is_some_and(|process| process.is_of(&opener))
+            && self.node_of(ino).is_none_or(goes_on)
+        {
             return Ok(None);
         }
         match self.shown(&id, false) {
@@ -120,6 +133,9 @@ impl Fs {
         let mut notices = self.notices();
         let mut t = self.tables.lock();
         if !t.give_back(node, d, &mut notices) && (t.end_draft(node, d) || t.in_place.contains_key(&node)) {
+            if !matches!(t.node(node), Some(Node::Draft(_))) {
+                t.in_place.remove(&node);
+            }
             t.leave(&d.id, node);
             notices.push(Notice::Attr(node));
             notices.extend(d.id.file_name().map(Notice::Entry));

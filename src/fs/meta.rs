@@ -86,22 +86,23 @@ impl Fs {
         // the name shows: ESTALE here would use up the retry that an open for writing needs.
         // On a read-only mount nobody says so who has it open.
         let open = entry.handles > 0 || self.options.read_only;
-        match home.and_then(|home| t.node(home)) {
-            Some(Node::Revision(other)) if !open => Ok(Some((self.object_attr(&other.id, &other.meta), NOW))),
-            _ if open => {
-                let attr = self.object_attr(&now.id, &now.meta);
-                Ok(Some(match now.removed {
-                    true => (Attr { ino: removed_ino(&now.id), nlink: 0, ..attr }, NOW),
-                    false => (attr, NOW),
-                }))
-            }
-            _ => {
-                if !t.refuse(who.thread, &now.id) {
-                    // What it does next finds out.
-                    return Ok(Some((self.object_attr(&now.id, &now.meta), NOW)));
-                }
-                Err(Fail::Stale)
-            }
+        if let Some(Node::Revision(other)) = home.filter(|_| !open).and_then(|home| t.node(home)) {
+            return Ok(Some((self.object_attr(&other.id, &other.meta), NOW)));
+        }
+        // What others removed a moment ago may be asked for by its name. Who was told ESTALE before finds out by what it does
+        // next.
+        if !open && !t.is_unnamed(&now) && t.refuse(who.thread, &now.id) {
+            return Err(Fail::Stale);
+        }
+        Ok(Some((self.attr_of_left(&now), NOW)))
+    }
+
+    /// The attributes of a revision that no name leads to.
+    fn attr_of_left(&self, shown: &Shown) -> Attr {
+        let attr = self.object_attr(&shown.id, &shown.meta);
+        match shown.removed {
+            Some(_) => Attr { ino: removed_ino(&shown.id), nlink: 0, ..attr },
+            None => attr,
         }
     }
 
@@ -221,6 +222,10 @@ impl Fs {
         }
         self.tables.lock().come_back(who.thread, &shown.id);
         let mut draft = self.new_draft(who, &shown.id, size == 0)?;
+        if draft.stands.is_none() && shown.removed.is_some() {
+            // The text is in `.deleted`.
+            return Ok(Attr { size, ..self.attr_of_left(shown) });
+        }
         draft.truncate(size as usize);
         self.truncated(0, &mut draft)?;
         Ok(self.object_attr(&shown.id, &shown.meta))

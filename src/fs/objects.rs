@@ -181,6 +181,7 @@ impl Fs {
         let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
         let attr = self.object_attr(id, &shown.meta);
         entry.lookups += 1;
+        entry.by_number = false;
         let (attr_ttl, entry_ttl) = if sure { (LONG, LONG) } else { (BRIEF, NOW) };
         Ok(Found {
             node: home,

@@ -58,7 +58,7 @@ impl Fs {
         let opened = match opened {
             // The kernel looks the name up once more, and only once.
             Err(Fail::Stale) if refused => match mode.write {
-                true => self.open_around(who, &id, mode),
+                true => self.open_around(who, ino, &id, mode),
                 false => self.read_around(who, ino, &id),
             },
             opened => opened,
@@ -79,7 +79,7 @@ impl Fs {
     /// `refused`: the caller was sent back and has come to the same node.
     fn open_node(&self, who: Caller, ino: Ino, mode: Mode, refused: bool) -> Result<Opened> {
         let by_name = |id: &ObjectId| match mode.write {
-            true if self.insists(who, id) => self.open_around(who, id, mode),
+            true if self.insists(who, id) => self.open_around(who, ino, id, mode),
             true => Err(self.announce_draft(who, id, mode)),
             false => self.open_revision(who, ino, id),
         };
@@ -187,27 +187,6 @@ impl Fs {
                 Err(if fail.errno() == Fail::NotFound.errno() { Fail::Stale } else { fail })
             }
         }
-    }
-
-    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
-    fn open_removed(&self, who: Caller, ino: Ino) -> Result<Opened> {
-        let shown = match self.node(ino)? {
-            Node::Revision(shown) if shown.removed => shown,
-            _ => return Err(Fail::Stale),
-        };
-        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
-            Handle::Revision { file, .. } => Some(file.clone()),
-            _ => None,
-        });
-        let (handle, direct) = match held {
-            Some(file) => (Handle::Revision { node: ino, file }, who.thread == 0),
-            None => {
-                let gone = self.store.backend().read_gone(&shown.id, &shown.rev);
-                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| Fail::Stale)? }, true)
-            }
-        };
-        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
-        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
     }
 
     /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
@@ -327,13 +306,24 @@ impl Fs {
         !self.tables.lock().refuse(who.thread, id)
     }
 
-    /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft.
-    fn open_around(&self, who: Caller, id: &ObjectId, mode: Mode) -> Result<Opened> {
+    /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft. Of an
+    /// object that was removed it is a file without a name, as on a disk.
+    fn open_around(&self, who: Caller, ino: Ino, id: &ObjectId, mode: Mode) -> Result<Opened> {
         let mut draft = self.new_draft(who, id, mode.truncate)?;
+        if draft.stands.is_none()
+            && let Some(shown) = self.removed(ino)
+        {
+            let gone = || self.store.backend().read_gone(id, &shown.rev).map_err(|_| Fail::Stale);
+            let text = if mode.truncate { Vec::new() } else { gone()? };
+            draft.load(None, text, shown.meta.mtime);
+            (draft.mode, draft.owner) = (Some(shown.meta.mode), Some((shown.meta.uid, shown.meta.gid)));
+            draft.unlinked = true;
+        }
         if mode.truncate {
             draft.truncate(0);
         }
-        let opener = draft.opener.clone();
+        draft.nameless = self.tables.lock().objects.get(id).is_none_or(|object| object.home != Some(ino));
+        let (opener, unlinked) = (draft.opener.clone(), draft.unlinked);
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.tables.lock();
         t.come_back(who.thread, id);
@@ -341,7 +331,9 @@ impl Fs {
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles += 1;
         }
-        t.object(id).drafts.push((node, opener.clone()));
+        if !unlinked {
+            t.object(id).drafts.push((node, opener.clone()));
+        }
         drop(t);
         let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
         Ok(Opened { handle, keep: false, no_flush: false, direct: true })

@@ -276,6 +276,7 @@ impl Fs {
         shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
         let mut notices = self.notices();
         let mut t = self.tables.lock();
+        t.became.insert(file.ino(), id);
         if let Some(node) = t.scratch.remove(&file.key)
             && let Some(entry) = t.nodes.get_mut(&node)
         {
@@ -442,14 +443,17 @@ impl Fs {
             self.memory.saved(&mover, to, &rev, None);
         }
         self.discard_fresh(to);
+        let shown = self.shown(to, false);
         let mut notices = self.notices().with(Notice::Root);
         let mut t = self.tables.lock();
+        if let Ok((_, shown, _)) = shown {
+            // The kernel has moved the node to the new name.
+            t.become_other(from, &shown, &mut notices);
+        }
         t.hide(from, &mut notices);
         t.stir(from);
         t.object(to).hidden = None;
         if moved {
-            // The kernel has moved the node to the new name, which is another object's.
-            t.hide(to, &mut notices);
             t.stir(to);
         }
         notices.extend(to.file_name().map(Notice::Entry));

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::attr::{Ino, ROOT};
+use super::by_number::Became;
 use super::scratch::{Dir, Key, ScratchNode};
 use super::views::View;
 use crate::backend::Meta;
@@ -47,8 +48,8 @@ pub struct Shown {
     pub id: ObjectId,
     pub rev: Rev,
     pub meta: Meta,
-    /// The object was removed: what comes under its name is another file.
-    pub removed: bool,
+    /// When the object was removed: what comes under its name is another file.
+    pub removed: Option<Instant>,
 }
 
 /// What a node is.
@@ -74,6 +75,8 @@ pub struct NodeEntry {
     pub turned: bool,
     /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
     pub overlaid: bool,
+    /// The kernel knows it by its number alone.
+    pub by_number: bool,
     /// A revision's file, once it was opened: who opens it next finds it open.
     file: Option<Arc<File>>,
     /// Nobody held it when [`Tables::sweep`] came by.
@@ -89,6 +92,7 @@ impl NodeEntry {
             passing: false,
             turned: false,
             overlaid: false,
+            by_number: false,
             file: None,
             idle: false,
         }
@@ -144,6 +148,7 @@ pub struct Tables {
     pub pending: HashMap<(u32, ObjectId), Pending>,
     /// By the nodes that the kernel takes for what names lead to.
     pub in_place: HashMap<Ino, InPlace>,
+    pub(super) became: Became,
     /// The objects whose names wait for something until a grace is over.
     pub waiting: HashSet<ObjectId>,
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
@@ -178,6 +183,7 @@ impl Tables {
             views: HashMap::new(),
             pending: HashMap::new(),
             in_place: HashMap::new(),
+            became: Became::default(),
             waiting: HashSet::new(),
             refused: HashMap::new(),
             overlaying: HashMap::new(),
@@ -336,11 +342,13 @@ impl Tables {
             Node::Draft(draft) => {
                 self.in_place.remove(&ino);
                 // Who holds the draft's lock now will find the number dead; that is as good.
-                if let Some(draft) = draft.try_lock()
-                    && let Some(object) = self.objects.get_mut(&draft.id)
-                {
+                let Some(draft) = draft.try_lock() else { return };
+                if let Some(object) = self.objects.get_mut(&draft.id) {
                     object.fresh.take_if(|node| *node == ino);
                     object.former.retain(|node| *node != ino);
+                }
+                if !draft.unlinked {
+                    self.became.insert(ino, &draft.id);
                 }
             }
             Node::Revision(shown) => {
@@ -350,6 +358,7 @@ impl Tables {
                     }
                     object.former.retain(|node| *node != ino);
                 }
+                self.became.insert(ino, &shown.id);
             }
         }
     }

@@ -67,6 +67,45 @@ for path in "a.json", f"/proc/self/fd/{pin}":
     );
 }
 
+/// Removes `a.json` as it is told to, and then writes it by what it has kept of it.
+const LATE: &str = r#"
+import os, subprocess, sys, time
+pin = os.open("a.json", os.O_PATH)
+assert subprocess.run(sys.argv[1:]).returncode == 0
+if sys.argv[1] != "rm":
+    # The kernel is told a moment later.
+    time.sleep(1.1)
+path = f"/proc/self/fd/{pin}"
+assert os.fstat(pin).st_nlink == 0, os.fstat(pin)
+assert open(path).read() == "{\"n\": 0}"
+for n, flags in enumerate([os.O_WRONLY | os.O_TRUNC, os.O_RDWR, os.O_WRONLY | os.O_APPEND]):
+    fd = os.open(path, flags)
+    if flags & os.O_RDWR:
+        assert os.read(fd, 100) == b"{\"n\": 0}"
+        os.lseek(fd, 0, os.SEEK_SET)
+    os.write(fd, b"{\"late\": %d}" % n)
+    os.close(fd)
+    assert not os.path.exists("a.json"), flags
+os.truncate(path, 0)
+assert os.fstat(pin).st_nlink == 0 and not os.path.exists("a.json")
+"#;
+
+#[test]
+fn what_is_written_to_a_removed_object_without_its_name_has_no_name() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    fs::write(place.work().join("late"), LATE).unwrap();
+    let foreign = format!("{} rm {} a", env!("CARGO_BIN_EXE_revfs"), place.store().display());
+    for remove in ["rm a.json", &foreign] {
+        m.write("a.json", "{\"n\": 0}");
+        m.sh_ok(&format!("python3 ../side/late {remove}"));
+        let kept = m.sh_ok("cat .drafts/a/*; rm .drafts/a/*; ls .conflicts");
+        for text in ["{\"late\": 0}", "{\"late\": 1}", "{\"n\": 0}{\"late\": 2}"] {
+            assert!(kept.contains(text), "{remove}: {kept}");
+        }
+    }
+}
+
 #[test]
 fn no_inode_number_is_given_to_another_file() {
     let place = Place::new();

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -189,6 +190,64 @@ fn who_watches_a_file_that_somebody_holds_open_hears_of_saves_by_others() {
     }
     drop(writer);
     assert_eq!(mount.read("x.json"), "{\"round\": 2}\n");
+}
+
+/// Saves an object by its handle, as an NFS server does.
+const BY_HANDLE: &str = r#"
+import ctypes, os, sys
+C = ctypes.CDLL(None)
+handle, mount = (ctypes.c_ubyte * 136)(), ctypes.c_int()
+ctypes.cast(handle, ctypes.POINTER(ctypes.c_uint))[0] = 128
+assert C.name_to_handle_at(-100, b"x.json", handle, ctypes.byref(mount), 0) == 0
+for line in sys.stdin:
+    if line == "forget\n":
+        open("/proc/sys/vm/drop_caches", "w").write("2")
+    else:
+        fd = C.open_by_handle_at(os.open(".", os.O_RDONLY), handle, os.O_WRONLY | os.O_TRUNC)
+        os.write(fd, line.encode())
+        os.close(fd)
+    print(flush=True)
+"#;
+
+#[test]
+fn who_watches_the_directory_hears_of_saves_by_handle() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root may open files by their handles");
+        return;
+    }
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let mount = place.mount(&[]);
+    let mut server = Command::new("python3")
+        .args(["-c", BY_HANDLE])
+        .current_dir(place.point())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(server.stdout.take().unwrap());
+    let mut tell = |line: &str| {
+        writeln!(server.stdin.as_ref().unwrap(), "{line}").unwrap();
+        told.read_line(&mut String::new()).unwrap();
+    };
+    tell("{}");
+    let mut dir = Watch::new(&place.point());
+    for round in 0..4 {
+        let held = fs::File::open(mount.path("x.json")).unwrap();
+        update(&place, "x");
+        dir.expect("CLOSE_WRITE x.json");
+        dir.settle();
+        if round % 2 == 1 {
+            drop(held);
+            dir.settle();
+            tell("forget");
+        }
+        tell(&format!("{{\"round\": {round}}}"));
+        dir.expect("CLOSE_WRITE x.json");
+        dir.settle();
+    }
+    drop(server.stdin.take());
+    server.wait().unwrap();
 }
 
 #[test]

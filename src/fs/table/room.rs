@@ -39,6 +39,8 @@ impl Tables {
         let full = self.is_full();
         let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
         entry.passing = full;
+        // It may have been known before, with another revision's pages.
+        entry.turned |= full;
         if full {
             self.passing.push_back(ino);
         }

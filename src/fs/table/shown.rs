@@ -1,17 +1,21 @@
 //! Which revision a node shows.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Node, NodeEntry, Notice, Shown, Tables, object_ino};
 use crate::backend::Meta;
 use crate::fs::attr::Ino;
 use crate::rev::{ObjectId, Rev};
 
+/// How long the kernel may take to forget a name at most.
+const TOLD: Duration = Duration::from_secs(1);
+
 impl Tables {
     /// Makes the object's name show a revision. The name keeps its node, and with it whoever watches that or holds it
     /// without a name, unless somebody has the revision before open.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
-        let shown = Arc::new(Shown { id: id.clone(), rev, meta, removed: false });
+        let shown = Arc::new(Shown { id: id.clone(), rev, meta, removed: None });
         let home = self.object(id).home;
         let now = home.and_then(|home| self.node(home));
         if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
@@ -97,8 +101,32 @@ impl Tables {
     pub fn leave(&mut self, id: &ObjectId, node: Ino) {
         self.take_file(node);
         self.reap(node);
-        if self.nodes.contains_key(&node) {
+        if self.nodes.contains_key(&node) && !self.object(id).former.contains(&node) {
             self.object(id).former.push(node);
+        }
+    }
+
+    /// Whether no name that the kernel knows leads to a removed object: it was removed here, or the kernel was told since.
+    pub fn is_unnamed(&self, shown: &Shown) -> bool {
+        let here = || self.objects.get(&shown.id).is_some_and(|object| object.deleted.is_some());
+        shown.removed.is_some_and(|since| since.elapsed() > TOLD || here())
+    }
+
+    /// An object has become another one, which is `shown`: who holds a node of it holds one of that.
+    pub fn become_other(&mut self, from: &ObjectId, shown: &Arc<Shown>, notices: &mut Vec<Notice>) {
+        self.became.insert(object_ino(from), &shown.id);
+        let object = self.object(from);
+        object.known = None;
+        let nodes = object.home.take().into_iter().chain(std::mem::take(&mut object.former));
+        for node in nodes.collect::<Vec<_>>() {
+            let Some(entry) = self.nodes.get_mut(&node) else { continue };
+            let Node::Revision(now) = &mut entry.node else { continue };
+            match entry.handles {
+                0 => (*now, entry.turned) = (shown.clone(), true),
+                _ => Arc::make_mut(now).id = shown.id.clone(),
+            }
+            self.leave(&shown.id, node);
+            notices.push(Notice::Attr(node));
         }
     }
 
@@ -106,11 +134,16 @@ impl Tables {
     pub fn hide(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
         let Some(object) = self.objects.get_mut(id) else { return };
         object.known = None;
-        if let Some(home) = object.home.take() {
-            notices.push(Notice::Attr(home));
-            if let Some(Node::Revision(shown)) = self.nodes.get_mut(&home).map(|entry| &mut entry.node) {
-                Arc::make_mut(shown).removed = true;
+        let home = object.home.take();
+        for node in home.into_iter().chain(object.former.clone()) {
+            notices.push(Notice::Attr(node));
+            if let Some(Node::Revision(shown)) = self.nodes.get_mut(&node).map(|entry| &mut entry.node)
+                && shown.removed.is_none()
+            {
+                Arc::make_mut(shown).removed = Some(Instant::now());
             }
+        }
+        if let Some(home) = home {
             self.leave(id, home);
         }
     }

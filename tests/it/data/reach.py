@@ -217,6 +217,82 @@ def play(reach, save, held):
         way.close()
 
 
+def keep_written(reach, save):
+    """As a server keeps open what its client has closed."""
+    name = f'{reach.__name__}-{save.__name__}-written'
+    path, what = f'{MOUNT}/{name}.json', f'{reach.__name__}, {save.__name__}, what it has saved open'
+    run('sh', '-c', f'cat > {path}', text=FIRST)
+    way = reach(f'{name}.json')
+    fd = way.open(os.O_WRONLY | os.O_TRUNC)
+    try:
+        third = b'{"v": 3}\n'
+        os.write(fd, third)
+        os.fsync(fd)
+        expect(f'{what}, by name', plain(path), third)
+        expect(f'{what}, at first', (reads(way), way.size()), (third, len(third)))
+        for round in range(2):
+            save(path, name)
+            expect(f'{what}, saved', (reads(way), way.size()), (SECOND, len(SECOND)))
+    except OSError as e:
+        expect(what, str(e), 'no error')
+    finally:
+        os.close(fd)
+        way.close()
+
+
+def create_open(at, text):
+    """The handle is taken while its first text is written."""
+    global writer
+    writer = os.open(at, os.O_CREAT | os.O_WRONLY)
+    os.write(writer, text)
+
+
+def become(reach, story, *commands):
+    """The file that was reached has become another name's, or another revision of it."""
+    base = f'{reach.__name__}-{story}'.replace(' ', '-')
+    first, last = (f'{base}{end}' for end in ('.t' if story.startswith('scratch') else '-1.json', '-2.json'))
+    what = f'{reach.__name__}, {story}'
+    if story == 'a draft':
+        last = first
+        create_open(f'{MOUNT}/{first}', FIRST)
+    else:
+        run('sh', '-c', f'cat > {MOUNT}/{first}', text=FIRST)
+    if 'over' in story:
+        run('sh', '-c', f'cat > {MOUNT}/{last}', text=b'{"v": 0}')
+    way = reach(first)
+    try:
+        if story == 'a draft':
+            os.close(writer)
+        else:
+            for step in commands:
+                run('sh', '-c', f'cd {MOUNT}; F={first} L={last}; {step}')
+        path = f'{MOUNT}/{last}'
+        expect(f'{what}, at first', reads(way), FIRST)
+        for save in (foreign, in_place, by_rename):
+            save(path, last.removesuffix('.json'))
+            expect(f'{what}, {save.__name__}', (reads(way), way.size()), (SECOND, len(SECOND)))
+            third = b'{"v": 3, "and": "more than before", "by": "%s"}\n' % save.__name__.encode()
+            fd = way.open(os.O_WRONLY | os.O_TRUNC)
+            os.write(fd, third)
+            os.close(fd)
+            expect(f'{what}, {save.__name__}, and saved this way', plain(path), third)
+    except OSError as e:
+        expect(what, str(e), 'no error')
+    finally:
+        way.close()
+
+
+for reach in (ByHandle, ByForgottenHandle, ByDescriptor):
+    become(reach, 'scratch', 'mv $F $L')
+    become(reach, 'scratch over', 'mv $F $L')
+    become(reach, 'scratch and on', 'mv $F between$L', 'mv between$L $L')
+    become(reach, 'object', 'mv $F $L')
+    become(reach, 'object over', 'mv $F $L')
+    become(reach, 'object there and back', 'mv $F $L', 'mv $L $F', 'mv $F $L')
+    become(reach, 'a draft')
+for reach in (ByHandle, ByForgottenHandle, ByDescriptor, ByBindMount):
+    for save in (foreign, in_place, by_rename):
+        keep_written(reach, save)
 for reach in (ByHandle, ByForgottenHandle, ByDescriptor, ByBindMount, ByOverlay, ByBindfs):
     for save in (foreign, in_place, by_rename, made_anew):
         for held in (False, True):
