@@ -1011,9 +1011,6 @@ DIFFERS = {
     'bound-object': ('there', 'an object is one file, also where it was replaced'),
     'fs-watch-file': ('more', 'a watch lasts where the file is replaced'),
     'rclone-mount': ('slow', 'it uploads when it comes to it'),
-    'nfs4': ('any', 'Ganesha serves what it has open'),
-    'nfs3': ('any', 'Ganesha serves what it has open'),
-    'nfs4-session': ('any', 'Ganesha serves what it has open'),
     'nfs4-session-cached': ('any', 'Ganesha serves what it has open, and remembers sizes'),
     'tail': ('any', 'GNU tail looks at the inode number, which does not change'),
 }
