@@ -22,7 +22,7 @@ mod memory;
 #[cfg(test)]
 pub(crate) use dir::faults;
 
-pub use dir::{DirBackend, Medium, Way, close, flush};
+pub use dir::{DirBackend, LinkMethod, Medium, close, flush};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 
@@ -37,7 +37,7 @@ pub struct Meta {
     pub mtime: SystemTime,
     pub atime: SystemTime,
     pub ctime: SystemTime,
-    /// When the file came to be, if the medium knows: bounds from below when the revision was published.
+    /// Birth time (`btime` of statx), if the file system records it: a lower bound for the time of publication.
     pub born: Option<SystemTime>,
     /// Permission bits, 12 of them.
     pub mode: u32,
@@ -99,7 +99,7 @@ pub enum Entry {
 
 /// Something that was removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gone {
+pub enum Removal {
     /// One revision and why: `discarded`, `purged`, the name of the revision that superseded it, …
     Rev { rev: Rev, why: String },
     /// A whole object, deleted at once by operation `op`, with the revisions it had.
@@ -112,9 +112,9 @@ pub enum Gone {
 
 /// One place among what is gone that a removed revision has; it may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grave {
+pub struct Tombstone {
     pub rev: Rev,
-    /// As in [`Gone::Rev`]; of a whole object's deletion the operation.
+    /// As in [`Removal::Rev`]; of a whole object's deletion the operation.
     pub why: String,
     /// It went with the whole object, by the operation that `why` names.
     pub whole: bool,
@@ -143,8 +143,8 @@ pub const PURGED: &str = "purged";
 /// [`Error::NoObject`](crate::error::Error::NoObject) and a missing revision
 /// [`Error::NoRevision`](crate::error::Error::NoRevision).
 pub trait Backend: Send + Sync {
-    /// Shows the ids of all objects, in no order, each once, until `see` says that it has seen enough. Names that cannot be
-    /// ids are left out.
+    /// Calls `see` once for the id of each object, in no order, until it returns `false`. Names that cannot be ids are left
+    /// out.
     fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()>;
 
     /// All of them.
@@ -213,7 +213,7 @@ pub trait Backend: Send + Sync {
     /// Moves a whole object to what is gone, by one rename. `op` is unique (a uuid's 32 hex digits).
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
 
-    /// Brings back what `remove` took with `op`, as it was. The deletion stays known as [`Gone::Withdrawn`], from before
+    /// Brings back what `remove` took with `op`, as it was. The deletion stays known as [`Removal::Withdrawn`], from before
     /// the object is back: whoever copied it learns that it counts no more. A call that was interrupted is made again.
     ///
     /// # Errors
@@ -245,16 +245,16 @@ pub trait Backend: Send + Sync {
     fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool>;
 
     /// What was removed of an object, in no order; empty where nothing was.
-    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>>;
+    fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>>;
 
     /// The removed revisions of an object, one for each place that they have, in no order.
-    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>>;
+    fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>>;
 
     /// The ids that have something among what is gone.
-    fn gone_objects(&self) -> Result<Vec<ObjectId>>;
+    fn removed_objects(&self) -> Result<Vec<ObjectId>>;
 
     /// The bytes of a removed revision, wherever among what is gone it is.
-    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
+    fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
 
     /// Gives up a part of the room that is kept for taking things away where there is no other; all of it in turn where
     /// `removes`, else some. Whether there was some.

@@ -28,7 +28,7 @@ mod reason;
 const QUIET: Duration = Duration::from_secs(3);
 
 /// How long one run waits in all for things to become quiet.
-const PATIENCE: Duration = Duration::from_secs(12);
+const UNFINISHED_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,14 +82,14 @@ pub fn check(path: &Path, ids: &[ObjectId], options: Options, mut see: impl FnMu
         Ok(dir) => OwnedFd::from(dir),
         Err(source) => return Err(Error::NoStore { path, source }),
     };
-    if !disk::look(root.as_fd(), OsStr::new("."))
+    if !disk::lstat(root.as_fd(), OsStr::new("."))
         .map_err(Error::io("open", &path))?
         .is_some_and(|x| x.is_dir())
     {
         return Err(Error::NotAStore { path, why: "it is not a directory".into() });
     }
     let op = Uuid::new_v4().simple().to_string();
-    let mut run = Run { root, path: &path, options, op, patience: PATIENCE, see: &mut see };
+    let mut run = Run { root, path: &path, options, op, patience: UNFINISHED_TIMEOUT, see: &mut see };
     if !run.own_directory()? {
         return Ok(());
     }
@@ -121,14 +121,14 @@ impl Run<'_> {
         Error::io(op, self.path.join(place))
     }
 
-    fn tell(&mut self, id: Option<&ObjectId>, place: &str, what: impl Into<String>, cure: Cure) {
+    fn report(&mut self, id: Option<&ObjectId>, place: &str, what: impl Into<String>, cure: Cure) {
         if cure != Cure::Note || self.options.notes {
             (self.see)(Finding { id: id.cloned(), place: place.into(), what: what.into(), cure });
         }
     }
 
     fn note(&mut self, id: Option<&ObjectId>, place: &str, what: impl Into<String>) {
-        self.tell(id, place, what, Cure::Note);
+        self.report(id, place, what, Cure::Note);
     }
 
     /// Tells of something, after repairing it where that is wanted. `watched`: the thing itself, which must be quiet, and
@@ -150,7 +150,7 @@ impl Run<'_> {
                 Err(e) => Cure::Cannot(e.to_string()),
             },
         };
-        self.tell(id, place, what, cure);
+        self.report(id, place, what, cure);
     }
 
     /// Waits until a thing has been left alone for long enough.
@@ -166,7 +166,7 @@ impl Run<'_> {
         }
         self.patience -= rest;
         std::thread::sleep(rest);
-        match disk::look(at, &item.name) {
+        match disk::lstat(at, &item.name) {
             Ok(None) => Quiet::Vanished,
             Ok(Some(now)) if now.is_as(item) => Quiet::Yes,
             Ok(Some(_)) | Err(_) => Quiet::No,

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::rev::ObjectId;
 use crate::store::Store;
-use exit::{Exit, Failure};
+use exit::{CliError, Exit};
 use text::Out;
 
 mod ask;
@@ -121,16 +121,16 @@ struct Names {
 
 impl Names {
     /// The store that the command works on and the ids given.
-    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), Failure> {
+    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
         let (store, ids) = place::take(option, self.names)?;
         let ids = ids.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
         Ok((Store::open(&store)?, ids))
     }
 
     /// The same for a command that needs an id.
-    fn locate_some(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), Failure> {
+    fn locate_some(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
         match self.locate(option)? {
-            (_, ids) if ids.is_empty() => Err(Failure::Usage("which object? give its id".into())),
+            (_, ids) if ids.is_empty() => Err(CliError::Usage("which object? give its id".into())),
             some => Ok(some),
         }
     }
@@ -150,16 +150,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl Cli {
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), CliError> {
         let (store, mut out) = (self.store, Out::stdout());
         match self.command {
             Command::Mount(mount) => mount.run(store),
             Command::Umount(umount) => umount.run(store),
             Command::Get(get) => get.run(store, &mut out),
-            Command::Put(save) => save.run(store, &mut out, write::Way::Put),
-            Command::Create(save) => save.run(store, &mut out, write::Way::Create),
-            Command::Update(save) => save.run(store, &mut out, write::Way::Update),
-            Command::Upsert(save) => save.run(store, &mut out, write::Way::Upsert),
+            Command::Put(save) => save.run(store, &mut out, write::WriteMode::Put),
+            Command::Create(save) => save.run(store, &mut out, write::WriteMode::Create),
+            Command::Update(save) => save.run(store, &mut out, write::WriteMode::Update),
+            Command::Upsert(save) => save.run(store, &mut out, write::WriteMode::Upsert),
             Command::Rm(names) => write::rm(names, store),
             Command::Ls(ls) => ls.run(store, &mut out),
             Command::All(all) => all.run(store, &mut out),
@@ -178,7 +178,7 @@ impl Cli {
 }
 
 /// Help goes out as it is; a mistake becomes one line.
-fn explain(e: &clap::Error) -> Result<(), Failure> {
+fn explain(e: &clap::Error) -> Result<(), CliError> {
     let text = e.render().to_string();
     match e.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -188,14 +188,14 @@ fn explain(e: &clap::Error) -> Result<(), Failure> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             eprint!("{text}");
-            Err(Failure::Told(Exit::Usage))
+            Err(CliError::Told(Exit::Usage))
         }
         _ => {
             let said = text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
             let said: Vec<&str> = said.map(str::trim).filter(|l| !l.is_empty()).collect();
             let said = said.join("; ").replace(":; ", ": ");
             let said = said.strip_prefix("error: ").unwrap_or(&said);
-            Err(Failure::Usage(format!("{said} (`--help` tells more)")))
+            Err(CliError::Usage(format!("{said} (`--help` tells more)")))
         }
     }
 }

@@ -31,9 +31,9 @@ pub struct Draft {
     pub owner: Option<(u32, u32)>,
     /// The revision that the name shows as long as nobody but this draft's writers saves; `None` where others' changes are
     /// in it that the text does not have, or where there is none.
-    pub stands: Option<Rev>,
+    pub shown_rev: Option<Rev>,
     /// The name was empty before: everybody sees this draft under it.
-    pub fresh: bool,
+    pub is_new_name: bool,
     /// The name was removed, or moved to another file, while the draft was open: what is written now is no object's.
     pub unlinked: bool,
     /// Its writer came to it by no name: who watches the directory may not hear of what is saved.
@@ -41,7 +41,7 @@ pub struct Draft {
     /// Something of the text that was loaded may be left.
     pub base_left: bool,
     /// Something was appended where the kernel does not take it to be: its pages are not the text.
-    pub displaced: bool,
+    pub pages_differ: bool,
     /// The change that makes the text whole is to be saved at once: it was to be durable before, or was moved to its name.
     pub awaited: bool,
     /// There was room for a text so long when it was asked for last.
@@ -54,9 +54,9 @@ pub struct Draft {
     state: State,
     mtime: SystemTime,
     /// The text was refused and kept as it is now.
-    kept: bool,
+    parked: bool,
     /// Under which names texts of this draft were put aside since it was published last.
-    kept_as: Vec<String>,
+    parked_as: Vec<String>,
     /// Time, mode or owner were set and no revision has them yet.
     attrs_set: bool,
     /// Where the text was made durable that was not whole when somebody asked for that.
@@ -93,7 +93,7 @@ pub enum Verdict {
     Nothing,
     /// A JSON object, to be published.
     Publish,
-    /// Not one.
+    /// The text is not one JSON object.
     Refuse(NotObject),
 }
 
@@ -107,14 +107,14 @@ impl Draft {
             base: None,
             exact: false,
             emptied: None,
-            stands: None,
+            shown_rev: None,
             mode: None,
             owner: None,
-            fresh: false,
+            is_new_name: false,
             unlinked: false,
             nameless: false,
             base_left: false,
-            displaced: false,
+            pages_differ: false,
             awaited: false,
             assured: 0,
             listed: false,
@@ -122,8 +122,8 @@ impl Draft {
             text: Vec::new(),
             state: State::Clean,
             mtime: SystemTime::now(),
-            kept: false,
-            kept_as: Vec::new(),
+            parked: false,
+            parked_as: Vec::new(),
             attrs_set: false,
             synced: None,
             touched: Instant::now(),
@@ -133,7 +133,7 @@ impl Draft {
 
     /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
     pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
-        self.stands.clone_from(&rev);
+        self.shown_rev.clone_from(&rev);
         self.base_left = rev.is_some();
         (self.base, self.exact) = (rev, true);
         (self.text, self.mtime) = (text, mtime);
@@ -142,7 +142,7 @@ impl Draft {
 
     /// Starts from nothing where the name shows `rev`.
     pub fn load_emptied(&mut self, rev: Rev) {
-        self.stands = Some(rev.clone());
+        self.shown_rev = Some(rev.clone());
         self.emptied = Some(rev);
     }
 
@@ -174,24 +174,24 @@ impl Draft {
     /// Whether a second descriptor of its process goes on with this text: it holds something that is nowhere else, or what
     /// the name shows. Otherwise others have saved, and the second starts from that, as on a disk where they put a new file
     /// in place; the first may be closed already (its release comes late).
-    pub fn goes_on(&self, shown: impl FnOnce() -> Option<Rev>) -> bool {
-        self.state == State::Dirty || self.stands == shown()
+    pub fn is_continuation(&self, shown: impl FnOnce() -> Option<Rev>) -> bool {
+        self.state == State::Dirty || self.shown_rev == shown()
     }
 
     /// Whether the text as it is now was put aside after a refusal.
-    pub fn is_kept(&self) -> bool {
-        self.kept
+    pub fn is_parked(&self) -> bool {
+        self.parked
     }
 
     /// The text was put aside.
-    pub fn set_kept(&mut self, name: String) {
-        self.kept = true;
-        self.kept_as.push(name);
+    pub fn set_parked(&mut self, name: String) {
+        self.parked = true;
+        self.parked_as.push(name);
     }
 
     /// The names that texts were put aside under; asking ends it.
-    pub fn take_kept(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.kept_as)
+    pub fn take_parked(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.parked_as)
     }
 
     /// Bytes from `offset`, as far as there are any.
@@ -279,20 +279,20 @@ impl Draft {
         (self.touched, self.judged) = (Instant::now(), false);
     }
 
-    /// The text became a revision; what is written next stems from that. `stands` and `exact`: see there.
-    pub fn set_published(&mut self, rev: Rev, meta: Meta, stands: Option<Rev>, exact: bool) {
-        (self.stands, self.exact) = (stands, exact);
+    /// The text became a revision; what is written next stems from that. `shown_rev` and `exact`: see the fields.
+    pub fn set_published(&mut self, rev: Rev, meta: Meta, shown_rev: Option<Rev>, exact: bool) {
+        (self.shown_rev, self.exact) = (shown_rev, exact);
         self.published = Some((rev.clone(), meta));
         self.base = Some(rev);
         self.state = State::Clean;
         self.assured = 0;
-        (self.emptied, self.kept, self.attrs_set, self.awaited) = (None, false, false, false);
+        (self.emptied, self.parked, self.attrs_set, self.awaited) = (None, false, false, false);
     }
 
     /// The text has another name: what was kept of it was kept under the old one.
     pub fn rename(&mut self, id: ObjectId) {
-        (self.id, self.kept) = (id, false);
-        self.kept_as.clear();
+        (self.id, self.parked) = (id, false);
+        self.parked_as.clear();
         if !self.is_empty() {
             self.set_dirty();
         }
@@ -301,7 +301,7 @@ impl Draft {
     /// Marks the text as worth publishing.
     pub fn set_dirty(&mut self) {
         self.state = State::Dirty;
-        self.kept = false;
+        self.parked = false;
     }
 
     fn touched(&mut self) {

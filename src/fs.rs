@@ -8,20 +8,21 @@
 //! | `objects` | which revision an object's name shows, and when that changed |
 //! | `open`, `create`, `io`, `flush` | open and create; read, write, release; close |
 //! | `in_place` | the node that a name leads to is its writer's draft for a while |
-//! | `commit`, `kept`, `saving` | when a draft becomes a revision, where it goes when it cannot, what it is meanwhile |
+//! | `commit`, `parked`, `saving` | when a draft becomes a revision, where it goes when it cannot, what it is meanwhile |
 //! | `names`, `rename` | names come, go and move; the one-update rule |
 //! | `meta` | getattr, setattr, statfs |
 //! | `list` | directories |
 //! | `by_number` | what file handles hold |
-//! | `scratch`, `presence` | everything that is not an object; whether another mount shares it |
+//! | `scratch`, `mount_lock` | everything that is not an object; whether another mount shares it |
 //! | `views` | `.conflicts` and its like |
 //! | `xattr` | extended attributes |
-//! | [`echo`] | changes by others, told to inotify |
+//! | [`replay`] | changes by others, made known to inotify |
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! `draining`, `telling`, tables. The tables are locked neither over I/O nor while the kernel is told something. What the kernel is
-//! told at once (attributes) waits for nobody; what may wait for our own answers (names) goes by another thread. No call
-//! that a closing descriptor makes reads `/proc/<pid>/stat`: it may come from the middle of that process's execve.
+//! `draining`, `telling`, tables. The tables are locked neither over I/O nor while the kernel is told something. Attribute
+//! invalidations are sent inline: they never block. Entry invalidations may block until a LOOKUP of ours is answered, so a
+//! thread of their own sends them. No call that a closing descriptor makes reads `/proc/<pid>/stat`: it may come from the
+//! middle of that process's execve.
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
@@ -49,19 +50,19 @@ pub mod attr;
 mod by_number;
 mod commit;
 mod create;
-pub mod echo;
 pub mod errno;
 mod flush;
 mod in_place;
 mod io;
-mod kept;
 mod list;
 mod meta;
+mod mount_lock;
 mod names;
 mod objects;
 mod open;
-mod presence;
+mod parked;
 mod rename;
+pub mod replay;
 mod saving;
 pub mod scratch;
 mod table;
@@ -74,8 +75,8 @@ pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
 use io::Handle;
-use presence::Presence;
-use table::Tables;
+use mount_lock::MountLock;
+use table::NodeTable;
 
 /// How a mount behaves.
 #[derive(Clone, Debug)]
@@ -137,22 +138,23 @@ pub struct Fs {
     store: Store,
     backend: Arc<DirBackend>,
     options: Options,
-    tables: Mutex<Tables>,
+    nodes: Mutex<NodeTable>,
     handles: Mutex<HashMap<u64, Arc<Handle>>>,
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Arc<Watcher>,
     /// Held to read while the kernel is to be told of what the tables show already, see [`Notices`].
     telling: RwLock<()>,
-    /// Held from taking signs of changes until the tables know them: whoever finds no signs finds them known.
+    /// Serialises [`Fs::drain`]: held from reading inotify events until the tables have them, so that who reads none can rely
+    /// on the tables.
     draining: Mutex<()>,
     kernel: OnceLock<Arc<dyn Kernel>>,
     /// `None` on a read-only mount of a store that never had any.
     scratch: Option<scratch::Dir>,
     drafts: Option<OwnedFd>,
-    presence: Presence,
+    mount_lock: MountLock,
     counts: Counts,
-    echoes: echo::Echoes,
+    echoes: replay::Replay,
     /// How many objects are watched at most that no program has looked at.
     watch_all: AtomicUsize,
     /// Rises whenever names in the root directory come or go, and the epoch of the listing that the kernel may keep.
@@ -161,7 +163,7 @@ pub struct Fs {
     /// The names that showed a kept draft then. No event tells of those that other mounts keep.
     root_kept: Mutex<HashSet<ObjectId>>,
     /// Objects' directories that came a moment ago.
-    young: Mutex<HashMap<ObjectId, Instant>>,
+    recently_created: Mutex<HashMap<ObjectId, Instant>>,
     refusals: Mutex<Vec<String>>,
     /// Refused texts that were told of, by the object and the name that they are kept under.
     told: Mutex<VecDeque<(ObjectId, String)>>,
@@ -170,7 +172,7 @@ pub struct Fs {
     /// The last text that was whole found no room.
     full: AtomicBool,
     /// Texts that could not be stored.
-    held: Mutex<Vec<kept::Held>>,
+    held: Mutex<Vec<parked::Held>>,
     /// The attributes of drafts that are being saved, for those who only look: a save may wait for the disk.
     saving: Mutex<HashMap<Ino, attr::Attr>>,
     /// Drafts that have been written to since they were saved.
@@ -209,16 +211,16 @@ impl Fs {
         let shared = backend.medium().is_shared();
         let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit(), shared)?;
         let watcher = Arc::new(watcher);
-        let told = store.told();
-        watcher.tell(move |event| match event {
+        let told = store.change_listener();
+        watcher.subscribe(move |event| match event {
             Event::Object(id, came) => told.changed(id, came.as_deref()),
             Event::Left(id) | Event::Store(id, _) => told.changed(id, None),
-            Event::Besides => {}
+            Event::Scratch => {}
             Event::Lost => told.all_changed(),
         });
         let asked = watcher.clone();
         store.remember_while(move |id| asked.is_watched_and_told(id));
-        let mut tables = Tables::new();
+        let mut tables = NodeTable::new();
         if options.read_only {
             tables.remember_all();
         }
@@ -226,11 +228,11 @@ impl Fs {
             scratch,
             drafts,
             // A read-only mount writes nothing that another could miss.
-            presence: if options.read_only { Presence::nowhere() } else { Presence::announce(&backend) },
+            mount_lock: if options.read_only { MountLock::none() } else { MountLock::acquire(&backend) },
             store,
             backend,
             options,
-            tables: Mutex::new(tables),
+            nodes: Mutex::new(tables),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             memory: Memory::default(),
@@ -239,12 +241,12 @@ impl Fs {
             draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
-            echoes: echo::Echoes::default(),
+            echoes: replay::Replay::default(),
             watch_all: AtomicUsize::new(0),
             root_epoch: AtomicU64::new(1),
             root_listed: AtomicU64::new(0),
             root_kept: Mutex::default(),
-            young: Mutex::default(),
+            recently_created: Mutex::default(),
             refusals: Mutex::default(),
             told: Mutex::default(),
             viewed: Mutex::default(),
@@ -271,11 +273,11 @@ impl Fs {
     }
 
     fn scratch_root(&self) -> errno::Result<&scratch::Dir> {
-        self.scratch.as_ref().ok_or(errno::Fail::NotFound)
+        self.scratch.as_ref().ok_or(errno::FsError::NotFound)
     }
 
     fn drafts_root(&self) -> errno::Result<BorrowedFd<'_>> {
-        self.drafts.as_ref().map(AsFd::as_fd).ok_or(errno::Fail::NotFound)
+        self.drafts.as_ref().map(AsFd::as_fd).ok_or(errno::FsError::NotFound)
     }
 
     fn durability(&self) -> Durability {
@@ -293,7 +295,7 @@ impl Fs {
     }
 
     /// Carries out what a change of the tables asks for; no lock may be held.
-    fn tell(&self, mut notices: Notices<'_>) {
+    fn notify_kernel(&self, mut notices: Notices<'_>) {
         let Some(kernel) = self.kernel.get() else { return };
         for notice in notices.list.drain(..) {
             match notice {
@@ -358,7 +360,7 @@ enum Name {
 impl Name {
     fn of(name: &OsStr) -> errno::Result<Name> {
         if name.len() > crate::rev::NAME_MAX {
-            return Err(errno::Fail::NameTooLong);
+            return Err(errno::FsError::NameTooLong);
         }
         Ok(match (views::View::at_root(name), ObjectId::from_file_name(name)) {
             (Some(view), _) => Name::View(view),

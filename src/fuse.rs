@@ -16,7 +16,7 @@ use fuser::{
 };
 
 use crate::fs::attr::Attr;
-use crate::fs::errno::Fail;
+use crate::fs::errno::FsError;
 use crate::fs::scratch::Change;
 use crate::fs::{self, Fs, Mode};
 
@@ -71,8 +71,8 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (who, name) = (caller(req), name.to_owned());
-        self.look(move |fs| entry(guard(|| fs.lookup(who, parent.0, &name)), reply));
+        let (caller, name) = (caller(req), name.to_owned());
+        self.look(move |fs| entry(guard(|| fs.lookup(caller, parent.0, &name)), reply));
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
@@ -83,8 +83,8 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        let who = caller(req);
-        self.look(move |fs| match guard(|| fs.getattr(who, ino.0, fh.map(|h| h.0))) {
+        let caller = caller(req);
+        self.look(move |fs| match guard(|| fs.getattr(caller, ino.0, fh.map(|h| h.0))) {
             Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
             Err(e) => reply.error(e),
         });
@@ -109,8 +109,8 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let change = Change { mode, uid, gid, size, atime: atime.map(set_time), mtime: mtime.map(set_time) };
-        let who = caller(req);
-        self.change(move |fs| match guard(|| fs.setattr(who, ino.0, &change, fh.map(|h| h.0))) {
+        let caller = caller(req);
+        self.change(move |fs| match guard(|| fs.setattr(caller, ino.0, &change, fh.map(|h| h.0))) {
             Ok(a) => reply.attr(&Duration::ZERO, &file_attr(a.ino, &a)),
             Err(e) => reply.error(e),
         });
@@ -134,19 +134,19 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let mode = self.fs.mode_of_new(mode, umask);
-        let (who, name) = (caller(req), name.to_owned());
-        self.change(move |fs| entry(guard(|| fs.mknod(who, parent.0, &name, mode, rdev)), reply));
+        let (caller, name) = (caller(req), name.to_owned());
+        self.change(move |fs| entry(guard(|| fs.mknod(caller, parent.0, &name, mode, rdev)), reply));
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let mode = self.fs.mode_of_new(mode, umask);
-        let (who, name) = (caller(req), name.to_owned());
-        self.change(move |fs| entry(guard(|| fs.mkdir(who, parent.0, &name, mode)), reply));
+        let (caller, name) = (caller(req), name.to_owned());
+        self.change(move |fs| entry(guard(|| fs.mkdir(caller, parent.0, &name, mode)), reply));
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let (who, name) = (caller(req), name.to_owned());
-        self.change(move |fs| empty(guard(|| fs.unlink(who, parent.0, &name)), reply));
+        let (caller, name) = (caller(req), name.to_owned());
+        self.change(move |fs| empty(guard(|| fs.unlink(caller, parent.0, &name)), reply));
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -162,8 +162,8 @@ impl Filesystem for Adapter {
         target: &std::path::Path,
         reply: ReplyEntry,
     ) {
-        let (who, name, target) = (caller(req), name.to_owned(), target.as_os_str().to_owned());
-        self.change(move |fs| entry(guard(|| fs.symlink(who, parent.0, &name, &target)), reply));
+        let (caller, name, target) = (caller(req), name.to_owned(), target.as_os_str().to_owned());
+        self.change(move |fs| entry(guard(|| fs.symlink(caller, parent.0, &name, &target)), reply));
     }
 
     fn rename(
@@ -178,27 +178,27 @@ impl Filesystem for Adapter {
     ) {
         let known = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE;
         if !known.contains(flags) {
-            return reply.error(errno(&Fail::Invalid));
+            return reply.error(errno(&FsError::Invalid));
         }
         let flags = fs::RenameFlags {
             no_replace: flags.contains(RenameFlags::RENAME_NOREPLACE),
             exchange: flags.contains(RenameFlags::RENAME_EXCHANGE),
         };
-        let (who, name, newname) = (caller(req), name.to_owned(), newname.to_owned());
+        let (caller, name, newname) = (caller(req), name.to_owned(), newname.to_owned());
         self.change(move |fs| {
-            empty(guard(|| fs.rename(who, parent.0, &name, newparent.0, &newname, flags)), reply);
+            empty(guard(|| fs.rename(caller, parent.0, &name, newparent.0, &newname, flags)), reply);
         });
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let (who, newname) = (caller(req), newname.to_owned());
-        self.change(move |fs| entry(guard(|| fs.link(who, ino.0, newparent.0, &newname)), reply));
+        let (caller, newname) = (caller(req), newname.to_owned());
+        self.change(move |fs| entry(guard(|| fs.link(caller, ino.0, newparent.0, &newname)), reply));
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (who, mode) = (caller(req), Mode::new(flags.0));
+        let (caller, mode) = (caller(req), Mode::new(flags.0));
         let call = if mode.write { Call::Change } else { Call::Look };
-        self.answer(call, move |fs| match guard(|| fs.open(who, ino.0, mode)) {
+        self.answer(call, move |fs| match guard(|| fs.open(caller, ino.0, mode)) {
             Ok(o) => reply.opened(FileHandle(o.handle), open_flags(&o)),
             Err(e) => reply.error(e),
         });
@@ -215,8 +215,8 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let mode = self.fs.mode_of_new(mode, umask);
-        let (who, name) = (caller(req), name.to_owned());
-        self.change(move |fs| match guard(|| fs.create(who, parent.0, &name, mode, Mode::new(flags))) {
+        let (caller, name) = (caller(req), name.to_owned());
+        self.change(move |fs| match guard(|| fs.create(caller, parent.0, &name, mode, Mode::new(flags))) {
             Ok((f, o)) => {
                 let attr = file_attr(f.node, &f.attr);
                 reply.created(
@@ -281,8 +281,8 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
-        let who = caller(req);
-        self.change(move |fs| empty(guard(|| fs.flush(who, fh.0)), reply));
+        let caller = caller(req);
+        self.change(move |fs| empty(guard(|| fs.flush(caller, fh.0)), reply));
     }
 
     fn release(
@@ -337,10 +337,10 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let who = caller(req);
+        let caller = caller(req);
         self.look(move |fs| {
             let filled = guard(|| {
-                fs.readdirplus(who, fh.0, offset, |item, next, found| {
+                fs.readdirplus(caller, fh.0, offset, |item, next, found| {
                     let (ttl, attr) = match found {
                         Some(f) => (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr)),
                         // Of `.` and `..` the kernel takes the number alone.
@@ -433,7 +433,7 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         // Python asks each text file that it opens whether it is a terminal.
-        reply.error(errno(&Fail::NotATerminal));
+        reply.error(errno(&FsError::NotATerminal));
     }
 
     // The kernel then copies by reading and writing, and takes every file as ready; fuser would warn of each.
@@ -476,13 +476,13 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let (who, name, value) = (caller(req), name.to_owned(), value.to_owned());
-        self.change(move |fs| empty(guard(|| fs.set_xattr(who, ino.0, &name, &value, flags)), reply));
+        let (caller, name, value) = (caller(req), name.to_owned(), value.to_owned());
+        self.change(move |fs| empty(guard(|| fs.set_xattr(caller, ino.0, &name, &value, flags)), reply));
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let (who, name) = (caller(req), name.to_owned());
-        self.look(move |fs| xattr(guard(|| fs.get_xattr(who, ino.0, &name)), size, reply));
+        let (caller, name) = (caller(req), name.to_owned());
+        self.look(move |fs| xattr(guard(|| fs.get_xattr(caller, ino.0, &name)), size, reply));
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
@@ -490,7 +490,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let (who, name) = (caller(req), name.to_owned());
-        self.change(move |fs| empty(guard(|| fs.remove_xattr(who, ino.0, &name)), reply));
+        let (caller, name) = (caller(req), name.to_owned());
+        self.change(move |fs| empty(guard(|| fs.remove_xattr(caller, ino.0, &name)), reply));
     }
 }

@@ -21,7 +21,7 @@
 //!                               and bytes                 belong  of change    calls
 //! ```
 //!
-//! Start with [`rev`] (what wins), [`store`] (what a save does), [`fs`] (what a program sees). Without FUSE:
+//! [`words`] says what each term means. Start with [`rev`] (what wins), [`store`] (what a save does), [`fs`] (what a program sees). Without FUSE:
 //!
 //! ```
 //! # fn main() -> revfs::error::Result<()> {
@@ -61,3 +61,5 @@ pub mod rev;
 
 pub mod store;
 pub mod watch;
+#[doc = include_str!("words.md")]
+pub mod words {}

@@ -38,19 +38,19 @@ use crate::fuse::{Adapter, Tell};
 use crate::store::expand;
 use check::{Place, check, claim};
 use daemon::{detach, is_daemon, keeper, launch};
-use echo::Echoer;
 use end::Answers;
 use guard::Guard;
 use journal::notify;
+use replay::Echoer;
 use system::unmount;
 
 mod check;
 mod daemon;
-mod echo;
 mod end;
 mod guard;
 mod journal;
 mod options;
+mod replay;
 mod system;
 
 pub use daemon::keep;
@@ -60,17 +60,17 @@ pub use options::{Access, Options, Row, TABLE, help};
 pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve};
 
 /// How often the housekeeping runs.
-const PULSE: Duration = Duration::from_millis(500);
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
 /// After how many pulses what is known of processes that have ended is forgotten.
 const FORGET: u64 = 10;
 /// After how many pulses nodes and names are looked through for those that nobody holds.
 const SWEEP: u64 = 120;
 /// How long an unmounted daemon waits for programs that still hold files.
-const LINGER: Duration = Duration::from_secs(2);
+const UNMOUNT_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a mount could not be made or ended.
 #[derive(Debug)]
-pub struct Failure {
+pub struct MountError {
     message: String,
     kind: Kind,
 }
@@ -86,20 +86,20 @@ pub enum Kind {
     Failed,
 }
 
-impl Failure {
+impl MountError {
     /// Something went wrong.
-    pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), kind: Kind::Failed }
+    pub fn new(message: impl Into<String>) -> MountError {
+        MountError { message: message.into(), kind: Kind::Failed }
     }
 
     /// What was asked for is not so.
-    pub fn no(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), kind: Kind::No }
+    pub fn no(message: impl Into<String>) -> MountError {
+        MountError { message: message.into(), kind: Kind::No }
     }
 
     /// The command was given what it cannot work with.
-    pub fn misuse(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), kind: Kind::Usage }
+    pub fn misuse(message: impl Into<String>) -> MountError {
+        MountError { message: message.into(), kind: Kind::Usage }
     }
 
     /// Which kind it is.
@@ -108,17 +108,17 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for MountError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for MountError {}
 
-impl From<Error> for Failure {
+impl From<Error> for MountError {
     fn from(e: Error) -> Self {
-        Failure::new(e.to_string())
+        MountError::new(e.to_string())
     }
 }
 
@@ -142,7 +142,7 @@ impl Request {
     ///
     /// # Errors
     /// One line that says what to do.
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub fn run(mut self) -> Result<(), MountError> {
         let mut options = Options::parse(&self.lists, self.sloppy)?;
         if options.remount {
             return remount(&self.point, &self.lists, self.helper);
@@ -185,23 +185,23 @@ fn is_absent(store: &Path) -> bool {
 }
 
 /// `mount -o remount,ro MOUNTPOINT`: the kernel's flags change and the daemon serves on; what it was told stays.
-fn remount(point: &Path, lists: &[String], replace: bool) -> Result<(), Failure> {
+fn remount(point: &Path, lists: &[String], replace: bool) -> Result<(), MountError> {
     let shown = point.display();
     let there = resolve(point).ok().and_then(|point| mounted_at(&point)).filter(|m| m.fstype == FSTYPE);
-    let there =
-        there.ok_or_else(|| Failure::misuse(format!("cannot remount {shown}: it is not a revfs mount")))?;
+    let there = there
+        .ok_or_else(|| MountError::misuse(format!("cannot remount {shown}: it is not a revfs mount")))?;
     system::remount(&there.point, Options::reflag(&there.options, lists, replace)?)
 }
 
 /// Mounts and serves until the mount ends.
-fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
+fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
     raise_file_limit();
     use_one_heap();
     collect_children();
     let Place { store, point, .. } = place;
     let fs = Arc::new(open(store, options)?);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|e| Failure::new(format!("cannot watch signals: {e}")))?;
+        .map_err(|e| MountError::new(format!("cannot watch signals: {e}")))?;
     // Before there are threads, a mount, or descriptors that it would keep.
     let echoer = if options.notify && !options.fs.read_only { Echoer::try_start() } else { None };
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
@@ -227,7 +227,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     })();
     let failed = |e: io::Error| {
         let _ = unmount(point, UnmountFlags::DETACH);
-        Failure::new(format!("cannot serve {}: {e}", point.display()))
+        MountError::new(format!("cannot serve {}: {e}", point.display()))
     };
     let session = begun.map_err(failed)?;
     let ended = Arc::new(AtomicBool::new(false));
@@ -273,17 +273,17 @@ fn serve(place: &Place, options: &Options) -> Result<(), Failure> {
     let _ = echoing.map(JoinHandle::join);
     notify("STOPPING=1");
     fs.shutdown();
-    served.map_err(|e| Failure::new(format!("the mount {} ended: {e}", point.display())))
+    served.map_err(|e| MountError::new(format!("the mount {} ended: {e}", point.display())))
 }
 
-fn open(store: &Path, options: &Options) -> Result<Fs, Failure> {
+fn open(store: &Path, options: &Options) -> Result<Fs, MountError> {
     let opened = match options.fs.read_only {
         true => DirBackend::open_read_only(store),
         false => DirBackend::open(store),
     };
     opened.and_then(|backend| Fs::new(backend, options.fs.clone())).map_err(|e| match &e {
         Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            Failure::new(format!("{e}; who may only read the store mounts it with -o ro"))
+            MountError::new(format!("{e}; who may only read the store mounts it with -o ro"))
         }
         _ => e.into(),
     })
@@ -305,13 +305,13 @@ fn stop(fs: &Fs, mounted: Option<&str>, ended: &AtomicBool) {
     take_away(mounted);
     let mut waited = Duration::ZERO;
     while !ended.load(Ordering::Acquire) {
-        if waited >= LINGER {
+        if waited >= UNMOUNT_GRACE {
             // Nobody can reach the mount but those who hold files of it.
             fs.shutdown();
             std::process::exit(0);
         }
-        std::thread::sleep(PULSE / 10);
-        waited += PULSE / 10;
+        std::thread::sleep(HOUSEKEEPING_INTERVAL / 10);
+        waited += HOUSEKEEPING_INTERVAL / 10;
     }
 }
 
@@ -332,7 +332,7 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>, answers: Option<Answers>) -
     let watching = (fs.clone(), ended.clone());
     start(move || {
         while !watching.1.load(Ordering::Acquire) {
-            watching.0.watch(PULSE);
+            watching.0.watch(HOUSEKEEPING_INTERVAL);
         }
     })?;
     start(move || {
@@ -341,7 +341,7 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>, answers: Option<Answers>) -
             if ended.load(Ordering::Acquire) {
                 return;
             }
-            std::thread::sleep(PULSE);
+            std::thread::sleep(HOUSEKEEPING_INTERVAL);
             answers.iter().for_each(Answers::clear);
             if let (false, Some(why)) = (told, fs.unwatched()) {
                 warn!(

@@ -8,17 +8,17 @@
 //! never a text too few. A decision holds for the revisions it was made about: where another wins by now it is made anew,
 //! and what came meanwhile stays a conflict. A text that is not complete is never judged by what it says.
 //!
-//! `look` finds out, `lineage` knows who was made from whom, `plan` decides and does nothing, `act` does it, `exec` asks
+//! `conflict_set` finds out, `lineage` knows who was made from whom, `plan` decides and does nothing, `apply` does it, `exec` asks
 //! a program.
 
-mod act;
+mod apply;
+mod conflict_set;
 mod exec;
 mod lineage;
-mod look;
 mod plan;
 
-pub use act::{Done, settle};
+pub use apply::{Report, settle};
+pub use conflict_set::{Base, ConflictSet, Group, Side};
 pub use exec::{Exec, Workplace};
 pub use lineage::{Lineage, Parent};
-pub use look::{Base, Group, Look, Side};
-pub use plan::{Pair, Plan, Publish, Verdict, Way, is_captured, merge};
+pub use plan::{Pair, Plan, Publish, Strategy, Verdict, is_captured, merge};

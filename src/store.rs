@@ -16,36 +16,36 @@ use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
-mod ahead;
-mod beside;
 mod gc;
 mod history;
-mod ids;
+mod id_stream;
 mod index;
-mod known;
+mod locks;
 mod open;
+mod par_map;
 mod plan;
 mod promote;
 mod remove;
 mod renumber;
+mod revision_set;
 mod save;
+mod sibling;
 #[cfg(test)]
 mod testing;
-mod turns;
 mod undo;
 mod unfinished;
 
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
-pub use ids::Ids;
-pub use known::Known;
+pub use id_stream::IdStream;
 pub use open::expand;
 pub use remove::Astray;
+pub use revision_set::RevisionSet;
 pub use undo::Deletion;
 
-use ahead::ahead;
 use index::Index;
-use turns::{Turn, Turns};
+use locks::{ObjectLock, ObjectLocks};
+use par_map::par_map;
 
 /// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub enum Outcome {
     /// It says nothing new; nothing was published.
     Same,
     /// It is the newest revision.
-    Fresh,
+    Update,
     /// Its changes were applied to a winner that had changed elsewhere.
     Merge,
     /// The same, and where both had changed, this text's values stand; the two are in conflict.
@@ -112,7 +112,7 @@ impl Saved {
             Outcome::Merge | Outcome::Overlap => true,
             Outcome::Same => on_stale == OnStale::Merge,
             Outcome::Stale => on_stale == OnStale::Sibling,
-            Outcome::Fresh | Outcome::Restore | Outcome::Created => false,
+            Outcome::Update | Outcome::Restore | Outcome::Created => false,
         };
         (merged && self.altered).then(|| given.into())
     }
@@ -141,7 +141,7 @@ struct Inner {
     index: Index,
     backend: Arc<dyn Backend>,
     random: Box<dyn Fn() -> Uuid + Send + Sync>,
-    turns: Turns,
+    locks: ObjectLocks,
 }
 
 /// How often a look at an object is repeated when it changes under the eyes. Each time somebody else has got on, so this
@@ -159,8 +159,8 @@ impl Store {
         backend: Arc<dyn Backend>,
         random: impl Fn() -> Uuid + Send + Sync + 'static,
     ) -> Store {
-        let (index, turns) = (Index::new(), Turns::default());
-        Store(Arc::new(Inner { index, backend, random: Box::new(random), turns }))
+        let (index, turns) = (Index::new(), ObjectLocks::default());
+        Store(Arc::new(Inner { index, backend, random: Box::new(random), locks: turns }))
     }
 
     /// The medium.
@@ -173,7 +173,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn revisions(&self, id: &ObjectId) -> Result<Vec<Rev>> {
-        Ok(self.known_existing(id)?.live)
+        Ok(self.existing_revision_set(id)?.live)
     }
 
     /// The object as readers get it: the highest live revision that holds a JSON object. One that does not (the original
@@ -183,11 +183,11 @@ impl Store {
     /// [`Error::NoObject`] where there is none, [`Error::Io`].
     pub fn winner(&self, id: &ObjectId) -> Result<Object> {
         for _ in 0..TRIES {
-            let (known, winner) = self.look(id, index::LONG)?;
-            if !known.exists {
+            let (set, winner) = self.scan(id, index::LONG)?;
+            if !set.exists {
                 return Err(Error::NoObject(id.clone()));
             }
-            if let Looked::At(found) = self.latest(id, &known, winner)? {
+            if let Scan::Stable(found) = self.load_winner(id, &set, winner)? {
                 return found.ok_or_else(|| Error::NoObject(id.clone()));
             }
         }
@@ -216,7 +216,7 @@ impl Store {
         match self.backend().read(id, rev) {
             Ok((text, _)) => Ok(text),
             Err(missing @ (Error::NoObject(_) | Error::NoRevision(..))) => {
-                found(self.backend().read_gone(id, rev))?.ok_or(missing)
+                found(self.backend().read_removed(id, rev))?.ok_or(missing)
             }
             Err(e) => Err(e),
         }
@@ -247,19 +247,19 @@ impl Store {
         let mut ids = self.ids()?;
         ids.sort();
         // Of most objects nothing is gone; what goes meanwhile is not in their directories any more.
-        let gone: HashSet<ObjectId> = self.backend().gone_objects()?.into_iter().collect();
+        let gone: HashSet<ObjectId> = self.backend().removed_objects()?.into_iter().collect();
         let store = self.clone();
         let winner = move |id: &ObjectId| {
             if !gone.contains(id) {
-                let known = Known::new(Some(store.backend().entries(id)?), Vec::new());
-                if let Looked::At(Some(object)) = store.top(id, &known)? {
+                let set = RevisionSet::new(Some(store.backend().entries(id)?), Vec::new());
+                if let Scan::Stable(Some(object)) = store.find_winner(id, &set)? {
                     return Ok(object);
                 }
             }
             store.winner(id)
         };
         // `None` for an object that is not there any more.
-        Ok(ahead(ids, move |id| found(winner(id)).transpose()).flatten())
+        Ok(par_map(ids, move |id| found(winner(id)).transpose()).flatten())
     }
 
     /// The conflicts, as the original's `getConflicts` lists them.
@@ -276,7 +276,7 @@ impl Store {
     /// [`Error::Io`].
     pub fn conflicted(&self) -> Result<Vec<ObjectId>> {
         let store = self.clone();
-        let conflicted = ahead(self.ids()?, move |id| {
+        let conflicted = par_map(self.ids()?, move |id| {
             let groups = found(store.conflicts(id))?;
             Ok(groups.is_some_and(|groups| !groups.is_empty()).then(|| id.clone()))
         });
@@ -284,79 +284,79 @@ impl Store {
     }
 
     /// Keeps all other writers of this object, within this process, waiting.
-    fn turn(&self, id: &ObjectId) -> Turn<'_> {
-        self.0.turns.take(id)
+    fn lock_object(&self, id: &ObjectId) -> ObjectLock<'_> {
+        self.0.locks.lock(id)
     }
 
     fn random(&self) -> Uuid {
         (self.0.random)()
     }
 
-    fn known(&self, id: &ObjectId) -> Result<Known> {
-        Known::look(self.backend(), id)
+    fn revision_set(&self, id: &ObjectId) -> Result<RevisionSet> {
+        RevisionSet::load(self.backend(), id)
     }
 
-    fn known_existing(&self, id: &ObjectId) -> Result<Known> {
+    fn existing_revision_set(&self, id: &ObjectId) -> Result<RevisionSet> {
         let entries = self.backend().entries(id)?;
-        Ok(Known::new(Some(entries), self.backend().gone(id)?))
+        Ok(RevisionSet::new(Some(entries), self.backend().removed(id)?))
     }
 
-    /// What is known of an object, be it not there, and its highest name if that holds an object for certain. What was
-    /// listed is remembered for the next time from so many names on.
-    fn look(&self, id: &ObjectId, from: usize) -> Result<(Arc<Known>, Option<Rev>)> {
+    /// The revisions of an object (none if there is no such object), and the winner if it was read before. A set of at least
+    /// `from` names is remembered.
+    fn scan(&self, id: &ObjectId, from: usize) -> Result<(Arc<RevisionSet>, Option<Rev>)> {
         if let Some(recall) = self.0.index.recall(id) {
-            return Ok((recall.known, recall.winner));
+            return Ok((recall.set, recall.winner));
         }
         let ticket = self.0.index.begin(id);
-        let known = Arc::new(self.known(id)?);
-        if known.names() >= from {
-            self.0.index.remember(id, ticket, &known);
+        let set = Arc::new(self.revision_set(id)?);
+        if set.names() >= from {
+            self.0.index.remember(id, ticket, &set);
         }
-        Ok((known, None))
+        Ok((set, None))
     }
 
-    /// [`top`](Self::top), of what [`look`](Self::look) gave.
-    fn latest(&self, id: &ObjectId, known: &Arc<Known>, winner: Option<Rev>) -> Result<Looked> {
+    /// [`find_winner`](Self::find_winner), of what [`scan`](Self::scan) gave.
+    fn load_winner(&self, id: &ObjectId, set: &Arc<RevisionSet>, winner: Option<Rev>) -> Result<Scan> {
         let Some(rev) = winner else {
-            let top = self.top(id, known)?;
-            if let Looked::At(Some(object)) = &top {
-                self.0.index.found(id, known, &object.rev);
+            let top = self.find_winner(id, set)?;
+            if let Scan::Stable(Some(object)) = &top {
+                self.0.index.found(id, set, &object.rev);
             }
             return Ok(top);
         };
         let Some((text, meta)) = found(self.backend().read(id, &rev))? else {
             self.0.index.forget(id);
-            return Ok(Looked::Past);
+            return Ok(Scan::Raced);
         };
-        Ok(Looked::At(Some(Object { id: id.clone(), rev, meta, text })))
+        Ok(Scan::Stable(Some(Object { id: id.clone(), rev, meta, text })))
     }
 
     /// The highest live revision that holds an object.
-    fn top(&self, id: &ObjectId, known: &Known) -> Result<Looked> {
-        for rev in known.live.iter().rev() {
+    fn find_winner(&self, id: &ObjectId, set: &RevisionSet) -> Result<Scan> {
+        for rev in set.live.iter().rev() {
             match self.backend().read(id, rev) {
                 Ok((text, _)) if document::check(&text).is_err() => {}
                 Ok((text, meta)) => {
-                    return Ok(Looked::At(Some(Object { id: id.clone(), rev: rev.clone(), meta, text })));
+                    return Ok(Scan::Stable(Some(Object { id: id.clone(), rev: rev.clone(), meta, text })));
                 }
                 // Removed since it was listed, so something newer may be there; or not a file, and listed for ever.
                 Err(Error::NoRevision(..)) => {
-                    if !self.known_existing(id)?.live.contains(rev) {
-                        return Ok(Looked::Past);
+                    if !self.existing_revision_set(id)?.live.contains(rev) {
+                        return Ok(Scan::Raced);
                     }
                 }
                 Err(e) => return Err(e),
             }
         }
-        Ok(Looked::At(None))
+        Ok(Scan::Stable(None))
     }
 }
 
 /// What a look at an object's revisions found.
-enum Looked {
-    At(Option<Object>),
+enum Scan {
+    Stable(Option<Object>),
     /// They changed meanwhile: look again.
-    Past,
+    Raced,
 }
 
 fn unsteady(id: &ObjectId) -> Error {

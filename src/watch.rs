@@ -1,4 +1,4 @@
-//! Who else changed the store?
+//! Change notification, by inotify.
 //!
 //! inotify on the store's directory and on the directories of the objects that the kernel has cached. The events of a
 //! writer are queued inside its own system call, so whoever drains the queue sees every change that was complete when
@@ -34,7 +34,7 @@ pub enum Event {
     /// An object's directory came (`true`) or went; one that is watched under this name must be watched anew.
     Store(ObjectId, bool),
     /// Something in the directory besides, see [`Watcher::new`].
-    Besides,
+    Scratch,
     /// Events were lost: anything may have changed.
     Lost,
 }
@@ -181,7 +181,7 @@ impl Watcher {
                 // The same directory under another name (a rename between two calls) keeps its number.
                 if let Some(old) = state.by_watch.insert(wd, id.clone()) {
                     state.by_id.remove(&old);
-                    self.hear(&Event::Left(old));
+                    self.publish(&Event::Left(old));
                 }
                 state.by_id.insert(id.clone(), wd);
                 self.hears_all
@@ -201,7 +201,7 @@ impl Watcher {
         if let (Some(queue), Some(wd)) = (&self.queue, state.by_id.remove(id)) {
             state.by_watch.remove(&wd);
             let _ = inotify::remove_watch(queue, wd);
-            self.hear(&Event::Left(id.clone()));
+            self.publish(&Event::Left(id.clone()));
         }
     }
 
@@ -221,7 +221,7 @@ impl Watcher {
     }
 
     /// Has every event told to `hears`, as soon as anybody takes it and before anybody acts on it. The first call counts.
-    pub fn tell(&self, hears: impl Fn(&Event) + Send + Sync + 'static) {
+    pub fn subscribe(&self, hears: impl Fn(&Event) + Send + Sync + 'static) {
         let _ = self.hears.set(Box::new(hears));
     }
 
@@ -245,11 +245,11 @@ impl Watcher {
     fn take(&self, state: &mut State) -> bool {
         let before = state.taken.len();
         self.read_queue(state);
-        state.taken[before..].iter().for_each(|event| self.hear(event));
+        state.taken[before..].iter().for_each(|event| self.publish(event));
         state.taken.len() > before
     }
 
-    fn hear(&self, event: &Event) {
+    fn publish(&self, event: &Event) {
         if let Some(hears) = self.hears.get() {
             hears(event);
         }
@@ -282,7 +282,7 @@ impl Watcher {
                 continue;
             }
             if Some(event.wd()) == state.besides {
-                events.push(Event::Besides);
+                events.push(Event::Scratch);
                 continue;
             }
             let Some(id) = state.by_watch.get(&event.wd()).cloned() else { continue };

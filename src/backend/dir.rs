@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta, at_need};
+use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone, at_need};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -26,17 +26,17 @@ mod erase;
 #[cfg(test)]
 pub(crate) mod faults;
 mod full;
-mod gone;
+mod layout;
 mod medium;
-mod private;
 mod reserve;
 mod stage;
 mod sys;
+mod trash;
 
-use private::Private;
+use layout::Layout;
 use stage::Stage;
 
-pub use medium::{Medium, Way};
+pub use medium::{LinkMethod, Medium};
 pub use sys::{close, flush};
 
 /// A store in a directory, which the original library may use at the same time.
@@ -46,7 +46,7 @@ pub use sys::{close, flush};
 #[derive(Debug)]
 pub struct DirBackend {
     path: PathBuf,
-    private: Private,
+    private: Layout,
     stage: Stage,
     name: Option<String>,
 }
@@ -72,7 +72,7 @@ impl DirBackend {
         }
         self.name = self.private.format(Some(&self.stage), &self.path)?;
         if self.name.is_some() {
-            self.private.sweep_stage(private::LEFTOVER);
+            self.private.sweep_stage(layout::LEFTOVER);
             self.private.reserve();
         }
         Ok(self)
@@ -92,27 +92,27 @@ impl DirBackend {
             opened => opened.map_err(|e| Error::NoStore { path: path.into(), source: e.into() })?,
         };
         let stage = Stage::new(root.as_fd()).map_err(Error::io("open", path))?;
-        let private = Private::new(root);
+        let private = Layout::new(root);
         let name = private.format(None, path)?;
         Ok(DirBackend { path: path.into(), private, stage, name })
     }
 
     /// Whether the directory holds a store of a version that this program does not know.
     pub fn has_other_version(path: impl AsRef<Path>) -> bool {
-        let format = path.as_ref().join(private::NAME).join(private::FORMAT);
-        std::fs::read(format).is_ok_and(|text| private::other_version(&text).is_some())
+        let format = path.as_ref().join(layout::NAME).join(layout::FORMAT);
+        std::fs::read(format).is_ok_and(|text| layout::other_version(&text).is_some())
     }
 
     /// Whether a name can be one in `.revfs/gone/<id>`, of a directory or of a file.
     pub fn is_gone_name(name: &OsStr, is_dir: bool, is_file: bool) -> bool {
-        gone::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
+        trash::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
     }
 
     /// [`open`](Self::open), as on a medium that can only do this much: for tests.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_forced(path: &Path, way: Way) -> Result<DirBackend> {
+    pub fn open_forced(path: &Path, way: LinkMethod) -> Result<DirBackend> {
         let mut backend = DirBackend::open_read_only(path)?;
         backend.stage.force(way);
         backend.prepare()
@@ -145,7 +145,7 @@ impl DirBackend {
     /// [`Error::Io`].
     pub fn private_dir(&self, name: &str) -> Result<OwnedFd> {
         at_need(self, true, || {
-            self.private.dir(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+            self.private.dir(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
         })
     }
 
@@ -179,7 +179,7 @@ impl DirBackend {
     /// # Errors
     /// [`Error::Io`].
     pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
-        self.private.lock_file(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+        self.private.lock_file(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
     /// Opens `.revfs/<name>`; `None` where it is missing.
@@ -187,7 +187,7 @@ impl DirBackend {
     /// # Errors
     /// [`Error::Io`].
     pub fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
-        self.private.dir_if_any(name).map_err(Error::io("open", self.path.join(private::NAME).join(name)))
+        self.private.dir_if_any(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
     fn io(&self, op: &'static str, id: &ObjectId, rev: Option<&Rev>, e: Errno) -> Error {
@@ -388,24 +388,24 @@ impl Backend for DirBackend {
         at_need(self, true, || self.erase_object(id, revs))
     }
 
-    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
+    fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>> {
         self.list_gone(id)
     }
 
-    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+    fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>> {
         self.list_graves(id)
     }
 
-    fn gone_objects(&self) -> Result<Vec<ObjectId>> {
+    fn removed_objects(&self) -> Result<Vec<ObjectId>> {
         self.list_gone_objects()
     }
 
-    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+    fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
         self.read_gone_revision(id, rev)
     }
 
     fn make_room(&self, removes: bool) -> bool {
-        self.private.give_up(if removes { 0 } else { Private::HALF })
+        self.private.give_up(if removes { 0 } else { Layout::HALF })
     }
 
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
@@ -651,7 +651,7 @@ mod tests {
         let b = opened.unwrap();
         assert_eq!((b.name(), names(&place)), (None, vec!["x".to_owned()]));
         assert_eq!(b.read(&id("x"), &rev(0, 1)).unwrap().0, b"{}");
-        assert!(b.gone(&id("x")).unwrap().is_empty() && b.gone_objects().unwrap().is_empty());
+        assert!(b.removed(&id("x")).unwrap().is_empty() && b.removed_objects().unwrap().is_empty());
     }
 
     /// A change that is tried with each of its system calls failing.
@@ -671,7 +671,13 @@ mod tests {
             b.revive(&id("r"), &"1".repeat(32), &rev(5, 5), b"{\"a\":1}", &all_attrs(), how).map(drop)
         };
         let moved: Change = |b, how| b.move_object(&id("x"), &id("n"), &"7".repeat(32), how);
-        let ways = [Way::Proc, Way::Descriptor, Way::Exclusive, Way::Link, Way::Rename];
+        let ways = [
+            LinkMethod::Proc,
+            LinkMethod::Descriptor,
+            LinkMethod::Exclusive,
+            LinkMethod::Link,
+            LinkMethod::Rename,
+        ];
         for change in [publish, create, keep, retire, again, remove, revive, moved] {
             for (way, how) in ways.into_iter().flat_map(|w| [(w, O), (w, Durability::Full)]) {
                 walk(way, |b| change(b, how));
@@ -683,7 +689,7 @@ mod tests {
         Attrs { mtime: Some(UNIX_EPOCH), mode: Some(0o640), owner: Some((0, 0)) }
     }
 
-    fn walk(way: Way, change: impl Fn(&DirBackend) -> Result<()>) {
+    fn walk(way: LinkMethod, change: impl Fn(&DirBackend) -> Result<()>) {
         for (n, with) in (1..200).flat_map(|n| [(n, Errno::NOSPC), (n, Errno::IO)]) {
             let place = TempDir::new_in(fast()).unwrap();
             let b = DirBackend::open_forced(place.path(), way).unwrap();
@@ -711,11 +717,11 @@ mod tests {
             // Nothing that was there is lost: it lives, or is gone under its name.
             let at = |name: &str, r: Rev| {
                 let found = [name, "n"].iter().any(|name| b.read(&id(name), &r).is_ok());
-                found || b.read_gone(&id(name), &r).is_ok()
+                found || b.read_removed(&id(name), &r).is_ok()
             };
             assert!(at("x", rev(0, 1)) && at("x", rev(1, 1)) && at("r", rev(0, 1)), "{way:?} {n}");
             let live = |name: &str| b.entries(&id(name)).is_ok();
-            assert!(live("x") || live("n") || !b.gone(&id("x")).unwrap().is_empty());
+            assert!(live("x") || live("n") || !b.removed(&id("x")).unwrap().is_empty());
         }
         panic!("{way:?}: no end");
     }
@@ -729,7 +735,7 @@ mod tests {
     #[test]
     fn an_empty_directory_counts_as_an_object() {
         let place = TempDir::new().unwrap();
-        for way in [Way::Proc, Way::Rename] {
+        for way in [LinkMethod::Proc, LinkMethod::Rename] {
             let b = Arc::new(DirBackend::open_forced(place.path(), way).unwrap());
             fs::create_dir(place.path().join("e")).unwrap();
             let made = b.create(&id("e"), &rev(0, 1), b"{}", &Attrs::default(), O);

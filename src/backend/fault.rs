@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta};
+use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -127,10 +127,10 @@ impl Backend for FaultBackend {
         fn revive(&self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
         fn move_object(&self, from: &ObjectId, to: &ObjectId, op: &str, how: Durability) -> Result<()>;
         fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool>;
-        fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>>;
-        fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>>;
-        fn gone_objects(&self) -> Result<Vec<ObjectId>>;
-        fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
+        fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>>;
+        fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>>;
+        fn removed_objects(&self) -> Result<Vec<ObjectId>>;
+        fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
         fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;
     }
 }

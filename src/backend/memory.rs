@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Gone, Grave, Meta, PURGED};
+use crate::backend::{Attrs, Backend, Durability, Entry, Meta, PURGED, Removal, Tombstone};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -394,41 +394,43 @@ impl Backend for MemoryBackend {
         Ok(same)
     }
 
-    fn gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
+    fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>> {
         let gone = |r: &Removed| match r {
-            Removed::Rev { rev, why, .. } => Gone::Rev { rev: rev.clone(), why: why.clone() },
-            Removed::Withdrawn { op } => Gone::Withdrawn { op: op.clone() },
-            Removed::Aside { op, names } => Gone::Aside { op: op.clone(), names: names.clone() },
+            Removed::Rev { rev, why, .. } => Removal::Rev { rev: rev.clone(), why: why.clone() },
+            Removed::Withdrawn { op } => Removal::Withdrawn { op: op.clone() },
+            Removed::Aside { op, names } => Removal::Aside { op: op.clone(), names: names.clone() },
             Removed::Object { op, object, .. } => {
-                Gone::Object { op: op.clone(), revs: object.revs.keys().cloned().collect() }
+                Removal::Object { op: op.clone(), revs: object.revs.keys().cloned().collect() }
             }
         };
         Ok(self.0.lock().gone.get(id).map_or_else(Vec::new, |all| all.iter().map(gone).collect()))
     }
 
-    fn graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
-        let mut graves = Vec::new();
+    fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>> {
+        let mut tombstones = Vec::new();
         for removed in self.0.lock().gone.get(id).into_iter().flatten() {
             match removed {
                 Removed::Rev { rev, why, text, at } => {
                     let (rev, why, meta) = (rev.clone(), why.clone(), text.meta.clone());
-                    graves.push(Grave { rev, why, whole: false, at: *at, meta });
+                    tombstones.push(Tombstone { rev, why, whole: false, at: *at, meta });
                 }
-                Removed::Object { op, object, at } => graves.extend(object.revs.iter().map(|(rev, text)| {
-                    let (rev, why, meta) = (rev.clone(), op.clone(), text.meta.clone());
-                    Grave { rev, why, whole: true, at: *at, meta }
-                })),
+                Removed::Object { op, object, at } => {
+                    tombstones.extend(object.revs.iter().map(|(rev, text)| {
+                        let (rev, why, meta) = (rev.clone(), op.clone(), text.meta.clone());
+                        Tombstone { rev, why, whole: true, at: *at, meta }
+                    }))
+                }
                 Removed::Withdrawn { .. } | Removed::Aside { .. } => {}
             }
         }
-        Ok(graves)
+        Ok(tombstones)
     }
 
-    fn gone_objects(&self) -> Result<Vec<ObjectId>> {
+    fn removed_objects(&self) -> Result<Vec<ObjectId>> {
         Ok(self.0.lock().gone.keys().cloned().collect())
     }
 
-    fn read_gone(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+    fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
         let state = self.0.lock();
         let bytes = |r: &Removed| match r {
             Removed::Rev { rev: r, text, .. } => (r == rev).then(|| text.bytes.to_vec()),

@@ -54,7 +54,7 @@ impl Item {
 }
 
 /// What has this name, if anything has.
-pub fn look(at: BorrowedFd, name: &OsStr) -> io::Result<Option<Item>> {
+pub fn lstat(at: BorrowedFd, name: &OsStr) -> io::Result<Option<Item>> {
     let x = match rustix::io::retry_on_intr(|| rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         x => x?,
@@ -94,7 +94,7 @@ pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> io::Result<(OwnedFd, Vec
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            items.extend(look(dir.as_fd(), name)?);
+            items.extend(lstat(dir.as_fd(), name)?);
         }
     }
     items.sort_by(|a, b| a.name.cmp(&b.name));
@@ -134,7 +134,7 @@ pub fn shared_dir(root: BorrowedFd, at: BorrowedFd, name: impl AsRef<OsStr>) -> 
 pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> io::Result<()> {
     match rustix::fs::renameat_with(at, name, to, new, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            if look(to, new)?.is_some() {
+            if lstat(to, new)?.is_some() {
                 return Err(Errno::EXIST.into());
             }
             Ok(rustix::fs::renameat(at, name, to, new)?)

@@ -19,7 +19,7 @@ impl Run<'_> {
         if item.name.to_str().is_none() {
             let how = "give it another id: mount the store and mv it";
             let what = "its id is not UTF-8; the original library ends at it";
-            self.tell(Some(&id), &name, what, Cure::Cannot(how.into()));
+            self.report(Some(&id), &name, what, Cure::Cannot(how.into()));
         }
         if !id.has_file_name() {
             let what = format!("its id is too long for the mount, which adds {SUFFIX}");
@@ -37,7 +37,7 @@ impl Run<'_> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(e) => {
                 if item.mode & 0o500 == 0o500 {
-                    self.tell(Some(&id), &name, "it cannot be listed", Cure::Cannot(e.to_string()));
+                    self.report(Some(&id), &name, "it cannot be listed", Cure::Cannot(e.to_string()));
                 }
                 return Ok(());
             }
@@ -66,7 +66,7 @@ impl Run<'_> {
             self.notes(store, &id);
         }
         if self.options.repair
-            && let Ok(Some(now)) = disk::look(root, &item.name)
+            && let Ok(Some(now)) = disk::lstat(root, &item.name)
             && disk::list(root, &item.name).is_ok_and(|(_, left)| left.is_empty())
             && self.is_quiet(root, &now)
         {
@@ -92,7 +92,7 @@ impl Run<'_> {
         let Astray { back, missing } = match store.astray(id) {
             Ok(astray) => astray,
             Err(e) => {
-                self.tell(Some(id), &id.to_string(), "it cannot be read", Cure::Cannot(e.to_string()));
+                self.report(Some(id), &id.to_string(), "it cannot be read", Cure::Cannot(e.to_string()));
                 return None;
             }
         };
@@ -129,7 +129,7 @@ impl Run<'_> {
             findings.push((rev, what, cure("put it back", "put back", left)));
         }
         for (rev, what, cure) in findings {
-            self.tell(Some(id), &format!("{id}/{rev}"), what, cure);
+            self.report(Some(id), &format!("{id}/{rev}"), what, cure);
         }
         Some(dead)
     }
@@ -157,7 +157,7 @@ impl Run<'_> {
             Err(Error::NoRevision(..) | Error::NoObject(_)) => return Ok(false),
             Err(e) => {
                 if item.mode & 0o400 != 0 {
-                    self.tell(Some(id), &place, "it cannot be read", Cure::Cannot(e.to_string()));
+                    self.report(Some(id), &place, "it cannot be read", Cure::Cannot(e.to_string()));
                 }
                 return Ok(false);
             }
@@ -252,7 +252,7 @@ impl Run<'_> {
             Err(Error::NoObject(_)) => return,
             Err(e) => {
                 let what = "its generations cannot be counted on from";
-                self.tell(Some(id), &id.to_string(), what, Cure::Cannot(e.to_string()));
+                self.report(Some(id), &id.to_string(), what, Cure::Cannot(e.to_string()));
                 return;
             }
         };
@@ -266,7 +266,7 @@ impl Run<'_> {
                 true => Cure::Did(format!("{new} stands for it; moved to .revfs/gone")),
                 false => Cure::Would(format!("let {new} stand for it")),
             };
-            self.tell(Some(id), &format!("{id}/{old}"), what, cure);
+            self.report(Some(id), &format!("{id}/{old}"), what, cure);
         }
     }
 

@@ -23,7 +23,7 @@ impl Run<'_> {
     pub(super) fn own_directory(&mut self) -> Result<bool> {
         let failed = self.io("check", OWN);
         let root = self.root.try_clone().map_err(self.io("open", ""))?;
-        let Some(own) = disk::look(root.as_fd(), OsStr::new(OWN)).map_err(failed)? else {
+        let Some(own) = disk::lstat(root.as_fd(), OsStr::new(OWN)).map_err(failed)? else {
             return Ok(true);
         };
         if !own.is_dir() {
@@ -84,13 +84,13 @@ impl Run<'_> {
             Ok(_) => return Ok(true),
             Err(Error::NotAStore { why, .. }) => why,
             Err(e) => {
-                self.tell(None, ".revfs/format", e.to_string(), Cure::Cannot("it cannot be read".into()));
+                self.report(None, ".revfs/format", e.to_string(), Cure::Cannot("it cannot be read".into()));
                 return Ok(false);
             }
         };
         if DirBackend::has_other_version(self.path) {
             let how = "use the revfs that made it; nothing else was looked at";
-            self.tell(None, ".revfs/format", why, Cure::Cannot(how.into()));
+            self.report(None, ".revfs/format", why, Cure::Cannot(how.into()));
             return Ok(false);
         }
         let what = "it is not one of revfs";
@@ -154,7 +154,7 @@ impl Run<'_> {
                 let Ok((dir, inner)) = disk::list(all.as_fd(), &item.name) else {
                     let place = format!("{OWN}/{kind}/{}", shown(&item.name));
                     let why = "give its owner the permissions back: chmod u+rwx";
-                    self.tell(None, &place, "it cannot be listed", Cure::Cannot(why.into()));
+                    self.report(None, &place, "it cannot be listed", Cure::Cannot(why.into()));
                     continue;
                 };
                 let below = [below[0], below[1], item.name.as_os_str()];
@@ -207,7 +207,7 @@ impl Run<'_> {
             }
         }
         // Deleted objects that a revival left half-way.
-        for id in store.backend().gone_objects()? {
+        for id in store.backend().removed_objects()? {
             if store.revisions(&id).is_err() {
                 self.facts(store, &id);
             }
@@ -219,7 +219,7 @@ impl Run<'_> {
     pub(super) fn one(&mut self, store: &Store, id: &ObjectId) -> Result<()> {
         let root = self.root.try_clone().map_err(self.io("open", ""))?;
         let failed = self.io("check", &id.to_string());
-        match disk::look(root.as_fd(), id.as_os_str()).map_err(failed)? {
+        match disk::lstat(root.as_fd(), id.as_os_str()).map_err(failed)? {
             Some(item) if item.is_dir() => self.object(store, root.as_fd(), &item),
             Some(item) => {
                 let what =
@@ -227,7 +227,7 @@ impl Run<'_> {
                 self.stray(root.as_fd(), &item, &[], &what);
                 Ok(())
             }
-            None if store.backend().gone(id)?.is_empty() => Err(Error::NoObject(id.clone())),
+            None if store.backend().removed(id)?.is_empty() => Err(Error::NoObject(id.clone())),
             None => {
                 self.facts(store, id);
                 Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::place;
 use super::text::{Out, quoted};
 use crate::check::{Cure, Finding, Options, check};
@@ -30,7 +30,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (path, names) = place::take(store, self.names)?;
         let ids = names.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
         let options = Options { repair: self.repair, notes: self.verbose };
@@ -43,7 +43,7 @@ impl Check {
         })?;
         printed?;
         match remains {
-            true => Err(Failure::Told(Exit::No)),
+            true => Err(CliError::Told(Exit::No)),
             false => Ok(()),
         }
     }

@@ -7,11 +7,11 @@ use clap::Args;
 
 use super::Names;
 use super::color::{Color, Paint};
-use super::exit::{Exit, Failure, Tally};
+use super::exit::{CliError, Exit, Tally};
 use super::text::{Out, brief, groups, quoted, utc};
 use crate::document;
 use crate::error::Error;
-use crate::resolve::{Group, Look, Side, is_captured};
+use crate::resolve::{ConflictSet, Group, Side, is_captured};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -39,7 +39,7 @@ pub struct Conflicts {
 }
 
 impl Conflicts {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, given) = self.names.locate(store)?;
         let mut tally = Tally::default();
         let any = match (self.json, self.list) {
@@ -48,19 +48,19 @@ impl Conflicts {
             _ => table(&store, given, self.color.paint(), out, &mut tally)?,
         };
         if any && self.exit_code {
-            tally.add(Err(Failure::Told(Exit::No)))?;
+            tally.add(Err(CliError::Told(Exit::No)))?;
         }
         tally.finish()
     }
 }
 
-fn conflicted(store: &Store) -> Result<Vec<ObjectId>, Failure> {
+fn conflicted(store: &Store) -> Result<Vec<ObjectId>, CliError> {
     let mut ids = store.conflicted()?;
     ids.sort();
     Ok(ids)
 }
 
-fn json(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> Result<bool, Failure> {
+fn json(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> Result<bool, CliError> {
     if let [id] = given {
         let found = store.conflicts(id)?;
         out.line(groups(&found))?;
@@ -69,7 +69,7 @@ fn json(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> 
     let ids = if given.is_empty() { conflicted(store)? } else { given.to_vec() };
     let (mut first, mut any) = (true, false);
     for id in &ids {
-        let printed = store.conflicts(id).map_err(Failure::from).and_then(|found| {
+        let printed = store.conflicts(id).map_err(CliError::from).and_then(|found| {
             any |= !found.is_empty();
             out.bytes(if first { b"{" } else { b",\n" })?;
             first = false;
@@ -81,7 +81,7 @@ fn json(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> 
     Ok(any)
 }
 
-fn list(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> Result<bool, Failure> {
+fn list(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> Result<bool, CliError> {
     if given.is_empty() {
         let ids = conflicted(store)?;
         for id in &ids {
@@ -92,7 +92,7 @@ fn list(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> 
     }
     let mut any = false;
     for id in given {
-        let printed = store.conflicts(id).map_err(Failure::from).and_then(|found| {
+        let printed = store.conflicts(id).map_err(CliError::from).and_then(|found| {
             any |= !found.is_empty();
             found.iter().try_for_each(|group| {
                 if given.len() > 1 {
@@ -131,7 +131,7 @@ fn table(
     paint: Paint,
     out: &mut Out,
     tally: &mut Tally,
-) -> Result<bool, Failure> {
+) -> Result<bool, CliError> {
     let all = given.is_empty();
     let mut ids = given;
     if all {
@@ -141,8 +141,8 @@ fn table(
     let cells = ["ID", "SINCE", "SIDES", "ROLE", "REVISION", "TIME"].map(String::from);
     let mut rows = vec![Row { cells, says: "HOLDS".into(), role: Role::Head }];
     for id in &ids {
-        match Look::at(store, id) {
-            Ok(look) => rows.extend(rows_of(&look)),
+        match ConflictSet::at(store, id) {
+            Ok(set) => rows.extend(rows_of(&set)),
             // Deleted meanwhile.
             Err(Error::NoObject(_)) if all => {}
             Err(e) => tally.add(Err(e.into()))?,
@@ -168,53 +168,53 @@ fn table(
     Ok(rows.iter().any(|row| row.role == Role::Loser))
 }
 
-fn rows_of(look: &Look) -> Vec<Row> {
+fn rows_of(set: &ConflictSet) -> Vec<Row> {
     let mut rows = Vec::new();
-    for group in &look.groups {
+    for group in &set.groups {
         let outside =
-            look.winner.as_ref().filter(|winner| group.sides.iter().all(|side| side.rev != winner.rev));
-        rows.extend(outside.map(|winner| row(look, group, winner, Role::Winner)));
+            set.winner.as_ref().filter(|winner| group.sides.iter().all(|side| side.rev != winner.rev));
+        rows.extend(outside.map(|winner| row(set, group, winner, Role::Winner)));
         for (i, side) in group.sides.iter().enumerate().rev() {
-            let wins = look.winner.as_ref().is_some_and(|winner| winner.rev == side.rev);
+            let wins = set.winner.as_ref().is_some_and(|winner| winner.rev == side.rev);
             let role = match (wins, i == group.kept) {
                 (true, _) => Role::Winner,
                 (false, true) => Role::Ancestor,
                 (false, false) => Role::Loser,
             };
-            rows.push(row(look, group, side, role));
+            rows.push(row(set, group, side, role));
         }
     }
-    for stray in &look.strays {
+    for stray in &set.strays {
         let why = "never read: below the winner, and nothing was made from it";
-        let cells = cells(look, stray, "-".into(), "unread");
-        rows.push(Row { cells, says: format!("{why}; {}", differs(look, stray)), role: Role::Unread });
+        let cells = cells(set, stray, "-".into(), "unread");
+        rows.push(Row { cells, says: format!("{why}; {}", differs(set, stray)), role: Role::Unread });
     }
     rows
 }
 
-fn row(look: &Look, group: &Group, side: &Side, role: Role) -> Row {
+fn row(set: &ConflictSet, group: &Group, side: &Side, role: Role) -> Row {
     let word = match role {
         Role::Winner => "winner",
         Role::Ancestor => "ancestor",
         _ => "loser",
     };
-    let mut cells = cells(look, side, group.sides.len().to_string(), word);
+    let mut cells = cells(set, side, group.sides.len().to_string(), word);
     cells[1] = group.sides.first().map_or("", |side| side.rev.generation_text()).into();
     let says = match role {
         Role::Winner => String::new(),
-        _ => differs(look, side),
+        _ => differs(set, side),
     };
     Row { cells, says, role }
 }
 
-fn cells(look: &Look, side: &Side, sides: String, role: &str) -> [String; 6] {
+fn cells(set: &ConflictSet, side: &Side, sides: String, role: &str) -> [String; 6] {
     let time = side.meta.as_ref().map_or("-".into(), |meta| utc(meta.published()));
     let generation = side.rev.generation_text().to_owned();
-    [look.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time]
+    [set.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time]
 }
 
 /// What a revision says otherwise than the winner, in a few words.
-fn differs(look: &Look, side: &Side) -> String {
+fn differs(set: &ConflictSet, side: &Side) -> String {
     const SHOWN: usize = 3;
     const LONGEST: usize = 24;
     let Some(text) = &side.text else {
@@ -224,7 +224,7 @@ fn differs(look: &Look, side: &Side) -> String {
             _ => "not a JSON object".into(),
         };
     };
-    let Some(winner) = look.winner.as_ref().and_then(|winner| winner.text.as_deref()) else {
+    let Some(winner) = set.winner.as_ref().and_then(|winner| winner.text.as_deref()) else {
         return String::new();
     };
     let changes = document::diff(winner, text);

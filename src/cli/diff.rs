@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::color::{Color, Paint};
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::text::{Out, quoted, visible};
 use super::{Names, revision};
 use crate::document::{self, Change, Kind};
 use crate::error::Error;
-use crate::resolve::Look;
+use crate::resolve::ConflictSet;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -35,13 +35,13 @@ pub struct Diff {
 }
 
 impl Diff {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, id, revs) = revision::locate(self.names, store)?;
         let pairs = match &revs[..] {
             [] => by_default(&store, &id)?,
             [old] => vec![(revision::find(&store, &id, old)?, store.winner_meta(&id)?.0)],
             [old, new] => vec![(revision::find(&store, &id, old)?, revision::find(&store, &id, new)?)],
-            _ => return Err(Failure::Usage("diff takes an id and at most two revisions".into())),
+            _ => return Err(CliError::Usage("diff takes an id and at most two revisions".into())),
         };
         let mut any = false;
         for (old, new) in pairs {
@@ -54,21 +54,21 @@ impl Diff {
             }
         }
         match any && self.exit_code {
-            true => Err(Failure::Told(Exit::No)),
+            true => Err(CliError::Told(Exit::No)),
             false => Ok(()),
         }
     }
 }
 
-fn by_default(store: &Store, id: &ObjectId) -> Result<Vec<(Rev, Rev)>, Failure> {
-    let look = Look::at(store, id)?;
+fn by_default(store: &Store, id: &ObjectId) -> Result<Vec<(Rev, Rev)>, CliError> {
+    let look = ConflictSet::at(store, id)?;
     let winner = look.winner.as_ref().ok_or_else(|| Error::NoObject(id.clone()))?;
     let mut others: Vec<Rev> = look.losers().map(|side| side.rev.clone()).collect();
     if others.is_empty() {
         others.extend(look.lineage.parent(&winner.rev).map(|parent| parent.rev));
     }
     if others.is_empty() {
-        return Err(Failure::No(format!(
+        return Err(CliError::No(format!(
             "nothing to compare {} with: object {id} has no conflict, and no parent is known",
             winner.rev
         )));
@@ -87,7 +87,7 @@ fn print(
     texts: &[Vec<u8>; 2],
     paint: Paint,
     out: &mut Out,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     if changes.is_empty() {
         return Ok(());
     }

@@ -40,7 +40,7 @@ impl Exit {
     }
 
     /// The code for how a command ended, after saying on standard error why it failed.
-    pub fn of(result: Result<(), Failure>) -> Exit {
+    pub fn of(result: Result<(), CliError>) -> Exit {
         match result {
             Ok(()) => Exit::Done,
             Err(failure) => failure.tell(),
@@ -59,7 +59,7 @@ pub fn help() -> String {
 
 /// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CliError {
     /// The command cannot be meant.
     #[error("{0}")]
     Usage(String),
@@ -80,17 +80,17 @@ pub enum Failure {
     Told(Exit),
 }
 
-impl Failure {
+impl CliError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Failure::Usage(_) => Exit::Usage,
-            Failure::No(_) => Exit::No,
-            Failure::Io(_) => Exit::Io,
-            Failure::Told(exit) => *exit,
-            Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Failure::Output(_) => Exit::Io,
-            Failure::Store(e) => match e {
+            CliError::Usage(_) => Exit::Usage,
+            CliError::No(_) => Exit::No,
+            CliError::Io(_) => Exit::Io,
+            CliError::Told(exit) => *exit,
+            CliError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            CliError::Output(_) => Exit::Io,
+            CliError::Store(e) => match e {
                 Error::NoObject(_) | Error::NoRevision(..) | Error::Exists(_) | Error::Stale { .. } => {
                     Exit::No
                 }
@@ -106,7 +106,7 @@ impl Failure {
 
     /// Says it on standard error, in one line, and gives the exit code.
     pub fn tell(&self) -> Exit {
-        let silent = matches!(self, Failure::Told(_)) || self.exit() == Exit::Done;
+        let silent = matches!(self, CliError::Told(_)) || self.exit() == Exit::Done;
         if !silent {
             let line = format!("revfs: {self}");
             // A file name may hold a line break; the message may not.
@@ -126,10 +126,10 @@ impl Tally {
     ///
     /// # Errors
     /// Where going on is pointless: standard output failed.
-    pub fn add(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    pub fn add(&mut self, outcome: Result<(), CliError>) -> Result<(), CliError> {
         match outcome {
             Ok(()) => Ok(()),
-            Err(e @ Failure::Output(_)) => Err(e),
+            Err(e @ CliError::Output(_)) => Err(e),
             Err(e) => {
                 self.0 = self.0.max(e.tell());
                 Ok(())
@@ -138,10 +138,10 @@ impl Tally {
     }
 
     /// The outcome of all.
-    pub fn finish(self) -> Result<(), Failure> {
+    pub fn finish(self) -> Result<(), CliError> {
         match self.0 {
             Exit::Done => Ok(()),
-            worst => Err(Failure::Told(worst)),
+            worst => Err(CliError::Told(worst)),
         }
     }
 }
@@ -161,23 +161,23 @@ mod tests {
     #[test]
     fn errors_map_to_codes() {
         let id = ObjectId::new("a").unwrap();
-        let exit = |e: Error| Failure::from(e).exit();
+        let exit = |e: Error| CliError::from(e).exit();
         assert_eq!(exit(Error::NoObject(id.clone())), Exit::No);
         assert_eq!(exit(Error::Exists(id)), Exit::No);
         assert_eq!(exit(Error::BadRev("x".into())), Exit::Usage);
         assert_eq!(exit(Error::NotObject(NotObject::Empty)), Exit::Refused);
         assert_eq!(exit(Error::io("read", "/x")(io::Error::other("broken"))), Exit::Io);
-        assert_eq!(Failure::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
-        assert_eq!(Failure::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Io);
+        assert_eq!(CliError::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
+        assert_eq!(CliError::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Io);
     }
 
     #[test]
     fn a_tally_keeps_the_worst_and_stops_at_a_broken_output() {
         let mut tally = Tally::default();
         tally.add(Ok(())).unwrap();
-        tally.add(Err(Failure::Io("one".into()))).unwrap();
-        tally.add(Err(Failure::No("two".into()))).unwrap();
-        assert!(tally.add(Err(Failure::Output(io::ErrorKind::BrokenPipe.into()))).is_err());
+        tally.add(Err(CliError::Io("one".into()))).unwrap();
+        tally.add(Err(CliError::No("two".into()))).unwrap();
+        assert!(tally.add(Err(CliError::Output(io::ErrorKind::BrokenPipe.into()))).is_err());
         assert_eq!(tally.finish().unwrap_err().exit(), Exit::Io);
     }
 }

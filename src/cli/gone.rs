@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::exit::{Failure, Tally};
+use super::exit::{CliError, Tally};
 use super::text::{Out, quoted, utc};
 use super::{Names, place, revision};
 use crate::error::Error;
@@ -32,10 +32,10 @@ pub struct Undelete {
 }
 
 impl Undelete {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, ids) = self.names.locate(store)?;
         if (self.op.is_some() || self.rev.is_some()) && ids.len() != 1 {
-            return Err(Failure::Usage("--op and --rev take one id".into()));
+            return Err(CliError::Usage("--op and --rev take one id".into()));
         }
         if ids.is_empty() {
             return list(&store, self.json, out);
@@ -50,9 +50,9 @@ impl Undelete {
     }
 }
 
-fn undelete(store: &Store, id: &ObjectId, op: Option<&str>, rev: Option<&OsString>) -> Result<Rev, Failure> {
+fn undelete(store: &Store, id: &ObjectId, op: Option<&str>, rev: Option<&OsString>) -> Result<Rev, CliError> {
     let there = || {
-        Failure::No(format!(
+        CliError::No(format!(
             "object {id} is there; `revfs restore {id} REV` takes it back to an older revision"
         ))
     };
@@ -66,7 +66,7 @@ fn undelete(store: &Store, id: &ObjectId, op: Option<&str>, rev: Option<&OsStrin
     let op = op.map(|op| operation(store, id, op)).transpose()?;
     match store.undelete(id, op.as_deref()) {
         Err(Error::Exists(_)) => Err(there()),
-        Err(Error::NoObject(_)) => Err(Failure::No(format!(
+        Err(Error::NoObject(_)) => Err(CliError::No(format!(
             "nothing is left of an object {id}; `revfs undelete` lists what can be brought back"
         ))),
         done => Ok(done?.rev),
@@ -74,19 +74,19 @@ fn undelete(store: &Store, id: &ObjectId, op: Option<&str>, rev: Option<&OsStrin
 }
 
 /// The deletion that `op` is the beginning of.
-fn operation(store: &Store, id: &ObjectId, op: &str) -> Result<String, Failure> {
+fn operation(store: &Store, id: &ObjectId, op: &str) -> Result<String, CliError> {
     let mut all = store.deletions(id)?;
     all.retain(|deletion| deletion.op.starts_with(op));
     match &all[..] {
         [one] => Ok(one.op.clone()),
-        [] => Err(Failure::No(format!("object {id} was not deleted by {op}"))),
+        [] => Err(CliError::No(format!("object {id} was not deleted by {op}"))),
         _ => {
-            Err(Failure::Usage(format!("{op} may be any of {} deletions; give more of the name", all.len())))
+            Err(CliError::Usage(format!("{op} may be any of {} deletions; give more of the name", all.len())))
         }
     }
 }
 
-fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), Failure> {
+fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
     let mut ids = store.deleted()?;
     ids.sort();
     for id in &ids {
@@ -121,10 +121,10 @@ pub struct Restore {
 }
 
 impl Restore {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (path, names) = place::take(store, self.names)?;
         let [id, rev] = &names[..] else {
-            return Err(Failure::Usage(
+            return Err(CliError::Usage(
                 "restore takes an id and a revision; `revfs log ID` lists them".into(),
             ));
         };
@@ -178,14 +178,14 @@ impl Count {
 }
 
 impl Gc {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let purging = self.purge.is_some() || self.purge_deleted.is_some();
         if self.keep.is_none() && !purging {
-            return Err(Failure::Usage("what may go? give --keep N or --keep AGE, or --purge AGE".into()));
+            return Err(CliError::Usage("what may go? give --keep N or --keep AGE, or --purge AGE".into()));
         }
         let (store, given) = self.names.locate(store)?;
         let ids: BTreeSet<ObjectId> = match given.is_empty() {
-            true => store.ids()?.into_iter().chain(store.backend().gone_objects()?).collect(),
+            true => store.ids()?.into_iter().chain(store.backend().removed_objects()?).collect(),
             false => given.iter().cloned().collect(),
         };
         let (mut tally, mut retired, mut purged) = (Tally::default(), Count::default(), Count::default());

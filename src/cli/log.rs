@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Names;
-use super::exit::Failure;
+use super::exit::CliError;
 use super::graph::graph;
 use super::text::{Out, quoted, utc};
 use crate::error::{Error, found};
@@ -43,10 +43,10 @@ struct Entry {
 }
 
 impl Log {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, ids) = self.names.locate_some(store)?;
         let [id] = &ids[..] else {
-            return Err(Failure::Usage("log takes one id".into()));
+            return Err(CliError::Usage("log takes one id".into()));
         };
         let entries = entries(&store, id, self.all)?;
         let drawn = match self.graph {
@@ -70,7 +70,7 @@ impl Log {
 }
 
 /// Newest first.
-fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, Failure> {
+fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, CliError> {
     let gone = store.removed(id)?;
     let history = match store.history(id) {
         Err(Error::NoObject(_)) if all && !gone.is_empty() => Vec::new(),

@@ -7,7 +7,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use clap::{ArgAction, Args, Parser};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CliError, Exit};
 use super::{place, program};
 
 /// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
@@ -38,17 +38,17 @@ pub struct Mount {
 }
 
 impl Mount {
-    pub fn run(self, store: Option<PathBuf>) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>) -> Result<(), CliError> {
         match store {
             Some(_) => {
-                Err(Failure::Usage("mount takes the store as its first argument, not as --store".into()))
+                Err(CliError::Usage("mount takes the store as its first argument, not as --store".into()))
             }
             None => self.mount(),
         }
     }
 
     #[cfg(feature = "fuse")]
-    fn mount(self) -> Result<(), Failure> {
+    fn mount(self) -> Result<(), CliError> {
         let Mount { directory, mountpoint, options, foreground, durable, log, sloppy } = self;
         let mut lists = options;
         lists.extend(durable.then(|| "durable".to_owned()));
@@ -57,7 +57,7 @@ impl Mount {
     }
 
     #[cfg(not(feature = "fuse"))]
-    fn mount(self) -> Result<(), Failure> {
+    fn mount(self) -> Result<(), CliError> {
         Err(no_fuse())
     }
 }
@@ -154,7 +154,7 @@ pub fn as_helper(args: &[OsString]) -> Option<u8> {
 
 impl Helper {
     #[cfg(feature = "fuse")]
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), CliError> {
         use crate::mount::{Options, Request, enter};
         let mut lists = self.options;
         lists.extend((self.read_only > 0).then(|| "ro".to_owned()));
@@ -174,14 +174,14 @@ impl Helper {
     }
 
     #[cfg(not(feature = "fuse"))]
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), CliError> {
         Err(no_fuse())
     }
 }
 
 impl UnmountHelper {
     #[cfg(feature = "fuse")]
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), CliError> {
         if let Some(namespace) = &self.namespace {
             crate::mount::enter(namespace)?;
         }
@@ -189,7 +189,7 @@ impl UnmountHelper {
     }
 
     #[cfg(not(feature = "fuse"))]
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<(), CliError> {
         Err(no_fuse())
     }
 }
@@ -217,15 +217,15 @@ pub struct Umount {
 }
 
 impl Umount {
-    pub fn run(self, store: Option<PathBuf>) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>) -> Result<(), CliError> {
         match store {
-            Some(_) => Err(Failure::Usage("umount takes a mount point and no --store".into())),
+            Some(_) => Err(CliError::Usage("umount takes a mount point and no --store".into())),
             None => self.umount(),
         }
     }
 
     #[cfg(feature = "fuse")]
-    fn umount(self) -> Result<(), Failure> {
+    fn umount(self) -> Result<(), CliError> {
         match self.keep {
             true => Ok(crate::mount::keep(&self.mountpoint)?),
             false => end(&self.mountpoint, self.lazy, false),
@@ -233,45 +233,45 @@ impl Umount {
     }
 
     #[cfg(not(feature = "fuse"))]
-    fn umount(self) -> Result<(), Failure> {
+    fn umount(self) -> Result<(), CliError> {
         Err(no_fuse())
     }
 }
 
 #[cfg(feature = "fuse")]
-fn end(mountpoint: &Path, lazy: bool, force: bool) -> Result<(), Failure> {
+fn end(mountpoint: &Path, lazy: bool, force: bool) -> Result<(), CliError> {
     use crate::mount::{FSTYPE, MountInfo, end, mounted_at, mounts, resolve};
     let given = mountpoint.display();
-    let point = resolve(mountpoint).map_err(|e| Failure::No(format!("{given} is not mounted: {e}")))?;
+    let point = resolve(mountpoint).map_err(|e| CliError::No(format!("{given} is not mounted: {e}")))?;
     match mounted_at(&point).map(|mount| mount.fstype) {
         Some(fstype) if fstype == FSTYPE => Ok(end(&point, lazy, force)?),
         Some(fstype) => {
-            Err(Failure::No(format!("{given} is not a revfs mount but one of type {fstype}; use umount")))
+            Err(CliError::No(format!("{given} is not a revfs mount but one of type {fstype}; use umount")))
         }
         None => {
             let from_here = |m: &MountInfo| m.fstype == FSTYPE && point == Path::new(&m.source);
             let hint = mounts().into_iter().find(from_here).map_or_else(String::new, |mount| {
                 format!("; it is the store of the mount {}", mount.point.display())
             });
-            Err(Failure::No(format!("{given} is not mounted{hint}")))
+            Err(CliError::No(format!("{given} is not mounted{hint}")))
         }
     }
 }
 
 #[cfg(feature = "fuse")]
-impl From<crate::mount::Failure> for Failure {
-    fn from(e: crate::mount::Failure) -> Self {
+impl From<crate::mount::MountError> for CliError {
+    fn from(e: crate::mount::MountError) -> Self {
         match e.kind() {
-            crate::mount::Kind::Usage => Failure::Usage(e.to_string()),
-            crate::mount::Kind::No => Failure::No(e.to_string()),
-            crate::mount::Kind::Failed => Failure::Io(e.to_string()),
+            crate::mount::Kind::Usage => CliError::Usage(e.to_string()),
+            crate::mount::Kind::No => CliError::No(e.to_string()),
+            crate::mount::Kind::Failed => CliError::Io(e.to_string()),
         }
     }
 }
 
 #[cfg(not(feature = "fuse"))]
-fn no_fuse() -> Failure {
-    Failure::Usage("this build has no FUSE; build revfs with its default features to mount".into())
+fn no_fuse() -> CliError {
+    CliError::Usage("this build has no FUSE; build revfs with its default features to mount".into())
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::exit::Failure;
+use super::exit::CliError;
 
 /// Splits a command's arguments into the store and the rest, which are ids.
-pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBuf, Vec<OsString>), Failure> {
+pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBuf, Vec<OsString>), CliError> {
     let named = match (option, names.first()) {
         (Some(store), _) => Some(store),
         (None, Some(first)) if is_place(first) => Some(names.remove(0).into()),
@@ -21,10 +21,10 @@ pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBu
 }
 
 /// The store of a command that takes no ids: any first argument names it.
-pub fn only(option: Option<PathBuf>, argument: Option<PathBuf>) -> Result<PathBuf, Failure> {
+pub fn only(option: Option<PathBuf>, argument: Option<PathBuf>) -> Result<PathBuf, CliError> {
     match (option, argument) {
         (Some(_), Some(second)) => {
-            Err(Failure::Usage(format!("which store? --store and {} were both given", second.display())))
+            Err(CliError::Usage(format!("which store? --store and {} were both given", second.display())))
         }
         (option, argument) => found(option.or(argument)),
     }
@@ -35,12 +35,12 @@ pub fn is_place(argument: &OsStr) -> bool {
     matches!(argument.as_bytes(), b"." | b".." | b"~") || argument.as_bytes().contains(&b'/')
 }
 
-fn found(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+fn found(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
     let from_environment =
         || std::env::var_os("REVFS_STORE").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let given = named.or_else(from_environment).map(|path| behind(&path).unwrap_or(path));
     given.or_else(around_here).ok_or_else(|| {
-        Failure::Usage(
+        CliError::Usage(
             "which store? give --store DIR, or its path before the ids (./docs), or set REVFS_STORE; \
              inside a store or its mount none is needed"
                 .into(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::{Failure, Tally};
+use super::exit::{CliError, Tally};
 use super::text::{Out, utc};
 use super::{Names, place};
 use crate::document;
@@ -28,11 +28,11 @@ pub struct Get {
 }
 
 impl Get {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let rev = self.rev.map(Rev::new).transpose()?;
         let (store, ids) = self.names.locate_some(store)?;
         if rev.is_some() && ids.len() > 1 {
-            return Err(Failure::Usage("--rev takes one id".into()));
+            return Err(CliError::Usage("--rev takes one id".into()));
         }
         let mut tally = Tally::default();
         for id in &ids {
@@ -44,7 +44,7 @@ impl Get {
                     false => document::object_view(&text, &id.to_text(), rev.as_str()),
                 }),
             };
-            tally.add(text.map_err(Failure::from).and_then(|text| match self.raw {
+            tally.add(text.map_err(CliError::from).and_then(|text| match self.raw {
                 true => out.bytes(&text),
                 false => out.text(&text),
             }))?;
@@ -67,7 +67,7 @@ pub struct Ls {
 }
 
 impl Ls {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let store = Store::open(&place::only(store, self.place)?)?;
         let mut ids = store.ids()?;
         ids.sort();
@@ -89,7 +89,7 @@ impl Ls {
 }
 
 /// What `ls -l` says before the id; of an object that holds nothing readable, dashes.
-fn columns(store: &Store, id: &ObjectId) -> Result<String, Failure> {
+fn columns(store: &Store, id: &ObjectId) -> Result<String, CliError> {
     let (generation, size, time) = match found(store.winner_meta(id))? {
         Some((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.published())),
         None => ("-".into(), "-".into(), "-".into()),
@@ -109,14 +109,14 @@ pub struct All {
 }
 
 impl All {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let store = Store::open(&place::only(store, self.place)?)?;
         let mut tally = Tally::default();
         let (open, between, close) = if self.array { ("[", ",\n", "]\n") } else { ("", "\n", "") };
         out.bytes(open.as_bytes())?;
         let mut any = false;
         for object in store.all()? {
-            tally.add(object.map_err(Failure::from).and_then(|object| {
+            tally.add(object.map_err(CliError::from).and_then(|object| {
                 let view = document::object_view(&object.text, &object.id.to_text(), object.rev.as_str());
                 if any {
                     out.bytes(between.as_bytes())?;

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::ask::Asker;
-use super::exit::{Failure, Tally};
+use super::exit::{CliError, Tally};
 use super::text::Out;
 use super::{Names, revision};
-use crate::resolve::{self, Done, Exec, Look, Way};
+use crate::resolve::{self, ConflictSet, Exec, Report, Strategy};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -49,14 +49,16 @@ pub struct Resolve {
 }
 
 impl Resolve {
-    pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let asks = !(self.auto || self.ours || self.merge || self.theirs.is_some() || self.exec.is_some());
         if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             let how = "how? add --auto, --ours, --theirs REV, --merge or --exec CMD; at a terminal it asks";
-            return Err(Failure::Usage(how.into()));
+            return Err(CliError::Usage(how.into()));
         }
         if asks && self.dry_run {
-            return Err(Failure::Usage("--dry-run takes --auto, --ours, --theirs, --merge or --exec".into()));
+            return Err(CliError::Usage(
+                "--dry-run takes --auto, --ours, --theirs, --merge or --exec".into(),
+            ));
         }
         let names = std::mem::replace(&mut self.names, Names { names: Vec::new() });
         let (store, mut ids) = names.locate(store)?;
@@ -65,12 +67,12 @@ impl Resolve {
                 ids = store.conflicted()?;
                 ids.sort();
             }
-            (false, true) => return Err(Failure::Usage("which object? give ids, or --all".into())),
-            (true, false) => return Err(Failure::Usage("ids or --all, not both".into())),
+            (false, true) => return Err(CliError::Usage("which object? give ids, or --all".into())),
+            (true, false) => return Err(CliError::Usage("ids or --all, not both".into())),
             (false, false) => {}
         }
         if self.theirs.is_some() && (self.all || ids.len() > 1) {
-            return Err(Failure::Usage("--theirs takes one id".into()));
+            return Err(CliError::Usage("--theirs takes one id".into()));
         }
         let mut asker = Asker::new();
         let mut tally = Tally::default();
@@ -89,47 +91,47 @@ impl Resolve {
         tally.finish()
     }
 
-    fn one(&self, store: &Store, id: &ObjectId, asker: &mut Asker) -> Result<Done, Failure> {
+    fn one(&self, store: &Store, id: &ObjectId, asker: &mut Asker) -> Result<Report, CliError> {
         let dry = self.dry_run;
-        let settle = |way: &mut Way| Ok(resolve::settle(store, id, way, dry)?);
+        let settle = |way: &mut Strategy| Ok(resolve::settle(store, id, way, dry)?);
         if self.auto {
-            return settle(&mut Way::Auto);
+            return settle(&mut Strategy::Auto);
         }
         if self.ours {
-            return settle(&mut Way::Ours);
+            return settle(&mut Strategy::Ours);
         }
         if self.merge {
-            return settle(&mut Way::Settle(&mut |pair| resolve::merge(pair)));
+            return settle(&mut Strategy::Settle(&mut |pair| resolve::merge(pair)));
         }
         if let Some(command) = &self.exec {
             let exec = Exec::new(command);
-            return settle(&mut Way::Settle(&mut |pair| exec.settle(pair)));
+            return settle(&mut Strategy::Settle(&mut |pair| exec.settle(pair)));
         }
         if let Some(rev) = &self.theirs {
             let rev = revision::find(store, id, rev)?;
             in_conflict(store, id, &rev)?;
-            return settle(&mut Way::Theirs(&rev));
+            return settle(&mut Strategy::Theirs(&rev));
         }
-        settle(&mut Way::Settle(&mut |pair| asker.settle(pair)))
+        settle(&mut Strategy::Settle(&mut |pair| asker.settle(pair)))
     }
 }
 
-fn in_conflict(store: &Store, id: &ObjectId, rev: &Rev) -> Result<(), Failure> {
-    let look = Look::at(store, id)?;
-    let wins = look.winner.as_ref().is_some_and(|winner| winner.rev == *rev);
-    match look.side(rev) {
+fn in_conflict(store: &Store, id: &ObjectId, rev: &Rev) -> Result<(), CliError> {
+    let set = ConflictSet::at(store, id)?;
+    let wins = set.winner.as_ref().is_some_and(|winner| winner.rev == *rev);
+    match set.side(rev) {
         Some(side) if side.text.is_none() => {
-            Err(Failure::No(format!("revision {rev} of {id} holds no JSON object, so it cannot win")))
+            Err(CliError::No(format!("revision {rev} of {id} holds no JSON object, so it cannot win")))
         }
         None if !wins => {
             let hint = "`revfs restore` makes any revision the newest";
-            Err(Failure::No(format!("revision {rev} of {id} is not in conflict; {hint}")))
+            Err(CliError::No(format!("revision {rev} of {id} is not in conflict; {hint}")))
         }
         _ => Ok(()),
     }
 }
 
-fn tell(id: &ObjectId, done: &Done, dry: bool, out: &mut Out) -> Result<(), Failure> {
+fn tell(id: &ObjectId, done: &Report, dry: bool, out: &mut Out) -> Result<(), CliError> {
     if let Some(rev) = &done.published {
         out.line(format!("{id} {rev} is the winner now"))?;
     }
@@ -143,10 +145,10 @@ fn tell(id: &ObjectId, done: &Done, dry: bool, out: &mut Out) -> Result<(), Fail
     Ok(())
 }
 
-fn remaining(id: &ObjectId, done: &Done) -> Result<(), Failure> {
+fn remaining(id: &ObjectId, done: &Report) -> Result<(), CliError> {
     if done.remain.is_empty() {
         return Ok(());
     }
     let list: Vec<String> = done.remain.iter().map(|(rev, why)| format!("{rev}: {why}")).collect();
-    Err(Failure::No(format!("object {id} stays in conflict: {}", list.join("; "))))
+    Err(CliError::No(format!("object {id} stays in conflict: {}", list.join("; "))))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use super::exit::Failure;
+use super::exit::CliError;
 use super::{Names, place};
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
@@ -14,17 +14,17 @@ use crate::store::Store;
 const SHOWN: usize = 6;
 
 /// The store, the object and the arguments after it, of a command that takes one id and then revisions.
-pub fn locate(names: Names, option: Option<PathBuf>) -> Result<(Store, ObjectId, Vec<OsString>), Failure> {
+pub fn locate(names: Names, option: Option<PathBuf>) -> Result<(Store, ObjectId, Vec<OsString>), CliError> {
     let (store, mut rest) = place::take(option, names.names)?;
     if rest.is_empty() {
-        return Err(Failure::Usage("which object? give its id".into()));
+        return Err(CliError::Usage("which object? give its id".into()));
     }
     let id = ObjectId::new(rest.remove(0))?;
     Ok((Store::open(&store)?, id, rest))
 }
 
 /// The revision that `arg` names, live or gone: by its full name, its generation, or the beginning of its name.
-pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
+pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, CliError> {
     let all = known(store, id)?;
     if let Ok(rev) = Rev::new(arg) {
         return match all.contains(&rev) {
@@ -38,7 +38,7 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
     let hexed = hex.len() < 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if !hexed || !(counted || generation == "NaN") {
         let said = "expected <generation>-<32 hex digits>, or the beginning of such a name";
-        return Err(Failure::Usage(format!("{text:?} is no revision: {said}")));
+        return Err(CliError::Usage(format!("{text:?} is no revision: {said}")));
     }
     let begins = |rev: &&Rev| {
         let (g, h) = rev.as_str().split_once('-').unwrap_or_default();
@@ -46,21 +46,21 @@ pub fn find(store: &Store, id: &ObjectId, arg: &OsStr) -> Result<Rev, Failure> {
     };
     let meant: Vec<Rev> = all.iter().filter(begins).cloned().collect();
     match &meant[..] {
-        [] => Err(Failure::No(format!("object {id} has no revision {text}…"))),
+        [] => Err(CliError::No(format!("object {id} has no revision {text}…"))),
         [one] => Ok(one.clone()),
         several => {
             let mut names: Vec<&str> = several.iter().take(SHOWN).map(Rev::as_str).collect();
             names.extend((several.len() > SHOWN).then_some("…"));
             let names = names.join(" ");
-            Err(Failure::Usage(format!("{text} may be any of {names}; give more of the name")))
+            Err(CliError::Usage(format!("{text} may be any of {names}; give more of the name")))
         }
     }
 }
 
 /// Why a revision that was [found](find) could not be read.
-pub fn unread(rev: &Rev, e: Error) -> Failure {
+pub fn unread(rev: &Rev, e: Error) -> CliError {
     match e {
-        Error::NoRevision(id, _) => Failure::No(format!(
+        Error::NoRevision(id, _) => CliError::No(format!(
             "nothing is left of {rev} of object {id}: its bytes were purged, or it never was a file"
         )),
         e => e.into(),
@@ -68,7 +68,7 @@ pub fn unread(rev: &Rev, e: Error) -> Failure {
 }
 
 /// Every revision of an object, live or gone.
-fn known(store: &Store, id: &ObjectId) -> Result<BTreeSet<Rev>, Failure> {
+fn known(store: &Store, id: &ObjectId) -> Result<BTreeSet<Rev>, CliError> {
     let mut all: BTreeSet<Rev> = store.removed(id)?.into_iter().map(|(rev, _)| rev).collect();
     match store.revisions(id) {
         Err(Error::NoObject(_)) if !all.is_empty() => {}
@@ -113,9 +113,9 @@ mod tests {
             assert!(told.contains(said), "{arg}: {told}");
         }
         let other = rev("9-9");
-        assert!(matches!(found(other.as_str()), Err(Failure::Store(Error::NoRevision(..)))));
+        assert!(matches!(found(other.as_str()), Err(CliError::Store(Error::NoRevision(..)))));
         let nobody = ObjectId::new("y").unwrap();
-        assert!(matches!(find(&store, &nobody, OsStr::new("1")), Err(Failure::Store(Error::NoObject(_)))));
+        assert!(matches!(find(&store, &nobody, OsStr::new("1")), Err(CliError::Store(Error::NoObject(_)))));
         store.delete(&id).unwrap();
         assert_eq!(found("4").unwrap(), revs[3]);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::CliError;
 use super::text::Out;
 use super::{Names, revision};
 
@@ -17,10 +17,10 @@ pub struct Show {
 }
 
 impl Show {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, id, revs) = revision::locate(self.names, store)?;
         let [rev] = &revs[..] else {
-            return Err(Failure::Usage(
+            return Err(CliError::Usage(
                 "show takes an id and one revision (`revfs log --all` lists them)".into(),
             ));
         };

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-use super::exit::Failure;
+use super::exit::CliError;
 use crate::document;
 use crate::rev::Rev;
 
@@ -19,24 +19,24 @@ impl Out {
     }
 
     /// The bytes as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.0.write_all(bytes).map_err(Failure::Output)
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.0.write_all(bytes).map_err(CliError::Output)
     }
 
     /// A line of text.
-    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        writeln!(self.0, "{line}").map_err(Failure::Output)
+    pub fn line(&mut self, line: impl Display) -> Result<(), CliError> {
+        writeln!(self.0, "{line}").map_err(CliError::Output)
     }
 
     /// The bytes, and a line break where they do not end in one.
-    pub fn text(&mut self, text: &[u8]) -> Result<(), Failure> {
+    pub fn text(&mut self, text: &[u8]) -> Result<(), CliError> {
         self.bytes(text)?;
         if text.ends_with(b"\n") { Ok(()) } else { self.bytes(b"\n") }
     }
 
     /// Hands everything over.
-    pub fn finish(mut self) -> Result<(), Failure> {
-        self.0.flush().map_err(Failure::Output)
+    pub fn finish(mut self) -> Result<(), CliError> {
+        self.0.flush().map_err(CliError::Output)
     }
 }
 

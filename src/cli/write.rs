@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Names;
-use super::exit::{Failure, Tally};
+use super::exit::{CliError, Tally};
 use super::text::Out;
 use crate::backend::Durability;
 use crate::document;
@@ -16,7 +16,7 @@ use crate::store::{SaveOptions, Saved, Store};
 
 /// How a text becomes a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum WriteMode {
     /// Byte for byte, on top of everything.
     Put,
     /// Only where there is no such object.
@@ -38,14 +38,14 @@ pub struct Save {
 }
 
 impl Save {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out, way: Way) -> Result<(), Failure> {
+    pub fn run(self, store: Option<PathBuf>, out: &mut Out, way: WriteMode) -> Result<(), CliError> {
         let (store, ids) = self.names.locate(store)?;
         let given = match &ids[..] {
-            [] if way == Way::Put => return Err(Failure::Usage("which object? give its id".into())),
+            [] if way == WriteMode::Put => return Err(CliError::Usage("which object? give its id".into())),
             [] => None,
             [id] => Some(id.clone()),
             [_, second, ..] => {
-                return Err(Failure::Usage(format!("one object at a time: {second} is one id too many")));
+                return Err(CliError::Usage(format!("one object at a time: {second} is one id too many")));
             }
         };
         let text = input()?;
@@ -55,15 +55,15 @@ impl Save {
     }
 }
 
-fn save(store: &Store, id: &ObjectId, text: &[u8], way: Way, durable: bool) -> Result<Saved, Error> {
+fn save(store: &Store, id: &ObjectId, text: &[u8], way: WriteMode, durable: bool) -> Result<Saved, Error> {
     let saved = match way {
-        Way::Put => {
+        WriteMode::Put => {
             let how = if durable { Durability::Full } else { Durability::Ordered };
             return store.put(id, text, &SaveOptions { how, ..SaveOptions::default() });
         }
-        Way::Create => store.create(id, text)?,
-        Way::Update => store.update(id, text)?,
-        Way::Upsert => store.upsert(id, text)?,
+        WriteMode::Create => store.create(id, text)?,
+        WriteMode::Update => store.update(id, text)?,
+        WriteMode::Upsert => store.upsert(id, text)?,
     };
     if durable {
         store.backend().sync(id, &saved.rev)?;
@@ -72,18 +72,18 @@ fn save(store: &Store, id: &ObjectId, text: &[u8], way: Way, durable: bool) -> R
 }
 
 /// Standard input to its end.
-fn input() -> Result<Vec<u8>, Failure> {
+fn input() -> Result<Vec<u8>, CliError> {
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
         eprintln!("revfs: type the JSON text, then Ctrl-D");
     }
     let mut text = Vec::new();
-    stdin.read_to_end(&mut text).map_err(|e| Failure::Io(format!("cannot read standard input: {e}")))?;
+    stdin.read_to_end(&mut text).map_err(|e| CliError::Io(format!("cannot read standard input: {e}")))?;
     Ok(text)
 }
 
 /// The id that the text itself names: the last top-level `_id`, if it is a string.
-fn own_id(text: &[u8]) -> Result<ObjectId, Failure> {
+fn own_id(text: &[u8]) -> Result<ObjectId, CliError> {
     let text = document::strip_bom(text);
     let members = document::members(text).map_err(Error::from)?;
     let value =
@@ -91,17 +91,17 @@ fn own_id(text: &[u8]) -> Result<ObjectId, Failure> {
     match value.and_then(|value| serde_json::from_slice::<String>(value).ok()) {
         Some(id) => Ok(ObjectId::new(id)?),
         None => {
-            Err(Failure::Usage("which object? give its id, or text with an `_id` that is a string".into()))
+            Err(CliError::Usage("which object? give its id, or text with an `_id` that is a string".into()))
         }
     }
 }
 
 /// Deletes objects, each as far as it goes.
-pub fn rm(names: Names, store: Option<PathBuf>) -> Result<(), Failure> {
+pub fn rm(names: Names, store: Option<PathBuf>) -> Result<(), CliError> {
     let (store, ids) = names.locate_some(store)?;
     let mut tally = Tally::default();
     for id in &ids {
-        tally.add(store.delete(id).map(drop).map_err(Failure::from))?;
+        tally.add(store.delete(id).map(drop).map_err(CliError::from))?;
     }
     tally.finish()
 }

@@ -10,11 +10,11 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::Fs;
 use super::attr::{Caller, Found, Ino, NOW, ROOT};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::io::{Handle, Opened};
 use super::objects::SHOWN_TRIES;
 use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Node, Shown, Tables, object_ino};
+use super::table::{Node, NodeTable, Shown, object_ino};
 use crate::rev::ObjectId;
 
 /// How many numbers are remembered that files had before.
@@ -29,7 +29,7 @@ impl Fs {
         // The kernel may be forgetting the node at this moment, and then it is found anew.
         for _ in 1..SHOWN_TRIES {
             match self.find_number(ino) {
-                Err(Fail::Stale) if self.node(ino).is_ok() || self.object_of(ino)?.is_some() => {}
+                Err(FsError::Stale) if self.node(ino).is_ok() || self.object_of(ino)?.is_some() => {}
                 found => return found,
             }
         }
@@ -46,7 +46,7 @@ impl Fs {
             Err(_) => match self.object_of(ino)? {
                 Some(id) => {
                     self.resolve(&id)?;
-                    self.tables.lock().lead_to(&id, ino);
+                    self.nodes.lock().lead_to(&id, ino);
                     self.hold_number(&id, ino)
                 }
                 None => self.find_scratch(ino),
@@ -73,9 +73,9 @@ impl Fs {
     /// Counts the kernel's reference to an object's node that it asks for by number.
     fn hold_number(&self, id: &ObjectId, ino: Ino) -> Result<Found> {
         self.come_home(id, ino);
-        let mut t = self.tables.lock();
-        let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
-        let Node::Revision(shown) = entry.node.clone() else { return Err(Fail::Stale) };
+        let mut t = self.nodes.lock();
+        let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
+        let Node::Revision(shown) = entry.node.clone() else { return Err(FsError::Stale) };
         entry.by_number |= entry.lookups == 0;
         entry.lookups += 1;
         Ok(Found { node: ino, attr: self.object_attr(id, &shown.meta), attr_ttl: NOW, entry_ttl: NOW })
@@ -83,7 +83,7 @@ impl Fs {
 
     fn hold_again(&self, ino: Ino, scratch: &ScratchNode) -> Result<Found> {
         let attr = self.masked(scratch.attr()?);
-        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
+        self.nodes.lock().nodes.get_mut(&ino).ok_or(FsError::Stale)?.lookups += 1;
         Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
@@ -96,7 +96,7 @@ impl Fs {
             if let Some(id) = ids.iter().find(|id| object_ino(id) == number) {
                 return Ok(Some(id.clone()));
             }
-            match self.tables.lock().became.get(number) {
+            match self.nodes.lock().became.get(number) {
                 Some(id) => number = object_ino(id),
                 None => break,
             }
@@ -113,20 +113,20 @@ impl Fs {
     }
 
     /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
-    pub(super) fn open_removed(&self, who: Caller, ino: Ino) -> Result<Opened> {
-        let shown = self.removed(ino).ok_or(Fail::Stale)?;
+    pub(super) fn open_removed(&self, caller: Caller, ino: Ino) -> Result<Opened> {
+        let shown = self.removed(ino).ok_or(FsError::Stale)?;
         let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
             Handle::Revision { file, .. } => Some(file.clone()),
             _ => None,
         });
         let (handle, direct) = match held {
-            Some(file) => (Handle::Revision { node: ino, file }, who.thread == 0),
+            Some(file) => (Handle::Revision { node: ino, file }, caller.thread == 0),
             None => {
-                let gone = self.store.backend().read_gone(&shown.id, &shown.rev);
-                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| Fail::Stale)? }, true)
+                let gone = self.store.backend().read_removed(&shown.id, &shown.rev);
+                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| FsError::Stale)? }, true)
             }
         };
-        self.tables.lock().nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
+        self.nodes.lock().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
         Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
     }
 
@@ -146,7 +146,7 @@ impl Fs {
                 }
             }
         }
-        Err(Fail::Stale)
+        Err(FsError::Stale)
     }
 }
 
@@ -178,15 +178,15 @@ impl Became {
     }
 }
 
-impl Tables {
+impl NodeTable {
     /// Makes a number that nothing has now one of an object's, beside the node that its name leads to.
     fn lead_to(&mut self, id: &ObjectId, ino: Ino) {
-        let home = self.objects.get(id).and_then(|object| object.home);
+        let current = self.objects.get(id).and_then(|object| object.current_node);
         if let Some(Node::Revision(shown)) =
-            home.filter(|home| *home != ino).and_then(|home| self.node(home)).cloned()
+            current.filter(|current| *current != ino).and_then(|current| self.node(current)).cloned()
             && self.add_at(ino, Node::Revision(shown)) == ino
         {
-            self.object(id).former.push(ino);
+            self.object(id).stale_nodes.push(ino);
         }
     }
 }

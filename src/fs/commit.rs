@@ -1,7 +1,7 @@
 //! When a draft becomes a revision, and where its text goes when it cannot.
 //!
 //! Commits happen at flush, fsync and rename, before the reply, and the reply carries the error. What is not a JSON
-//! object is refused and kept, see `kept`.
+//! object is refused and kept, see `parked`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +11,9 @@ use log::{error, info, warn};
 use parking_lot::Mutex;
 
 use super::attr::{Attr, Ino};
-use super::echo::Change;
-use super::errno::{Fail, Result};
-use super::objects::FRESH;
+use super::errno::{FsError, Result};
+use super::objects::NEW_NAME_FILE;
+use super::replay::Change;
 use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
 use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
@@ -31,7 +31,7 @@ const RESTED: Duration = Duration::from_secs(1);
 pub(super) struct Before<'a> {
     change: Change<'a>,
     /// The object's epoch: one that has risen since means that others may have saved.
-    epoch: u64,
+    version: u64,
 }
 
 /// Who asks for a draft to be saved.
@@ -49,7 +49,7 @@ impl Fs {
     ///
     /// # Errors
     /// `NotObject` where the text is not a JSON object: it was kept among the drafts.
-    pub(super) fn commit(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
+    pub(super) fn flush_draft(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
         if d.unlinked {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Fs {
         match (d.verdict(), asks) {
             (Verdict::Nothing, _) => {
                 self.note_emptied(d);
-                self.settle_attrs(d)?;
+                self.flush_attrs(d)?;
                 if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
                     match self.store.backend().sync(&d.id, rev) {
                         // Others have removed it.
@@ -67,7 +67,7 @@ impl Fs {
                 }
                 Ok(())
             }
-            (Verdict::Publish, _) => self.publish(node, d, how),
+            (Verdict::Publish, _) => self.save_draft(node, d, how),
             (Verdict::Refuse(_), Asks::Sync) => {
                 let _saving = self.saving(node, d);
                 self.keep_synced(d)
@@ -77,10 +77,10 @@ impl Fs {
                 let _saving = self.saving(node, d);
                 self.refuse(d, &why)?;
                 // The object goes on to be what it was.
-                if let Some(object) = self.tables.lock().objects.get_mut(&d.id) {
+                if let Some(object) = self.nodes.lock().objects.get_mut(&d.id) {
                     object.emptied = None;
                 }
-                Err(Fail::Store(Error::NotObject(why)))
+                Err(FsError::Store(Error::NotObject(why)))
             }
         }
     }
@@ -92,7 +92,7 @@ impl Fs {
             return;
         }
         let how = if d.synced.is_some() { Durability::Full } else { self.durability() };
-        if let Err(fail) = self.publish(node, d, how) {
+        if let Err(fail) = self.save_draft(node, d, how) {
             self.not_stored(&d.id, &fail, None);
         }
     }
@@ -112,7 +112,7 @@ impl Fs {
             }
             if d.rested(since)
                 && d.verdict() == Verdict::Publish
-                && let Err(fail) = self.publish(node, &mut d, self.durability())
+                && let Err(fail) = self.save_draft(node, &mut d, self.durability())
             {
                 self.not_stored(&d.id, &fail, None);
                 d.set_unjudged();
@@ -130,17 +130,17 @@ impl Fs {
     }
 
     /// The last handle is gone: publishes what is complete, keeps what is not.
-    pub(super) fn settle(&self, node: Ino, d: &mut Draft) {
+    pub(super) fn finish_draft(&self, node: Ino, d: &mut Draft) {
         if d.unlinked {
             // The name was removed while the text was written: on a disk it would be no more. It is kept all the same.
-            if d.is_dirty() && !d.is_empty() && !d.is_kept() {
-                self.keep_or_complain(d);
+            if d.is_dirty() && !d.is_empty() && !d.is_parked() {
+                self.park_or_log(d);
             }
             return;
         }
         match d.verdict() {
             Verdict::Publish => {
-                match self.publish(node, d, self.durability()) {
+                match self.save_draft(node, d, self.durability()) {
                     // Programs had the event of the close before there was anything to see.
                     Ok(()) => self.echoes.tell_again(&d.id),
                     Err(fail) => self.keep_unsaved(d, &fail),
@@ -151,14 +151,16 @@ impl Fs {
                     self.keep_unsaved(d, &fail);
                 }
             }
-            Verdict::Nothing if d.fresh && d.published.is_none() && !d.is_kept() => self.keep_or_complain(d),
+            Verdict::Nothing if d.is_new_name && d.published.is_none() && !d.is_parked() => {
+                self.park_or_log(d)
+            }
             Verdict::Nothing => self.note_emptied(d),
         }
         if let Some(synced) = d.synced.take() {
             // Its writer has emptied it since.
             self.drop_synced(&synced);
         }
-        if d.fresh {
+        if d.is_new_name {
             self.show_kept(node, d);
         }
     }
@@ -166,18 +168,18 @@ impl Fs {
     /// Whoever appends next starts from nothing (`: > f; echo … >> f`), unless others save before. The file's release may
     /// come after that.
     fn note_emptied(&self, d: &mut Draft) {
-        if d.fresh || !d.is_dirty() || !d.is_empty() {
+        if d.is_new_name || !d.is_dirty() || !d.is_empty() {
             return;
         }
         if let Some(rev) = d.emptied.take() {
-            let mut t = self.tables.lock();
+            let mut t = self.nodes.lock();
             t.object(&d.id).emptied = Some((Instant::now(), rev));
             t.waiting.insert(d.id.clone());
         }
     }
 
     /// Makes a draft's text the object's next revision.
-    fn publish(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
+    fn save_draft(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let _saving = self.saving(node, d);
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
         if let (Some(opener), Some(base), true) = (&d.opener, &d.base, d.base_left) {
@@ -188,20 +190,20 @@ impl Fs {
         let writers: Vec<Writer> = d.opener.iter().chain(&d.closer).cloned().map(Writer::from).collect();
         let evidence = self.memory.evidence(&writers, &d.id);
         let saved = self.save_by(d.opener.as_ref(), &d.id, d.text(), &evidence, &options);
-        self.full.store(matches!(&saved, Err(Fail::Store(e)) if e.is_no_room()), Ordering::Relaxed);
+        self.full.store(matches!(&saved, Err(FsError::Store(e)) if e.is_no_room()), Ordering::Relaxed);
         let saved = saved?;
         if let Some(synced) = d.synced.take() {
             self.drop_synced(&synced);
         }
-        for name in d.take_kept() {
-            self.drop_kept(&d.id, &name, d.text());
+        for name in d.take_parked() {
+            self.unpark(&d.id, &name, d.text());
         }
-        if d.fresh {
-            self.drop_kept(&d.id, FRESH, d.text());
-            d.fresh = false;
-            let mut t = self.tables.lock();
+        if d.is_new_name {
+            self.unpark(&d.id, NEW_NAME_FILE, d.text());
+            d.is_new_name = false;
+            let mut t = self.nodes.lock();
             let object = t.object(&d.id);
-            object.fresh = None;
+            object.new_draft = None;
             if t.is_open(node) {
                 let opener = d.opener.clone();
                 t.object(&d.id).drafts.push((node, opener));
@@ -211,8 +213,8 @@ impl Fs {
         if d.nameless {
             self.echoes.tell_again(&d.id);
         }
-        let stands = saved.as_given().cloned();
-        d.set_published(saved.rev, saved.meta, stands, !saved.altered);
+        let shown_rev = saved.as_given().cloned();
+        d.set_published(saved.rev, saved.meta, shown_rev, !saved.altered);
         Ok(())
     }
 
@@ -233,7 +235,7 @@ impl Fs {
     ) -> Result<Saved> {
         let before = self.before(id);
         let op = {
-            let mut t = self.tables.lock();
+            let mut t = self.nodes.lock();
             let recent = t.object(id).deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
             recent.map(|d| d.op.clone())
         };
@@ -256,15 +258,15 @@ impl Fs {
 
     /// A save begins.
     pub(super) fn before(&self, id: &ObjectId) -> Before<'_> {
-        Before { change: self.echoes.begin(id), epoch: self.tables.lock().object(id).epoch }
+        Before { change: self.echoes.begin(id), version: self.nodes.lock().object(id).version }
     }
 
     /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
     /// succeeds.
     pub(super) fn not_saved(&self, id: &ObjectId) {
         let mut notices = self.notices();
-        self.tables.lock().doubt(id, &mut notices);
-        self.tell(notices);
+        self.nodes.lock().invalidate(id, &mut notices);
+        self.notify_kernel(notices);
     }
 
     /// The object's name shows what was `saved`, and `writer` has seen it.
@@ -289,37 +291,38 @@ impl Fs {
                 Counts::add(&self.counts.conflicts);
                 warn!("{id}: in conflict, {} wins; see .conflicts/{id}", saved.rev);
             }
-            Outcome::Fresh | Outcome::Restore | Outcome::Created => {}
+            Outcome::Update | Outcome::Restore | Outcome::Created => {}
         }
         if saved.outcome != Outcome::Same {
             Counts::add(&self.counts.revisions);
         }
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         let object = t.object(id);
-        let new = object.home.is_none();
+        let new = object.current_node.is_none();
         if object.hidden.is_some() || object.deleted.is_some() || object.emptied.is_some() {
             (object.hidden, object.deleted, object.emptied) = (None, None, None);
         }
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
-        let unchanged = object.home.is_some() && object.epoch == before.epoch && !self.options.object_view;
+        let unchanged =
+            object.current_node.is_some() && object.version == before.version && !self.options.object_view;
         let watched = object.watched;
         if unchanged {
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
             if watched {
-                t.trust(id);
+                t.mark_valid(id);
             }
         } else if !t.shows(id, &saved.rev) {
-            t.doubt(id, &mut notices);
+            t.invalidate(id, &mut notices);
         }
-        let left = !t.object(id).former.is_empty() || t.is_lent_to_another(id, writer);
+        let left = !t.object(id).stale_nodes.is_empty() || t.is_in_place_of_another(id, writer);
         drop(t);
         // The tables first: until it is made, the revision's own sign says nothing new.
         before.change.made(Some(&saved.rev));
         if new {
             notices.push(Notice::Root);
         }
-        self.tell(notices);
+        self.notify_kernel(notices);
         if left {
             self.echoes.left_behind(id);
         }
@@ -362,8 +365,8 @@ impl Fs {
     }
 
     /// `touch` and `chmod` of an open file that nobody wrote to: its revision gets what was set.
-    fn settle_attrs(&self, d: &mut Draft) -> Result<()> {
-        if d.is_dirty() || d.fresh || !d.take_attrs_set() {
+    fn flush_attrs(&self, d: &mut Draft) -> Result<()> {
+        if d.is_dirty() || d.is_new_name || !d.take_attrs_set() {
             return Ok(());
         }
         let rev = match &d.published {
@@ -385,13 +388,13 @@ impl Fs {
     /// Sets attributes of a draft; of one that is published already, of its revision too.
     pub(super) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
         d.set_attrs(attrs);
-        if d.published.is_some() { self.settle_attrs(d) } else { Ok(()) }
+        if d.published.is_some() { self.flush_attrs(d) } else { Ok(()) }
     }
 
     /// Commits every draft that is complete and keeps every other: the mount is about to end.
     pub fn shutdown(&self) {
         let drafts: Vec<(Ino, Arc<Mutex<Draft>>)> = {
-            let t = self.tables.lock();
+            let t = self.nodes.lock();
             let open = t.nodes.iter().filter(|(_, e)| e.handles > 0);
             open.filter_map(|(ino, e)| match &e.node {
                 Node::Draft(draft) => Some((*ino, draft.clone())),
@@ -400,7 +403,7 @@ impl Fs {
             .collect()
         };
         for (node, draft) in drafts {
-            self.settle(node, &mut draft.lock());
+            self.finish_draft(node, &mut draft.lock());
         }
         self.end_grace(Duration::ZERO);
         self.keep_held(true);
@@ -411,7 +414,7 @@ impl Fs {
         let mut due = Vec::new();
         let closing;
         {
-            let mut t = self.tables.lock();
+            let mut t = self.nodes.lock();
             t.tidy();
             closing = t.take_closing();
             for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
@@ -433,7 +436,7 @@ impl Fs {
         for (id, hidden) in due {
             // A second half may have come while others were made final.
             let since = |o: &ObjectState| o.hidden.as_ref().map(|h| h.since);
-            if self.tables.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
+            if self.nodes.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
                 continue;
             }
             let change = self.echoes.begin(&id);
@@ -451,15 +454,15 @@ impl Fs {
                 }
             };
             let mut notices = self.notices().with(Notice::Root);
-            let mut t = self.tables.lock();
+            let mut t = self.nodes.lock();
             let object = t.object(&id);
             if object.hidden.take().is_none() {
                 // It has come now: the history goes on with it.
                 object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
             }
-            t.doubt(&id, &mut notices);
+            t.invalidate(&id, &mut notices);
             drop(t);
-            self.tell(notices);
+            self.notify_kernel(notices);
         }
     }
 
@@ -470,7 +473,7 @@ impl Fs {
 
     /// Forgets nodes and names that nobody holds.
     pub fn sweep(&self) {
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         for id in t.sweep(self.options.grace) {
             self.forget_object(&mut t, &id);
         }

@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// Why a call on the mount failed.
 #[derive(Debug)]
-pub enum Fail {
+pub enum FsError {
     /// Below the mount: the store or its medium.
     Store(Error),
     /// A system call on a scratch file, passed on as it is.
@@ -35,42 +35,42 @@ pub enum Fail {
     NotATerminal,
     /// A seek beyond the end.
     NoSuchOffset,
-    /// Once and for all: the kernel does not ask again.
-    NotThere,
+    /// ENOSYS: the kernel remembers that, and sends no such request any more.
+    Unimplemented,
     /// The file has no attribute of this name.
     NoData,
     /// The answer is longer than the program's buffer.
     Longer,
 }
 
-/// `Result` with [`Fail`].
-pub type Result<T, E = Fail> = std::result::Result<T, E>;
+/// `Result` with [`FsError`].
+pub type Result<T, E = FsError> = std::result::Result<T, E>;
 
-impl Fail {
+impl FsError {
     /// What the program sees.
     pub fn errno(&self) -> i32 {
         match self {
-            Fail::Store(error) => of_store(error),
-            Fail::Os(errno) => errno.raw_os_error(),
-            Fail::NotFound => libc::ENOENT,
-            Fail::Exists => libc::EEXIST,
-            Fail::Stale => libc::ESTALE,
+            FsError::Store(error) => of_store(error),
+            FsError::Os(errno) => errno.raw_os_error(),
+            FsError::NotFound => libc::ENOENT,
+            FsError::Exists => libc::EEXIST,
+            FsError::Stale => libc::ESTALE,
             // EPERM, not EACCES: no change of mode or owner would help.
-            Fail::NotPermitted(_) => libc::EPERM,
-            Fail::NotSupported => libc::EOPNOTSUPP,
-            Fail::NameTooLong => libc::ENAMETOOLONG,
-            Fail::NotADirectory => libc::ENOTDIR,
-            Fail::IsADirectory => libc::EISDIR,
-            Fail::Invalid => libc::EINVAL,
-            Fail::CrossDevice => libc::EXDEV,
-            Fail::TooLarge => libc::EFBIG,
-            Fail::BadHandle => libc::EBADF,
-            Fail::Busy => libc::EBUSY,
-            Fail::NotATerminal => libc::ENOTTY,
-            Fail::NoSuchOffset => libc::ENXIO,
-            Fail::NotThere => libc::ENOSYS,
-            Fail::NoData => libc::ENODATA,
-            Fail::Longer => libc::ERANGE,
+            FsError::NotPermitted(_) => libc::EPERM,
+            FsError::NotSupported => libc::EOPNOTSUPP,
+            FsError::NameTooLong => libc::ENAMETOOLONG,
+            FsError::NotADirectory => libc::ENOTDIR,
+            FsError::IsADirectory => libc::EISDIR,
+            FsError::Invalid => libc::EINVAL,
+            FsError::CrossDevice => libc::EXDEV,
+            FsError::TooLarge => libc::EFBIG,
+            FsError::BadHandle => libc::EBADF,
+            FsError::Busy => libc::EBUSY,
+            FsError::NotATerminal => libc::ENOTTY,
+            FsError::NoSuchOffset => libc::ENXIO,
+            FsError::Unimplemented => libc::ENOSYS,
+            FsError::NoData => libc::ENODATA,
+            FsError::Longer => libc::ERANGE,
         }
     }
 }
@@ -97,24 +97,24 @@ fn of_store(error: &Error) -> i32 {
     }
 }
 
-impl fmt::Display for Fail {
+impl fmt::Display for FsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fail::Store(error) => error.fmt(f),
-            Fail::NotPermitted(why) => f.write_str(why),
+            FsError::Store(error) => error.fmt(f),
+            FsError::NotPermitted(why) => f.write_str(why),
             other => std::io::Error::from_raw_os_error(other.errno()).fmt(f),
         }
     }
 }
 
-impl From<Error> for Fail {
+impl From<Error> for FsError {
     fn from(error: Error) -> Self {
-        Fail::Store(error)
+        FsError::Store(error)
     }
 }
 
-impl From<Errno> for Fail {
+impl From<Errno> for FsError {
     fn from(errno: Errno) -> Self {
-        Fail::Os(errno)
+        FsError::Os(errno)
     }
 }

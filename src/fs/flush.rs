@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use super::Fs;
 use super::attr::{Caller, Ino};
 use super::commit::Asks;
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::io::Handle;
 use super::table::object_ino;
 use crate::base::Process;
@@ -19,15 +19,15 @@ use crate::draft::{Draft, Verdict};
 
 impl Fs {
     /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.
-    pub fn flush(&self, who: Caller, handle: u64) -> Result<()> {
+    pub fn flush(&self, caller: Caller, handle: u64) -> Result<()> {
         if self.options.read_only {
-            return Err(Fail::NotThere);
+            return Err(FsError::Unimplemented);
         }
         let handle = self.handle(handle)?;
         let committed = self.with_draft(&handle, |_, d| {
-            let goes_on = |d: &Draft| self.goes_on(who, &handle, d);
-            d.closer = Process::met(who.thread).filter(|closer| d.opener.as_ref() != Some(closer));
-            self.commit(handle.node(), d, Asks::Close(&goes_on))
+            let goes_on = |d: &Draft| self.is_continuation(caller, &handle, d);
+            d.closer = Process::met(caller.thread).filter(|closer| d.opener.as_ref() != Some(closer));
+            self.flush_draft(handle.node(), d, Asks::Close(&goes_on))
         });
         if let (None, Handle::Scratch { scratch, file, copier, .. }) = (&committed, &*handle) {
             if let Some(process) = copier {
@@ -46,10 +46,10 @@ impl Fs {
 
     /// Whether the open file of a descriptor that is closed is written further by another one, in this process or another:
     /// `{ echo '{'; /bin/echo '}'; } > f`, `subprocess.Popen(…, stdout=f)`.
-    fn goes_on(&self, who: Caller, handle: &Handle, d: &Draft) -> bool {
+    fn is_continuation(&self, caller: Caller, handle: &Handle, d: &Draft) -> bool {
         let opener = if let Handle::Draft { opener, .. } = handle { opener } else { &d.opener };
         // The first child's exit closes a descriptor that the shell goes on with.
-        let by_another = opener.as_ref().is_some_and(|opener| !opener.has_thread(who.thread));
+        let by_another = opener.as_ref().is_some_and(|opener| !opener.has_thread(caller.thread));
         by_another && matches!(d.verdict(), Verdict::Refuse(NotObject::Incomplete))
             || self.is_open_elsewhere(opener.as_ref(), handle.node(), d)
     }
@@ -60,7 +60,7 @@ impl Fs {
     fn is_open_elsewhere(&self, opener: Option<&Process>, node: Ino, d: &Draft) -> bool {
         let numbers = [node, object_ino(&d.id)].map(|ino| ino.to_string());
         let others: Vec<u32> = {
-            let t = self.tables.lock();
+            let t = self.nodes.lock();
             let drafts = t.objects.get(&d.id).map(|o| o.drafts.as_slice()).unwrap_or_default();
             let others = drafts.iter().filter(|(other, _)| *other != node);
             others.filter_map(|(_, opener)| opener.as_ref().map(Process::pid)).collect()

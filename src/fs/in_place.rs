@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 
 use super::Fs;
 use super::attr::{Caller, Ino};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::io::{Handle, Mode, Opened};
-use super::table::{InPlace, Node, NodeEntry, Notice, Shown, Tables};
+use super::table::{InPlace, Node, NodeEntry, NodeTable, Notice, Shown};
 use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::ObjectId;
@@ -27,36 +27,38 @@ impl Fs {
     /// the node's pages then.
     pub(super) fn open_in_place(
         &self,
-        who: Caller,
+        caller: Caller,
         ino: Ino,
         shown: &Shown,
         mode: Mode,
         refused: bool,
     ) -> Result<Option<Opened>> {
-        if !mode.write || (mode.read && !refused) || who.thread == 0 || self.options.object_view {
+        if !mode.write || (mode.read && !refused) || caller.thread == 0 || self.options.object_view {
             return Ok(None);
         }
-        let Some(process) = self.process(who) else { return Ok(None) };
+        let Some(process) = self.process(caller) else { return Ok(None) };
         // Asked before a draft is made, and again once it is: what held may hold no more.
         if self.resolve(&shown.id).ok() != Some(ino)
-            || self.tables.lock().lendable(&shown.id, ino, refused).is_none()
+            || self.nodes.lock().can_be_in_place(&shown.id, ino, refused).is_none()
         {
             return Ok(None);
         }
-        let mut draft = self.new_draft(who, &shown.id, mode.truncate)?;
+        let mut draft = self.new_draft(caller, &shown.id, mode.truncate)?;
         match mode.truncate {
             true => draft.truncate(0),
             // It was emptied a moment ago, which the kernel does not know: it would append behind the end.
             false if draft.is_empty() => return Ok(None),
             false => {}
         }
-        let mut t = self.tables.lock();
-        let now = t.lendable(&shown.id, ino, refused).filter(|now| draft.stands.as_ref() == Some(&now.rev));
+        let mut t = self.nodes.lock();
+        let now = t
+            .can_be_in_place(&shown.id, ino, refused)
+            .filter(|now| draft.shown_rev.as_ref() == Some(&now.rev));
         let Some(now) = now else { return Ok(None) };
         draft.nameless = refused || t.nodes.get(&ino).is_some_and(|entry| entry.by_number);
         let draft = Arc::new(Mutex::new(draft));
-        t.come_back(who.thread, &shown.id);
-        t.lend(ino, now, draft.clone(), process.clone());
+        t.finish_retry(caller.thread, &shown.id);
+        t.begin_in_place(ino, now, draft.clone(), process.clone());
         drop(t);
         let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(process)));
         Ok(Some(Opened { handle, keep: false, no_flush: false, direct: mode.read }))
@@ -65,9 +67,9 @@ impl Fs {
     /// The object whose draft a node is that programs have open, if the caller does not come for the draft: it was not led to
     /// it, and has no descriptor. Who has one (`> /dev/stdout`) comes again without a lookup, which would have led to the
     /// draft that was made for it the first time; to read, if it writes the draft or was started by who does (`refused`).
-    pub(super) fn comes_by_name(
+    pub(super) fn seeks_object(
         &self,
-        who: Caller,
+        caller: Caller,
         ino: Ino,
         draft: &Mutex<Draft>,
         mode: Mode,
@@ -75,53 +77,54 @@ impl Fs {
     ) -> Option<ObjectId> {
         let (id, opener, goes_on) = {
             let d = draft.lock();
-            if d.fresh || d.unlinked {
+            if d.is_new_name || d.unlinked {
                 return None;
             }
             // A server may keep open what it has saved, and others have saved since (NFS-Ganesha).
             (d.id.clone(), d.opener.clone(), mode.write || !refused || self.goes_on_with(&d))
         };
         {
-            let t = self.tables.lock();
-            match t.pending(who.thread, &id) {
+            let t = self.nodes.lock();
+            match t.pending(caller.thread, &id) {
                 Some(node) if node == ino || mode.write => return None,
                 _ if !t.is_open(ino) => return None,
                 _ => {}
             }
         }
-        let led = self.was_led(who, &id);
-        let writes = || self.process(who).zip(opener).is_some_and(|(process, opener)| process.is_of(&opener));
+        let led = self.was_led(caller, &id);
+        let writes =
+            || self.process(caller).zip(opener).is_some_and(|(process, opener)| process.is_of(&opener));
         (mode.write || !refused || led || !goes_on || !writes()).then_some(id)
     }
 
-    /// Whether the process that writes a draft reads what it has written, see [`Draft::goes_on`]. Of what others have removed
+    /// Whether the process that writes a draft reads what it has written, see [`Draft::is_continuation`]. Of what others have removed
     /// it has nothing else.
     fn goes_on_with(&self, d: &Draft) -> bool {
-        d.goes_on(|| self.shown_rev(&d.id).or_else(|| d.stands.clone()))
+        d.is_continuation(|| self.shown_rev(&d.id).or_else(|| d.shown_rev.clone()))
     }
 
     /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
     /// writes it, as long as it goes on with that; to all others, and to who reads past it (`reads`), what the name shows.
-    pub(super) fn shown_in_place(&self, who: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
-        let (id, opener) = match self.tables.lock().in_place.get(&ino) {
+    pub(super) fn shown_in_place(&self, caller: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
+        let (id, opener) = match self.nodes.lock().in_place.get(&ino) {
             Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
         };
         // Its lock is held while it is saved.
         let goes_on = |draft: Arc<Mutex<Draft>>| draft.try_lock().is_none_or(|d| self.goes_on_with(&d));
         if !reads
-            && self.process(who).is_some_and(|process| process.is_of(&opener))
+            && self.process(caller).is_some_and(|process| process.is_of(&opener))
             && self.node_of(ino).is_none_or(goes_on)
         {
             return Ok(None);
         }
         match self.shown(&id, false) {
             Ok((_, shown, _)) => Ok(Some(shown)),
-            Err(Fail::NotFound) => {
-                let mut t = self.tables.lock();
+            Err(FsError::NotFound) => {
+                let mut t = self.nodes.lock();
                 // The kernel has moved the node to the name that the object was renamed to, and has yet to look that up.
                 let moved = t.objects.get(&id).is_some_and(|o| o.hidden.is_some());
-                if moved && t.refuse(who.thread, &id) { Err(Fail::Stale) } else { Ok(None) }
+                if moved && t.request_retry(caller.thread, &id) { Err(FsError::Stale) } else { Ok(None) }
             }
             Err(fail) => Err(fail),
         }
@@ -129,10 +132,12 @@ impl Fs {
 
     /// The last descriptor of a draft is closed: its node shows the object again, as the one that the name leads to if it was
     /// in place.
-    pub(super) fn give_back(&self, node: Ino, d: &Draft) {
+    pub(super) fn end_in_place(&self, node: Ino, d: &Draft) {
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
-        if !t.give_back(node, d, &mut notices) && (t.end_draft(node, d) || t.in_place.contains_key(&node)) {
+        let mut t = self.nodes.lock();
+        if !t.restore_in_place(node, d, &mut notices)
+            && (t.end_draft(node, d) || t.in_place.contains_key(&node))
+        {
             if !matches!(t.node(node), Some(Node::Draft(_))) {
                 t.in_place.remove(&node);
             }
@@ -141,30 +146,30 @@ impl Fs {
             notices.extend(d.id.file_name().map(Notice::Entry));
         }
         drop(t);
-        self.tell(notices);
+        self.notify_kernel(notices);
     }
 }
 
-impl Tables {
+impl NodeTable {
     /// Whether programs may watch an object's file at a node that somebody else's draft is in place of.
-    pub fn is_lent_to_another(&self, id: &ObjectId, writer: Option<&Process>) -> bool {
+    pub fn is_in_place_of_another(&self, id: &ObjectId, writer: Option<&Process>) -> bool {
         self.in_place.values().any(|lent| lent.id == *id && Some(&lent.opener) != writer)
     }
 
     /// The nodes of an object that drafts are in place of.
-    pub fn lent(&self, id: &ObjectId) -> impl Iterator<Item = Ino> {
+    pub fn nodes_in_place(&self, id: &ObjectId) -> impl Iterator<Item = Ino> {
         self.in_place.iter().filter(move |(_, lent)| lent.id == *id).map(|(node, _)| *node)
     }
 
     /// What an object's home node shows, if that is known to be right and nobody has it open or writes the object; who was
     /// `refused` has no other way, and may write beside others.
-    fn lendable(&self, id: &ObjectId, ino: Ino, refused: bool) -> Option<Arc<Shown>> {
+    fn can_be_in_place(&self, id: &ObjectId, ino: Ino, refused: bool) -> Option<Arc<Shown>> {
         let object = self.objects.get(id)?;
-        let home = object.is_sure() && object.home == Some(ino);
-        let free = object.drafts.is_empty() || (refused && self.lent(id).next().is_none());
+        let current = object.is_valid() && object.current_node == Some(ino);
+        let free = object.drafts.is_empty() || (refused && self.nodes_in_place(id).next().is_none());
         let entry = self.nodes.get(&ino)?;
         match &entry.node {
-            Node::Revision(shown) if home && free && object.hidden.is_none() && entry.handles == 0 => {
+            Node::Revision(shown) if current && free && object.hidden.is_none() && entry.handles == 0 => {
                 Some(shown.clone())
             }
             _ => None,
@@ -172,71 +177,72 @@ impl Tables {
     }
 
     /// Makes an object's home node the draft of `opener`, with a handle.
-    fn lend(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Process) {
+    fn begin_in_place(&mut self, ino: Ino, shown: Arc<Shown>, draft: Arc<Mutex<Draft>>, opener: Process) {
         let id = shown.id.clone();
-        let stand_in = self.add(Node::Revision(shown));
+        let shadow = self.add(Node::Revision(shown));
         if let Some(entry) = self.nodes.get_mut(&ino) {
             entry.node = Node::Draft(draft);
             entry.handles += 1;
         }
         self.take_file(ino);
         let object = self.object(&id);
-        object.home = Some(stand_in);
+        object.current_node = Some(shadow);
         object.drafts.push((ino, Some(opener.clone())));
-        self.in_place.insert(ino, InPlace { id, opener, stand_in });
+        self.in_place.insert(ino, InPlace { id, opener, shadow });
     }
 
     /// A draft's node that nobody has open shows the object for whoever holds it otherwise. Not if somebody is on the way to
     /// the draft.
     fn end_draft(&mut self, ino: Ino, d: &Draft) -> bool {
-        let home = self.objects.get(&d.id).and_then(|object| object.home);
-        let Some(Node::Revision(shown)) = home.and_then(|home| self.node(home)).cloned() else {
+        let current = self.objects.get(&d.id).and_then(|object| object.current_node);
+        let Some(Node::Revision(shown)) = current.and_then(|current| self.node(current)).cloned() else {
             return false;
         };
         let awaited = self.pending.values().any(|pending| pending.node == ino);
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
-        if !is_elsewhere(d) || awaited || d.unlinked || d.fresh || entry.handles > 0 {
+        if !is_elsewhere(d) || awaited || d.unlinked || d.is_new_name || entry.handles > 0 {
             return false;
         }
         (entry.node, entry.turned) = (Node::Revision(shown), true);
         true
     }
 
-    /// The inverse of [`lend`](Self::lend).
-    fn give_back(&mut self, ino: Ino, d: &Draft, notices: &mut Vec<Notice>) -> bool {
+    /// The inverse of [`begin_in_place`](Self::begin_in_place).
+    fn restore_in_place(&mut self, ino: Ino, d: &Draft, notices: &mut Vec<Notice>) -> bool {
         let Some(lent) = self.in_place.get(&ino) else { return false };
-        let stand_in = lent.stand_in;
-        let named = lent.id == d.id && self.objects.get(&d.id).is_some_and(|o| o.home == Some(stand_in));
-        let Some(Node::Revision(shown)) = self.node(stand_in).cloned() else { return false };
+        let shadow = lent.shadow;
+        let named =
+            lent.id == d.id && self.objects.get(&d.id).is_some_and(|o| o.current_node == Some(shadow));
+        let Some(Node::Revision(shown)) = self.node(shadow).cloned() else { return false };
         if !named || d.unlinked || !is_elsewhere(d) {
             return false;
         }
         // Of what is empty the kernel has no pages.
         let same = d.is_empty() || (!d.is_dirty() && d.exact && d.base.as_ref() == Some(&shown.rev));
-        let same = same && !d.displaced;
+        let same = same && !d.pages_differ;
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         entry.node = Node::Revision(shown);
         entry.turned |= !same;
         let object = self.object(&d.id);
-        object.home = Some(ino);
-        if !object.former.is_empty() {
-            object.former.retain(|node| *node != ino);
+        object.current_node = Some(ino);
+        if !object.stale_nodes.is_empty() {
+            object.stale_nodes.retain(|node| *node != ino);
         }
         self.in_place.remove(&ino);
         if !same {
             notices.push(Notice::Attr(ino));
         }
-        if self.nodes.get(&stand_in).is_some_and(NodeEntry::is_held) {
+        if self.nodes.get(&shadow).is_some_and(NodeEntry::is_held) {
             notices.extend(d.id.file_name().map(Notice::Entry));
         }
-        self.leave(&d.id, stand_in);
+        self.leave(&d.id, shadow);
         true
     }
 }
 
 /// Whether no text is lost with a draft that nobody has open.
 fn is_elsewhere(d: &Draft) -> bool {
-    !d.is_dirty() || d.is_empty() || d.is_kept()
+    !d.is_dirty() || d.is_empty() || d.is_parked()
 }
 
 #[cfg(test)]
@@ -279,16 +285,16 @@ mod tests {
     }
 
     impl Place {
-        fn lookup(&self, who: Caller) -> Ino {
-            self.fs.lookup(who, ROOT, &self.id.file_name().unwrap()).unwrap().node
+        fn lookup(&self, caller: Caller) -> Ino {
+            self.fs.lookup(caller, ROOT, &self.id.file_name().unwrap()).unwrap().node
         }
 
         fn overwrite(&self) -> Mode {
             mode(OFlags::WRONLY | OFlags::TRUNC)
         }
 
-        fn text(&self, who: Caller, node: Ino) -> Vec<u8> {
-            let handle = self.fs.open(who, node, mode(OFlags::RDONLY)).unwrap().handle;
+        fn text(&self, caller: Caller, node: Ino) -> Vec<u8> {
+            let handle = self.fs.open(caller, node, mode(OFlags::RDONLY)).unwrap().handle;
             let text = self.fs.read(handle, 0, 100).unwrap();
             self.fs.release(handle);
             text
@@ -321,7 +327,7 @@ mod tests {
             assert_eq!(p.lookup(p.other), node);
         }
         assert_eq!(p.text(p.other, node), [NEW, b"\n"].concat());
-        assert_eq!(p.fs.tables.lock().nodes.len(), 2, "the root and the object");
+        assert_eq!(p.fs.nodes.lock().nodes.len(), 2, "the root and the object");
     }
 
     #[test]
@@ -330,21 +336,21 @@ mod tests {
         let node = p.lookup(p.writer);
         let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
         p.fs.write(handle, 0, NEW).unwrap();
-        let size = |who, node| p.fs.getattr(who, node, None).unwrap().0.size;
+        let size = |caller, node| p.fs.getattr(caller, node, None).unwrap().0.size;
         assert_eq!((size(p.writer, node), size(p.other, node)), (NEW.len() as u64, OLD.len() as u64));
         assert_eq!(p.fs.getattr(p.other, node, Some(handle)).unwrap().0.size, NEW.len() as u64);
         let chmod = scratch::Change { mode: Some(0o600), ..scratch::Change::default() };
         p.fs.setattr(p.other, node, &chmod, None).unwrap();
         assert_eq!(p.others.winner(&p.id).unwrap().meta.mode & 0o777, 0o600);
-        assert!(matches!(p.fs.open(p.other, node, mode(OFlags::RDONLY)), Err(Fail::Stale)));
+        assert!(matches!(p.fs.open(p.other, node, mode(OFlags::RDONLY)), Err(FsError::Stale)));
         let there = p.lookup(p.other);
         assert_ne!(there, node);
         assert_eq!(p.text(p.other, there), OLD);
         // Another writer has a text of its own, the same process too.
-        for who in [p.other, p.writer] {
-            assert!(matches!(p.fs.open(who, node, p.overwrite()), Err(Fail::Stale)));
-            let own = p.lookup(who);
-            let second = p.fs.open(who, own, p.overwrite()).unwrap().handle;
+        for caller in [p.other, p.writer] {
+            assert!(matches!(p.fs.open(caller, node, p.overwrite()), Err(FsError::Stale)));
+            let own = p.lookup(caller);
+            let second = p.fs.open(caller, own, p.overwrite()).unwrap().handle;
             assert!(own != node && own != there);
             p.fs.release(second);
         }
@@ -353,8 +359,8 @@ mod tests {
         // The kernel knows another node for the name by now.
         assert_eq!(p.lookup(p.other), node);
         assert_eq!(p.text(p.other, node), NEW);
-        assert!(matches!(p.fs.open(p.other, there, mode(OFlags::RDONLY)), Err(Fail::Stale)));
-        assert!(p.fs.tables.lock().in_place.is_empty());
+        assert!(matches!(p.fs.open(p.other, there, mode(OFlags::RDONLY)), Err(FsError::Stale)));
+        assert!(p.fs.nodes.lock().in_place.is_empty());
     }
 
     #[test]
@@ -364,7 +370,7 @@ mod tests {
         let first = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
         p.fs.write(first, 0, b"{\"n\": 3").unwrap();
         let append = mode(OFlags::WRONLY | OFlags::APPEND);
-        assert!(matches!(p.fs.open(p.writer, node, append), Err(Fail::Stale)));
+        assert!(matches!(p.fs.open(p.writer, node, append), Err(FsError::Stale)));
         assert_eq!(p.lookup(p.writer), node);
         let second = p.fs.open(p.writer, node, append).unwrap().handle;
         // The kernel believes that the end is elsewhere.
@@ -373,7 +379,7 @@ mod tests {
         p.fs.release(second);
         p.fs.release(first);
         assert_eq!(p.others.winner(&p.id).unwrap().text, b"{\"n\": 3}");
-        assert!(p.fs.tables.lock().nodes[&node].turned, "its pages are not the text");
+        assert!(p.fs.nodes.lock().nodes[&node].turned, "its pages are not the text");
         assert_eq!(p.lookup(p.writer), node);
         let opened = p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap();
         assert!(!opened.keep && p.fs.read(opened.handle, 0, 100).unwrap() == b"{\"n\": 3}");
@@ -401,7 +407,7 @@ mod tests {
             p.fs.write(handle, 0, text).unwrap();
             let _ = p.fs.flush(p.writer, handle);
             p.fs.release(handle);
-            assert!(p.fs.tables.lock().nodes[&node].turned, "{}", String::from_utf8_lossy(text));
+            assert!(p.fs.nodes.lock().nodes[&node].turned, "{}", String::from_utf8_lossy(text));
             assert_eq!(p.lookup(p.other), node);
             assert_eq!(p.text(p.other, node), p.others.winner(&p.id).unwrap().text);
         }
@@ -473,11 +479,11 @@ mod tests {
         let p = place();
         let node = p.lookup(p.writer);
         let reader = p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap().handle;
-        assert!(matches!(p.fs.open(p.writer, node, p.overwrite()), Err(Fail::Stale)));
+        assert!(matches!(p.fs.open(p.writer, node, p.overwrite()), Err(FsError::Stale)));
         p.fs.release(reader);
         let p = place();
         let node = p.lookup(p.writer);
-        assert!(matches!(p.fs.open(p.writer, node, mode(OFlags::RDWR | OFlags::TRUNC)), Err(Fail::Stale)));
+        assert!(matches!(p.fs.open(p.writer, node, mode(OFlags::RDWR | OFlags::TRUNC)), Err(FsError::Stale)));
         let p = place();
         let node = p.lookup(p.writer);
         assert!(p.fs.open(Caller { thread: 0, ..p.writer }, node, p.overwrite()).unwrap().direct);

@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, SeekFrom};
 use super::Fs;
 use super::attr::Ino;
 use super::commit::Asks;
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::list::Stream;
 use super::scratch::{ScratchNode, os};
 use super::table::{Node, Notice, object_ino};
@@ -168,7 +168,7 @@ impl Fs {
     }
 
     pub(super) fn handle(&self, number: u64) -> Result<Arc<Handle>> {
-        self.handles.lock().get(&number).cloned().ok_or(Fail::BadHandle)
+        self.handles.lock().get(&number).cloned().ok_or(FsError::BadHandle)
     }
 
     /// The handles of a node.
@@ -177,7 +177,7 @@ impl Fs {
     }
 
     pub(super) fn drop_handle_of(&self, node: Ino) {
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
         }
@@ -221,7 +221,7 @@ impl Fs {
     /// The kernel knows a file that a draft has become under its name as another node, which has changed with it.
     pub(super) fn tell_moved(&self, node: Ino) {
         let mut notices = self.notices();
-        let t = self.tables.lock();
+        let t = self.nodes.lock();
         let named = match t.node(node) {
             Some(Node::Scratch(scratch)) => {
                 t.scratch.get(&scratch.key).copied().filter(|named| *named != node)
@@ -230,7 +230,7 @@ impl Fs {
         };
         drop(t);
         notices.extend(named.map(Notice::Attr));
-        self.tell(notices);
+        self.notify_kernel(notices);
     }
 
     /// The scratch file that is behind a handle since its name was moved, opened anew: a draft's, or another than the handle
@@ -267,10 +267,10 @@ impl Fs {
         }
         match &*handle {
             Handle::Revision { .. } | Handle::Scratch { .. } => {
-                read_at(handle.file().ok_or(Fail::BadHandle)?, offset, size)
+                read_at(handle.file().ok_or(FsError::BadHandle)?, offset, size)
             }
             Handle::Bytes { bytes, .. } => Ok(part(bytes, offset, size)),
-            Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. } => Err(Fail::BadHandle),
+            Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. } => Err(FsError::BadHandle),
         }
     }
 
@@ -278,7 +278,7 @@ impl Fs {
     pub(super) fn open_file(&self, node: Ino, id: &ObjectId, rev: &Rev) -> crate::error::Result<Arc<File>> {
         let file = Arc::new(self.store.backend().open(id, rev)?);
         // What is given up for it is closed once the tables are free.
-        let _closed = self.tables.lock().keep_file(node, rev, &file, files_limit());
+        let _closed = self.nodes.lock().keep_file(node, rev, &file, files_limit());
         Ok(file)
     }
 
@@ -287,7 +287,7 @@ impl Fs {
         let bytes = match self.node(ino)? {
             Node::Revision(shown) if self.options.object_view => self.text_of(&shown.id, &shown.rev)?,
             Node::Revision(shown) => {
-                let held = self.tables.lock().file(ino);
+                let held = self.nodes.lock().file(ino);
                 match held.map_or_else(|| self.open_file(ino, &shown.id, &shown.rev), Ok) {
                     Ok(file) => return read_at(&file, offset, size),
                     Err(Error::NoObject(_) | Error::NoRevision(..)) => {
@@ -299,7 +299,7 @@ impl Fs {
             Node::Draft(draft) => return Ok(draft.lock().read(offset, size).to_vec()),
             Node::Scratch(scratch) => return read_at(&scratch.open(0)?, offset, size),
             Node::View(view) => self.read_view(&view)?,
-            Node::Root => return Err(Fail::IsADirectory),
+            Node::Root => return Err(FsError::IsADirectory),
         };
         Ok(part(&bytes, offset, size))
     }
@@ -308,18 +308,18 @@ impl Fs {
     pub fn write(&self, handle: u64, offset: u64, bytes: &[u8]) -> Result<()> {
         let handle = self.handle(handle)?;
         if !handle.writes() {
-            return Err(Fail::BadHandle);
+            return Err(FsError::BadHandle);
         }
         let written = self.with_draft(&handle, |draft, d| {
             if offset.saturating_add(bytes.len() as u64) > self.options.max_size {
-                return Err(Fail::TooLarge);
+                return Err(FsError::TooLarge);
             }
             let offset = match &*handle {
                 Handle::Draft { append: true, read, .. } => {
                     if !read {
                         self.catch_up(d)?;
                     }
-                    d.displaced |= offset != d.len();
+                    d.pages_differ |= offset != d.len();
                     d.len()
                 }
                 _ => offset,
@@ -347,7 +347,7 @@ impl Fs {
                 }
                 file.write_all_at(bytes, offset).map_err(os)
             }
-            _ => Err(Fail::BadHandle),
+            _ => Err(FsError::BadHandle),
         }
     }
 
@@ -357,7 +357,7 @@ impl Fs {
             return Ok(());
         }
         let handle = self.handle(handle)?;
-        if let Some(done) = self.with_draft(&handle, |_, d| self.commit(handle.node(), d, Asks::Sync)) {
+        if let Some(done) = self.with_draft(&handle, |_, d| self.flush_draft(handle.node(), d, Asks::Sync)) {
             return done;
         }
         if let Some(file) = self.moved_file(&handle)? {
@@ -386,7 +386,7 @@ impl Fs {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
         if let Handle::Echo { .. } = &*handle {
-            self.tables.lock().reap(node);
+            self.nodes.lock().reap(node);
             return self.end_echo(node);
         }
         let draft = self.draft_behind(&handle).or_else(|| match self.node(node) {
@@ -410,27 +410,27 @@ impl Fs {
         }
         // Counted down under the draft's lock, or of two that go at once neither is the last.
         let mut held = draft.as_ref().map(|draft| draft.lock());
-        let last = self.tables.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
+        let last = self.nodes.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
         if let Some(d) = &mut held
             && last
         {
-            self.settle(node, d);
-            let mut t = self.tables.lock();
+            self.finish_draft(node, d);
+            let mut t = self.nodes.lock();
             if let Some(object) = t.objects.get_mut(&d.id) {
                 object.drafts.retain(|(n, _)| *n != node);
             }
             self.forget_object(&mut t, &d.id);
         }
-        if let Some(entry) = self.tables.lock().nodes.get_mut(&node) {
+        if let Some(entry) = self.nodes.lock().nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
             // The kernel has dropped the pages when it was opened.
             entry.turned &= entry.handles > 0;
         }
         if let Some(d) = held.as_deref().filter(|_| last) {
-            self.give_back(node, d);
+            self.end_in_place(node, d);
         }
         drop(held);
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         t.reap(node);
         let object = match t.node(node) {
             // The number that programs see: layers above know the object by it.
@@ -447,35 +447,35 @@ impl Fs {
     pub fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<i64> {
         if self.options.read_only {
             // The kernel takes every file as full of data then.
-            return Err(Fail::NotThere);
+            return Err(FsError::Unimplemented);
         }
         let handle = self.handle(handle)?;
-        let at = u64::try_from(offset).map_err(|_| Fail::NoSuchOffset)?;
+        let at = u64::try_from(offset).map_err(|_| FsError::NoSuchOffset)?;
         let size = match (&*handle, self.draft_behind(&handle)) {
             (_, Some(draft)) => draft.lock().len(),
             (Handle::Draft { .. }, None) => match self.moved_file(&handle)? {
                 Some(file) => file.metadata().map_err(os)?.len(),
-                None => return Err(Fail::BadHandle),
+                None => return Err(FsError::BadHandle),
             },
             (Handle::Bytes { bytes, .. }, _) => bytes.len() as u64,
             (Handle::Revision { .. } | Handle::Scratch { .. }, _) => {
-                let file = handle.file().ok_or(Fail::BadHandle)?;
+                let file = handle.file().ok_or(FsError::BadHandle)?;
                 let from = match whence {
                     libc::SEEK_DATA => SeekFrom::Data(at),
                     libc::SEEK_HOLE => SeekFrom::Hole(at),
-                    _ => return Err(Fail::Invalid),
+                    _ => return Err(FsError::Invalid),
                 };
                 return Ok(rustix::fs::seek(file, from)? as i64);
             }
             (Handle::Echo { .. } | Handle::Directory { .. }, _) => {
-                return Err(Fail::BadHandle);
+                return Err(FsError::BadHandle);
             }
         };
         match whence {
-            libc::SEEK_DATA | libc::SEEK_HOLE if at >= size => Err(Fail::NoSuchOffset),
+            libc::SEEK_DATA | libc::SEEK_HOLE if at >= size => Err(FsError::NoSuchOffset),
             libc::SEEK_DATA => Ok(offset),
             libc::SEEK_HOLE => Ok(size as i64),
-            _ => Err(Fail::Invalid),
+            _ => Err(FsError::Invalid),
         }
     }
 
@@ -486,7 +486,7 @@ impl Fs {
                 let mode = rustix::fs::FallocateFlags::from_bits_retain(mode as u32);
                 Ok(rustix::fs::fallocate(file, mode, offset, length)?)
             }
-            _ => Err(Fail::NotSupported),
+            _ => Err(FsError::NotSupported),
         }
     }
 }

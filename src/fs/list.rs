@@ -16,9 +16,9 @@ use rustix::fs::FileType;
 
 use super::Fs;
 use super::attr::{Attr, Caller, Found, Ino, NOW};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::io::Handle;
-use super::objects::FRESH;
+use super::objects::NEW_NAME_FILE;
 use super::scratch;
 use super::table::{Node, ino_of, object_ino};
 use crate::rev::{ObjectId, SUFFIX};
@@ -106,21 +106,21 @@ pub(super) struct Stream {
 const LOOKED_AT: usize = 4096;
 
 /// How long a directory that came may be without a revision because its writer has not got further.
-const YOUNG: Duration = Duration::from_secs(10);
+const CREATION_GRACE: Duration = Duration::from_secs(10);
 
 impl Fs {
     /// Opens a directory.
     pub fn opendir(&self, ino: Ino) -> Result<OpenedDir> {
         let root = match self.node(ino)? {
-            Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
+            Node::Revision(_) | Node::Draft(_) => return Err(FsError::NotADirectory),
             Node::Root => true,
             Node::Scratch(_) | Node::View(_) => false,
         };
         if root {
             self.drain();
         }
-        let mut t = self.tables.lock();
-        t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.handles += 1;
+        let mut t = self.nodes.lock();
+        t.nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
         drop(t);
         let handle = self.add_handle(Handle::Directory { node: ino, stream: Mutex::new(None) });
         let keep = root
@@ -138,7 +138,7 @@ impl Fs {
         mut add: impl FnMut(Listed<'_>, u64) -> bool,
     ) -> Result<()> {
         let handle = self.handle(handle)?;
-        let Handle::Directory { node, stream } = &*handle else { return Err(Fail::NotADirectory) };
+        let Handle::Directory { node, stream } = &*handle else { return Err(FsError::NotADirectory) };
         let mut stream = stream.lock();
         let Stream { listing, walk } = match &mut *stream {
             Some(stream) if offset > 0 => stream,
@@ -164,7 +164,7 @@ impl Fs {
     /// given until it forgets it.
     pub fn readdirplus(
         &self,
-        who: Caller,
+        caller: Caller,
         handle: u64,
         offset: u64,
         mut add: impl FnMut(Listed<'_>, u64, Option<&Found>) -> bool,
@@ -177,7 +177,7 @@ impl Fs {
             if let Some(found) = self.unheld(dir, item) {
                 return add(item, next, Some(&found));
             }
-            let Ok(found) = self.lookup(who, dir, item.name) else {
+            let Ok(found) = self.lookup(caller, dir, item.name) else {
                 // Gone since, or nothing that its name could show.
                 return false;
             };
@@ -194,7 +194,7 @@ impl Fs {
     /// attributes, which are made up, count for no moment.
     fn unheld(&self, dir: Ino, item: Listed<'_>) -> Option<Found> {
         let id = ObjectId::from_file_name(item.name).filter(|_| dir == super::attr::ROOT)?;
-        let t = self.tables.lock();
+        let t = self.nodes.lock();
         if !t.is_full() || t.objects.contains_key(&id) || t.node(object_ino(&id)).is_some() {
             return None;
         }
@@ -213,35 +213,35 @@ impl Fs {
             Node::Root => walk = Some(Box::new(self.walk_root()?)),
             Node::Scratch(dir) => scratch_items(dir.dir()?)?.for_each(|item| listing.add(&item)),
             Node::View(view) => self.list_view(&view)?.iter().for_each(|item| listing.add(item)),
-            Node::Revision(_) | Node::Draft(_) => return Err(Fail::NotADirectory),
+            Node::Revision(_) | Node::Draft(_) => return Err(FsError::NotADirectory),
         }
         Ok(Stream { listing, walk })
     }
 
     /// An object's directory came.
-    pub(super) fn note_young(&self, id: &ObjectId) {
-        let mut young = self.young.lock();
-        if young.len() >= LOOKED_AT {
-            young.retain(|_, since| since.elapsed() < YOUNG);
+    pub(super) fn note_recently_created(&self, id: &ObjectId) {
+        let mut recent = self.recently_created.lock();
+        if recent.len() >= LOOKED_AT {
+            recent.retain(|_, since| since.elapsed() < CREATION_GRACE);
         }
-        if young.len() < LOOKED_AT {
-            young.insert(id.clone(), Instant::now());
+        if recent.len() < LOOKED_AT {
+            recent.insert(id.clone(), Instant::now());
         }
     }
 
     /// The objects whose directories came a moment ago.
-    fn young(&self) -> HashSet<ObjectId> {
-        let mut young = self.young.lock();
-        young.retain(|_, since| since.elapsed() < YOUNG);
-        young.keys().cloned().collect()
+    fn recently_created(&self) -> HashSet<ObjectId> {
+        let mut recent = self.recently_created.lock();
+        recent.retain(|_, since| since.elapsed() < CREATION_GRACE);
+        recent.keys().cloned().collect()
     }
 
     /// The names that show a draft because there is no object: those that are kept, and those that are open.
     fn fresh_ids(&self, kept: HashSet<ObjectId>) -> HashSet<ObjectId> {
         let mut ids = kept;
-        let t = self.tables.lock();
+        let t = self.nodes.lock();
         let open = t.objects.iter().filter(|(_, o)| {
-            o.fresh.and_then(|node| t.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
+            o.new_draft.and_then(|node| t.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
         });
         ids.extend(open.map(|(id, _)| id.clone()));
         ids
@@ -253,7 +253,7 @@ impl Fs {
         for (name, _) in self.drafts_root().map_or(Ok(Vec::new()), scratch::list)? {
             let Ok(id) = ObjectId::new(&name) else { continue };
             if let Ok(Some(dir)) = self.drafts_of(&id, false)
-                && rustix::fs::statat(&dir, FRESH, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
+                && rustix::fs::statat(&dir, NEW_NAME_FILE, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
             {
                 ids.insert(id);
             }

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, StatVfs};
 
 use super::attr::{Attr, Caller, Ino, LONG, NOW, ROOT};
 use super::commit::Asks;
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::io::{Handle, Mode};
 use super::scratch::{self, Change, ScratchNode, SetTime};
 use super::table::{Node, Notice, ObjectState, Shown, removed_ino};
@@ -19,7 +19,12 @@ use crate::rev::{ObjectId, Rev};
 
 impl Fs {
     /// `stat` of a node, and how long it stays true. `handle` is the file whose end a program seeks, if any.
-    pub fn getattr(&self, who: Caller, ino: Ino, handle: Option<u64>) -> Result<(Attr, std::time::Duration)> {
+    pub fn getattr(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        handle: Option<u64>,
+    ) -> Result<(Attr, std::time::Duration)> {
         let handle = handle.and_then(|handle| self.handle(handle).ok());
         match self.node(ino)? {
             Node::Revision(_) | Node::Draft(_)
@@ -37,13 +42,13 @@ impl Fs {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
             }
-            Node::Revision(shown) => match self.revision_attr(who, ino, shown.clone())? {
-                Some(answer) => Ok(self.tables.lock().attr_as_linked(&shown.id, answer)),
+            Node::Revision(shown) => match self.revision_attr(caller, ino, shown.clone())? {
+                Some(answer) => Ok(self.nodes.lock().attr_as_linked(&shown.id, answer)),
                 // It has become somebody's draft.
-                None => self.getattr(who, ino, None),
+                None => self.getattr(caller, ino, None),
             },
             Node::Draft(draft) => {
-                let attr = match self.shown_in_place(who, ino, handle.is_some())? {
+                let attr = match self.shown_in_place(caller, ino, handle.is_some())? {
                     Some(shown) => self.object_attr(&shown.id, &shown.meta),
                     None => self.attr_of_draft(ino, &draft),
                 };
@@ -60,39 +65,39 @@ impl Fs {
     /// `None` where the node is no revision any more.
     fn revision_attr(
         &self,
-        who: Caller,
+        caller: Caller,
         ino: Ino,
         shown: Arc<Shown>,
     ) -> Result<Option<(Attr, std::time::Duration)>> {
         // What the name leads to may be replaced before it is looked at.
-        let (home, mut t) = loop {
-            let home = match self.resolve(&shown.id) {
-                Ok(home) => Some(home),
-                Err(Fail::NotFound) => None,
+        let (current, mut t) = loop {
+            let current = match self.resolve(&shown.id) {
+                Ok(current) => Some(current),
+                Err(FsError::NotFound) => None,
                 Err(fail) => return Err(fail),
             };
-            let t = self.tables.lock();
-            if home.is_none_or(|home| t.nodes.contains_key(&home)) {
-                break (home, t);
+            let t = self.nodes.lock();
+            if current.is_none_or(|current| t.nodes.contains_key(&current)) {
+                break (current, t);
             }
         };
-        let entry = t.nodes.get_mut(&ino).ok_or(Fail::Stale)?;
+        let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Ok(None) };
-        if home == Some(ino) {
-            let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_sure) && !t.is_passing(ino);
+        if current == Some(ino) {
+            let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_valid) && !t.is_transient(ino);
             return Ok(Some((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW })));
         }
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what
         // the name shows: ESTALE here would use up the retry that an open for writing needs.
         // On a read-only mount nobody says so who has it open.
         let open = entry.handles > 0 || self.options.read_only;
-        if let Some(Node::Revision(other)) = home.filter(|_| !open).and_then(|home| t.node(home)) {
+        if let Some(Node::Revision(other)) = current.filter(|_| !open).and_then(|current| t.node(current)) {
             return Ok(Some((self.object_attr(&other.id, &other.meta), NOW)));
         }
         // What others removed a moment ago may be asked for by its name. Who was told ESTALE before finds out by what it does
         // next.
-        if !open && !t.is_unnamed(&now) && t.refuse(who.thread, &now.id) {
-            return Err(Fail::Stale);
+        if !open && !t.is_unnamed(&now) && t.request_retry(caller.thread, &now.id) {
+            return Err(FsError::Stale);
         }
         Ok(Some((self.attr_of_left(&now), NOW)))
     }
@@ -121,26 +126,26 @@ impl Fs {
     }
 
     /// Changes attributes. `handle` is the file that the program has open, if it named one.
-    pub fn setattr(&self, who: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
-        if self.is_echo(who) {
+    pub fn setattr(&self, caller: Caller, ino: Ino, change: &Change, handle: Option<u64>) -> Result<Attr> {
+        if self.is_replay(caller) {
             return self.attr_for_echo(ino);
         }
-        let mode = change.mode.map(|mode| self.mode_out_of_view(who, mode));
+        let mode = change.mode.map(|mode| self.mode_out_of_view(caller, mode));
         let change = &Change { mode, ..*change };
         let handle = handle.and_then(|h| self.handle(h).ok());
         let node = match (self.node(ino)?, handle.as_deref()) {
             // Perhaps a draft that was opened past the node of a revision, or of another draft.
             (now @ (Node::Revision(_) | Node::Draft(_)), Some(Handle::Draft { node, .. })) => {
-                let attr = self.setattr_draft(who, *node, change)?;
+                let attr = self.setattr_draft(caller, *node, change)?;
                 return Ok(match now {
                     // The kernel would cut what readers of the node have open.
                     Node::Revision(shown) if *node != ino => self.object_attr(&shown.id, &shown.meta),
                     _ => attr,
                 });
             }
-            (Node::Draft(draft), handle) => match self.shown_in_place(who, ino, handle.is_some())? {
+            (Node::Draft(draft), handle) => match self.shown_in_place(caller, ino, handle.is_some())? {
                 Some(shown) => Node::Revision(shown),
-                None => self.own_or_shown(who, draft)?,
+                None => self.own_or_shown(caller, draft)?,
             },
             (node, _) => node,
         };
@@ -157,15 +162,15 @@ impl Fs {
                 // truncate(2) by path: a writer without an open.
                 let size = change.size.unwrap_or(0);
                 // bindfs truncates by path what it has just opened.
-                if let Some(node) = self.draft_of(self.process(who), &shown.id) {
-                    self.setattr_draft(who, node, change)?;
+                if let Some(node) = self.draft_of(self.process(caller), &shown.id) {
+                    self.setattr_draft(caller, node, change)?;
                     return Ok(self.object_attr(&shown.id, &shown.meta));
                 }
                 let flags = rustix::fs::OFlags::WRONLY.bits() as i32;
                 let mode = Mode { read: false, write: true, truncate: size == 0, flags };
-                match self.insists(who, &shown.id) {
-                    true => self.truncate_around(who, &shown, size),
-                    false => Err(self.announce_draft(who, &shown.id, mode)),
+                match self.retry_exhausted(caller, &shown.id) {
+                    true => self.truncate_around(caller, &shown, size),
+                    false => Err(self.announce_draft(caller, &shown.id, mode)),
                 }
             }
             Node::Revision(shown) => {
@@ -178,7 +183,7 @@ impl Fs {
                 self.attrs_changed(&shown.id, &shown.rev, meta.clone());
                 Ok(self.object_attr(&shown.id, &meta))
             }
-            Node::Draft(_) => self.setattr_draft(who, ino, change),
+            Node::Draft(_) => self.setattr_draft(caller, ino, change),
             Node::Scratch(scratch) => {
                 let file = match handle.as_deref() {
                     Some(Handle::Scratch { file, write: true, .. }) => Some(file),
@@ -187,20 +192,23 @@ impl Fs {
                 scratch.change(change, file)?;
                 Ok(self.masked(scratch.attr()?))
             }
-            Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
+            Node::View(_) => Err(FsError::NotPermitted("views are read-only")),
         }
     }
 
     /// The draft, to the process that writes it; to one that it has started, and that was told of it by the name, what the
     /// name shows: `truncate` is not to cut somebody else's text.
-    fn own_or_shown(&self, who: Caller, draft: Arc<Mutex<Draft>>) -> Result<Node> {
+    fn own_or_shown(&self, caller: Caller, draft: Arc<Mutex<Draft>>) -> Result<Node> {
         let (id, own) = {
             let d = draft.lock();
-            (d.id.clone(), d.fresh || d.unlinked || d.opener.is_none() || d.opener == self.process(who))
+            (
+                d.id.clone(),
+                d.is_new_name || d.unlinked || d.opener.is_none() || d.opener == self.process(caller),
+            )
         };
-        match if own { Err(Fail::NotFound) } else { self.shown(&id, false) } {
+        match if own { Err(FsError::NotFound) } else { self.shown(&id, false) } {
             Ok((_, shown, _)) => Ok(Node::Revision(shown)),
-            Err(Fail::NotFound) => Ok(Node::Draft(draft)),
+            Err(FsError::NotFound) => Ok(Node::Draft(draft)),
             Err(fail) => Err(fail),
         }
     }
@@ -209,20 +217,20 @@ impl Fs {
     /// earlier revision open changes that one.
     fn named(&self, ino: Ino, shown: Arc<Shown>) -> Result<Arc<Shown>> {
         match self.shown(&shown.id, false) {
-            Ok((_, now, _)) if self.tables.lock().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
-            Ok(_) | Err(Fail::NotFound) => Ok(shown),
+            Ok((_, now, _)) if self.nodes.lock().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
+            Ok(_) | Err(FsError::NotFound) => Ok(shown),
             Err(fail) => Err(fail),
         }
     }
 
     /// Truncates by path where the thread cannot be led to a draft's node. The node of the revision stays as it is.
-    fn truncate_around(&self, who: Caller, shown: &Shown, size: u64) -> Result<Attr> {
+    fn truncate_around(&self, caller: Caller, shown: &Shown, size: u64) -> Result<Attr> {
         if size > self.options.max_size {
-            return Err(Fail::TooLarge);
+            return Err(FsError::TooLarge);
         }
-        self.tables.lock().come_back(who.thread, &shown.id);
-        let mut draft = self.new_draft(who, &shown.id, size == 0)?;
-        if draft.stands.is_none() && shown.removed.is_some() {
+        self.nodes.lock().finish_retry(caller.thread, &shown.id);
+        let mut draft = self.new_draft(caller, &shown.id, size == 0)?;
+        if draft.shown_rev.is_none() && shown.removed.is_some() {
             // The text is in `.deleted`.
             return Ok(Attr { size, ..self.attr_of_left(shown) });
         }
@@ -231,7 +239,7 @@ impl Fs {
         Ok(self.object_attr(&shown.id, &shown.meta))
     }
 
-    fn setattr_draft(&self, who: Caller, ino: Ino, change: &Change) -> Result<Attr> {
+    fn setattr_draft(&self, caller: Caller, ino: Ino, change: &Change) -> Result<Attr> {
         let draft = match self.node(ino)? {
             Node::Draft(draft) => draft,
             // Its name was moved away.
@@ -240,26 +248,26 @@ impl Fs {
                 self.tell_moved(ino);
                 return Ok(self.masked(scratch.attr()?));
             }
-            _ => return Err(Fail::Stale),
+            _ => return Err(FsError::Stale),
         };
         let mut d = draft.lock();
         if let Some(size) = change.size {
             if size > self.options.max_size {
-                return Err(Fail::TooLarge);
+                return Err(FsError::TooLarge);
             }
-            let open = self.tables.lock().is_open(ino);
+            let open = self.nodes.lock().is_open(ino);
             if !open && size > 0 {
-                self.renew(who, &mut d)?;
+                self.renew(caller, &mut d)?;
             }
             d.truncate(size as usize);
             if open {
                 self.note_written(ino, &draft, &mut d);
                 self.commit_awaited(ino, &mut d);
             } else {
-                let key = (who.thread, d.id.clone());
-                let mut t = self.tables.lock();
+                let key = (caller.thread, d.id.clone());
+                let mut t = self.nodes.lock();
                 t.pending.remove(&key);
-                t.refused.remove(&key);
+                t.retrying.remove(&key);
                 drop(t);
                 self.truncated(ino, &mut d)?;
             }
@@ -274,30 +282,30 @@ impl Fs {
     /// A truncation by path has nobody who will close the file: it is complete now, or waits for the next writer.
     fn truncated(&self, node: Ino, d: &mut Draft) -> Result<()> {
         if d.is_empty() {
-            self.settle(node, d);
+            self.finish_draft(node, d);
             return Ok(());
         }
-        self.commit(node, d, Asks::Now)
+        self.flush_draft(node, d, Asks::Now)
     }
 
     /// A revision's file has other attributes now.
     pub(super) fn attrs_changed(&self, id: &ObjectId, rev: &Rev, meta: Meta) {
         self.close_kept(id, meta.mode);
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
-        let home = t.objects.get(id).and_then(|o| o.home);
-        if let Some(home) = home
-            && let Some(entry) = t.nodes.get_mut(&home)
+        let mut t = self.nodes.lock();
+        let current = t.objects.get(id).and_then(|o| o.current_node);
+        if let Some(current) = current
+            && let Some(entry) = t.nodes.get_mut(&current)
             && let Node::Revision(shown) = &mut entry.node
             && shown.rev == *rev
         {
             // `-o view=object` shows another size.
             let shown = Arc::make_mut(shown);
             shown.meta = Meta { size: shown.meta.size, ..meta };
-            notices.push(Notice::Attr(home));
+            notices.push(Notice::Attr(current));
         }
         drop(t);
-        self.tell(notices);
+        self.notify_kernel(notices);
     }
 
     /// The store's file system: space is the store's.
@@ -314,7 +322,7 @@ impl Fs {
     pub fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         match self.node(ino)? {
             Node::Scratch(scratch) => scratch.readlink(),
-            _ => Err(Fail::Invalid),
+            _ => Err(FsError::Invalid),
         }
     }
 }
@@ -340,11 +348,11 @@ mod tests {
         let id = ObjectId::new("a").unwrap();
         others.create(&id, b"{}").unwrap();
         let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
-        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
-        let node = fs.lookup(who, ROOT, &id.file_name().unwrap()).unwrap().node;
+        let caller = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let node = fs.lookup(caller, ROOT, &id.file_name().unwrap()).unwrap().node;
         others.upsert(&id, b"{\"n\": 1}").unwrap();
         let change = Change { mode: Some(0o600), ..Change::default() };
-        let attr = fs.setattr(who, node, &change, None).unwrap();
+        let attr = fs.setattr(caller, node, &change, None).unwrap();
         assert_eq!((attr.perm, attr.size), (0o600, others.winner_meta(&id).unwrap().1.size));
         assert_eq!(others.winner_meta(&id).unwrap().1.mode & 0o777, 0o600);
     }

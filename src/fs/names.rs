@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode};
 
 use super::attr::{Caller, Found, Ino, NOW, SCRATCH};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Deleted, Node, Notice};
 use super::{Fs, Name, views::View};
@@ -30,9 +30,9 @@ impl Fs {
     pub(super) fn hold_scratch(&self, node: ScratchNode, dir: &Dir, name: &OsStr) -> Result<Found> {
         let attr = self.masked(node.attr()?);
         let ttl = self.scratch_ttl();
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         let (ino, new) = t.add_scratch(node, dir, name, attr.kind);
-        t.nodes.get_mut(&ino).ok_or(Fail::Stale)?.lookups += 1;
+        t.nodes.get_mut(&ino).ok_or(FsError::Stale)?.lookups += 1;
         drop(t);
         if let Some(new) = new {
             new.enlist();
@@ -42,7 +42,7 @@ impl Fs {
 
     /// How long what is told of scratch files stays true: not at all while another mount may change them.
     pub(super) fn scratch_ttl(&self) -> Duration {
-        if self.presence.is_alone() { SCRATCH } else { NOW }
+        if self.mount_lock.is_sole_mount() { SCRATCH } else { NOW }
     }
 
     /// The directory where a new scratch name goes.
@@ -50,65 +50,65 @@ impl Fs {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(self.scratch_root()?.clone()),
-                Name::View(_) => Err(Fail::Exists),
-                Name::Object(_) => Err(Fail::NotPermitted("an object is a regular file")),
+                Name::View(_) => Err(FsError::Exists),
+                Name::Object(_) => Err(FsError::NotPermitted("an object is a regular file")),
             },
             Node::Scratch(dir) => Ok(dir.dir()?.clone()),
-            Node::View(_) => Err(Fail::NotPermitted("views hold only what the store holds")),
-            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+            Node::View(_) => Err(FsError::NotPermitted("views hold only what the store holds")),
+            Node::Revision(_) | Node::Draft(_) => Err(FsError::NotADirectory),
         }
     }
 
     /// Makes a directory; all that is in it is scratch.
-    pub fn mkdir(&self, who: Caller, parent: Ino, name: &OsStr, perm: u32) -> Result<Found> {
-        self.make(Some(who), parent, name, |dir| {
+    pub fn mkdir(&self, caller: Caller, parent: Ino, name: &OsStr, perm: u32) -> Result<Found> {
+        self.make(Some(caller), parent, name, |dir| {
             rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(perm & 0o7777))?;
             rustix::fs::chmodat(dir, name, Mode::from_raw_mode(perm & 0o7777), AtFlags::empty())
         })
     }
 
     /// Makes a fifo, socket, device node or file. An object's name becomes an empty draft.
-    pub fn mknod(&self, who: Caller, parent: Ino, name: &OsStr, mode: u32, rdev: u32) -> Result<Found> {
+    pub fn mknod(&self, caller: Caller, parent: Ino, name: &OsStr, mode: u32, rdev: u32) -> Result<Found> {
         let kind = FileType::from_raw_mode(mode as _);
         if kind == FileType::RegularFile {
             let flags = rustix::fs::OFlags::EXCL | rustix::fs::OFlags::WRONLY;
             let (found, opened) =
-                self.create(who, parent, name, mode & 0o7777, super::Mode::new(flags.bits() as i32))?;
+                self.create(caller, parent, name, mode & 0o7777, super::Mode::new(flags.bits() as i32))?;
             self.release(opened.handle);
             return Ok(found);
         }
         let perm = Mode::from_raw_mode(mode & 0o7777);
-        self.make(Some(who), parent, name, |dir| {
+        self.make(Some(caller), parent, name, |dir| {
             rustix::fs::mknodat(dir, name, kind, perm, u64::from(rdev))?;
             rustix::fs::chmodat(dir, name, perm, AtFlags::empty())
         })
     }
 
     /// Makes a symbolic link.
-    pub fn symlink(&self, who: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Found> {
+    pub fn symlink(&self, caller: Caller, parent: Ino, name: &OsStr, target: &OsStr) -> Result<Found> {
         // Whose a link is decides nothing, and sshfs gives away what it leads to, though that is root's.
-        let who = self.backend.medium().is_local().then_some(who);
-        self.make(who, parent, name, |dir| rustix::fs::symlinkat(target, dir, name))
+        let caller = self.backend.medium().is_local().then_some(caller);
+        self.make(caller, parent, name, |dir| rustix::fs::symlinkat(target, dir, name))
     }
 
     fn make(
         &self,
-        who: Option<Caller>,
+        caller: Option<Caller>,
         parent: Ino,
         name: &OsStr,
         make: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
     ) -> Result<Found> {
         let dir = self.scratch_dir(parent, name)?;
         let fd = dir.as_fd();
-        self.hold_scratch(scratch::make(fd, name, who, || make(fd))?, &dir, name)
+        self.hold_scratch(scratch::make(fd, name, caller, || make(fd))?, &dir, name)
     }
 
     /// Gives a scratch file another name. An object has one name: a link to it is a scratch file with its text, and a link
     /// under its name makes it (`gawk -i inplace` with a suffix, Python's atomicwrites).
-    pub fn link(&self, who: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Result<Found> {
+    pub fn link(&self, caller: Caller, ino: Ino, parent: Ino, name: &OsStr) -> Result<Found> {
         let node = match (self.node(ino)?, self.node(parent)?) {
             (Node::Scratch(node), Node::Root) => match Name::of(name)? {
-                Name::Object(id) => return self.link_to_object(who, &node, &id),
+                Name::Object(id) => return self.link_to_object(caller, &node, &id),
                 _ => node,
             },
             (Node::Scratch(node), _) => node,
@@ -117,7 +117,7 @@ impl Fs {
                 let id = draft.lock().id.clone();
                 return self.link_of_object(&id, parent, name);
             }
-            (Node::Root | Node::View(_), _) => return Err(Fail::NotPermitted("a view has one name")),
+            (Node::Root | Node::View(_), _) => return Err(FsError::NotPermitted("a view has one name")),
         };
         let dir = self.scratch_dir(parent, name)?;
         // AT_EMPTY_PATH needs a capability; the magic link does not.
@@ -128,7 +128,7 @@ impl Fs {
 
     fn link_of_object(&self, id: &ObjectId, parent: Ino, name: &OsStr) -> Result<Found> {
         let dir = match self.scratch_dir(parent, name) {
-            Err(Fail::NotPermitted(_)) => return Err(Fail::NotPermitted("an object has one name")),
+            Err(FsError::NotPermitted(_)) => return Err(FsError::NotPermitted("an object has one name")),
             dir => dir?,
         };
         let (_, shown, text) = self.shown(id, true)?;
@@ -137,12 +137,12 @@ impl Fs {
         self.hold_scratch(node, &dir, name)
     }
 
-    fn link_to_object(&self, who: Caller, file: &ScratchNode, id: &ObjectId) -> Result<Found> {
+    fn link_to_object(&self, caller: Caller, file: &ScratchNode, id: &ObjectId) -> Result<Found> {
         if self.taken(id)? {
-            return Err(Fail::Exists);
+            return Err(FsError::Exists);
         }
-        self.save_scratch(who, file, id)?;
-        self.tell(self.notices().with(Notice::Root));
+        self.save_scratch(caller, file, id)?;
+        self.notify_kernel(self.notices().with(Notice::Root));
         self.hold_shown(id)
     }
 
@@ -151,42 +151,42 @@ impl Fs {
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root()?, name, AtFlags::REMOVEDIR)?),
-                Name::View(_) => Err(Fail::NotPermitted("views are always there")),
-                Name::Object(_) => Err(Fail::NotADirectory),
+                Name::View(_) => Err(FsError::NotPermitted("views are always there")),
+                Name::Object(_) => Err(FsError::NotADirectory),
             },
             Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.dir()?, name, AtFlags::REMOVEDIR)?),
-            Node::View(_) => Err(Fail::NotPermitted("views are always there")),
-            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+            Node::View(_) => Err(FsError::NotPermitted("views are always there")),
+            Node::Revision(_) | Node::Draft(_) => Err(FsError::NotADirectory),
         }
     }
 
     /// Removes a name. An object goes at once, for everybody, and can be brought back.
-    pub fn unlink(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<()> {
-        if self.is_echo(who) {
+    pub fn unlink(&self, caller: Caller, parent: Ino, name: &OsStr) -> Result<()> {
+        if self.is_replay(caller) {
             return Ok(());
         }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(rustix::fs::unlinkat(self.scratch_root()?, name, AtFlags::empty())?),
-                Name::View(_) => Err(Fail::NotPermitted("views are always there")),
+                Name::View(_) => Err(FsError::NotPermitted("views are always there")),
                 Name::Object(id) => self.unlink_object(&id),
             },
             Node::Scratch(dir) => Ok(rustix::fs::unlinkat(dir.dir()?, name, AtFlags::empty())?),
             Node::View(View::Conflict(id)) => self.discard(&id, name),
             Node::View(View::DraftsOf(id)) => self.drop_draft(&id, name),
-            Node::View(_) => Err(Fail::NotPermitted("views are read-only")),
-            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+            Node::View(_) => Err(FsError::NotPermitted("views are read-only")),
+            Node::Revision(_) | Node::Draft(_) => Err(FsError::NotADirectory),
         }
     }
 
     fn unlink_object(&self, id: &ObjectId) -> Result<()> {
         match self.resolve(id) {
             Ok(_) => {}
-            Err(Fail::NotFound) => {
+            Err(FsError::NotFound) => {
                 if !self.unlink_fresh(id)? {
-                    return Err(Fail::NotFound);
+                    return Err(FsError::NotFound);
                 }
-                self.tell(self.notices().with(Notice::Root));
+                self.notify_kernel(self.notices().with(Notice::Root));
                 return Ok(());
             }
             Err(fail) => return Err(fail),
@@ -198,7 +198,7 @@ impl Fs {
     pub(super) fn unlink_fresh(&self, id: &ObjectId) -> Result<bool> {
         let Some((_, draft)) = self.fresh_draft(id)? else { return Ok(false) };
         draft.lock().unlinked = true;
-        self.tables.lock().object(id).fresh = None;
+        self.nodes.lock().object(id).new_draft = None;
         self.discard_fresh(id);
         Ok(true)
     }
@@ -214,7 +214,7 @@ impl Fs {
         id: &ObjectId,
         opened: impl Fn(&Option<Process>) -> bool,
     ) -> Vec<(Ino, Arc<Mutex<Draft>>)> {
-        let t = self.tables.lock();
+        let t = self.nodes.lock();
         let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
         let drafts = nodes.iter().filter(|(_, opener)| opened(opener)).filter_map(|(node, _)| {
             let Some(Node::Draft(draft)) = t.node(*node) else { return None };
@@ -239,9 +239,9 @@ impl Fs {
         };
         change.made(None);
         let mut notices = self.notices().with(Notice::Root);
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         t.hide(id, &mut notices);
-        t.stir(id);
+        t.bump_version(id);
         let object = t.object(id);
         // What is written into them is no text of this name's next file.
         object.drafts.clear();
@@ -249,7 +249,7 @@ impl Fs {
         object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
         t.waiting.insert(id.clone());
         drop(t);
-        self.tell(notices);
+        self.notify_kernel(notices);
         self.echoes.left_behind(id);
         Ok(())
     }

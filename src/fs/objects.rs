@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::attr::{Attr, BRIEF, Caller, Found, Ino, LONG, NOW};
-use super::errno::{Fail, Result};
-use super::kept::load_file;
-use super::table::{Node, Notice, Shown, Tables, object_ino};
+use super::errno::{FsError, Result};
+use super::parked::load_file;
+use super::table::{Node, NodeTable, Notice, Shown, object_ino};
 use super::{APART, Fs, Name};
 use crate::backend::Meta;
 use crate::base::Process;
@@ -33,16 +33,16 @@ const RESCANS: usize = 3;
 pub(super) const SHOWN_TRIES: usize = 100;
 
 /// How long the next signs of changes gather where the last were all of this mount's own.
-const GATHER: Duration = Duration::from_millis(1);
+const COALESCE_WINDOW: Duration = Duration::from_millis(1);
 
 /// The name under which an unfinished or refused text of a new object is kept and shown.
-pub(super) const FRESH: &str = "new";
+pub(super) const NEW_NAME_FILE: &str = "new";
 
 impl Fs {
     /// What `name` is in the directory `parent`; the kernel holds the node found until it forgets it.
-    pub fn lookup(&self, who: Caller, parent: Ino, name: &OsStr) -> Result<Found> {
-        if self.is_echo(who) {
-            return self.lookup_echo(parent, name);
+    pub fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Result<Found> {
+        if self.is_replay(caller) {
+            return self.lookup_for_replay(parent, name);
         }
         match name.as_encoded_bytes() {
             b"." => return self.lookup_self(parent),
@@ -51,19 +51,19 @@ impl Fs {
         }
         match self.node(parent)? {
             Node::Root => match Name::of(name)? {
-                Name::Object(id) => self.lookup_object(who, &id),
+                Name::Object(id) => self.lookup_object(caller, &id),
                 Name::View(view) => self.lookup_view(view),
                 Name::Scratch => self.lookup_scratch(self.scratch_root()?, name),
             },
             Node::Scratch(dir) => self.lookup_scratch(dir.dir()?, name),
             Node::View(view) => self.lookup_view(self.view_child(&view, name)?),
-            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+            Node::Revision(_) | Node::Draft(_) => Err(FsError::NotADirectory),
         }
     }
 
     /// The kernel forgets `lookups` of its references to a node.
     pub fn forget(&self, ino: Ino, lookups: u64) {
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         let Some(entry) = t.nodes.get_mut(&ino) else { return };
         entry.lookups = entry.lookups.saturating_sub(lookups);
         let id = match &entry.node {
@@ -78,62 +78,62 @@ impl Fs {
 
     /// Forgets what is known of an object that nobody holds. Its watch ends under the same lock that it is checked
     /// under in [`resolve`](Self::resolve), or an object could seem watched that is not.
-    pub(super) fn forget_object(&self, t: &mut Tables, id: &ObjectId) {
+    pub(super) fn forget_object(&self, t: &mut NodeTable, id: &ObjectId) {
         if t.forget_object(id, self.options.grace) && !self.watches_idle() {
             self.watcher.unwatch(id);
         }
     }
 
     pub(super) fn node(&self, ino: Ino) -> Result<Node> {
-        self.tables.lock().node(ino).cloned().ok_or(Fail::Stale)
+        self.nodes.lock().node(ino).cloned().ok_or(FsError::Stale)
     }
 
-    fn lookup_object(&self, who: Caller, id: &ObjectId) -> Result<Found> {
+    fn lookup_object(&self, caller: Caller, id: &ObjectId) -> Result<Found> {
         if !id.has_file_name() {
-            return Err(Fail::NameTooLong);
+            return Err(FsError::NameTooLong);
         }
-        let pending = self.tables.lock().pending(who.thread, id);
+        let pending = self.nodes.lock().pending(caller.thread, id);
         if let Some(node) = pending
             && let Ok(Node::Draft(draft)) = self.node(node)
             && let Ok(found) = self.hold_draft(node, &draft)
         {
             return Ok(found);
         }
-        if let Some(found) = self.hold_own(who, id) {
+        if let Some(found) = self.hold_own(caller, id) {
             return Ok(found);
         }
         // A node may be replaced before it is held. That must not cost the program one of its two tries.
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
-                Err(Fail::Stale) => {}
-                Ok(found) => return Ok(self.tables.lock().as_linked(id, found)),
+                Err(FsError::Stale) => {}
+                Ok(found) => return Ok(self.nodes.lock().as_linked(id, found)),
                 Err(fail) => {
                     let fresh = match fail {
-                        Fail::NotFound => self.fresh_draft(id)?,
+                        FsError::NotFound => self.fresh_draft(id)?,
                         _ => None,
                     };
                     match fresh.map(|(node, draft)| self.hold_draft(node, &draft)) {
-                        Some(Err(Fail::Stale)) => {}
+                        Some(Err(FsError::Stale)) => {}
                         Some(held) => return held,
                         None => {
                             // It does not come back to open anything.
-                            self.tables.lock().refused.remove(&(who.thread, id.clone()));
+                            self.nodes.lock().retrying.remove(&(caller.thread, id.clone()));
                             return Err(fail);
                         }
                     }
                 }
             }
         }
-        Err(Fail::Busy)
+        Err(FsError::Busy)
     }
 
     /// The draft that the caller, or a process above it, writes, as what it is to it: with the size and the times that it has
     /// come to. Who has no descriptor of it and opens it is sent on to what the name shows.
-    fn hold_own(&self, who: Caller, id: &ObjectId) -> Option<Found> {
+    fn hold_own(&self, caller: Caller, id: &ObjectId) -> Option<Found> {
         {
-            let mut t = self.tables.lock();
-            if !t.refused.is_empty()
-                && let Some(refused) = t.refused.get_mut(&(who.thread, id.clone()))
+            let mut t = self.nodes.lock();
+            if !t.retrying.is_empty()
+                && let Some(refused) = t.retrying.get_mut(&(caller.thread, id.clone()))
             {
                 refused.looked_up = true;
                 return None;
@@ -142,7 +142,7 @@ impl Fs {
                 return None;
             }
         }
-        let process = self.process(who)?;
+        let process = self.process(caller)?;
         let own = self.drafts_by(id, |opener| opener.as_ref().is_some_and(|opener| process.is_of(opener)));
         let (node, draft) =
             own.into_iter().rev().find(|(_, draft)| draft.try_lock().is_some_and(|d| d.is_ahead()))?;
@@ -152,41 +152,41 @@ impl Fs {
     /// Counts the kernel's reference to the node that an object's name shows, and answers with it. `Stale` where that was
     /// replaced before it was held.
     pub(super) fn hold_name(&self, id: &ObjectId) -> Result<Found> {
-        let home = self.resolve(id)?;
-        self.hold_home(id, home)
+        let current = self.resolve(id)?;
+        self.hold_home(id, current)
     }
 
     /// [`hold_name`](Self::hold_name), until it was held.
     pub(super) fn hold_shown(&self, id: &ObjectId) -> Result<Found> {
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
-                Err(Fail::Stale) => {}
-                held => return held.map(|found| self.tables.lock().as_linked(id, found)),
+                Err(FsError::Stale) => {}
+                held => return held.map(|found| self.nodes.lock().as_linked(id, found)),
             }
         }
-        Err(Fail::Busy)
+        Err(FsError::Busy)
     }
 
     /// Counts the kernel's reference to an object's home and answers with it.
-    fn hold_home(&self, id: &ObjectId, home: Ino) -> Result<Found> {
-        let mut t = self.tables.lock();
-        let sure = t.objects.get(id).is_some_and(|o| o.is_sure() && o.home == Some(home));
+    fn hold_home(&self, id: &ObjectId, current: Ino) -> Result<Found> {
+        let mut t = self.nodes.lock();
+        let sure = t.objects.get(id).is_some_and(|o| o.is_valid() && o.current_node == Some(current));
         let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
-        t.pass(home);
+        t.admit(current);
         for other in t.take_dropped() {
             self.forget_object(&mut t, &other);
         }
-        let sure = sure && !t.is_passing(home);
-        let entry = t.nodes.get_mut(&home).ok_or(Fail::Stale)?;
-        let Node::Revision(shown) = &entry.node else { return Err(Fail::Stale) };
+        let sure = sure && !t.is_transient(current);
+        let entry = t.nodes.get_mut(&current).ok_or(FsError::Stale)?;
+        let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
         let attr = self.object_attr(id, &shown.meta);
         entry.lookups += 1;
         entry.by_number = false;
         let (attr_ttl, entry_ttl) = if sure { (LONG, LONG) } else { (BRIEF, NOW) };
         Ok(Found {
-            node: home,
+            node: current,
             // A lookup answers st_ino and node in one number; the next getattr tells the right one.
-            attr_ttl: if home == attr.ino { attr_ttl } else { NOW },
+            attr_ttl: if current == attr.ino { attr_ttl } else { NOW },
             // While somebody writes, the name leads the writer's own thread to the draft.
             entry_ttl: if drafting { NOW } else { entry_ttl },
             attr,
@@ -196,8 +196,8 @@ impl Fs {
     /// Counts the kernel's reference to a draft's node and answers with it, for this moment only.
     pub(super) fn hold_draft(&self, node: Ino, draft: &Mutex<Draft>) -> Result<Found> {
         let attr = self.attr_of_draft(node, draft);
-        let mut t = self.tables.lock();
-        t.nodes.get_mut(&node).ok_or(Fail::Stale)?.lookups += 1;
+        let mut t = self.nodes.lock();
+        t.nodes.get_mut(&node).ok_or(FsError::Stale)?.lookups += 1;
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
@@ -223,76 +223,76 @@ impl Fs {
     pub(super) fn resolve(&self, id: &ObjectId) -> Result<Ino> {
         self.drain();
         for attempt in 0.. {
-            let epoch = {
-                let mut t = self.tables.lock();
+            let version = {
+                let mut t = self.nodes.lock();
                 let object = t.object(id);
-                let sure = object.is_sure();
-                match object.home {
-                    _ if sure && object.hidden.is_some() => return Err(Fail::NotFound),
-                    Some(home) if sure => return Ok(home),
-                    _ => object.epoch,
+                let sure = object.is_valid();
+                match object.current_node {
+                    _ if sure && object.hidden.is_some() => return Err(FsError::NotFound),
+                    Some(current) if sure => return Ok(current),
+                    _ => object.version,
                 }
             };
             let watched = self.watcher.watch(id);
             let winner = self.winner(id);
             let mut notices = self.notices();
-            let mut t = self.tables.lock();
+            let mut t = self.nodes.lock();
             let object = t.object(id);
             object.watched = watched && self.watcher.is_watched(id);
-            let certain = object.epoch == epoch;
+            let certain = object.version == version;
             if !certain && attempt < RESCANS {
                 continue;
             }
             match winner {
                 Ok((rev, meta)) => {
-                    object.known = Some(epoch);
+                    object.validated_at = Some(version);
                     // Only to look: of most objects nothing more is remembered.
                     let back = object.hidden.as_ref().is_some_and(|hidden| hidden.rev != rev);
                     match if back { object.hidden.take() } else { None } {
-                        _ if object.hidden.is_some() => return Err(Fail::NotFound),
+                        _ if object.hidden.is_some() => return Err(FsError::NotFound),
                         // Others have gone on with what was renamed away here.
                         Some(_) => notices.push(Notice::Root),
                         None => {}
                     }
-                    let home = t.show(id, rev, meta, &mut notices);
+                    let current = t.show(id, rev, meta, &mut notices);
                     if certain {
-                        t.trust(id);
+                        t.mark_valid(id);
                     }
                     drop(t);
-                    self.tell(notices);
-                    return Ok(home);
+                    self.notify_kernel(notices);
+                    return Ok(current);
                 }
                 Err(fail) => {
-                    let absent = matches!(fail, Fail::Store(Error::NoObject(_)));
+                    let absent = matches!(fail, FsError::Store(Error::NoObject(_)));
                     if absent {
                         t.hide(id, &mut notices);
                         self.forget_object(&mut t, id);
                     }
                     drop(t);
-                    self.tell(notices);
-                    return Err(if absent { Fail::NotFound } else { fail });
+                    self.notify_kernel(notices);
+                    return Err(if absent { FsError::NotFound } else { fail });
                 }
             }
         }
-        Err(Fail::Stale)
+        Err(FsError::Stale)
     }
 
     /// The revision that an object's name shows, with its bytes if they are `wanted`. Others may replace it at any moment;
     /// what is returned was shown after the call began.
     pub(super) fn shown(&self, id: &ObjectId, wanted: bool) -> Result<(Ino, Arc<Shown>, Vec<u8>)> {
         for _ in 0..SHOWN_TRIES {
-            let home = self.resolve(id)?;
-            let Ok(Node::Revision(shown)) = self.node(home) else { continue };
+            let current = self.resolve(id)?;
+            let Ok(Node::Revision(shown)) = self.node(current) else { continue };
             if !wanted {
-                return Ok((home, shown, Vec::new()));
+                return Ok((current, shown, Vec::new()));
             }
             match self.text_of(id, &shown.rev) {
-                Ok(text) => return Ok((home, shown, text)),
-                Err(fail) if fail.errno() == Fail::NotFound.errno() => {}
+                Ok(text) => return Ok((current, shown, text)),
+                Err(fail) if fail.errno() == FsError::NotFound.errno() => {}
                 Err(fail) => return Err(fail),
             }
         }
-        Err(Fail::Busy)
+        Err(FsError::Busy)
     }
 
     /// The revision that an object's name shows.
@@ -322,8 +322,8 @@ impl Fs {
     /// The draft that a name shows where there is no object: one that somebody writes now, or a text kept from before.
     pub(super) fn fresh_draft(&self, id: &ObjectId) -> Result<Option<(Ino, Arc<Mutex<Draft>>)>> {
         {
-            let t = self.tables.lock();
-            if let Some(node) = t.objects.get(id).and_then(|o| o.fresh)
+            let t = self.nodes.lock();
+            if let Some(node) = t.objects.get(id).and_then(|o| o.new_draft)
                 && let Some(entry) = t.nodes.get(&node)
                 && let Node::Draft(draft) = &entry.node
                 && entry.handles > 0
@@ -332,15 +332,15 @@ impl Fs {
             }
         }
         let Some((text, attr)) = self.kept_fresh(id)? else { return Ok(None) };
-        let mut t = self.tables.lock();
-        let fresh = t.object(id).fresh;
+        let mut t = self.nodes.lock();
+        let fresh = t.object(id).new_draft;
         let node = match fresh {
             Some(node) if matches!(t.node(node), Some(Node::Draft(_))) => node,
             _ => {
                 let mut draft = Draft::new(id.clone(), None);
-                draft.fresh = true;
+                draft.is_new_name = true;
                 let node = t.add(Node::Draft(Arc::new(Mutex::new(draft))));
-                t.object(id).fresh = Some(node);
+                t.object(id).new_draft = Some(node);
                 node
             }
         };
@@ -349,7 +349,7 @@ impl Fs {
         let mut d = draft.lock();
         if !d.is_dirty() {
             load_file(&mut d, text, &attr);
-            d.set_kept(FRESH.to_owned());
+            d.set_parked(NEW_NAME_FILE.to_owned());
         }
         drop(d);
         Ok(Some((node, draft)))
@@ -364,43 +364,43 @@ impl Fs {
             return false;
         }
         let (mut notices, mut lost) = (self.notices(), Vec::new());
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         events.retain(|event| {
             match event {
                 Event::Object(id, came) => {
                     // Our own publishing comes back as the name that is shown already.
                     match came {
-                        Some(name) if t.home_rev(id).is_some_and(|rev| *name == *rev.as_str()) => {}
+                        Some(name) if t.current_rev(id).is_some_and(|rev| *name == *rev.as_str()) => {}
                         Some(name) if self.echoes.is_under_way(id) && self.store.published_here(id, name) => {
-                            t.await_own(id);
+                            t.invalidate_silently(id);
                             return false;
                         }
-                        _ => t.doubt(id, &mut notices),
+                        _ => t.invalidate(id, &mut notices),
                     }
                 }
                 Event::Left(id) => {
                     if let Some(object) = t.objects.get_mut(id) {
                         object.watched = false;
                     }
-                    t.doubt(id, &mut notices);
+                    t.invalidate(id, &mut notices);
                 }
                 Event::Store(id, came) => {
                     if let Some(object) = t.objects.get_mut(id) {
                         object.watched = false;
                     }
                     if *came {
-                        self.note_young(id);
+                        self.note_recently_created(id);
                     }
                     if *came && self.watches_idle() {
                         self.watcher.watch(id);
                     }
-                    t.doubt(id, &mut notices);
+                    t.invalidate(id, &mut notices);
                     notices.push(Notice::Root);
                 }
-                Event::Besides => notices.push(Notice::Root),
+                Event::Scratch => notices.push(Notice::Root),
                 Event::Lost => {
                     let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
-                    ids.iter().for_each(|id| t.doubt(id, &mut notices));
+                    ids.iter().for_each(|id| t.invalidate(id, &mut notices));
                     notices.push(Notice::Root);
                     lost.extend(ids.into_iter().map(|id| Event::Object(id, None)));
                 }
@@ -414,9 +414,9 @@ impl Fs {
         drop((t, turn));
         notices.dedup();
         let new = !notices.is_empty();
-        self.tell(notices);
+        self.notify_kernel(notices);
         events.extend(lost);
-        self.echoes.heard(events.iter());
+        self.echoes.on_events(events.iter());
         new
     }
 
@@ -425,18 +425,18 @@ impl Fs {
         if self.watcher.wait(timeout) {
             // What is saved here all the time does not wake this thread each time.
             if !self.drain() {
-                std::thread::sleep(GATHER);
+                std::thread::sleep(COALESCE_WINDOW);
             }
         }
     }
 
     /// The process behind a thread, where it can be told.
-    pub(super) fn process(&self, who: Caller) -> Option<Process> {
+    pub(super) fn process(&self, caller: Caller) -> Option<Process> {
         static TOLD: Once = Once::new();
-        if who.thread == 0 {
+        if caller.thread == 0 {
             TOLD.call_once(|| warn!("{APART}"));
         }
-        Process::of_thread(who.thread)
+        Process::of_thread(caller.thread)
     }
 
     /// The draft that a node is.

@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, RenameFlags};
 
 use super::attr::{Attr, Caller, Ino};
-use super::errno::{Fail, Result};
-use super::kept::load_file;
+use super::errno::{FsError, Result};
+use super::parked::load_file;
 use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Hidden, Node, NodeEntry, Notice, Shown, Tables};
+use super::table::{Hidden, Node, NodeEntry, NodeTable, Notice, Shown};
 use super::views::View;
 use super::{Fs, Name};
 use crate::backend::Attrs;
@@ -63,7 +63,7 @@ impl Fs {
     /// Moves a name. What lands on an object's name becomes its next revision; what leaves one becomes a scratch file.
     pub fn rename(
         &self,
-        who: Caller,
+        caller: Caller,
         parent: Ino,
         name: &OsStr,
         newparent: Ino,
@@ -73,14 +73,14 @@ impl Fs {
         let from = self.end(parent, name, true)?;
         let to = self.end(newparent, newname, flags.exchange)?;
         if flags.exchange {
-            return self.exchange(who, (from, parent, name), (to, newparent, newname));
+            return self.exchange(caller, (from, parent, name), (to, newparent, newname));
         }
         let under = match &to {
             End::Object(id) if !flags.no_replace => Some(id.clone()),
             _ => None,
         };
-        let linked = under.as_ref().map_or(Ok(false), |id| self.link_once_more(who, id))?;
-        let moved = self.move_name(who, (from, name), (to, newparent, newname), flags);
+        let linked = under.as_ref().map_or(Ok(false), |id| self.link_once_more(caller, id))?;
+        let moved = self.move_name(caller, (from, name), (to, newparent, newname), flags);
         if let Some(id) = under {
             self.overlaid(&id, moved.is_ok(), linked);
         }
@@ -89,7 +89,7 @@ impl Fs {
 
     fn move_name(
         &self,
-        who: Caller,
+        caller: Caller,
         (from, name): (End, &OsStr),
         (to, newparent, newname): (End, Ino, &OsStr),
         flags: Flags,
@@ -102,9 +102,9 @@ impl Fs {
             }
             (End::Scratch(a), End::Object(id) | End::Fresh(id, _)) => {
                 if flags.no_replace && self.taken(&id)? {
-                    return Err(Fail::Exists);
+                    return Err(FsError::Exists);
                 }
-                self.scratch_to_object(who, &a, name, &id)
+                self.scratch_to_object(caller, &a, name, &id)
             }
             (End::Object(id), End::Scratch(dir)) => {
                 self.object_to_scratch(&id, (newparent, &dir), newname, flags)
@@ -114,17 +114,17 @@ impl Fs {
                     return Ok(());
                 }
                 if flags.no_replace && self.taken(&to)? {
-                    return Err(Fail::Exists);
+                    return Err(FsError::Exists);
                 }
-                self.object_to_object(who, &id, &to)
+                self.object_to_object(caller, &id, &to)
             }
             (End::View(view), End::Object(id) | End::Fresh(id, _)) => {
                 if flags.no_replace && self.taken(&id)? {
-                    return Err(Fail::Exists);
+                    return Err(FsError::Exists);
                 }
-                self.view_to_object(who, &view, &id)
+                self.view_to_object(caller, &view, &id)
             }
-            (End::View(_), _) | (_, End::View(_)) => Err(Fail::CrossDevice),
+            (End::View(_), _) | (_, End::View(_)) => Err(FsError::CrossDevice),
             (End::Fresh(id, draft), End::Scratch(dir)) => {
                 self.fresh_to_scratch(&id, &draft, (newparent, &dir), newname, flags)
             }
@@ -133,7 +133,7 @@ impl Fs {
                     return Ok(());
                 }
                 if flags.no_replace && self.taken(&to)? {
-                    return Err(Fail::Exists);
+                    return Err(FsError::Exists);
                 }
                 self.fresh_to_object(&id, &draft, &to)
             }
@@ -146,22 +146,22 @@ impl Fs {
             Node::Scratch(dir) => Ok(End::Scratch(dir.dir()?.clone())),
             Node::Root => match Name::of(name)? {
                 Name::Scratch => Ok(End::Scratch(self.scratch_root()?.clone())),
-                Name::View(_) => Err(Fail::NotPermitted("views stay where they are")),
-                Name::Object(id) if !id.has_file_name() => Err(Fail::NameTooLong),
+                Name::View(_) => Err(FsError::NotPermitted("views stay where they are")),
+                Name::Object(id) if !id.has_file_name() => Err(FsError::NameTooLong),
                 Name::Object(id) if !there => Ok(End::Object(id)),
                 Name::Object(id) => match self.resolve(&id) {
                     Ok(_) => Ok(End::Object(id)),
-                    Err(Fail::NotFound) => match self.fresh_draft(&id)? {
+                    Err(FsError::NotFound) => match self.fresh_draft(&id)? {
                         Some((_, draft)) => Ok(End::Fresh(id, draft)),
-                        None => Err(Fail::NotFound),
+                        None => Err(FsError::NotFound),
                     },
                     Err(fail) => Err(fail),
                 },
             },
             // `mv` then copies and removes.
             Node::View(view) if there => Ok(End::View(self.view_child(&view, name)?)),
-            Node::View(_) => Err(Fail::CrossDevice),
-            Node::Revision(_) | Node::Draft(_) => Err(Fail::NotADirectory),
+            Node::View(_) => Err(FsError::CrossDevice),
+            Node::Revision(_) | Node::Draft(_) => Err(FsError::NotADirectory),
         }
     }
 
@@ -174,17 +174,17 @@ impl Fs {
     pub(super) fn is_object(&self, id: &ObjectId) -> Result<bool> {
         match self.resolve(id) {
             Ok(_) => Ok(true),
-            Err(Fail::NotFound) => Ok(false),
+            Err(FsError::NotFound) => Ok(false),
             Err(fail) => Err(fail),
         }
     }
 
     /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
-    fn scratch_to_object(&self, who: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
+    fn scratch_to_object(&self, caller: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
-            return Err(Fail::NotPermitted("an object is a regular file"));
+            return Err(FsError::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
         let written = self.writer_of(&file).is_some();
@@ -195,16 +195,16 @@ impl Fs {
             true => written || !over,
             false => written && verdict == Err(NotObject::Incomplete),
         };
-        let mut stands = None;
+        let mut shown_rev = None;
         if !unfinished {
             verdict.map_err(|why| self.refuse_moved(id, &text, &attr, why))?;
             let options = self.save_options(attrs_of(&attr));
-            let saved = self.save_file(who, &file, id, &text, &options)?;
+            let saved = self.save_file(caller, &file, id, &text, &options)?;
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
-            stands = saved.as_given().cloned();
+            shown_rev = saved.as_given().cloned();
         } else if over {
-            stands = self.shown_rev(id);
+            shown_rev = self.shown_rev(id);
         } else {
             self.unlink_fresh(id)?;
         }
@@ -217,37 +217,37 @@ impl Fs {
         load_file(&mut draft, text, &attr);
         if unfinished && !draft.is_empty() {
             // It may be durable where it is.
-            draft.fresh = !over;
+            draft.is_new_name = !over;
             self.keep_synced(&mut draft)?;
             draft.set_dirty();
         }
-        (draft.stands, draft.awaited) = (stands, unfinished);
+        (draft.shown_rev, draft.awaited) = (shown_rev, unfinished);
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-        self.adopt_as_draft(who, &file, draft)
+        self.adopt_as_draft(caller, &file, draft)
     }
 
     /// Makes the text of a scratch file, which stays, an object.
-    pub(super) fn save_scratch(&self, who: Caller, file: &ScratchNode, id: &ObjectId) -> Result<()> {
+    pub(super) fn save_scratch(&self, caller: Caller, file: &ScratchNode, id: &ObjectId) -> Result<()> {
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
-            return Err(Fail::NotPermitted("an object is a regular file"));
+            return Err(FsError::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
-        self.save_file(who, file, id, &text, &self.save_options(attrs_of(&attr)))?;
+        self.save_file(caller, file, id, &text, &self.save_options(attrs_of(&attr)))?;
         Ok(())
     }
 
     /// Saves the text of a scratch file. What who wrote it last knew counts beside what who moves it knows.
     fn save_file(
         &self,
-        who: Caller,
+        caller: Caller,
         file: &ScratchNode,
         id: &ObjectId,
         text: &[u8],
         options: &SaveOptions,
     ) -> Result<Saved> {
-        let mover = self.process(who);
+        let mover = self.process(caller);
         let writers: Vec<Writer> =
             mover.clone().map(Writer::from).into_iter().chain(self.memory.writer(file.key)).collect();
         let mut evidence = self.memory.evidence(&writers, id);
@@ -262,7 +262,7 @@ impl Fs {
 
     /// The node of a scratch file, if programs write it.
     fn writer_of(&self, file: &ScratchNode) -> Option<Ino> {
-        let t = self.tables.lock();
+        let t = self.nodes.lock();
         let ino = *t.scratch.get(&file.key)?;
         matches!(t.node(ino)?, Node::Scratch(s) if s.has_writers()).then_some(ino)
     }
@@ -275,7 +275,7 @@ impl Fs {
         // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
         shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         t.became.insert(file.ino(), id);
         if let Some(node) = t.scratch.remove(&file.key)
             && let Some(entry) = t.nodes.get_mut(&node)
@@ -287,13 +287,13 @@ impl Fs {
             notices.extend(id.file_name().map(Notice::Entry));
         }
         drop(t);
-        self.tell(notices);
+        self.notify_kernel(notices);
     }
 
     /// A scratch file has another name: the descriptor that its node holds can be found again there.
     fn found_at(&self, dir: &Dir, name: &OsStr) {
         if let Ok(key) = scratch::key(dir.as_fd(), name) {
-            let t = self.tables.lock();
+            let t = self.nodes.lock();
             if let Some(Node::Scratch(node)) = t.scratch.get(&key).and_then(|ino| t.node(*ino)) {
                 node.add_place(dir, name);
             }
@@ -301,16 +301,17 @@ impl Fs {
     }
 
     /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
-    fn adopt_as_draft(&self, who: Caller, file: &ScratchNode, mut draft: Draft) -> Result<()> {
+    fn adopt_as_draft(&self, caller: Caller, file: &ScratchNode, mut draft: Draft) -> Result<()> {
         let id = draft.id.clone();
         let object = self.is_object(&id)?;
         // Who writes it is not who moves it.
-        let opener = self.memory.writer(file.key).map(|writer| writer.process).or_else(|| self.process(who));
-        (draft.opener, draft.fresh) = (opener.clone(), !object);
+        let opener =
+            self.memory.writer(file.key).map(|writer| writer.process).or_else(|| self.process(caller));
+        (draft.opener, draft.is_new_name) = (opener.clone(), !object);
         let unfinished = draft.awaited;
         let draft = Arc::new(Mutex::new(draft));
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         let named = t.scratch.remove(&file.key);
         // An object that was moved away and comes back is open at nodes of its own.
         let is_open = |entry: &NodeEntry| {
@@ -325,7 +326,7 @@ impl Fs {
             entry.node = Node::Draft(draft.clone());
             match object {
                 true => t.object(&id).drafts.push((*node, opener.clone())),
-                false => t.object(&id).fresh = Some(held.unwrap_or(*node)),
+                false => t.object(&id).new_draft = Some(held.unwrap_or(*node)),
             }
             notices.push(Notice::Attr(*node));
         }
@@ -333,11 +334,11 @@ impl Fs {
         notices.push(Notice::Root);
         drop(t);
         match held {
-            None => self.settle(named.unwrap_or(0), &mut draft.lock()),
+            None => self.finish_draft(named.unwrap_or(0), &mut draft.lock()),
             Some(node) if unfinished => self.note_written(node, &draft, &mut draft.lock()),
             Some(_) => {}
         }
-        self.tell(notices);
+        self.notify_kernel(notices);
         Ok(())
     }
 
@@ -360,7 +361,7 @@ impl Fs {
         }
         self.memory.moved(node.key, id, &shown.rev);
         let mut notices = self.notices().with(Notice::Root);
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
         t.waiting.insert(id.clone());
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
@@ -371,37 +372,37 @@ impl Fs {
         drop(t);
         node.enlist();
         self.move_drafts(held, &node);
-        self.tell(notices);
+        self.notify_kernel(notices);
         Ok(())
     }
 
     /// The kernel has moved the node along with the name: from now on it is the scratch file.
     fn become_scratch(
         &self,
-        t: &mut Tables,
+        t: &mut NodeTable,
         id: &ObjectId,
         node: Arc<ScratchNode>,
         notices: &mut Vec<Notice>,
     ) {
         let object = t.object(id);
-        object.known = None;
-        if let Some(home) = object.home.take()
-            && let Some(entry) = t.nodes.get_mut(&home)
+        object.validated_at = None;
+        if let Some(current) = object.current_node.take()
+            && let Some(entry) = t.nodes.get_mut(&current)
         {
             let key = node.key;
             entry.node = Node::Scratch(node);
-            t.scratch.insert(key, home);
-            notices.push(Notice::Attr(home));
+            t.scratch.insert(key, current);
+            notices.push(Notice::Attr(current));
         }
     }
 
     /// `mv a.json b.json`: the history goes along to a new name; on an existing object the text is its next revision.
-    fn object_to_object(&self, who: Caller, from: &ObjectId, to: &ObjectId) -> Result<()> {
+    fn object_to_object(&self, caller: Caller, from: &ObjectId, to: &ObjectId) -> Result<()> {
         let (_, shown, _) = self.shown(from, false)?;
         // A temporary file is no object that was renamed.
         let temporary = self.store.temporary_revisions(from, self.options.grace)?;
         let moved = match self.resolve(to) {
-            Err(Fail::NotFound) if temporary != 1 && !self.was_deleted(to) => {
+            Err(FsError::NotFound) if temporary != 1 && !self.was_deleted(to) => {
                 let (left, came) = (self.echoes.begin(from), self.echoes.begin(to));
                 match self.store.rename(from, to) {
                     Ok(saved) => {
@@ -413,7 +414,7 @@ impl Fs {
                     Err(e) => return Err(e.into()),
                 }
             }
-            Err(Fail::NotFound) | Ok(_) => false,
+            Err(FsError::NotFound) | Ok(_) => false,
             Err(fail) => return Err(fail),
         };
         if !moved {
@@ -424,7 +425,7 @@ impl Fs {
                 owner: Some((shown.meta.uid, shown.meta.gid)),
             };
             let options = self.save_options(attrs);
-            let mover = self.process(who);
+            let mover = self.process(caller);
             let writers: Vec<Writer> = mover
                 .clone()
                 .map(Writer::from)
@@ -437,7 +438,7 @@ impl Fs {
         self.follow(from, to, moved);
         if !moved {
             self.delete(from, (temporary > 0).then_some(to))?;
-        } else if let Some(mover) = self.process(who)
+        } else if let Some(mover) = self.process(caller)
             && let Some(rev) = self.shown_rev(to)
         {
             self.memory.saved(&mover, to, &rev, None);
@@ -445,26 +446,26 @@ impl Fs {
         self.discard_fresh(to);
         let shown = self.shown(to, false);
         let mut notices = self.notices().with(Notice::Root);
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         if let Ok((_, shown, _)) = shown {
             // The kernel has moved the node to the new name.
             t.become_other(from, &shown, &mut notices);
         }
         t.hide(from, &mut notices);
-        t.stir(from);
+        t.bump_version(from);
         t.object(to).hidden = None;
         if moved {
-            t.stir(to);
+            t.bump_version(to);
         }
         notices.extend(to.file_name().map(Notice::Entry));
         self.watcher.unwatch(from);
         drop(t);
-        self.tell(notices);
+        self.notify_kernel(notices);
         Ok(())
     }
 
     pub(super) fn was_deleted(&self, id: &ObjectId) -> bool {
-        self.tables.lock().object(id).deleted.as_ref().is_some_and(|d| d.since.elapsed() < self.options.grace)
+        self.nodes.lock().object(id).deleted.as_ref().is_some_and(|d| d.since.elapsed() < self.options.grace)
     }
 }
 
@@ -493,25 +494,25 @@ mod tests {
         let others = Store::open_or_create(dir.path()).unwrap();
         others.create(&id, b"{\"n\": 1, \"m\": 1}").unwrap();
         let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
-        let who = Caller { uid: 0, gid: 0, thread: std::process::id() };
-        let node = fs.lookup(who, ROOT, "a.json".as_ref()).unwrap().node;
-        fs.release(fs.open(who, node, Mode::new(libc::O_RDONLY)).unwrap().handle);
+        let caller = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let node = fs.lookup(caller, ROOT, "a.json".as_ref()).unwrap().node;
+        fs.release(fs.open(caller, node, Mode::new(libc::O_RDONLY)).unwrap().handle);
 
         let object = File::open(dir.path().join("a")).unwrap();
         let flags = OFlags::TMPFILE | OFlags::WRONLY;
         let unnamed = rustix::fs::openat(&object, ".", flags, 0o644.into()).unwrap();
         rustix::io::write(&unnamed, b"{\"n\": 1, \"m\": 2}").unwrap();
         let mode = Mode::new(libc::O_WRONLY | libc::O_CREAT);
-        let (_, opened) = fs.create(who, ROOT, "t".as_ref(), 0o644, mode).unwrap();
+        let (_, opened) = fs.create(caller, ROOT, "t".as_ref(), 0o644, mode).unwrap();
         fs.write(opened.handle, 0, b"{\"n\": 2, \"m\": 1}").unwrap();
         fs.release(opened.handle);
         let path = format!("/proc/self/fd/{}", unnamed.as_raw_fd());
         let name = format!("1-{}", "a".repeat(32));
         rustix::fs::linkat(CWD, path, &object, name, AtFlags::SYMLINK_FOLLOW).unwrap();
 
-        let rename = || fs.rename(who, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default());
-        assert!(matches!(rename(), Err(Fail::Stale)));
-        assert_eq!(fs.lookup(who, ROOT, "a.json".as_ref()).unwrap().attr.nlink, 2);
+        let rename = || fs.rename(caller, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default());
+        assert!(matches!(rename(), Err(FsError::Stale)));
+        assert_eq!(fs.lookup(caller, ROOT, "a.json".as_ref()).unwrap().attr.nlink, 2);
         rename().unwrap();
         assert_eq!(others.winner(&id).unwrap().text, b"{\"n\": 2, \"m\": 1}");
         assert_eq!(others.conflicts(&id).unwrap()[0].len(), 2);

@@ -23,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::attr::{Attr, Caller, Ino, timespec};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 
 /// Inode numbers of scratch files start here; below are those that the mount makes up, above are the objects'.
 const BASE: Ino = 1 << 50;
@@ -93,7 +93,7 @@ impl Cached {
             let Hold::Fixed(fd) = node.hold else { return None };
             Some(fd)
         });
-        let found = found.ok_or(Fail::Stale)?;
+        let found = found.ok_or(FsError::Stale)?;
         *fd = Some(found.clone());
         drop(fd);
         self.enqueue();
@@ -231,7 +231,7 @@ impl ScratchNode {
     pub fn dir(&self) -> Result<&Dir> {
         match &self.hold {
             Hold::Fixed(fd) => Ok(fd),
-            Hold::Cached(_) => Err(Fail::NotADirectory),
+            Hold::Cached(_) => Err(FsError::NotADirectory),
         }
     }
 
@@ -291,7 +291,7 @@ impl ScratchNode {
     /// All bytes of the file, at most `limit`.
     pub fn read_all(&self, limit: u64) -> Result<Vec<u8>> {
         if self.stat()?.st_size as u64 > limit {
-            return Err(Fail::TooLarge);
+            return Err(FsError::TooLarge);
         }
         let mut bytes = Vec::new();
         self.open(0)?.take(limit + 1).read_to_end(&mut bytes).map_err(os)?;
@@ -362,14 +362,14 @@ pub fn create(
     name: &OsStr,
     mode: u32,
     flags: i32,
-    who: Caller,
+    caller: Caller,
 ) -> Result<(ScratchNode, File)> {
     let exclusive = OFlags::from_bits_retain(flags as u32) & (OFlags::EXCL | OFlags::TRUNC);
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | exclusive;
     let before = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))?);
     if !before {
-        give(dir, file.as_fd(), who)?;
+        give(dir, file.as_fd(), caller)?;
         // The kernel has applied the caller's umask; the daemon's own must not count.
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
     }
@@ -381,12 +381,12 @@ pub fn create(
 pub fn make(
     dir: BorrowedFd<'_>,
     name: &OsStr,
-    who: Option<Caller>,
+    caller: Option<Caller>,
     make: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<ScratchNode> {
     make()?;
     let node = ScratchNode::at(dir, name)?;
-    who.map_or(Ok(()), |who| give(dir, node.fd()?.as_fd(), who))?;
+    caller.map_or(Ok(()), |caller| give(dir, node.fd()?.as_fd(), caller))?;
     Ok(node)
 }
 
@@ -450,14 +450,14 @@ pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, FileType)>> {
 }
 
 /// A daemon that runs as root makes files for others.
-fn give(dir: BorrowedFd<'_>, file: BorrowedFd<'_>, who: Caller) -> Result<()> {
+fn give(dir: BorrowedFd<'_>, file: BorrowedFd<'_>, caller: Caller) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     // In a set-group-id directory the group is the directory's.
     let inherited = rustix::fs::fstat(dir)?.st_mode & 0o2000 != 0;
-    let gid = (!inherited).then(|| Gid::from_raw(who.gid));
-    Ok(rustix::fs::chownat(file, "", Some(Uid::from_raw(who.uid)), gid, AtFlags::EMPTY_PATH)?)
+    let gid = (!inherited).then(|| Gid::from_raw(caller.gid));
+    Ok(rustix::fs::chownat(file, "", Some(Uid::from_raw(caller.uid)), gid, AtFlags::EMPTY_PATH)?)
 }
 
 impl ScratchNode {
@@ -494,6 +494,6 @@ fn spec(t: Option<SetTime>) -> Timespec {
 }
 
 /// A failed read or write of a file, for the program that asked.
-pub fn os(e: std::io::Error) -> Fail {
-    Fail::Os(Errno::from_io_error(&e).unwrap_or(Errno::IO))
+pub fn os(e: std::io::Error) -> FsError {
+    FsError::Os(Errno::from_io_error(&e).unwrap_or(Errno::IO))
 }

@@ -1,6 +1,6 @@
 //! The state: nodes, what each object's name shows, and what the kernel is to be told when that changes.
 //!
-//! Invariants: no I/O and no waiting happens while [`Tables`] is locked. A node lives while the kernel knows it or a
+//! Invariants: no I/O and no waiting happens while [`NodeTable`] is locked. A node lives while the kernel knows it or a
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
 use std::collections::hash_map::Entry;
@@ -22,13 +22,13 @@ use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev, fnv1a};
 
+mod evict;
 mod object;
-mod room;
 mod shown;
 
 pub use object::{Deleted, Hidden, ObjectState};
 
-use room::NODES;
+use evict::NODES;
 
 /// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
 const OBJECTS: Ino = 1 << 51;
@@ -40,7 +40,7 @@ const REMOVED: Ino = OTHERS + OBJECTS;
 
 /// How long a thread that was told ESTALE may take to come back, and the draft that was made for it waits. The kernel tries
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
-const PENDING: Duration = Duration::from_secs(30);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub struct NodeEntry {
     /// Open handles.
     pub handles: u32,
     /// Forgotten before the kernel forgets it.
-    passing: bool,
+    transient: bool,
     /// It showed another revision before, whose size and pages the kernel may have.
     pub turned: bool,
     /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
@@ -79,7 +79,7 @@ pub struct NodeEntry {
     pub by_number: bool,
     /// A revision's file, once it was opened: who opens it next finds it open.
     file: Option<Arc<File>>,
-    /// Nobody held it when [`Tables::sweep`] came by.
+    /// Nobody held it when [`NodeTable::sweep`] came by.
     idle: bool,
 }
 
@@ -89,7 +89,7 @@ impl NodeEntry {
             node,
             lookups: 0,
             handles: 0,
-            passing: false,
+            transient: false,
             turned: false,
             overlaid: false,
             by_number: false,
@@ -123,11 +123,11 @@ pub struct InPlace {
     pub id: ObjectId,
     pub opener: Process,
     /// The node that took its part as home.
-    pub stand_in: Ino,
+    pub shadow: Ino,
 }
 
 /// A thread that was told ESTALE.
-pub struct Refused {
+pub struct Retrying {
     pub since: Instant,
     /// It has looked the name up since: what it opens it was led to.
     pub looked_up: bool,
@@ -140,7 +140,7 @@ pub struct Pending {
 }
 
 /// All of it.
-pub struct Tables {
+pub struct NodeTable {
     pub nodes: HashMap<Ino, NodeEntry>,
     pub objects: HashMap<ObjectId, ObjectState>,
     pub scratch: HashMap<Key, Ino>,
@@ -153,7 +153,7 @@ pub struct Tables {
     pub waiting: HashSet<ObjectId>,
     /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
     /// succeed.
-    pub refused: HashMap<(u32, ObjectId), Refused>,
+    pub retrying: HashMap<(u32, ObjectId), Retrying>,
     /// Threads that move a file onto an object and were sent to look it up once more.
     pub overlaying: HashMap<(u32, ObjectId), Instant>,
     /// Objects that files are moved onto: by how many calls, and since when.
@@ -163,7 +163,7 @@ pub struct Tables {
     /// How many nodes are remembered for as long as the kernel knows them.
     limit: usize,
     /// The nodes beyond those, in the order in which they came.
-    passing: VecDeque<Ino>,
+    transient: VecDeque<Ino>,
     dropped: Vec<ObjectId>,
     /// The nodes whose files are held open, in the order in which they were.
     files: VecDeque<Ino>,
@@ -171,12 +171,12 @@ pub struct Tables {
     closing: Vec<Arc<File>>,
     next: Ino,
     /// The last epoch that any object had.
-    epochs: u64,
+    last_version: u64,
 }
 
-impl Tables {
-    pub fn new() -> Tables {
-        let mut tables = Tables {
+impl NodeTable {
+    pub fn new() -> NodeTable {
+        let mut tables = NodeTable {
             nodes: HashMap::new(),
             objects: HashMap::new(),
             scratch: HashMap::new(),
@@ -185,17 +185,17 @@ impl Tables {
             in_place: HashMap::new(),
             became: Became::default(),
             waiting: HashSet::new(),
-            refused: HashMap::new(),
+            retrying: HashMap::new(),
             overlaying: HashMap::new(),
             linked: HashMap::new(),
             opened_unasked: false,
             limit: NODES,
-            passing: VecDeque::new(),
+            transient: VecDeque::new(),
             dropped: Vec::new(),
             files: VecDeque::new(),
             closing: Vec::new(),
             next: OTHERS,
-            epochs: 0,
+            last_version: 0,
         };
         tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
         tables
@@ -209,22 +209,22 @@ impl Tables {
     /// take what it found for true.
     pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
         self.objects.entry(id.clone()).or_insert_with(|| {
-            self.epochs += 1;
-            ObjectState { epoch: self.epochs, ..ObjectState::default() }
+            self.last_version += 1;
+            ObjectState { version: self.last_version, ..ObjectState::default() }
         })
     }
 
-    /// What was read of the object until now proves nothing any more.
-    pub fn stir(&mut self, id: &ObjectId) {
-        self.epochs += 1;
-        let epoch = self.epochs;
-        self.object(id).epoch = epoch;
+    /// Bumps the object's version: what a scan that began earlier finds must not be remembered.
+    pub fn bump_version(&mut self, id: &ObjectId) {
+        self.last_version += 1;
+        let version = self.last_version;
+        self.object(id).version = version;
     }
 
     /// What the name shows is right, until the next sign of a change.
-    pub fn trust(&mut self, id: &ObjectId) {
+    pub fn mark_valid(&mut self, id: &ObjectId) {
         let object = self.object(id);
-        object.known = Some(object.epoch);
+        object.validated_at = Some(object.version);
     }
 
     /// A node under a number of its own.
@@ -278,25 +278,25 @@ impl Tables {
     }
 
     /// There are signs that the object changed.
-    pub fn doubt(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
-        if let Some(home) = self.objects.get(id).map(|object| object.home) {
-            self.stir(id);
-            notices.extend(home.map(Notice::Attr));
+    pub fn invalidate(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
+        if let Some(current) = self.objects.get(id).map(|object| object.current_node) {
+            self.bump_version(id);
+            notices.extend(current.map(Notice::Attr));
             notices.extend(id.file_name().map(Notice::Entry));
         }
     }
 
-    /// A revision of this mount's own came, and whoever saves it is about to show it: until then what the name shows is to
-    /// be looked for by others.
-    pub fn await_own(&mut self, id: &ObjectId) {
+    /// The event is for a revision that this mount is publishing: what the name shows is looked for until the thread that
+    /// saves shows the revision.
+    pub fn invalidate_silently(&mut self, id: &ObjectId) {
         if let Some(object) = self.objects.get_mut(id) {
-            object.known = None;
+            object.validated_at = None;
         }
     }
 
     /// Whether the object's name is known to show a revision.
     pub fn shows(&self, id: &ObjectId, rev: &Rev) -> bool {
-        self.objects.get(id).is_some_and(ObjectState::is_sure) && self.home_rev(id) == Some(rev)
+        self.objects.get(id).is_some_and(ObjectState::is_valid) && self.current_rev(id) == Some(rev)
     }
 
     /// Whether programs have a node open.
@@ -306,12 +306,12 @@ impl Tables {
 
     /// Whether a program writes a new file under the object's name.
     pub fn is_made_anew(&self, id: &ObjectId) -> bool {
-        self.objects.get(id).and_then(|object| object.fresh).is_some_and(|node| self.is_open(node))
+        self.objects.get(id).and_then(|object| object.new_draft).is_some_and(|node| self.is_open(node))
     }
 
     /// The revision that the object's home node shows, known to be right or not.
-    pub fn home_rev(&self, id: &ObjectId) -> Option<&Rev> {
-        match self.node(self.objects.get(id)?.home?)? {
+    pub fn current_rev(&self, id: &ObjectId) -> Option<&Rev> {
+        match self.node(self.objects.get(id)?.current_node?)? {
             Node::Revision(shown) => Some(&shown.rev),
             _ => None,
         }
@@ -344,8 +344,8 @@ impl Tables {
                 // Who holds the draft's lock now will find the number dead; that is as good.
                 let Some(draft) = draft.try_lock() else { return };
                 if let Some(object) = self.objects.get_mut(&draft.id) {
-                    object.fresh.take_if(|node| *node == ino);
-                    object.former.retain(|node| *node != ino);
+                    object.new_draft.take_if(|node| *node == ino);
+                    object.stale_nodes.retain(|node| *node != ino);
                 }
                 if !draft.unlinked {
                     self.became.insert(ino, &draft.id);
@@ -353,10 +353,10 @@ impl Tables {
             }
             Node::Revision(shown) => {
                 if let Some(object) = self.objects.get_mut(&shown.id) {
-                    if object.home == Some(ino) {
-                        (object.home, object.known) = (None, None);
+                    if object.current_node == Some(ino) {
+                        (object.current_node, object.validated_at) = (None, None);
                     }
-                    object.former.retain(|node| *node != ino);
+                    object.stale_nodes.retain(|node| *node != ino);
                 }
                 self.became.insert(ino, &shown.id);
             }
@@ -366,10 +366,10 @@ impl Tables {
     /// Whether anything about the object's name is worth remembering; if not it is forgotten.
     pub fn forget_object(&mut self, id: &ObjectId, grace: Duration) -> bool {
         let idle = self.objects.get(id).is_some_and(|o| {
-            o.home.is_none()
+            o.current_node.is_none()
                 && o.drafts.is_empty()
-                && o.fresh.is_none()
-                && o.former.is_empty()
+                && o.new_draft.is_none()
+                && o.stale_nodes.is_empty()
                 && !o.is_waiting(grace)
         });
         if idle {
@@ -382,7 +382,7 @@ impl Tables {
     /// a call may be about to hold it. Returns the objects of which something is known.
     pub fn sweep(&mut self, grace: Duration) -> Vec<ObjectId> {
         let mut idle = Vec::new();
-        let stand_ins: HashSet<Ino> = self.in_place.values().map(|lent| lent.stand_in).collect();
+        let stand_ins: HashSet<Ino> = self.in_place.values().map(|lent| lent.shadow).collect();
         for (ino, entry) in &mut self.nodes {
             let unheld = !entry.is_held() && !stand_ins.contains(ino);
             if unheld && entry.idle {
@@ -394,15 +394,15 @@ impl Tables {
         for object in self.objects.values_mut().filter(|object| object.more.is_some()) {
             object.deleted.take_if(|d| d.since.elapsed() > grace);
             object.emptied.take_if(|(t, _)| t.elapsed() > grace);
-            object.fresh.take_if(|node| !self.nodes.contains_key(node));
+            object.new_draft.take_if(|node| !self.nodes.contains_key(node));
             object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
-            object.former.retain(|node| self.nodes.contains_key(node));
+            object.stale_nodes.retain(|node| self.nodes.contains_key(node));
             object.more.take_if(|more| more.is_nothing());
         }
-        self.passing.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.passing));
+        self.transient.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.transient));
         // Twice the same number where a node came back: the later one counts.
         self.files.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.file.is_some()));
-        let unused = |object: &ObjectState| object.home.is_none() && object.more.is_none();
+        let unused = |object: &ObjectState| object.current_node.is_none() && object.more.is_none();
         let ids = self.objects.iter().filter(|(_, object)| unused(object));
         ids.map(|(id, _)| id.clone()).collect()
     }
@@ -410,20 +410,20 @@ impl Tables {
     /// The draft announced to a thread.
     pub fn pending(&self, thread: u32, id: &ObjectId) -> Option<Ino> {
         let pending = self.pending.get(&(thread, id.clone()))?;
-        (pending.since.elapsed() < PENDING).then_some(pending.node)
+        (pending.since.elapsed() < RETRY_TIMEOUT).then_some(pending.node)
     }
 
     /// Notes that a thread is told ESTALE. `false` where it must not be: the kernel would send it no further, or it cannot
     /// be told from others and would take what is meant for them.
-    pub fn refuse(&mut self, thread: u32, id: &ObjectId) -> bool {
-        let refused = Refused { since: Instant::now(), looked_up: false };
-        thread != 0 && self.refused.insert((thread, id.clone()), refused).is_none()
+    pub fn request_retry(&mut self, thread: u32, id: &ObjectId) -> bool {
+        let refused = Retrying { since: Instant::now(), looked_up: false };
+        thread != 0 && self.retrying.insert((thread, id.clone()), refused).is_none()
     }
 
     /// A thread that was told ESTALE is served: what was prepared for it is for nobody.
-    pub fn come_back(&mut self, thread: u32, id: &ObjectId) {
+    pub fn finish_retry(&mut self, thread: u32, id: &ObjectId) {
         let key = (thread, id.clone());
-        self.refused.remove(&key);
+        self.retrying.remove(&key);
         if let Some(pending) = self.pending.remove(&key) {
             self.reap(pending.node);
         }
@@ -433,16 +433,16 @@ impl Tables {
     pub fn tidy(&mut self) {
         let mut dead = Vec::new();
         self.pending.retain(|_, p| {
-            let alive = p.since.elapsed() < PENDING;
+            let alive = p.since.elapsed() < RETRY_TIMEOUT;
             if !alive {
                 dead.push(p.node);
             }
             alive
         });
         dead.into_iter().for_each(|node| self.reap(node));
-        self.refused.retain(|_, refused| refused.since.elapsed() < PENDING);
-        self.overlaying.retain(|_, since| since.elapsed() < PENDING);
-        self.linked.retain(|_, (_, since)| since.elapsed() < PENDING);
+        self.retrying.retain(|_, refused| refused.since.elapsed() < RETRY_TIMEOUT);
+        self.overlaying.retain(|_, since| since.elapsed() < RETRY_TIMEOUT);
+        self.linked.retain(|_, (_, since)| since.elapsed() < RETRY_TIMEOUT);
     }
 }
 
@@ -488,35 +488,35 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_never_taken_for_new() {
-        let mut t = Tables::new();
+        let mut t = NodeTable::new();
         let id = ObjectId::new("a").unwrap();
         let rev = |n| Rev::new(format!("{n}-{:032x}", 1)).unwrap();
         // Somebody reads the directory, and meanwhile the kernel forgets the object and looks it up anew.
-        let before = t.object(&id).epoch;
+        let before = t.object(&id).version;
         assert!(t.forget_object(&id, Duration::ZERO));
-        assert_ne!(t.object(&id).epoch, before);
+        assert_ne!(t.object(&id).version, before);
         // Meanwhile somebody else has read it, too, after a save whose event says nothing new.
-        let before = t.object(&id).epoch;
-        let home = t.show(&id, rev(1), meta(), &mut Vec::new());
-        t.trust(&id);
-        assert_ne!(t.object(&id).epoch, before);
+        let before = t.object(&id).version;
+        let current = t.show(&id, rev(1), meta(), &mut Vec::new());
+        t.mark_valid(&id);
+        assert_ne!(t.object(&id).version, before);
         // The same once more is no change.
-        let before = t.object(&id).epoch;
-        assert_eq!(t.show(&id, rev(1), meta(), &mut Vec::new()), home);
-        assert_eq!((t.object(&id).epoch, t.object(&id).known), (before, Some(before)));
-        t.doubt(&id, &mut Vec::new());
+        let before = t.object(&id).version;
+        assert_eq!(t.show(&id, rev(1), meta(), &mut Vec::new()), current);
+        assert_eq!((t.object(&id).version, t.object(&id).validated_at), (before, Some(before)));
+        t.invalidate(&id, &mut Vec::new());
         let object = t.object(&id);
-        assert_ne!(object.known, Some(object.epoch));
+        assert_ne!(object.validated_at, Some(object.version));
     }
 
     #[test]
     fn what_nobody_holds_is_swept_away() {
-        let mut t = Tables::new();
+        let mut t = NodeTable::new();
         let grace = Duration::ZERO;
         let id = |name| ObjectId::new(name).unwrap();
-        let draft = |t: &mut Tables, name| {
+        let draft = |t: &mut NodeTable, name| {
             let node = t.add(Node::Draft(Arc::new(Mutex::new(Draft::new(id(name), None)))));
-            t.object(&id(name)).fresh = Some(node);
+            t.object(&id(name)).new_draft = Some(node);
             node
         };
         t.object(&id("unlinked")).deleted = Some(Deleted { since: Instant::now(), op: String::new() });
@@ -544,7 +544,7 @@ mod tests {
         let flags = rustix::fs::OFlags::DIRECTORY;
         let at: Dir = Arc::new(rustix::fs::open(dir.path(), flags, rustix::fs::Mode::empty()).unwrap());
         let node = |name: &str| ScratchNode::at(at.as_fd(), OsStr::new(name)).unwrap();
-        let mut t = Tables::new();
+        let mut t = NodeTable::new();
         let (file, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
         let key = new.unwrap().key;
         let (again, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);

@@ -14,9 +14,9 @@ use rustix::fs::{AtFlags, FileType};
 
 use super::Fs;
 use super::attr::{Attr, Caller, Found, Ino, NOW};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::list::DirItem;
-use super::objects::FRESH;
+use super::objects::NEW_NAME_FILE;
 use super::scratch::{self, ScratchNode};
 use crate::backend::{Durability, Meta};
 use crate::base::Process;
@@ -39,7 +39,7 @@ pub enum View {
     /// The nodes by number, see `echo`.
     Echo,
     /// What an echo finds where an object was.
-    Ghost,
+    ReplayTarget,
 }
 
 /// In how many objects `.status` looks for conflicts; where there are more, it says `null`.
@@ -61,32 +61,34 @@ impl View {
         match self {
             View::Conflicts | View::Conflict(_) | View::Drafts | View::DraftsOf(_) => FileType::Directory,
             View::Deleted | View::DeletedOf(_) | View::Echo => FileType::Directory,
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
-                FileType::RegularFile
-            }
+            View::Revision(..)
+            | View::Draft(..)
+            | View::DeletedRevision(..)
+            | View::Status
+            | View::ReplayTarget => FileType::RegularFile,
         }
     }
 }
 
 impl Fs {
     pub(super) fn lookup_view(&self, view: View) -> Result<Found> {
-        let node = self.tables.lock().add_view(view.clone());
+        let node = self.nodes.lock().add_view(view.clone());
         let attr = match self.view_attr(node, &view) {
             Ok(attr) => attr,
             Err(fail) => {
-                self.tables.lock().reap(node);
+                self.nodes.lock().reap(node);
                 return Err(fail);
             }
         };
-        let mut t = self.tables.lock();
-        t.nodes.get_mut(&node).ok_or(Fail::Stale)?.lookups += 1;
+        let mut t = self.nodes.lock();
+        t.nodes.get_mut(&node).ok_or(FsError::Stale)?.lookups += 1;
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
     /// What a name in a view's directory is; whether it is there shows when it is looked at.
     pub(super) fn view_child(&self, view: &View, name: &OsStr) -> Result<View> {
-        let id = || ObjectId::new(name).map_err(|_| Fail::NotFound);
-        let rev = || Rev::new(name).map_err(|_| Fail::NotFound);
+        let id = || ObjectId::new(name).map_err(|_| FsError::NotFound);
+        let rev = || Rev::new(name).map_err(|_| FsError::NotFound);
         match view {
             View::Conflicts => Ok(View::Conflict(id()?)),
             View::Conflict(of) => Ok(View::Revision(of.clone(), rev()?)),
@@ -94,18 +96,20 @@ impl Fs {
             View::DraftsOf(of) => Ok(View::Draft(of.clone(), name.to_owned())),
             View::Deleted => Ok(View::DeletedOf(id()?)),
             View::DeletedOf(of) => Ok(View::DeletedRevision(of.clone(), rev()?)),
-            View::Echo => Err(Fail::NotFound),
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
-                Err(Fail::NotADirectory)
-            }
+            View::Echo => Err(FsError::NotFound),
+            View::Revision(..)
+            | View::Draft(..)
+            | View::DeletedRevision(..)
+            | View::Status
+            | View::ReplayTarget => Err(FsError::NotADirectory),
         }
     }
 
     pub(super) fn view_attr(&self, ino: Ino, view: &View) -> Result<Attr> {
-        let there = |there: bool| if there { Ok(()) } else { Err(Fail::NotFound) };
+        let there = |there: bool| if there { Ok(()) } else { Err(FsError::NotFound) };
         match view {
             View::Conflicts | View::Drafts | View::Deleted | View::Status | View::Echo => {}
-            View::Ghost => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
+            View::ReplayTarget => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
             View::Conflict(id) => {
                 there(self.store.revisions(id).is_ok())?;
                 return self.object_dir_attr(ino, id);
@@ -115,8 +119,9 @@ impl Fs {
                 return self.object_dir_attr(ino, id);
             }
             View::DeletedOf(id) => {
-                let graves = self.store.backend().graves(id)?.into_iter().filter(|grave| grave.meta.size > 0);
-                let last = graves.max_by_key(|grave| grave.at).ok_or(Fail::NotFound)?.meta;
+                let tombstones =
+                    self.store.backend().tombstones(id)?.into_iter().filter(|grave| grave.meta.size > 0);
+                let last = tombstones.max_by_key(|grave| grave.at).ok_or(FsError::NotFound)?.meta;
                 // To move it is for those who may change `.deleted`; nothing is removed in it.
                 let attr = self.synthetic(ino, FileType::Directory, 0o777, 4096)?;
                 return Ok(self.masked(Attr { uid: last.uid, gid: last.gid, ..attr }));
@@ -130,7 +135,7 @@ impl Fs {
                 return Ok(self.for_readers(Attr { ino, ..attr }));
             }
             View::DeletedRevision(id, rev) => {
-                let meta = self.gone_meta(id, rev)?.ok_or(Fail::NotFound)?;
+                let meta = self.gone_meta(id, rev)?.ok_or(FsError::NotFound)?;
                 return Ok(self.for_readers(Attr::of_revision(ino, &meta)));
             }
         }
@@ -159,20 +164,24 @@ impl Fs {
                 names.into_iter().map(|(name, _)| name).collect()
             }
             View::DraftsOf(id) => {
-                let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
+                let dir = self.drafts_of(id, false)?.ok_or(FsError::NotFound)?;
                 let names = scratch::list(std::os::fd::AsFd::as_fd(&dir))?.into_iter().map(|(name, _)| name);
                 names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).collect()
             }
             View::Deleted => {
-                let mut ids = self.store.backend().gone_objects()?;
+                let mut ids = self.store.backend().removed_objects()?;
                 // Of some only names are known: what was purged, and deletions that were withdrawn.
                 ids.retain(|id| self.gone_revisions(id).is_ok_and(|revs| !revs.is_empty()));
                 of_ids(ids)
             }
             View::DeletedOf(id) => of_revs(self.gone_revisions(id)?),
             View::Echo => Vec::new(),
-            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status | View::Ghost => {
-                return Err(Fail::NotADirectory);
+            View::Revision(..)
+            | View::Draft(..)
+            | View::DeletedRevision(..)
+            | View::Status
+            | View::ReplayTarget => {
+                return Err(FsError::NotADirectory);
             }
         };
         let kind = match view {
@@ -187,9 +196,9 @@ impl Fs {
         match view {
             View::Revision(id, rev) => Ok(self.store.backend().read(id, rev)?.0),
             View::Draft(id, name) => self.draft_file(id, name)?.read_all(u64::MAX - 1),
-            View::DeletedRevision(id, rev) => Ok(self.store.backend().read_gone(id, rev)?),
+            View::DeletedRevision(id, rev) => Ok(self.store.backend().read_removed(id, rev)?),
             View::Status => Ok(self.status()),
-            _ => Err(Fail::IsADirectory),
+            _ => Err(FsError::IsADirectory),
         }
     }
 
@@ -211,9 +220,9 @@ impl Fs {
     }
 
     /// A process has opened a text in a view.
-    pub(super) fn note_viewed(&self, who: Caller, node: Ino, view: &View) {
+    pub(super) fn note_viewed(&self, caller: Caller, node: Ino, view: &View) {
         const MANY: usize = 64;
-        let Some(by) = self.process(who) else { return };
+        let Some(by) = self.process(caller) else { return };
         let Ok(attr) = self.view_attr(node, view) else { return };
         let mut viewed = self.viewed.lock();
         viewed.retain(|(_, _, since)| since.elapsed() < self.options.grace);
@@ -223,9 +232,9 @@ impl Fs {
 
     /// What is copied out of a view has the view's permissions (`cp`, `mv`, `shutil.copy`), which nobody could go on with:
     /// its owner may write it.
-    pub(super) fn mode_out_of_view(&self, who: Caller, mode: u32) -> u32 {
+    pub(super) fn mode_out_of_view(&self, caller: Caller, mode: u32) -> u32 {
         let copied = |viewed: &VecDeque<(Process, u32, Instant)>| {
-            let by = self.process(who);
+            let by = self.process(caller);
             viewed.iter().any(|(process, perm, since)| {
                 mode & 0o777 & !perm == 0
                     && Some(process) == by.as_ref()
@@ -240,26 +249,28 @@ impl Fs {
 
     /// Of what is gone and not purged. Where it is in several places the one that is open to fewest counts.
     fn gone_meta(&self, id: &ObjectId, rev: &Rev) -> Result<Option<Meta>> {
-        let graves = self.store.backend().graves(id)?.into_iter();
-        let metas = graves.filter(|grave| grave.rev == *rev && grave.meta.size > 0).map(|grave| grave.meta);
+        let tombstones = self.store.backend().tombstones(id)?.into_iter();
+        let metas =
+            tombstones.filter(|grave| grave.rev == *rev && grave.meta.size > 0).map(|grave| grave.meta);
         Ok(metas.min_by_key(|meta| (meta.mode & 0o044).count_ones()))
     }
 
     /// The revisions of an object that are gone and not purged, ascending.
     fn gone_revisions(&self, id: &ObjectId) -> Result<Vec<Rev>> {
-        let graves = self.store.backend().graves(id)?.into_iter();
-        let mut revs: Vec<Rev> = graves.filter(|grave| grave.meta.size > 0).map(|grave| grave.rev).collect();
+        let tombstones = self.store.backend().tombstones(id)?.into_iter();
+        let mut revs: Vec<Rev> =
+            tombstones.filter(|grave| grave.meta.size > 0).map(|grave| grave.rev).collect();
         revs.sort();
         revs.dedup();
         Ok(revs)
     }
 
     pub(super) fn draft_file(&self, id: &ObjectId, name: &OsStr) -> Result<ScratchNode> {
-        let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
+        let dir = self.drafts_of(id, false)?.ok_or(FsError::NotFound)?;
         let file = ScratchNode::at(std::os::fd::AsFd::as_fd(&dir), name)?;
         match file.kind()? {
             FileType::RegularFile => Ok(file),
-            _ => Err(Fail::NotFound),
+            _ => Err(FsError::NotFound),
         }
     }
 
@@ -274,10 +285,10 @@ impl Fs {
 
     /// `rm .conflicts/<id>/<rev>`: a losing revision of a conflict is discarded; it stays among what is gone.
     pub(super) fn discard(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
-        let rev = Rev::new(name).map_err(|_| Fail::NotFound)?;
+        let rev = Rev::new(name).map_err(|_| FsError::NotFound)?;
         self.must_lose(id, &rev)?;
         match self.store.backend().retire(id, &rev, "discarded", Durability::Ordered) {
-            Err(Error::NoRevision(..)) => Err(Fail::NotFound),
+            Err(Error::NoRevision(..)) => Err(FsError::NotFound),
             other => Ok(other?),
         }
     }
@@ -287,17 +298,17 @@ impl Fs {
         let (winner, _) = self.store.winner_meta(id)?;
         match *rev != winner && self.store.conflicts(id)?.iter().any(|group| group.contains(rev)) {
             true => Ok(()),
-            false => Err(Fail::NotPermitted("only a losing revision of a conflict can be discarded")),
+            false => Err(FsError::NotPermitted("only a losing revision of a conflict can be discarded")),
         }
     }
 
     /// `rm .drafts/<id>/<text>`: the one thing that is removed for good. It was never saved, and somebody looked at it.
     pub(super) fn drop_draft(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
-        if name == FRESH {
-            return Err(Fail::NotPermitted("this text shows under the object's name; remove that"));
+        if name == NEW_NAME_FILE {
+            return Err(FsError::NotPermitted("this text shows under the object's name; remove that"));
         }
         self.draft_file(id, name)?;
-        let dir = self.drafts_of(id, false)?.ok_or(Fail::NotFound)?;
+        let dir = self.drafts_of(id, false)?.ok_or(FsError::NotFound)?;
         rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
         let _ = rustix::fs::unlinkat(self.drafts_root()?, id.as_os_str(), AtFlags::REMOVEDIR);
         Ok(())
@@ -306,7 +317,7 @@ impl Fs {
     /// The ids of which only what is gone is left, and not purged.
     fn deleted(&self) -> Result<Vec<ObjectId>> {
         let there: HashSet<ObjectId> = self.store.ids()?.into_iter().collect();
-        let mut ids = self.store.backend().gone_objects()?;
+        let mut ids = self.store.backend().removed_objects()?;
         ids.retain(|id| !there.contains(id) && self.gone_revisions(id).is_ok_and(|revs| !revs.is_empty()));
         Ok(ids)
     }

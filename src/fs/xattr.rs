@@ -21,7 +21,7 @@ use rustix::fs::{FileType, XattrFlags};
 
 use super::Fs;
 use super::attr::{Caller, Ino};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::scratch::{ScratchNode, proc_path};
 use super::table::Node;
 use super::views::View;
@@ -38,18 +38,18 @@ const BASE: &str = "user.revfs.base";
 
 impl Fs {
     /// Sets an attribute; `flags` as in setxattr(2).
-    pub fn set_xattr(&self, who: Caller, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+    pub fn set_xattr(&self, caller: Caller, ino: Ino, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
         let flags = XattrFlags::from_bits_retain(flags as u32);
         if let Some(id) = self.base_of(ino, name)? {
             let rev = rev(value)?;
-            let by = self.process(who).ok_or(Fail::NotSupported)?;
+            let by = self.process(caller).ok_or(FsError::NotSupported)?;
             match self.memory.named(&by, &id) {
-                Some(_) if flags.contains(XattrFlags::CREATE) => return Err(Fail::Exists),
-                None if flags.contains(XattrFlags::REPLACE) => return Err(Fail::NoData),
+                Some(_) if flags.contains(XattrFlags::CREATE) => return Err(FsError::Exists),
+                None if flags.contains(XattrFlags::REPLACE) => return Err(FsError::NoData),
                 _ => {}
             }
             // A name that this object never had is a mistake.
-            self.store.read(&id, &rev).map_err(|_| Fail::Invalid)?;
+            self.store.read(&id, &rev).map_err(|_| FsError::Invalid)?;
             self.memory.name(&by, &id, Some(rev));
             return Ok(());
         }
@@ -61,10 +61,10 @@ impl Fs {
     }
 
     /// An attribute's value.
-    pub fn get_xattr(&self, who: Caller, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
+    pub fn get_xattr(&self, caller: Caller, ino: Ino, name: &OsStr) -> Result<Vec<u8>> {
         if self.options.xattr
             && let Some(name) = name.to_str().and_then(|name| name.strip_prefix(OURS))
-            && let Some(value) = self.told(who, ino, name)?
+            && let Some(value) = self.revfs_xattr(caller, ino, name)?
         {
             return Ok(value);
         }
@@ -80,7 +80,7 @@ impl Fs {
     pub fn list_xattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let file = match self.with_xattrs(ino, None) {
             Ok(scratch) => scratch.fd()?,
-            Err(Fail::NotThere | Fail::NotSupported) => return Ok(Vec::new()),
+            Err(FsError::Unimplemented | FsError::NotSupported) => return Ok(Vec::new()),
             Err(fail) => return Err(fail),
         };
         let mut names = vec![0; LONGEST];
@@ -90,10 +90,10 @@ impl Fs {
     }
 
     /// Removes an attribute.
-    pub fn remove_xattr(&self, who: Caller, ino: Ino, name: &OsStr) -> Result<()> {
+    pub fn remove_xattr(&self, caller: Caller, ino: Ino, name: &OsStr) -> Result<()> {
         if let Some(id) = self.base_of(ino, name)? {
-            let by = self.process(who).ok_or(Fail::NoData)?;
-            self.memory.named(&by, &id).ok_or(Fail::NoData)?;
+            let by = self.process(caller).ok_or(FsError::NoData)?;
+            self.memory.named(&by, &id).ok_or(FsError::NoData)?;
             self.memory.name(&by, &id, None);
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl Fs {
     }
 
     /// What `user.revfs.<name>` says of a node; `None` for a scratch file, whose attributes are its own.
-    fn told(&self, who: Caller, ino: Ino, name: &str) -> Result<Option<Vec<u8>>> {
+    fn revfs_xattr(&self, caller: Caller, ino: Ino, name: &str) -> Result<Option<Vec<u8>>> {
         let id = match self.node(ino)? {
             Node::Revision(shown) => shown.id.clone(),
             Node::Draft(draft) => draft.lock().id.clone(),
@@ -113,7 +113,7 @@ impl Fs {
             "id" => id.as_os_str().as_bytes().to_vec(),
             "rev" => match self.shown(&id, false) {
                 Ok((_, shown, _)) => shown.rev.as_str().into(),
-                Err(Fail::NotFound) => return Err(Fail::NoData),
+                Err(FsError::NotFound) => return Err(FsError::NoData),
                 Err(fail) => return Err(fail),
             },
             "conflicts" => {
@@ -121,10 +121,10 @@ impl Fs {
                 groups.concat().iter().map(Rev::as_str).collect::<Vec<_>>().join(" ").into_bytes()
             }
             "base" => {
-                let named = self.process(who).and_then(|by| self.memory.named(&by, &id));
-                named.ok_or(Fail::NoData)?.as_str().into()
+                let named = self.process(caller).and_then(|by| self.memory.named(&by, &id));
+                named.ok_or(FsError::NoData)?.as_str().into()
             }
-            _ => return Err(Fail::NotSupported),
+            _ => return Err(FsError::NotSupported),
         };
         Ok(Some(value))
     }
@@ -135,7 +135,7 @@ impl Fs {
             "rev" => Ok(rev.as_str().into()),
             "role" => {
                 let history = self.store.history(id)?;
-                let role = history.iter().find(|one| one.rev == *rev).ok_or(Fail::NotFound)?.role;
+                let role = history.iter().find(|one| one.rev == *rev).ok_or(FsError::NotFound)?.role;
                 let role = match role {
                     Role::Winner => "winner",
                     Role::Loser => "loser",
@@ -144,7 +144,7 @@ impl Fs {
                 };
                 Ok(role.into())
             }
-            _ => Err(Fail::NotSupported),
+            _ => Err(FsError::NotSupported),
         }
     }
 
@@ -172,7 +172,7 @@ impl Fs {
 
     fn with_xattrs(&self, ino: Ino, name: Option<&OsStr>) -> Result<Arc<ScratchNode>> {
         if !self.options.xattr {
-            return Err(Fail::NotThere);
+            return Err(FsError::Unimplemented);
         }
         match self.node(ino)? {
             Node::Scratch(scratch)
@@ -181,7 +181,7 @@ impl Fs {
             {
                 Ok(scratch)
             }
-            _ => Err(Fail::NotSupported),
+            _ => Err(FsError::NotSupported),
         }
     }
 }
@@ -192,5 +192,5 @@ fn is_shown(name: &[u8]) -> bool {
 
 /// A revision's name, as programs write it: with or without a line's end.
 fn rev(value: &[u8]) -> Result<Rev> {
-    Rev::new(OsStr::from_bytes(value.trim_ascii())).map_err(|_| Fail::Invalid)
+    Rev::new(OsStr::from_bytes(value.trim_ascii())).map_err(|_| FsError::Invalid)
 }

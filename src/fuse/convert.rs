@@ -9,7 +9,7 @@ use fuser::{
 use log::{debug, error};
 
 use crate::fs::attr::{Attr, Caller, Found};
-use crate::fs::errno::Fail;
+use crate::fs::errno::FsError;
 use crate::fs::scratch::SetTime;
 use crate::fs::{Opened, OpenedDir};
 
@@ -17,12 +17,12 @@ pub(super) fn caller(req: &Request) -> Caller {
     Caller { uid: req.uid(), gid: req.gid(), thread: req.pid() }
 }
 
-pub(super) fn errno(fail: &Fail) -> Errno {
+pub(super) fn errno(fail: &FsError) -> Errno {
     Errno::from_i32(fail.errno())
 }
 
 /// Runs a call; a panic becomes an I/O error.
-pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, Fail>) -> Result<T, Errno> {
+pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, FsError>) -> Result<T, Errno> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(fail)) => {
@@ -89,7 +89,7 @@ pub(super) fn empty(result: Result<(), Errno>, reply: ReplyEmpty) {
 pub(super) fn xattr(result: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
     match result {
         Ok(bytes) if size == 0 => reply.size(bytes.len() as u32),
-        Ok(bytes) if bytes.len() > size as usize => reply.error(errno(&Fail::Longer)),
+        Ok(bytes) if bytes.len() > size as usize => reply.error(errno(&FsError::Longer)),
         Ok(bytes) => reply.data(&bytes),
         Err(e) => reply.error(e),
     }

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::UnmountFlags;
 
 use super::system::{FSTYPE, MountInfo, is_dead, kind, mounted_at, resolve, unmount};
-use super::{Failure, Options};
+use super::{MountError, Options};
 use crate::error::Error;
 
 /// A store and a mount point that fit together, both absolute and without links.
@@ -24,28 +24,28 @@ pub struct Place {
 ///
 /// # Errors
 /// One line that says what to do.
-pub fn check(store: &Path, point: &Path, options: &Options) -> Result<Place, Failure> {
+pub fn check(store: &Path, point: &Path, options: &Options) -> Result<Place, MountError> {
     let (store, read_only) = open_store(store)?;
     if let Some(mount) = store.ancestors().find_map(|dir| mounted_at(dir).filter(|m| m.fstype == FSTYPE)) {
         let (store, source) = (store.display(), mount.source.display());
-        return Err(Failure::misuse(format!(
+        return Err(MountError::misuse(format!(
             "{store} is in a revfs mount itself; mount its store, {source}"
         )));
     }
     let shown = point.display().to_string();
     let point = open_point(point, &shown)?;
     if store == point {
-        return Err(Failure::misuse(format!(
+        return Err(MountError::misuse(format!(
             "{shown} is both the store and the mount point; choose an empty directory"
         )));
     }
     if point.starts_with(&store) {
-        return Err(Failure::misuse(format!(
+        return Err(MountError::misuse(format!(
             "the mount point {shown} is inside the store; choose one outside"
         )));
     }
     if store.starts_with(&point) {
-        return Err(Failure::misuse(format!(
+        return Err(MountError::misuse(format!(
             "the store is inside the mount point {shown}, which would hide it"
         )));
     }
@@ -53,24 +53,24 @@ pub fn check(store: &Path, point: &Path, options: &Options) -> Result<Place, Fai
     let on_demand = mounted_at(&point).is_some_and(|m| m.fstype == "autofs");
     let is_empty = || point.read_dir().map(|mut entries| entries.next().is_none());
     if !options.nonempty && !on_demand && !is_empty().map_err(|e| no_point(&shown, &e))? {
-        return Err(Failure::new(format!(
+        return Err(MountError::new(format!(
             "the mount point {shown} is not empty; its files would be hidden (-o nonempty allows that)"
         )));
     }
     Ok(Place { store, point, read_only })
 }
 
-fn no_point(shown: &str, e: &io::Error) -> Failure {
+fn no_point(shown: &str, e: &io::Error) -> MountError {
     let hint = match e.kind() {
         io::ErrorKind::NotFound => "; create it with mkdir",
         io::ErrorKind::NotConnected => "; a dead mount is there, take it away: umount -l",
         _ => "",
     };
-    Failure::new(format!("cannot open the mount point {shown}: {e}{hint}"))
+    MountError::new(format!("cannot open the mount point {shown}: {e}{hint}"))
 }
 
 /// As any other command opens it, so that all say the same.
-fn open_store(store: &Path) -> Result<(PathBuf, bool), Failure> {
+fn open_store(store: &Path) -> Result<(PathBuf, bool), MountError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotADirectory => {
             Error::NotAStore { path: store.into(), why: "it is not a directory".into() }
@@ -85,16 +85,16 @@ fn open_store(store: &Path) -> Result<(PathBuf, bool), Failure> {
     Ok((store.canonicalize().map_err(failed)?, read_only))
 }
 
-fn taken(shown: &str, there: &MountInfo) -> Failure {
+fn taken(shown: &str, there: &MountInfo) -> MountError {
     let source = there.source.display();
-    Failure::no(format!("{shown} is mounted already, from {source}; end that first: revfs umount {shown}"))
+    MountError::no(format!("{shown} is mounted already, from {source}; end that first: revfs umount {shown}"))
 }
 
 /// Makes others who mount at the same place at the same moment wait until what this returns is dropped.
 ///
 /// # Errors
 /// As [`check`], where one of them was first.
-pub fn claim(point: &Path) -> Result<Option<OwnedFd>, Failure> {
+pub fn claim(point: &Path) -> Result<Option<OwnedFd>, MountError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let on_demand = mounted_at(point).is_some_and(|m| m.fstype == "autofs");
     let dir = if on_demand { None } else { rustix::fs::open(point, flags, Mode::empty()).ok() };
@@ -108,7 +108,7 @@ pub fn claim(point: &Path) -> Result<Option<OwnedFd>, Failure> {
 }
 
 /// The mount point without links: a directory where no revfs mount is, not even a dead one.
-fn open_point(point: &Path, shown: &str) -> Result<PathBuf, Failure> {
+fn open_point(point: &Path, shown: &str) -> Result<PathBuf, MountError> {
     let resolved = resolve(point).map_err(|e| no_point(shown, &e))?;
     if let Some(there) = mounted_at(&resolved).filter(|m| m.fstype == FSTYPE) {
         if !is_dead(&resolved) {
@@ -119,7 +119,7 @@ fn open_point(point: &Path, shown: &str) -> Result<PathBuf, Failure> {
     }
     let resolved = resolved.canonicalize().map_err(|e| no_point(shown, &e))?;
     if kind(&resolved).map_err(|e| no_point(shown, &e))? != FileType::Directory {
-        return Err(Failure::new(format!("the mount point {shown} is not a directory")));
+        return Err(MountError::new(format!("the mount point {shown} is not a directory")));
     }
     Ok(resolved)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::mount::UnmountFlags;
 
 use super::system::{FSTYPE, is_dead, mounted_at, unmount};
-use super::{Failure, Kind, journal};
+use super::{Kind, MountError, journal};
 
 /// Set for the program that the command starts as its daemon.
 const DAEMON: &str = "REVFS_DAEMON";
@@ -27,8 +27,8 @@ pub fn is_daemon() -> bool {
 ///
 /// # Errors
 /// What the daemon said, in one line.
-pub fn launch(args: &[OsString]) -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::new(format!("cannot start the daemon: {e}"));
+pub fn launch(args: &[OsString]) -> Result<(), MountError> {
+    let failed = |e: io::Error| MountError::new(format!("cannot start the daemon: {e}"));
     leave_descriptors_behind();
     let program = std::env::current_exe().map_err(failed)?;
     let mut child = Command::new(program)
@@ -58,7 +58,7 @@ pub fn launch(args: &[OsString]) -> Result<(), Failure> {
         Some(2) => Kind::Usage,
         _ => Kind::Failed,
     };
-    Err(Failure { message, kind })
+    Err(MountError { message, kind })
 }
 
 /// The daemon's goodbye to its terminal.
@@ -97,7 +97,7 @@ pub fn keeper(point: &Path) -> io::Result<Child> {
 ///
 /// # Errors
 /// As [`unmount`].
-pub fn keep(point: &Path) -> Result<(), Failure> {
+pub fn keep(point: &Path) -> Result<(), MountError> {
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
     let ours = || mounted_at(point).is_some_and(|mount| mount.fstype == FSTYPE);
     // Its descriptors are closed one after the other. A live mount is another daemon's.

@@ -16,10 +16,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 use rustix::process::{Pid, PidfdFlags};
 
 use super::system::{MountInfo, mounted_at, mounts, unmount};
-use super::{Failure, LINGER};
+use super::{MountError, UNMOUNT_GRACE};
 
 /// How long the daemon is waited for that nobody holds any more. It may have much to save yet.
-const PATIENCE: Duration = Duration::from_secs(20);
+const DETACH_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn name(device: &str) -> String {
     format!("revfs/{device}")
@@ -81,7 +81,7 @@ impl Daemon {
 ///
 /// # Errors
 /// One line; also where the daemon does not end.
-pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), Failure> {
+pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), MountError> {
     let mut flags = UnmountFlags::empty();
     flags.set(UnmountFlags::DETACH, lazy);
     flags.set(UnmountFlags::FORCE, force);
@@ -98,7 +98,7 @@ pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    if daemon.ends_within(if lazy { LINGER } else { PATIENCE }) {
+    if daemon.ends_within(if lazy { UNMOUNT_GRACE } else { DETACH_TIMEOUT }) {
         return Ok(());
     }
     match lazy {
@@ -106,7 +106,7 @@ pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), Failure> {
             eprintln!("revfs: {shown} is detached; process {pid} goes on for the programs that use it");
             Ok(())
         }
-        false => Err(Failure::new(format!(
+        false => Err(MountError::new(format!(
             "{shown} is unmounted, but process {pid} still has the store: the disk is slow or frozen, or the mount \
              lives on in another mount namespace"
         ))),

@@ -16,7 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::echo::fork;
+use super::replay::fork;
 
 /// Where it is mounted by systemd.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";

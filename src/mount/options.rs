@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::mount::MountFlags;
 
-use super::Failure;
+use super::MountError;
 use crate::fs;
 use crate::store::OnStale;
 
@@ -179,7 +179,7 @@ impl Options {
     ///
     /// # Errors
     /// A usage failure that names the option.
-    pub fn parse(lists: &[String], sloppy: bool) -> Result<Options, Failure> {
+    pub fn parse(lists: &[String], sloppy: bool) -> Result<Options, MountError> {
         let mut options = Options::default();
         let words: Vec<String> = lists.iter().flat_map(|list| split(list)).collect();
         options.remount = words.iter().any(|word| word == "remount");
@@ -199,7 +199,7 @@ impl Options {
     ///
     /// # Errors
     /// As [`Options::parse`].
-    pub fn reflag(now: &[String; 2], lists: &[String], replace: bool) -> Result<MountFlags, Failure> {
+    pub fn reflag(now: &[String; 2], lists: &[String], replace: bool) -> Result<MountFlags, MountError> {
         let mut options = Options { flags: MountFlags::empty(), remount: true, ..Options::default() };
         for word in now.iter().flat_map(|list| list.split(',')).filter(|word| *word != "rw") {
             // The kernel shows words that only it takes.
@@ -212,7 +212,7 @@ impl Options {
         Ok(options.flags)
     }
 
-    fn apply(&mut self, word: &str) -> Result<(), Failure> {
+    fn apply(&mut self, word: &str) -> Result<(), MountError> {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (word, None),
@@ -229,7 +229,7 @@ impl Options {
             let applied = if fits { (row.apply)(self, value.unwrap_or_default()) } else { None };
             let (name, wants) = (row.name, row.value);
             return applied.ok_or_else(|| {
-                Failure::misuse(format!("mount option {word}: expected {name}{wants}, {}", row.help))
+                MountError::misuse(format!("mount option {word}: expected {name}{wants}, {}", row.help))
             });
         }
         match value {
@@ -238,7 +238,7 @@ impl Options {
         }
         .ok_or_else(|| {
             let near = nearest(key).map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            Failure::misuse(format!("unknown mount option {word}{near} (revfs mount --help lists all)"))
+            MountError::misuse(format!("unknown mount option {word}{near} (revfs mount --help lists all)"))
         })
     }
 }
@@ -388,7 +388,7 @@ mod tests {
     use super::*;
     use crate::mount::Kind;
 
-    fn parse(list: &str) -> Result<Options, Failure> {
+    fn parse(list: &str) -> Result<Options, MountError> {
         Options::parse(&[list.to_owned()], false)
     }
 

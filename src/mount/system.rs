@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use super::Failure;
+use super::MountError;
 use super::options::{Access, Options};
 
 /// The type that `mount`, `findmnt` and `df -T` show.
@@ -88,14 +88,14 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// One line that says which way was tried and what to do.
-pub fn mount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
+pub fn mount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, MountError> {
     match by_call(source, point, options) {
         Ok(fd) => Ok(fd),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => by_fusermount(source, point, options),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            Err(Failure::new(format!("/dev/fuse is not there ({e}); load the fuse module: modprobe fuse")))
+            Err(MountError::new(format!("/dev/fuse is not there ({e}); load the fuse module: modprobe fuse")))
         }
-        Err(e) => Err(Failure::new(format!("cannot mount at {}: {e}", point.display()))),
+        Err(e) => Err(MountError::new(format!("cannot mount at {}: {e}", point.display()))),
     }
 }
 
@@ -141,12 +141,12 @@ fn fusermount_options(source: &OsStr, options: &Options) -> OsString {
     OsString::from_vec(list)
 }
 
-fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, Failure> {
+fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<OwnedFd, MountError> {
     let (ours, theirs) =
-        UnixStream::pair().map_err(|e| Failure::new(format!("cannot make a socket: {e}")))?;
+        UnixStream::pair().map_err(|e| MountError::new(format!("cannot make a socket: {e}")))?;
     // fusermount3 finds the socket by number: it must survive the exec.
     rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())
-        .map_err(|e| Failure::new(format!("cannot hand a socket on: {e}")))?;
+        .map_err(|e| MountError::new(format!("cannot hand a socket on: {e}")))?;
     let child = Command::new("fusermount3")
         .arg("-o")
         .arg(fusermount_options(source, options))
@@ -157,10 +157,10 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Owne
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|e| Failure::new(format!("cannot run fusermount3: {e}; install the package fuse3")))?;
+        .map_err(|e| MountError::new(format!("cannot run fusermount3: {e}; install the package fuse3")))?;
     drop(theirs);
     let device = receive(&ours);
-    let output = child.wait_with_output().map_err(|e| Failure::new(format!("fusermount3: {e}")))?;
+    let output = child.wait_with_output().map_err(|e| MountError::new(format!("fusermount3: {e}")))?;
     match device {
         Ok(Some(fd)) if output.status.success() => {
             let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
@@ -175,7 +175,7 @@ fn by_fusermount(source: &OsStr, point: &Path, options: &Options) -> Result<Owne
             } else {
                 ""
             };
-            Err(Failure::new(format!("cannot mount at {}: {said}{hint}", point.display())))
+            Err(MountError::new(format!("cannot mount at {}: {said}{hint}", point.display())))
         }
     }
 }
@@ -203,11 +203,11 @@ fn receive(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
 ///
 /// # Errors
 /// One line; a mount with files open for writing cannot become read-only.
-pub fn remount(point: &Path, flags: MountFlags) -> Result<(), Failure> {
+pub fn remount(point: &Path, flags: MountFlags) -> Result<(), MountError> {
     use rustix::io::Errno;
     rustix::mount::mount_remount(point, flags, "").map_err(|e| {
         let shown = point.display();
-        Failure::new(match e {
+        MountError::new(match e {
             Errno::BUSY => format!("cannot remount {shown}: a file there is open for writing"),
             Errno::PERM => format!("cannot remount {shown}: only root can; unmount it and mount it anew"),
             other => format!("cannot remount {shown}: {}", io::Error::from(other)),
@@ -219,13 +219,13 @@ pub fn remount(point: &Path, flags: MountFlags) -> Result<(), Failure> {
 ///
 /// # Errors
 /// One line; only root may.
-pub fn enter(namespace: &Path) -> Result<(), Failure> {
+pub fn enter(namespace: &Path) -> Result<(), MountError> {
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let entered = rustix::fs::open(namespace, flags, Mode::empty())
         .and_then(|fd| move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Mount)));
     entered.map_err(|e| {
-        Failure::new(format!("cannot enter the namespace {}: {}", namespace.display(), io::Error::from(e)))
+        MountError::new(format!("cannot enter the namespace {}: {}", namespace.display(), io::Error::from(e)))
     })
 }
 
@@ -233,7 +233,7 @@ pub fn enter(namespace: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// One line; for a busy mount it says so.
-pub fn unmount(point: &Path, flags: UnmountFlags) -> Result<(), Failure> {
+pub fn unmount(point: &Path, flags: UnmountFlags) -> Result<(), MountError> {
     match rustix::mount::unmount(point, flags | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::PERM) => {
@@ -242,7 +242,7 @@ pub fn unmount(point: &Path, flags: UnmountFlags) -> Result<(), Failure> {
             let superblock = mounted_at(point).map_or_else(String::new, |m| m.options[1].clone());
             let maker = superblock.split(',').find(|word| word.starts_with("user_id=") && *word != ours);
             if let Some((_, maker)) = maker.and_then(|word| word.split_once('=')) {
-                return Err(Failure::new(format!(
+                return Err(MountError::new(format!(
                     "cannot unmount {}: only user {maker}, who mounted it, and root can",
                     point.display()
                 )));
@@ -250,21 +250,21 @@ pub fn unmount(point: &Path, flags: UnmountFlags) -> Result<(), Failure> {
             let mut command = Command::new("fusermount3");
             command.arg("-u").args(flags.contains(UnmountFlags::DETACH).then_some("-z")).arg("--").arg(point);
             let output = command.stdin(Stdio::null()).output().map_err(|e| {
-                Failure::new(format!("cannot run fusermount3: {e}; install the package fuse3"))
+                MountError::new(format!("cannot run fusermount3: {e}; install the package fuse3"))
             })?;
             match output.status.success() {
                 true => Ok(()),
                 false => {
                     let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-                    Err(Failure::new(format!("cannot unmount {}: {said}", point.display())))
+                    Err(MountError::new(format!("cannot unmount {}: {said}", point.display())))
                 }
             }
         }
-        Err(rustix::io::Errno::BUSY) => Err(Failure::new(format!(
+        Err(rustix::io::Errno::BUSY) => Err(MountError::new(format!(
             "cannot unmount {}: it is busy, a program uses it; end that (fuser -vm names it) or unmount lazily: revfs umount -l",
             point.display()
         ))),
-        Err(e) => Err(Failure::new(format!("cannot unmount {}: {}", point.display(), io::Error::from(e)))),
+        Err(e) => Err(MountError::new(format!("cannot unmount {}: {}", point.display(), io::Error::from(e)))),
     }
 }
 

@@ -1,16 +1,16 @@
 //! What is to be done about each revision in conflict.
 //!
-//! Architecture invariant: decides, and does nothing. What has to be asked for is asked through [`Way::Settle`].
+//! Architecture invariant: decides, and does nothing. What has to be asked for is asked through [`Strategy::Settle`].
 
 use std::borrow::Cow;
 
-use super::look::{Base, Look, Side};
+use super::conflict_set::{Base, ConflictSet, Side};
 use crate::document::{self, Pick};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
 /// How conflicts are settled.
-pub enum Way<'a> {
+pub enum Strategy<'a> {
     /// What the winner says too is superseded by it; the rest stays.
     Auto,
     /// All is superseded by the winner.
@@ -42,7 +42,7 @@ pub enum Verdict {
     Text(Vec<u8>),
     /// The loser stays in conflict, for this reason.
     Leave(String),
-    /// So does it, and all that would come after it.
+    /// It stays in conflict, and so do all that come after it.
     Stop,
 }
 
@@ -72,16 +72,16 @@ pub struct Publish {
 ///
 /// # Errors
 /// [`Error::NoRevision`] for one that is not in conflict, and what the way itself returns.
-pub fn plan(look: &Look, way: &mut Way) -> Result<Plan> {
-    let mut plan = Plan { by: look.winner.as_ref().map(|winner| winner.rev.clone()), ..Plan::default() };
+pub fn plan(set: &ConflictSet, way: &mut Strategy) -> Result<Plan> {
+    let mut plan = Plan { by: set.winner.as_ref().map(|winner| winner.rev.clone()), ..Plan::default() };
     match way {
-        Way::Auto => auto(look, &mut plan),
-        Way::Ours => all_but(look, None, &mut plan),
-        Way::Theirs(rev) => theirs(look, rev, &mut plan)?,
-        Way::Settle(judge) => each(look, *judge, &mut plan)?,
+        Strategy::Auto => auto(set, &mut plan),
+        Strategy::Ours => all_but(set, None, &mut plan),
+        Strategy::Theirs(rev) => theirs(set, rev, &mut plan)?,
+        Strategy::Settle(judge) => each(set, *judge, &mut plan)?,
     }
-    let Some(winner) = &look.winner else {
-        plan.by = plan.retire.iter().chain(kept(look)).max().cloned();
+    let Some(winner) = &set.winner else {
+        plan.by = plan.retire.iter().chain(kept(set)).max().cloned();
         return Ok(plan);
     };
     // A fact points upwards; and who reads the highest name, as the original does, would not see a winner below it.
@@ -92,8 +92,8 @@ pub fn plan(look: &Look, way: &mut Way) -> Result<Plan> {
     Ok(plan)
 }
 
-fn kept(look: &Look) -> impl Iterator<Item = &Rev> {
-    look.groups.iter().filter_map(|group| group.sides.get(group.kept)).map(|side| &side.rev)
+fn kept(set: &ConflictSet) -> impl Iterator<Item = &Rev> {
+    set.groups.iter().filter_map(|group| group.sides.get(group.kept)).map(|side| &side.rev)
 }
 
 /// Whether all that a loser has to say is said by the winner: every member, and every change since the base.
@@ -103,9 +103,9 @@ pub fn is_captured(loser: &Side, winner: &[u8]) -> bool {
         && loser.base.as_ref().is_none_or(|base| document::deletions_captured(&base.text, text, winner))
 }
 
-fn auto(look: &Look, plan: &mut Plan) {
-    let winner = look.winner.as_ref().and_then(|winner| winner.text.as_deref());
-    for loser in look.losers() {
+fn auto(set: &ConflictSet, plan: &mut Plan) {
+    let winner = set.winner.as_ref().and_then(|winner| winner.text.as_deref());
+    for loser in set.losers() {
         match winner {
             Some(winner) if is_captured(loser, winner) => plan.retire.push(loser.rev.clone()),
             _ => plan.remain.push((loser.rev.clone(), why_not(loser, winner))),
@@ -142,8 +142,8 @@ fn paths<'a>(paths: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// All go but those that stay; `line`: those that stay are of this line where it runs through their group.
-fn all_but(look: &Look, line: Option<&[Rev]>, plan: &mut Plan) {
-    for group in &look.groups {
+fn all_but(set: &ConflictSet, line: Option<&[Rev]>, plan: &mut Plan) {
+    for group in &set.groups {
         let in_line = line.and_then(|line| group.sides.iter().rposition(|side| line.contains(&side.rev)));
         let kept = in_line.unwrap_or(group.kept);
         for (_, side) in group.sides.iter().enumerate().rev().filter(|&(i, _)| i != kept) {
@@ -158,29 +158,29 @@ fn all_but(look: &Look, line: Option<&[Rev]>, plan: &mut Plan) {
     }
 }
 
-fn theirs(look: &Look, rev: &Rev, plan: &mut Plan) -> Result<()> {
-    let missing = || Error::NoRevision(look.id.clone(), rev.clone());
-    let winner = look.winner.as_ref().ok_or_else(missing)?;
+fn theirs(set: &ConflictSet, rev: &Rev, plan: &mut Plan) -> Result<()> {
+    let missing = || Error::NoRevision(set.id.clone(), rev.clone());
+    let winner = set.winner.as_ref().ok_or_else(missing)?;
     if *rev == winner.rev {
-        all_but(look, None, plan);
+        all_but(set, None, plan);
         return Ok(());
     }
-    let text = look.side(rev).ok_or_else(missing)?.text.as_deref();
+    let text = set.side(rev).ok_or_else(missing)?.text.as_deref();
     let text = text.ok_or(Error::NotObject(document::NotObject::Incomplete))?;
     // Where the winner says the same it may as well stay.
     if winner.text.as_deref().is_some_and(|winner| document::diff(text, winner).is_empty()) {
-        all_but(look, None, plan);
+        all_but(set, None, plan);
         return Ok(());
     }
-    all_but(look, Some(&look.lineage.line(rev)), plan);
+    all_but(set, Some(&set.lineage.line(rev)), plan);
     plan.publish = Some(Publish { text: text.to_vec(), parent: rev.clone() });
     Ok(())
 }
 
-fn each(look: &Look, judge: &mut dyn FnMut(&Pair) -> Result<Verdict>, plan: &mut Plan) -> Result<()> {
-    let winner = look.winner.as_ref().and_then(|winner| Some((&winner.rev, winner.text.as_deref()?)));
+fn each(set: &ConflictSet, judge: &mut dyn FnMut(&Pair) -> Result<Verdict>, plan: &mut Plan) -> Result<()> {
+    let winner = set.winner.as_ref().and_then(|winner| Some((&winner.rev, winner.text.as_deref()?)));
     let mut ours = winner.map(|(_, text)| Cow::Borrowed(text));
-    for side in look.losers() {
+    for side in set.losers() {
         let (Some((winner, _)), Some(text), Some(theirs)) = (winner, &mut ours, &side.text) else {
             plan.remain.push((side.rev.clone(), unreadable(side).into()));
             continue;
@@ -190,7 +190,7 @@ fn each(look: &Look, judge: &mut dyn FnMut(&Pair) -> Result<Verdict>, plan: &mut
             continue;
         }
         let base = side.base.as_ref();
-        let pair = Pair { id: &look.id, base, winner, ours: text, loser: &side.rev, theirs };
+        let pair = Pair { id: &set.id, base, winner, ours: text, loser: &side.rev, theirs };
         match judge(&pair)? {
             Verdict::Text(merged) => {
                 plan.retire.push(side.rev.clone());

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use super::known::Known;
+use super::revision_set::RevisionSet;
 use super::{Role, Store};
 use crate::backend::Durability;
 use crate::error::{Result, found};
@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn retire_old(&self, id: &ObjectId, keep: Keep, dry: bool) -> Result<Cleared> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         let history = self.history(id)?;
         let mut cleared = Cleared::default();
         let Some(winner) = history.iter().find(|one| one.role == Role::Winner).map(|one| one.rev.clone())
@@ -81,23 +81,23 @@ impl Store {
         deleted: Option<Duration>,
         dry: bool,
     ) -> Result<Cleared> {
-        let _turn = self.turn(id);
-        let known = self.known(id)?;
-        let graves = self.backend().graves(id)?;
-        let live: BTreeSet<&Rev> = known.live.iter().collect();
-        let needed = needed(&known.live, known.all());
-        let in_conflict: BTreeSet<Rev> = rev::conflicts(&known.live).into_iter().flatten().collect();
+        let _turn = self.lock_object(id);
+        let set = self.revision_set(id)?;
+        let tombstones = self.backend().tombstones(id)?;
+        let live: BTreeSet<&Rev> = set.live.iter().collect();
+        let needed = needed(&set.live, set.all());
+        let in_conflict: BTreeSet<Rev> = rev::conflicts(&set.live).into_iter().flatten().collect();
         let last = match found(self.winner(id))? {
             Some(_) => BTreeSet::new(),
-            None => self.last_of(id, &known)?,
+            None => self.last_of(id, &set)?,
         };
         let now = SystemTime::now();
         let mut cleared = Cleared::default();
-        let mut revs: Vec<&Rev> = graves.iter().map(|grave| &grave.rev).collect();
+        let mut revs: Vec<&Rev> = tombstones.iter().map(|grave| &grave.rev).collect();
         revs.sort();
         revs.dedup();
         for rev in revs {
-            let of_it = || graves.iter().filter(|grave| grave.rev == *rev);
+            let of_it = || tombstones.iter().filter(|grave| grave.rev == *rev);
             let size = of_it().map(|grave| grave.meta.size).sum::<u64>();
             let Some(newest) = of_it().filter(|grave| grave.meta.size > 0).map(|grave| grave.at).max() else {
                 continue;
@@ -106,8 +106,8 @@ impl Store {
             let due = age.is_some_and(|age| now.duration_since(newest).is_ok_and(|gone| gone > age));
             // A writer's own text beside the merge that is in conflict now.
             let unmerged =
-                known.reasons(rev).any(|why| Rev::new(why).is_ok_and(|by| in_conflict.contains(&by)));
-            if !due || live.contains(rev) || known.awaited(rev) || needed.contains(rev) || unmerged {
+                set.reasons(rev).any(|why| Rev::new(why).is_ok_and(|by| in_conflict.contains(&by)));
+            if !due || live.contains(rev) || set.awaited(rev) || needed.contains(rev) || unmerged {
                 continue;
             }
             let freed = match dry {
@@ -123,11 +123,11 @@ impl Store {
     }
 
     /// What an object without a winner was last: the newest that can be brought back, and all conflicts of that time.
-    fn last_of(&self, id: &ObjectId, known: &Known) -> Result<BTreeSet<Rev>> {
+    fn last_of(&self, id: &ObjectId, set: &RevisionSet) -> Result<BTreeSet<Rev>> {
         let mut groups: Vec<Vec<Rev>> = self.deletions(id)?.into_iter().map(|d| d.revs).collect();
-        groups.push(known.removed().map(|(rev, _)| rev.clone()).collect());
+        groups.push(set.removed().map(|(rev, _)| rev.clone()).collect());
         for revs in groups {
-            for rev in revs.iter().rev().filter(|rev| !Store::purged(known, rev)) {
+            for rev in revs.iter().rev().filter(|rev| !Store::purged(set, rev)) {
                 if self.read_if_kept(id, rev)?.is_some_and(|text| crate::document::check(&text).is_ok()) {
                     let mut last: BTreeSet<Rev> = rev::conflicts(&revs).into_iter().flatten().collect();
                     last.insert(rev.clone());
@@ -149,9 +149,9 @@ fn needed<'a>(live: &[Rev], revs: impl Iterator<Item = &'a Rev>) -> BTreeSet<Rev
         for member in &group {
             let parents: Vec<&Rev> = revs.iter().filter(|rev| member.is_child_of(rev)).copied().collect();
             let before = member.generation().and_then(|n| n.checked_sub(1));
-            let known = !parents.is_empty();
+            let set = !parents.is_empty();
             needed.extend(parents.into_iter().cloned());
-            if !known && before.is_some() {
+            if !set && before.is_some() {
                 needed.extend(revs.iter().filter(|rev| rev.generation() == before).copied().cloned());
             }
         }

@@ -38,14 +38,14 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn history(&self, id: &ObjectId) -> Result<Vec<Revision>> {
-        let known = self.known_existing(id)?;
-        let names: HashMap<String, &Rev> = known.all().map(|rev| (rev.mark(), rev)).collect();
+        let set = self.existing_revision_set(id)?;
+        let names: HashMap<String, &Rev> = set.all().map(|rev| (rev.mark(), rev)).collect();
         let parent = |rev: &Rev| {
             let parent = *names.get(rev.parent_mark())?;
             (parent != rev).then(|| parent.clone())
         };
-        let mut history = Vec::with_capacity(known.live.len());
-        for rev in &known.live {
+        let mut history = Vec::with_capacity(set.live.len());
+        for rev in &set.live {
             let (meta, role) = match self.backend().read(id, rev) {
                 Ok((text, meta)) if document::check(&text).is_ok() => (Some(meta), Role::Ancestor),
                 Ok((_, meta)) => (Some(meta), Role::Broken),
@@ -54,7 +54,7 @@ impl Store {
             };
             history.push(Revision { rev: rev.clone(), meta, role, parent: parent(rev) });
         }
-        for group in rev::conflicts(&known.live) {
+        for group in rev::conflicts(&set.live) {
             let losers = group.split_last().map_or(&group[..], |(_, losers)| losers);
             for one in
                 history.iter_mut().filter(|one| one.role == Role::Ancestor && losers.contains(&one.rev))

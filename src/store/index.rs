@@ -12,12 +12,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::known::Known;
+use super::revision_set::RevisionSet;
 use super::{Inner, Store};
 use crate::rev::{ObjectId, Rev, fnv1a};
 
 /// How many names are remembered at most, at about 100 bytes each.
-const NAMES: usize = 1 << 18;
+const MAX_NAMES: usize = 1 << 18;
 
 /// From how many names on a history is remembered that was only read.
 pub(super) const LONG: usize = 64;
@@ -33,14 +33,14 @@ pub(super) struct Index {
 }
 
 struct State {
-    known: LruCache<ObjectId, Remembered>,
+    set: LruCache<ObjectId, Remembered>,
     names: usize,
     most: usize,
-    signs: [u64; SLOTS],
+    events: [u64; SLOTS],
 }
 
 struct Remembered {
-    known: Arc<Known>,
+    set: Arc<RevisionSet>,
     /// Published since, in this order.
     added: Vec<Rev>,
     /// About to be published.
@@ -51,7 +51,7 @@ struct Remembered {
 
 /// What is remembered of an object.
 pub(super) struct Recall {
-    pub known: Arc<Known>,
+    pub set: Arc<RevisionSet>,
     /// The highest name, if it is known to hold an object.
     pub winner: Option<Rev>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Ticket(u64);
 
 impl Index {
     pub fn new() -> Index {
-        let state = State { known: LruCache::unbounded(), names: 0, most: NAMES, signs: [0; SLOTS] };
+        let state = State { set: LruCache::unbounded(), names: 0, most: MAX_NAMES, events: [0; SLOTS] };
         Index { watched: OnceLock::new(), state: Mutex::new(state) }
     }
 
@@ -76,45 +76,45 @@ impl Index {
             return None;
         }
         let mut state = self.state.lock();
-        let there = state.known.get_mut(id)?;
+        let there = state.set.get_mut(id)?;
         if !there.added.is_empty() {
-            let known = Arc::make_mut(&mut there.known);
-            there.added.drain(..).for_each(|rev| known.add(rev));
+            let set = Arc::make_mut(&mut there.set);
+            there.added.drain(..).for_each(|rev| set.add(rev));
         }
-        Some(Recall { known: there.known.clone(), winner: there.winner.clone() })
+        Some(Recall { set: there.set.clone(), winner: there.winner.clone() })
     }
 
     /// Before an object is listed that may be remembered then.
     pub fn begin(&self, id: &ObjectId) -> Option<Ticket> {
-        self.is_watched(id).then(|| Ticket(self.state.lock().signs[slot(id)]))
+        self.is_watched(id).then(|| Ticket(self.state.lock().events[slot(id)]))
     }
 
     /// Remembers what was listed, unless a sign has come since.
-    pub fn remember(&self, id: &ObjectId, ticket: Option<Ticket>, known: &Arc<Known>) {
+    pub fn remember(&self, id: &ObjectId, ticket: Option<Ticket>, set: &Arc<RevisionSet>) {
         // Signs that are there and were not taken count, too.
-        let Some(Ticket(signs)) = ticket.filter(|_| self.is_watched(id)) else { return };
+        let Some(Ticket(events)) = ticket.filter(|_| self.is_watched(id)) else { return };
         let mut state = self.state.lock();
-        if state.signs[slot(id)] != signs || known.names() > state.most {
+        if state.events[slot(id)] != events || set.names() > state.most {
             return;
         }
         state.forget(id);
-        state.names += known.names();
-        let new = Remembered { known: known.clone(), added: Vec::new(), expected: Vec::new(), winner: None };
-        state.known.put(id.clone(), new);
+        state.names += set.names();
+        let new = Remembered { set: set.clone(), added: Vec::new(), expected: Vec::new(), winner: None };
+        state.set.put(id.clone(), new);
         while state.names > state.most
-            && let Some((_, oldest)) = state.known.pop_lru()
+            && let Some((_, oldest)) = state.set.pop_lru()
         {
             state.names -= oldest.names();
         }
     }
 
     /// The highest name holds an object: it was read.
-    pub fn found(&self, id: &ObjectId, known: &Arc<Known>, winner: &Rev) {
+    pub fn found(&self, id: &ObjectId, set: &Arc<RevisionSet>, winner: &Rev) {
         let mut state = self.state.lock();
-        if let Some(there) = state.known.peek_mut(id)
-            && Arc::ptr_eq(&there.known, known)
+        if let Some(there) = state.set.peek_mut(id)
+            && Arc::ptr_eq(&there.set, set)
             && there.added.is_empty()
-            && known.live.last() == Some(winner)
+            && set.live.last() == Some(winner)
         {
             there.winner = Some(winner.clone());
         }
@@ -122,7 +122,7 @@ impl Index {
 
     /// This store is about to publish a revision; its sign will say nothing new.
     pub fn expect(&self, id: &ObjectId, rev: &Rev) {
-        if let Some(there) = self.state.lock().known.peek_mut(id) {
+        if let Some(there) = self.state.lock().set.peek_mut(id) {
             there.expected.push(rev.clone());
         }
     }
@@ -130,19 +130,19 @@ impl Index {
     /// Whether a name is that of a revision that this store has published or is about to.
     fn is_own(&self, id: &ObjectId, name: &OsStr) -> bool {
         let Ok(rev) = Rev::new(name) else { return false };
-        self.state.lock().known.peek(id).is_some_and(|t| t.expected.contains(&rev) || t.added.contains(&rev))
+        self.state.lock().set.peek(id).is_some_and(|t| t.expected.contains(&rev) || t.added.contains(&rev))
     }
 
-    /// It has.
+    /// Records that a revision announced by [`expect`](Self::expect) was published.
     pub fn published(&self, id: &ObjectId, rev: &Rev) {
         let mut state = self.state.lock();
-        let Some(there) = state.known.peek_mut(id) else { return };
+        let Some(there) = state.set.peek_mut(id) else { return };
         there.expected.retain(|expected| expected != rev);
         // It was forgotten meanwhile, and listed anew by somebody else.
-        if there.known.live.binary_search(rev).is_ok() {
+        if there.set.live.binary_search(rev).is_ok() {
             return;
         }
-        let highest = there.added.iter().max().max(there.known.live.last());
+        let highest = there.added.iter().max().max(there.set.live.last());
         if highest.is_none_or(|highest| highest < rev) {
             there.winner = Some(rev.clone());
         }
@@ -160,10 +160,10 @@ impl Index {
             let Some(rev) = came.and_then(|name| Rev::new(name).ok()) else { return false };
             there.expected.contains(&rev)
                 || there.added.contains(&rev)
-                || there.known.live.binary_search(&rev).is_ok()
+                || there.set.live.binary_search(&rev).is_ok()
         };
-        if !state.known.peek(id).is_some_and(ours) {
-            state.signs[slot(id)] += 1;
+        if !state.set.peek(id).is_some_and(ours) {
+            state.events[slot(id)] += 1;
             state.forget(id);
         }
     }
@@ -171,13 +171,13 @@ impl Index {
 
 impl State {
     fn forget(&mut self, id: &ObjectId) {
-        self.names -= self.known.pop(id).map_or(0, |gone| gone.names());
+        self.names -= self.set.pop(id).map_or(0, |gone| gone.names());
     }
 }
 
 impl Remembered {
     fn names(&self) -> usize {
-        self.known.names() + self.added.len()
+        self.set.names() + self.added.len()
     }
 }
 
@@ -186,11 +186,11 @@ fn slot(id: &ObjectId) -> usize {
 }
 
 /// A store that is told of changes, for as long as anybody else holds it.
-pub struct Told(Weak<Inner>);
+pub struct ChangeListener(Weak<Inner>);
 
 impl Store {
     /// Lets the store remember what it has listed of objects for which `watched` is true. Before it answers, `watched`
-    /// must have told ([`Told::changed`]) of every change that was complete when it was called. The first call counts.
+    /// must have told ([`ChangeListener::changed`]) of every change that was complete when it was called. The first call counts.
     pub fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
         let _ = self.0.index.watched.set(Box::new(watched));
     }
@@ -201,12 +201,12 @@ impl Store {
     }
 
     /// For whoever tells of changes.
-    pub fn told(&self) -> Told {
-        Told(Arc::downgrade(&self.0))
+    pub fn change_listener(&self) -> ChangeListener {
+        ChangeListener(Arc::downgrade(&self.0))
     }
 }
 
-impl Told {
+impl ChangeListener {
     /// An object's directory changed: a name came into it, or anything else happened (`None`).
     pub fn changed(&self, id: &ObjectId, came: Option<&OsStr>) {
         if let Some(store) = self.0.upgrade() {
@@ -218,8 +218,8 @@ impl Told {
     pub fn all_changed(&self) {
         let Some(store) = self.0.upgrade() else { return };
         let mut state = store.index.state.lock();
-        state.signs.iter_mut().for_each(|signs| *signs += 1);
-        state.known.clear();
+        state.events.iter_mut().for_each(|events| *events += 1);
+        state.set.clear();
         state.names = 0;
     }
 }
@@ -248,8 +248,8 @@ mod tests {
     }
 
     fn generations(store: &Store) -> Option<Vec<u64>> {
-        let known = store.0.index.recall(&x())?.known;
-        Some(known.live.iter().filter_map(Rev::generation).collect())
+        let set = store.0.index.recall(&x())?.set;
+        Some(set.live.iter().filter_map(Rev::generation).collect())
     }
 
     #[test]
@@ -261,9 +261,9 @@ mod tests {
         let third = store.update(&x(), b"{\"n\":2}").unwrap().rev;
         assert_eq!((generations(&store), third.generation()), (Some(vec![0, 1, 2]), Some(2)));
         // Its own sign changes nothing, another's does.
-        store.told().changed(&x(), Some(third.as_str().as_ref()));
+        store.change_listener().changed(&x(), Some(third.as_str().as_ref()));
         assert_eq!(generations(&store), Some(vec![0, 1, 2]));
-        store.told().changed(&x(), Some(rev(7, 'a').as_str().as_ref()));
+        store.change_listener().changed(&x(), Some(rev(7, 'a').as_str().as_ref()));
         assert_eq!(generations(&store), None);
         assert_eq!(store.winner_meta(&x()).unwrap().0, rev(7, 'a'));
         assert_eq!(store.update(&x(), b"{\"n\":3}").unwrap().rev.generation(), Some(8));
@@ -272,11 +272,11 @@ mod tests {
     #[test]
     fn any_other_sign_forgets_and_so_does_the_end_of_the_watch() {
         let (store, _, flag) = watched();
-        store.told().changed(&x(), None);
+        store.change_listener().changed(&x(), None);
         assert_eq!(generations(&store), None);
         store.update(&x(), b"{\"n\":2}").unwrap();
         assert!(generations(&store).is_some());
-        store.told().all_changed();
+        store.change_listener().all_changed();
         assert_eq!(generations(&store), None);
         store.update(&x(), b"{\"n\":3}").unwrap();
         flag.store(false, Ordering::Relaxed);
@@ -291,11 +291,11 @@ mod tests {
         let index = &store.0.index;
         index.forget(&x());
         let ticket = index.begin(&x());
-        let known = Arc::new(store.known(&x()).unwrap());
-        store.told().changed(&x(), None);
-        index.remember(&x(), ticket, &known);
+        let set = Arc::new(store.revision_set(&x()).unwrap());
+        store.change_listener().changed(&x(), None);
+        index.remember(&x(), ticket, &set);
         assert_eq!(generations(&store), None);
-        index.remember(&x(), index.begin(&x()), &known);
+        index.remember(&x(), index.begin(&x()), &set);
         assert!(generations(&store).is_some());
     }
 
@@ -335,7 +335,7 @@ mod tests {
                 store.upsert(&id(n), format!("{{\"m\":{m}}}").as_bytes()).unwrap();
             }
             let state = store.0.index.state.lock();
-            let counted: usize = state.known.iter().map(|(_, there)| there.names()).sum();
+            let counted: usize = state.set.iter().map(|(_, there)| there.names()).sum();
             assert!(state.names <= 100 + 50 && state.names == counted);
         }
         let long = id(999);

@@ -43,7 +43,7 @@ pub enum Place {
     /// Above every generation there ever was.
     OnTop,
     /// In the winner's generation, sorting above it.
-    Beside,
+    Sibling,
     /// In the generation after this revision's, sorting anywhere.
     After(Rev),
 }
@@ -83,7 +83,7 @@ pub fn plan<'a>(
     let publish = |text: Cow<'a, [u8]>, place, parent: &Rev, outcome| {
         Ok(Decision::Publish(Plan { text, place, parent: parent.clone(), outcome }))
     };
-    let fresh = || publish(text.into(), Place::OnTop, latest.rev, Outcome::Fresh);
+    let fresh = || publish(text.into(), Place::OnTop, latest.rev, Outcome::Update);
     let (rev, own, doubt) = match base {
         Base::Winner => return fresh(),
         Base::Restored(rev) => return publish(text.into(), Place::OnTop, rev, Outcome::Restore),
@@ -104,17 +104,17 @@ pub fn plan<'a>(
             let (id, base, winner) = (latest.id.clone(), rev.clone(), latest.rev.clone());
             Err(Error::Stale { id, base, winner })
         }
-        OnStale::Conflict => publish(text.into(), Place::Beside, rev, Outcome::Stale),
+        OnStale::Conflict => publish(text.into(), Place::Sibling, rev, Outcome::Stale),
         OnStale::Merge => {
             // What is lost, or was no object, can be merged with nothing; nor what may have been taken back on purpose.
             let Some(seen) = seen.filter(|_| !doubt) else {
-                return publish(text.into(), Place::Beside, rev, Outcome::Stale);
+                return publish(text.into(), Place::Sibling, rev, Outcome::Stale);
             };
             if says(text, &seen, latest.id, rev) {
                 return Ok(Decision::Nothing { winner: false });
             }
             match document::merge(&seen, latest.text, text) {
-                Err(_) => publish(text.into(), Place::Beside, rev, Outcome::Stale),
+                Err(_) => publish(text.into(), Place::Sibling, rev, Outcome::Stale),
                 // Others had made the same changes.
                 Ok(merged) if document::same(&merged.text, latest.text) => {
                     Ok(Decision::Nothing { winner: false })
@@ -122,7 +122,7 @@ pub fn plan<'a>(
                 Ok(merged) if merged.overlaps.is_empty() => {
                     publish(merged.text.into(), Place::OnTop, rev, Outcome::Merge)
                 }
-                Ok(merged) => publish(merged.text.into(), Place::Beside, rev, Outcome::Overlap),
+                Ok(merged) => publish(merged.text.into(), Place::Sibling, rev, Outcome::Overlap),
             }
         }
     }
@@ -195,7 +195,7 @@ mod tests {
             let (fresh, old) = (r#"{"a":2}"#, published(Outcome::Restore, Place::OnTop, 6, OLD));
             // An older revision with the winner's text is as good as the winner.
             for base in [Base::Winner, older(Some(L), false)] {
-                assert_eq!(case(&base, fresh, on_stale), published(Outcome::Fresh, Place::OnTop, 7, fresh));
+                assert_eq!(case(&base, fresh, on_stale), published(Outcome::Update, Place::OnTop, 7, fresh));
             }
             assert_eq!(case(&Base::Restored(rev(6, 'a')), OLD, on_stale), old);
         }
@@ -205,11 +205,11 @@ mod tests {
     fn a_text_that_replaces_what_its_writer_could_not_know_stands_beside_it() {
         for text in [OLD, r#"{"a":2,"b":1,"n":"old"}"#, "{}"] {
             for base in [older(None, false), older(None, true), older(Some("{}"), false)] {
-                let stands = published(Outcome::Stale, Place::Beside, 6, text);
+                let stands = published(Outcome::Stale, Place::Sibling, 6, text);
                 assert_eq!(case(&base, text, OnStale::Conflict), stands);
                 let sibling = published(Outcome::Stale, Place::After(rev(6, 'a')), 6, text);
                 assert_eq!(case(&base, text, OnStale::Sibling), sibling);
-                let latest = published(Outcome::Fresh, Place::OnTop, 7, text);
+                let latest = published(Outcome::Update, Place::OnTop, 7, text);
                 assert_eq!(case(&base, text, OnStale::Latest), latest);
                 assert!(matches!(decide(&base, text, OnStale::Refuse), Err(Error::Stale { .. })));
             }
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(merge(&older(None, false), r#"{"a":2,"b":1,"n":"old"}"#), merged);
         // The writer's own text is what it has seen, not the merge that was published of it.
         assert_eq!(merge(&older(Some(OLD), false), r#"{"a":2,"b":1,"n":"old"}"#), merged);
-        let both = published(Outcome::Overlap, Place::Beside, 6, r#"{"a":1,"b":1,"n":"mine"}"#);
+        let both = published(Outcome::Overlap, Place::Sibling, 6, r#"{"a":1,"b":1,"n":"mine"}"#);
         assert_eq!(merge(&older(None, false), r#"{"a":1,"b":1,"n":"mine"}"#), both);
         // What was read and not changed is not saved, nor what others had changed to the same, if only in spelling.
         for text in [OLD, r#"{"a": 1, "b": 1, "n": "latest"}"#] {
@@ -233,7 +233,7 @@ mod tests {
         for (base, text) in
             [(older(None, true), OLD), (Base::Older { rev: rev(5, 'a'), own: None, doubt: false }, "{}")]
         {
-            assert!(matches!(merge(&base, text), Some((Outcome::Stale, Place::Beside, ..))), "{base:?}");
+            assert!(matches!(merge(&base, text), Some((Outcome::Stale, Place::Sibling, ..))), "{base:?}");
         }
     }
 }

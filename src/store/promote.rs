@@ -1,7 +1,7 @@
 //! Putting one of several revisions in force, and bringing back what was deleted.
 
 use super::plan::{Place, Plan};
-use super::save::{Ready, checked, inherit};
+use super::save::{SaveContext, checked, inherit};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
 use crate::backend::at_need;
 use crate::document;
@@ -16,24 +16,24 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::NoRevision`], [`Error::NotObject`], [`Error::GenerationLimit`], [`Error::Io`].
     pub fn promote(&self, id: &ObjectId, rev: &Rev, options: &SaveOptions) -> Result<Saved> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         for _ in 0..TRIES {
-            let Ready { known, latest, .. } = self.ready(id)?;
+            let SaveContext { set, latest, .. } = self.prepare(id)?;
             let latest = latest.ok_or_else(|| Error::NoObject(id.clone()))?;
-            if !known.live.contains(rev) {
+            if !set.live.contains(rev) {
                 return Err(Error::NoRevision(id.clone(), rev.clone()));
             }
             let (text, _) = self.backend().read(id, rev)?;
             document::check(&text)?;
-            let group = rev::conflicts(&known.live).into_iter().find(|group| group.contains(rev));
+            let group = rev::conflicts(&set.live).into_iter().find(|group| group.contains(rev));
             if group.is_none() && *rev == latest.rev {
                 let (rev, meta) = (latest.rev, latest.meta);
                 return Ok(Saved { rev, meta, outcome: Outcome::Same, altered: false });
             }
-            let new = Rev::child_of(Some(rev), known.next_generation(id)?, self.random());
+            let new = Rev::child_of(Some(rev), set.next_generation(id)?, self.random());
             let published = document::stamp(&text, &id.to_text(), new.as_str());
             let attrs = inherit(&options.attrs, Some(&latest.meta));
-            let publish = || self.publish(id, &known, &new, &published, &attrs, options.how);
+            let publish = || self.publish(id, &set, &new, &published, &attrs, options.how);
             let meta = match at_need(self.backend(), false, publish) {
                 // Deleted, or created, meanwhile.
                 Err(Error::NoObject(_) | Error::Exists(_)) => continue,
@@ -57,14 +57,14 @@ impl Store {
     /// As [`save`](Self::save).
     pub fn put_over(&self, id: &ObjectId, winner: &Rev, parent: &Rev, text: &[u8]) -> Result<Option<Saved>> {
         let text = checked(text)?;
-        let _turn = self.turn(id);
-        let Ready { known, latest, .. } = self.ready(id)?;
+        let _turn = self.lock_object(id);
+        let SaveContext { set, latest, .. } = self.prepare(id)?;
         let Some(latest) = latest.filter(|latest| latest.rev == *winner) else { return Ok(None) };
-        let (place, outcome) = (Place::OnTop, Outcome::Fresh);
+        let (place, outcome) = (Place::OnTop, Outcome::Update);
         let plan = Plan { text: text.into(), place, parent: parent.clone(), outcome };
         let commit = || {
             let (latest, plan) = (latest.clone(), plan.clone());
-            self.commit(id, &known, latest, plan, (text, text), &SaveOptions::default())
+            self.commit(id, &set, latest, plan, (text, text), &SaveOptions::default())
         };
         found(at_need(self.backend(), false, commit))
     }
@@ -76,7 +76,7 @@ impl Store {
     pub fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
         let deletions = self.deletions(id)?;
         for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
-            let text = found(self.backend().read_gone(id, rev))?;
+            let text = found(self.backend().read_removed(id, rev))?;
             if text.is_some_and(|text| document::check(&text).is_ok()) {
                 return Ok(Some(rev.clone()));
             }

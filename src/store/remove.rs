@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
-use super::known::{DISCARDED, Known, told};
-use super::save::{Ready, inherit};
+use super::revision_set::{DISCARDED, RevisionSet, reason_text};
+use super::save::{SaveContext, inherit};
 use super::{Object, Outcome, Saved, Store};
-use crate::backend::{Attrs, Durability, Gone};
+use crate::backend::{Attrs, Durability, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -26,7 +26,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn delete(&self, id: &ObjectId) -> Result<String> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         self.remove(id)
     }
 
@@ -37,18 +37,18 @@ impl Store {
     /// As [`delete`](Self::delete).
     pub fn delete_at(&self, id: &ObjectId, rev: &Rev) -> Result<Option<String>> {
         // No save of this process can come between.
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         let before = self.revisions(id)?;
         if self.winner_meta(id)?.0 != *rev {
             return Ok(None);
         }
         let op = self.remove(id)?;
-        let came = |gone: &Gone| match gone {
-            Gone::Object { op: by, revs } => *by == op && revs.iter().any(|rev| !before.contains(rev)),
-            Gone::Rev { .. } | Gone::Withdrawn { .. } | Gone::Aside { .. } => false,
+        let came = |gone: &Removal| match gone {
+            Removal::Object { op: by, revs } => *by == op && revs.iter().any(|rev| !before.contains(rev)),
+            Removal::Rev { .. } | Removal::Withdrawn { .. } | Removal::Aside { .. } => false,
         };
         // Another process saved at this very moment: the object is its.
-        if self.backend().gone(id)?.iter().any(came) {
+        if self.backend().removed(id)?.iter().any(came) {
             self.backend().restore(id, &op, Durability::Ordered)?;
             return Ok(None);
         }
@@ -57,8 +57,8 @@ impl Store {
 
     fn remove(&self, id: &ObjectId) -> Result<String> {
         // A deletion takes what is in the directory: so all that lives must be there.
-        let known = self.known_existing(id)?;
-        self.put_back(id, &known)?;
+        let set = self.existing_revision_set(id)?;
+        self.put_back(id, &set)?;
         let op = self.operation();
         self.backend().remove(id, &op, Durability::Ordered)?;
         Ok(op)
@@ -70,8 +70,8 @@ impl Store {
     /// [`Error::NoObject`] where there is no `from`, [`Error::Exists`] where there is a `to`, [`Error::GenerationLimit`],
     /// [`Error::Io`]. After the first two everything is as it was.
     pub fn rename(&self, from: &ObjectId, to: &ObjectId) -> Result<Saved> {
-        let _turns = self.0.turns.take_both(from, to);
-        let Ready { known, latest, .. } = self.ready(from)?;
+        let _turns = self.0.locks.lock_both(from, to);
+        let SaveContext { set, latest, .. } = self.prepare(from)?;
         let latest = latest.ok_or_else(|| Error::NoObject(from.clone()))?;
         let mut saved = Saved {
             rev: latest.rev.clone(),
@@ -82,32 +82,32 @@ impl Store {
         if from == to {
             return Ok(saved);
         }
-        let there = self.known(to)?;
+        let there = self.revision_set(to)?;
         if there.exists {
             return Err(Error::Exists(to.clone()));
         }
         let called = |id: &ObjectId| document::stamp(&latest.text, &id.to_text(), latest.rev.as_str());
-        if let Some(op) = self.moved_by(to, &there, &known)? {
-            let newer = match called(from) != called(to) || !there.knows(&latest.rev) {
+        if let Some(op) = self.moved_by(to, &there, &set)? {
+            let newer = match called(from) != called(to) || !there.contains(&latest.rev) {
                 true => {
-                    let generation = known.next_generation(from)?.max(there.next_generation(to)?);
+                    let generation = set.next_generation(from)?.max(there.next_generation(to)?);
                     Some(Rev::child_of(Some(&latest.rev), generation, self.random()))
                 }
                 false => None,
             };
-            return self.move_back(from, to, &op, &known, &latest, newer);
+            return self.move_back(from, to, &op, &set, &latest, newer);
         }
         // Under an id that this revision was once deleted from it would be dead: facts stay.
-        let added = called(from) != called(to) || there.knows(&latest.rev);
+        let added = called(from) != called(to) || there.contains(&latest.rev);
         if added {
-            let generation = known.next_generation(from)?.max(there.next_generation(to)?);
+            let generation = set.next_generation(from)?.max(there.next_generation(to)?);
             let rev = Rev::child_of(Some(&latest.rev), generation, self.random());
             let text = document::stamp(&latest.text, &to.to_text(), rev.as_str());
             let attrs = latest.meta.attrs();
             // Before the move, so that the new id never shows the old text.
             saved.meta = self.backend().publish(from, &rev, &text, &attrs, Durability::Ordered)?;
             saved.altered = *text != *latest.text;
-            (saved.rev, saved.outcome) = (rev, Outcome::Fresh);
+            (saved.rev, saved.outcome) = (rev, Outcome::Update);
         }
         let moved = self.backend().move_object(from, to, &self.operation(), Durability::Ordered);
         if moved.is_err() && added {
@@ -118,9 +118,9 @@ impl Store {
 
     /// The operation by which an object was given the id that it has now, where `then` is what is known under its old id and
     /// `now` is what it has become since: of what went with it then, some lives on in that.
-    fn moved_by(&self, id: &ObjectId, then: &Known, now: &Known) -> Result<Option<String>> {
-        let op = self.backend().gone(id)?.into_iter().find_map(|g| match g {
-            Gone::Object { op, revs } if then.is_deletion(&op) => {
+    fn moved_by(&self, id: &ObjectId, then: &RevisionSet, now: &RevisionSet) -> Result<Option<String>> {
+        let op = self.backend().removed(id)?.into_iter().find_map(|g| match g {
+            Removal::Object { op, revs } if then.is_deletion(&op) => {
                 revs.iter().any(|rev| now.live.contains(rev)).then_some(op)
             }
             _ => None,
@@ -135,7 +135,7 @@ impl Store {
         from: &ObjectId,
         to: &ObjectId,
         op: &str,
-        known: &Known,
+        set: &RevisionSet,
         latest: &Object,
         newer: Option<Rev>,
     ) -> Result<Saved> {
@@ -144,7 +144,7 @@ impl Store {
             Some(rev) => {
                 let text = document::stamp(&latest.text, &to.to_text(), rev.as_str());
                 let meta = self.backend().revive(to, op, &rev, &text, &latest.meta.attrs(), how)?;
-                Saved { meta, outcome: Outcome::Fresh, altered: *text != *latest.text, rev }
+                Saved { meta, outcome: Outcome::Update, altered: *text != *latest.text, rev }
             }
             None => {
                 self.backend().restore(to, op, how)?;
@@ -153,12 +153,12 @@ impl Store {
             }
         };
         self.0.index.forget(to);
-        let back = self.known_existing(to)?;
-        for rev in known.live.iter().filter(|rev| !back.knows(rev)) {
+        let back = self.existing_revision_set(to)?;
+        for rev in set.live.iter().filter(|rev| !back.contains(rev)) {
             let (text, meta) = self.backend().read(from, rev)?;
             self.backend().publish(to, rev, &text, &meta.attrs(), how)?;
         }
-        for (rev, reasons) in known.removed().filter(|(rev, _)| back.live.contains(rev)) {
+        for (rev, reasons) in set.removed().filter(|(rev, _)| back.live.contains(rev)) {
             for why in reasons {
                 self.retire(to, rev, why, how)?;
             }
@@ -176,17 +176,17 @@ impl Store {
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn temporary_revisions(&self, id: &ObjectId, age: Duration) -> Result<usize> {
         const FEW: usize = 8;
-        let known = self.known_existing(id)?;
-        if known.live.len() > FEW || known.names() > known.live.len() || known.foreign {
+        let set = self.existing_revision_set(id)?;
+        if set.live.len() > FEW || set.names() > set.live.len() || set.foreign {
             return Ok(0);
         }
         let now = SystemTime::now();
-        let young = |rev: &Rev| -> Result<bool> {
+        let recent = |rev: &Rev| -> Result<bool> {
             let came = self.backend().meta(id, rev)?.published_by();
             Ok(now.duration_since(came).is_ok_and(|ago| ago < age))
         };
-        let all = known.live.iter().try_fold(true, |all, rev| Ok::<_, Error>(all && young(rev)?))?;
-        Ok(if all { known.live.len() } else { 0 })
+        let all = set.live.iter().try_fold(true, |all, rev| Ok::<_, Error>(all && recent(rev)?))?;
+        Ok(if all { set.live.len() } else { 0 })
     }
 
     /// Ends an object that was a temporary file, whose text is the winner of `into` now. That is no deletion: nothing tells of
@@ -196,9 +196,9 @@ impl Store {
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn pass_on(&self, id: &ObjectId, into: &ObjectId) -> Result<bool> {
         let winner = self.winner(into)?;
-        let _turn = self.turn(id);
-        let known = self.known_existing(id)?;
-        for rev in &known.live {
+        let _turn = self.lock_object(id);
+        let set = self.existing_revision_set(id)?;
+        for rev in &set.live {
             let (text, _) = self.backend().read(id, rev)?;
             if !document::same(&text, &winner.text) {
                 self.backend().keep(into, rev, winner.rev.as_str(), &text, Durability::Ordered)?;
@@ -206,7 +206,7 @@ impl Store {
             }
         }
         self.0.index.forget(id);
-        self.backend().erase(id, &known.live)
+        self.backend().erase(id, &set.live)
     }
 
     /// Makes an object's directory say what the facts say: removed revisions that came back are removed again, and those
@@ -216,23 +216,23 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
     pub fn sweep(&self, id: &ObjectId) -> Result<bool> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         let how = Durability::Ordered;
         let mut any = false;
-        let known = match found(self.known_existing(id))? {
-            Some(known) => known,
+        let set = match found(self.existing_revision_set(id))? {
+            Some(set) => set,
             None => {
                 self.finish_revival(id)?;
                 any = true;
-                self.known_existing(id)?
+                self.existing_revision_set(id)?
             }
         };
-        any |= self.put_back(id, &known)?;
-        for (rev, why) in &known.dead {
+        any |= self.put_back(id, &set)?;
+        for (rev, why) in &set.dead {
             any |= self.retire(id, rev, why, how)?;
         }
         // An empty directory makes the original's upsert fail.
-        if any && known.live.is_empty() && known.missing.is_empty() {
+        if any && set.live.is_empty() && set.missing.is_empty() {
             self.backend().remove_empty(id)?;
         }
         Ok(any)
@@ -243,13 +243,13 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn astray(&self, id: &ObjectId) -> Result<Astray> {
-        let known = self.known(id)?;
-        let kept = |rev: &Rev| self.backend().read_gone(id, rev).is_ok();
-        let missing = match known.exists {
-            true => known.missing.into_iter().filter(kept).collect(),
+        let set = self.revision_set(id)?;
+        let kept = |rev: &Rev| self.backend().read_removed(id, rev).is_ok();
+        let missing = match set.exists {
+            true => set.missing.into_iter().filter(kept).collect(),
             false => self.interrupted(id)?.map(|(_, revs)| revs).unwrap_or_default(),
         };
-        let back = known.dead.into_iter().map(|(rev, why)| (rev, told(&why).to_owned())).collect();
+        let back = set.dead.into_iter().map(|(rev, why)| (rev, reason_text(&why).to_owned())).collect();
         Ok(Astray { back, missing })
     }
 
@@ -267,13 +267,13 @@ impl Store {
     }
 
     /// Puts revisions back that live again. Whether there was one.
-    fn put_back(&self, id: &ObjectId, known: &Known) -> Result<bool> {
+    fn put_back(&self, id: &ObjectId, set: &RevisionSet) -> Result<bool> {
         let mut any = false;
-        let graves = if known.missing.is_empty() { Vec::new() } else { self.backend().graves(id)? };
-        for rev in &known.missing {
+        let tombstones = if set.missing.is_empty() { Vec::new() } else { self.backend().tombstones(id)? };
+        for rev in &set.missing {
             // Or it was purged.
-            if let Some(text) = found(self.backend().read_gone(id, rev))? {
-                let like = graves.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
+            if let Some(text) = found(self.backend().read_removed(id, rev))? {
+                let like = tombstones.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
                 self.publish_copy(id, rev, &text, &inherit(&Attrs::default(), like))?;
                 any = true;
             }
@@ -289,13 +289,13 @@ impl Store {
 
     /// A deletion that was withdrawn and holds revisions that should live: its name, and these.
     fn interrupted(&self, id: &ObjectId) -> Result<Option<(String, Vec<Rev>)>> {
-        let known = self.known(id)?;
-        if known.missing.is_empty() {
+        let set = self.revision_set(id)?;
+        if set.missing.is_empty() {
             return Ok(None);
         }
-        Ok(self.backend().gone(id)?.into_iter().find_map(|gone| match gone {
-            Gone::Object { op, mut revs } if !known.is_deletion(&op) => {
-                revs.retain(|rev| known.missing.contains(rev));
+        Ok(self.backend().removed(id)?.into_iter().find_map(|gone| match gone {
+            Removal::Object { op, mut revs } if !set.is_deletion(&op) => {
+                revs.retain(|rev| set.missing.contains(rev));
                 (!revs.is_empty()).then_some((op, revs))
             }
             _ => None,
@@ -312,7 +312,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{Entry, Fault, FaultBackend, Gone};
+    use crate::backend::{Entry, Fault, FaultBackend, Removal};
     use crate::store::Role;
     use crate::store::testing::{id, rev, store, text};
 
@@ -329,7 +329,7 @@ mod tests {
 
         s.update(&y, b"{\"n\":2,\"_id\":\"y\",\"_rev\":\"\"}").unwrap();
         let moved = s.rename(&y, &id("z")).unwrap();
-        assert_eq!((moved.outcome, moved.rev.generation()), (Outcome::Fresh, Some(3)));
+        assert_eq!((moved.outcome, moved.rev.generation()), (Outcome::Update, Some(3)));
         assert_eq!(text(&s, "z"), format!("{{\"n\":2,\"_id\":\"z\",\"_rev\":\"{}\"}}", moved.rev));
         assert_eq!(s.revisions(&id("z")).unwrap().len(), 4);
     }
@@ -388,7 +388,9 @@ mod tests {
         s.update(&t, b"{\"n\":2}").unwrap();
         s.create(&x, b"{\"n\":2}").unwrap();
         assert!(s.pass_on(&t, &x).unwrap());
-        assert!(matches!(s.winner(&t), Err(Error::NoObject(_))) && s.backend().gone(&t).unwrap().is_empty());
+        assert!(
+            matches!(s.winner(&t), Err(Error::NoObject(_))) && s.backend().removed(&t).unwrap().is_empty()
+        );
         assert_eq!(s.read(&x, &first).unwrap(), b"{\"n\":1}");
         assert_eq!((s.revisions(&x).unwrap().len(), text(&s, "x")), (1, "{\"n\":2}".into()));
         assert_eq!(s.temporary_revisions(&x, hour).unwrap(), 0, "something of it was removed");
@@ -495,8 +497,8 @@ mod tests {
         s.backend().retire(&x, &c, DISCARDED, Durability::Ordered).unwrap();
         let history = s.history(&x).unwrap();
         let of_d = history.iter().find(|one| one.rev == d).unwrap();
-        assert_eq!(of_d.parent, Some(c), "a parent that is gone is known");
-        assert!(s.backend().gone(&x).unwrap().iter().any(|g| matches!(g, Gone::Rev { .. })));
+        assert_eq!(of_d.parent, Some(c), "a parent that is gone is set");
+        assert!(s.backend().removed(&x).unwrap().iter().any(|g| matches!(g, Removal::Rev { .. })));
     }
 
     #[test]

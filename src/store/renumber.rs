@@ -5,7 +5,7 @@ use crate::backend::Durability;
 use crate::error::{Error, Result, found};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
 
-use super::known::Known;
+use super::revision_set::RevisionSet;
 
 impl Store {
     /// Gives numbers to live revisions that have none to go on from: `NaN-` names and such above 2^53-2, which hide all
@@ -17,11 +17,11 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::GenerationLimit`], [`Error::Io`].
     pub fn renumber(&self, id: &ObjectId, dry: bool) -> Result<Vec<(Rev, Rev)>> {
-        let _turn = self.turn(id);
-        let known = self.known_existing(id)?;
+        let _turn = self.lock_object(id);
+        let set = self.existing_revision_set(id)?;
         let Some(winner) = found(self.winner(id))? else { return Ok(Vec::new()) };
         let mut named = Vec::new();
-        for Step { old, new, copied } in plan(id, &known, &winner.rev)? {
+        for Step { old, new, copied } in plan(id, &set, &winner.rev)? {
             let Some((text, meta)) = found(self.backend().read(id, &old))? else { continue };
             if !dry {
                 if copied {
@@ -48,7 +48,7 @@ struct Step {
 }
 
 /// Which revisions get other names, and which; first those that are copied.
-fn plan(id: &ObjectId, known: &Known, winner: &Rev) -> Result<Vec<Step>> {
+fn plan(id: &ObjectId, set: &RevisionSet, winner: &Rev) -> Result<Vec<Step>> {
     let limit = || Error::GenerationLimit(id.clone());
     let copy = |n: u64, old: &Rev| {
         let hex = old.as_str().rsplit_once('-').map_or("", |(_, hex)| hex);
@@ -56,9 +56,9 @@ fn plan(id: &ObjectId, known: &Known, winner: &Rev) -> Result<Vec<Step>> {
         Ok::<_, Error>(Step { old: old.clone(), new, copied: true })
     };
     let (mut steps, mut superseded) = (Vec::new(), Vec::new());
-    let mut last = known.all().filter_map(Rev::generation).max();
+    let mut last = set.all().filter_map(Rev::generation).max();
     let mut of: Option<&str> = None;
-    for old in &known.live {
+    for old in &set.live {
         let text = old.generation_text();
         match old.generation() {
             Some(n) if n.to_string() == text => {}
@@ -133,6 +133,6 @@ mod tests {
         }
         assert_eq!(s.renumber(&x, false).unwrap().len(), 2);
         assert_eq!(s.revisions(&x).unwrap(), [name("1"), name("7")]);
-        assert!(s.backend().gone(&x).unwrap().len() == 2);
+        assert!(s.backend().removed(&x).unwrap().len() == 2);
     }
 }

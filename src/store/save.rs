@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::known::Known;
 use super::plan::{Decision, Latest, Place, Plan, plan};
-use super::{Looked, Object, OnStale, Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
-use crate::backend::{Attrs, Durability, Entry, Gone, Meta};
+use super::revision_set::RevisionSet;
+use super::{Object, OnStale, Outcome, SaveOptions, Saved, Scan, Store, TRIES, unsteady};
+use crate::backend::{Attrs, Durability, Entry, Meta, Removal};
 use crate::base::{Base, Evidence, Winner, base};
 use crate::document;
 use crate::error::{Error, Result, found};
@@ -19,8 +19,8 @@ enum Missing {
 }
 
 /// What a look at an object before a save found.
-pub(super) struct Ready {
-    pub known: Arc<Known>,
+pub(super) struct SaveContext {
+    pub set: Arc<RevisionSet>,
     pub latest: Option<Object>,
     /// `NaN-` names that were given a number, and the names they have now.
     renamed: Vec<(Rev, Rev)>,
@@ -42,7 +42,7 @@ impl Store {
         evidence: &Evidence,
         options: &SaveOptions,
     ) -> Result<Saved> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         self.save_in_turn(id, text, evidence, options, Missing::Create)
     }
 
@@ -52,11 +52,11 @@ impl Store {
     /// [`Error::Exists`], also for an empty directory; [`Error::NotObject`], [`Error::Io`].
     pub fn create(&self, id: &ObjectId, text: &[u8]) -> Result<Saved> {
         let stripped = checked(text)?;
-        let _turn = self.turn(id);
-        let known = self.known(id)?;
-        match known.exists && (known.dead.is_empty() || !known.live.is_empty()) {
+        let _turn = self.lock_object(id);
+        let set = self.revision_set(id)?;
+        match set.exists && (set.dead.is_empty() || !set.live.is_empty()) {
             true => Err(Error::Exists(id.clone())),
-            false => self.first(id, &known, None, &[], text, stripped, &SaveOptions::default()),
+            false => self.first(id, &set, None, &[], text, stripped, &SaveOptions::default()),
         }
     }
 
@@ -65,7 +65,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`] where there is no such object; else as [`save`](Self::save).
     pub fn update(&self, id: &ObjectId, text: &[u8]) -> Result<Saved> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         let options = SaveOptions::default();
         self.save_in_turn(id, text, &Evidence::default(), &options, Missing::Refuse)
     }
@@ -77,11 +77,11 @@ impl Store {
     pub fn upsert(&self, id: &ObjectId, patch: &[u8]) -> Result<Saved> {
         let stripped = checked(patch)?;
         let options = SaveOptions::default();
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         for _ in 0..TRIES {
-            let Ready { known, latest, .. } = self.ready(id)?;
+            let SaveContext { set, latest, .. } = self.prepare(id)?;
             let Some(latest) = latest else {
-                match self.first(id, &known, None, &[], patch, stripped, &options) {
+                match self.first(id, &set, None, &[], patch, stripped, &options) {
                     Err(Error::Exists(_) | Error::NoObject(_)) => continue,
                     saved => return saved,
                 }
@@ -91,9 +91,9 @@ impl Store {
             if document::same(&text, &latest.text) {
                 return self.unchanged(latest, patch, true, &options);
             }
-            let (place, outcome) = (Place::OnTop, Outcome::Fresh);
+            let (place, outcome) = (Place::OnTop, Outcome::Update);
             let plan = Plan { text: text.into(), place, parent: latest.rev.clone(), outcome };
-            match self.commit(id, &known, latest, plan, (patch, stripped), &options) {
+            match self.commit(id, &set, latest, plan, (patch, stripped), &options) {
                 Err(Error::NoObject(_)) => {}
                 saved => return saved,
             }
@@ -107,14 +107,14 @@ impl Store {
     /// [`Error::NotObject`] (a BOM included), [`Error::GenerationLimit`], [`Error::Io`].
     pub fn put(&self, id: &ObjectId, bytes: &[u8], options: &SaveOptions) -> Result<Saved> {
         document::check(bytes)?;
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         for _ in 0..TRIES {
-            let Ready { known, latest, .. } = self.ready(id)?;
+            let SaveContext { set, latest, .. } = self.prepare(id)?;
             let parent = latest.as_ref().map(|l| &l.rev);
-            let rev = Rev::child_of(parent, known.next_generation(id)?, self.random());
+            let rev = Rev::child_of(parent, set.next_generation(id)?, self.random());
             let attrs = inherit(&options.attrs, latest.as_ref().map(|l| &l.meta));
-            let put = self.publish(id, &known, &rev, bytes, &attrs, options.how);
-            let outcome = latest.map_or(Outcome::Created, |_| Outcome::Fresh);
+            let put = self.publish(id, &set, &rev, bytes, &attrs, options.how);
+            let outcome = latest.map_or(Outcome::Created, |_| Outcome::Update);
             match put {
                 Err(Error::Exists(_) | Error::NoObject(_)) => {}
                 put => return Ok(Saved { rev, meta: put?, outcome, altered: false }),
@@ -138,25 +138,25 @@ impl Store {
         options: &SaveOptions,
     ) -> Result<Saved> {
         let stripped = checked(text)?;
-        let _turn = self.turn(id);
-        if self.known(id)?.exists {
+        let _turn = self.lock_object(id);
+        if self.revision_set(id)?.exists {
             return Err(Error::Exists(id.clone()));
         }
         // What lives once this deletion is taken back.
         let (back, mut rest): (Vec<_>, Vec<_>) = self
             .backend()
-            .gone(id)?
+            .removed(id)?
             .into_iter()
-            .partition(|gone| matches!(gone, Gone::Object { op: o, .. } if o == op));
-        let Some(Gone::Object { revs, .. }) = back.into_iter().next() else {
+            .partition(|gone| matches!(gone, Removal::Object { op: o, .. } if o == op));
+        let Some(Removal::Object { revs, .. }) = back.into_iter().next() else {
             return Err(Error::NoObject(id.clone()));
         };
         let entries = revs.into_iter().map(Entry::Rev).collect();
-        rest.push(Gone::Withdrawn { op: op.into() });
-        let known = Known::new(Some(entries), rest);
+        rest.push(Removal::Withdrawn { op: op.into() });
+        let set = RevisionSet::new(Some(entries), rest);
         let mut latest = None;
-        for rev in known.live.iter().rev() {
-            let bytes = found(self.backend().read_gone(id, rev))?;
+        for rev in set.live.iter().rev() {
+            let bytes = found(self.backend().read_removed(id, rev))?;
             if let Some(bytes) = bytes.filter(|bytes| document::check(bytes).is_ok()) {
                 latest = Some((rev, bytes));
                 break;
@@ -165,9 +165,9 @@ impl Store {
         let mut plan = match &latest {
             Some((rev, bytes)) => {
                 let read = |rev: &Rev| self.read_if_kept(id, rev);
-                let declared = declared(stripped, &known, &[]);
+                let declared = declared(stripped, &set, &[]);
                 let met = Winner { rev, text: bytes };
-                let evidence = evidence.clone().of_this_life(|rev| known.knows_of_this_life(rev));
+                let evidence = evidence.clone().of_this_life(|rev| set.contains_in_this_life(rev));
                 let mut base = base(&evidence, met, stripped, declared.as_ref(), read)?;
                 // Who takes a file away and puts an older text in its place does so on purpose (`git checkout`).
                 if options.on_stale == OnStale::Conflict
@@ -199,7 +199,7 @@ impl Store {
                 }
             }
             None => {
-                let parent = known.all().max().cloned().ok_or_else(|| Error::NoObject(id.clone()))?;
+                let parent = set.all().max().cloned().ok_or_else(|| Error::NoObject(id.clone()))?;
                 Plan { text: stripped.into(), place: Place::OnTop, parent, outcome: Outcome::Created }
             }
         };
@@ -207,7 +207,7 @@ impl Store {
             plan.place = Place::OnTop;
         }
         // A `NaN-` name above all numbers is left to the next save: this one must not change what is gone.
-        let rev = self.name(id, &known, latest.as_ref().map(|(rev, _)| *rev), &plan)?;
+        let rev = self.name(id, &set, latest.as_ref().map(|(rev, _)| *rev), &plan)?;
         let published = document::stamp(&plan.text, &id.to_text(), rev.as_str());
         self.keep_own(id, &plan, &rev, stripped, options.how)?;
         let (attrs, how) = (&options.attrs, options.how);
@@ -225,27 +225,27 @@ impl Store {
     ) -> Result<Saved> {
         let stripped = checked(text)?;
         for _ in 0..TRIES {
-            let Ready { known, latest, renamed } = self.ready(id)?;
-            if !known.exists && missing == Missing::Refuse {
+            let SaveContext { set, latest, renamed } = self.prepare(id)?;
+            if !set.exists && missing == Missing::Refuse {
                 return Err(Error::NoObject(id.clone()));
             }
             let evidence = evidence.renamed(|rev| now_called(rev.clone(), &renamed));
             let saved = match latest {
                 None => {
                     let seen: Vec<Rev> = evidence.all().cloned().collect();
-                    self.first(id, &known, seen.iter().max(), &seen, text, stripped, options)
+                    self.first(id, &set, seen.iter().max(), &seen, text, stripped, options)
                 }
                 Some(latest) => {
-                    let evidence = evidence.of_this_life(|rev| known.knows_of_this_life(rev));
+                    let evidence = evidence.of_this_life(|rev| set.contains_in_this_life(rev));
                     let read = |rev: &Rev| self.read_if_kept(id, rev);
-                    let declared = declared(stripped, &known, &renamed);
+                    let declared = declared(stripped, &set, &renamed);
                     let met = Winner { rev: &latest.rev, text: &latest.text };
                     let base = base(&evidence, met, stripped, declared.as_ref(), read)?;
                     let met = Latest { id, rev: &latest.rev, text: &latest.text };
                     match plan(met, &base, stripped, options.on_stale, read)? {
                         Decision::Nothing { winner } => self.unchanged(latest, text, winner, options),
                         Decision::Publish(plan) => {
-                            self.commit(id, &known, latest, plan, (text, stripped), options)
+                            self.commit(id, &set, latest, plan, (text, stripped), options)
                         }
                     }
                 }
@@ -261,14 +261,14 @@ impl Store {
 
     /// Looks at an object that is about to get a revision. `NaN-` names, which would stay above every new one, are given
     /// the next numbers first, in their order.
-    pub(super) fn ready(&self, id: &ObjectId) -> Result<Ready> {
+    pub(super) fn prepare(&self, id: &ObjectId) -> Result<SaveContext> {
         let (mut renamed, mut waited) = (Vec::new(), false);
         for _ in 0..TRIES {
-            let (known, winner) = self.look(id, 0)?;
+            let (set, winner) = self.scan(id, 0)?;
             let mut skipped = false;
-            let mut generation = known.next_generation(id);
+            let mut generation = set.next_generation(id);
             for nan in
-                known.live.iter().rev().take_while(|rev| rev.is_nan()).collect::<Vec<_>>().into_iter().rev()
+                set.live.iter().rev().take_while(|rev| rev.is_nan()).collect::<Vec<_>>().into_iter().rev()
             {
                 let number = generation?;
                 let rev = Rev::child_of(None, number, self.random());
@@ -284,22 +284,22 @@ impl Store {
                     false => Err(Error::GenerationLimit(id.clone())),
                 };
             }
-            let known = match renamed.is_empty() && !skipped {
-                true => known,
+            let set = match renamed.is_empty() && !skipped {
+                true => set,
                 false => {
                     self.0.index.forget(id);
-                    self.look(id, 0)?.0
+                    self.scan(id, 0)?.0
                 }
             };
-            match self.latest(id, &known, winner.filter(|_| renamed.is_empty())) {
-                Ok(Looked::At(latest)) => {
+            match self.load_winner(id, &set, winner.filter(|_| renamed.is_empty())) {
+                Ok(Scan::Stable(latest)) => {
                     let winner = latest.as_ref().map(|latest| &latest.rev);
-                    if waited || !self.await_writers(id, &known, winner)? {
-                        return Ok(Ready { known, latest, renamed });
+                    if waited || !self.await_writers(id, &set, winner)? {
+                        return Ok(SaveContext { set, latest, renamed });
                     }
                     waited = true;
                 }
-                Ok(Looked::Past) | Err(Error::NoObject(_)) => {}
+                Ok(Scan::Raced) | Err(Error::NoObject(_)) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -312,7 +312,7 @@ impl Store {
     fn first(
         &self,
         id: &ObjectId,
-        known: &Known,
+        set: &RevisionSet,
         parent: Option<&Rev>,
         seen: &[Rev],
         given: &[u8],
@@ -320,10 +320,10 @@ impl Store {
         options: &SaveOptions,
     ) -> Result<Saved> {
         let above = seen.iter().filter_map(Rev::generation).filter(|&n| n < LAST_GENERATION).max();
-        let generation = known.next_generation(id)?.max(above.map_or(0, |n| n + 1));
+        let generation = set.next_generation(id)?.max(above.map_or(0, |n| n + 1));
         let rev = Rev::child_of(parent, generation, self.random());
         let text = document::stamp(text, &id.to_text(), rev.as_str());
-        let meta = self.publish(id, known, &rev, &text, &options.attrs, options.how)?;
+        let meta = self.publish(id, set, &rev, &text, &options.attrs, options.how)?;
         Ok(Saved { rev, meta, outcome: Outcome::Created, altered: *text != *given })
     }
 
@@ -331,17 +331,17 @@ impl Store {
     pub(super) fn commit(
         &self,
         id: &ObjectId,
-        known: &Known,
+        set: &RevisionSet,
         latest: Object,
         plan: Plan,
         (given, text): (&[u8], &[u8]),
         options: &SaveOptions,
     ) -> Result<Saved> {
         let attrs = inherit(&options.attrs, Some(&latest.meta));
-        let rev = self.name(id, known, Some(&latest.rev), &plan)?;
+        let rev = self.name(id, set, Some(&latest.rev), &plan)?;
         let published = document::stamp(&plan.text, &id.to_text(), rev.as_str());
         self.keep_own(id, &plan, &rev, text, options.how)?;
-        let meta = self.publish(id, known, &rev, &published, &attrs, options.how)?;
+        let meta = self.publish(id, set, &rev, &published, &attrs, options.how)?;
         if rev < latest.rev {
             // The original's way: a sibling of an old revision, which nobody gets to read.
             let Object { rev, meta, text, .. } = latest;
@@ -355,13 +355,13 @@ impl Store {
     pub(super) fn publish(
         &self,
         id: &ObjectId,
-        known: &Known,
+        set: &RevisionSet,
         rev: &Rev,
         text: &[u8],
         attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
-        if !known.exists {
+        if !set.exists {
             return self.backend().create(id, rev, text, attrs, how);
         }
         self.0.index.expect(id, rev);
@@ -374,21 +374,21 @@ impl Store {
     }
 
     /// A name in the place that was planned.
-    fn name(&self, id: &ObjectId, known: &Known, latest: Option<&Rev>, plan: &Plan) -> Result<Rev> {
+    fn name(&self, id: &ObjectId, set: &RevisionSet, latest: Option<&Rev>, plan: &Plan) -> Result<Rev> {
         let parent = Some(&plan.parent);
         let generation = match (&plan.place, latest) {
-            (Place::Beside, Some(latest)) => {
-                if let Some(rev) = self.beside(latest, parent) {
+            (Place::Sibling, Some(latest)) => {
+                if let Some(rev) = self.sibling_above(latest, parent) {
                     return Ok(rev);
                 }
-                known.next_generation(id)?
+                set.next_generation(id)?
             }
             (Place::After(base), _) => match base.generation() {
                 Some(n) if n < LAST_GENERATION => n + 1,
                 Some(_) => return Err(Error::GenerationLimit(id.clone())),
-                None => known.next_generation(id)?,
+                None => set.next_generation(id)?,
             },
-            (Place::OnTop | Place::Beside, _) => known.next_generation(id)?,
+            (Place::OnTop | Place::Sibling, _) => set.next_generation(id)?,
         };
         Ok(Rev::child_of(parent, generation, self.random()))
     }
@@ -459,9 +459,9 @@ pub(super) fn checked(text: &[u8]) -> Result<&[u8]> {
 }
 
 /// The text's `_rev`, if that is a revision of the object.
-fn declared(text: &[u8], known: &Known, renamed: &[(Rev, Rev)]) -> Option<Rev> {
+fn declared(text: &[u8], set: &RevisionSet, renamed: &[(Rev, Rev)]) -> Option<Rev> {
     let rev = now_called(Rev::new(document::declared_rev(text)?).ok()?, renamed);
-    known.knows(&rev).then_some(rev)
+    set.contains(&rev).then_some(rev)
 }
 
 fn now_called(rev: Rev, renamed: &[(Rev, Rev)]) -> Rev {
@@ -558,7 +558,7 @@ mod tests {
         let a = s.save(&x, b"{}", &Evidence::default(), &NO).unwrap();
         let b = s.update(&x, b"{\"n\":1}").unwrap();
         let c = s.put(&x, b"{ \"_rev\": 7 }", &NO).unwrap();
-        assert_eq!((a.outcome, b.outcome, c.outcome), (Outcome::Created, Outcome::Fresh, Outcome::Fresh));
+        assert_eq!((a.outcome, b.outcome, c.outcome), (Outcome::Created, Outcome::Update, Outcome::Update));
         assert_eq!(generations(&s), [0, 1, 2]);
         assert!(b.rev.is_child_of(&a.rev) && c.rev.is_child_of(&b.rev));
         assert!(!(a.altered || b.altered || c.altered));
@@ -632,7 +632,7 @@ mod tests {
         let buffer = vim.read();
         for n in 1..50 {
             let saved = vim.save(&buffer.replace("\"n\":0", &format!("\"n\":{n}")));
-            assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Fresh, Some(n)));
+            assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Update, Some(n)));
         }
         assert!(s.conflicts(&id("x")).unwrap().is_empty());
     }
@@ -647,16 +647,16 @@ mod tests {
         two.read();
         let first = one.save("{\"a\":1,\"b\":0}");
         let second = two.save("{\"a\":0,\"b\":1}");
-        assert_eq!((first.outcome, second.outcome), (Outcome::Fresh, Outcome::Stale));
+        assert_eq!((first.outcome, second.outcome), (Outcome::Update, Outcome::Stale));
         assert!(second.rev > first.rev && !second.altered);
         assert_eq!(text(&s), "{\"a\":0,\"b\":1}");
         assert_eq!(s.conflicts(&id("x")).unwrap(), [[first.rev, second.rev.clone()]]);
-        assert!(s.backend().gone(&id("x")).unwrap().is_empty());
+        assert!(s.backend().removed(&id("x")).unwrap().is_empty());
         // Who goes on without having looked is in conflict once more; who has looked is not.
-        assert_eq!(two.save("{\"a\":0,\"b\":2}").outcome, Outcome::Fresh);
+        assert_eq!(two.save("{\"a\":0,\"b\":2}").outcome, Outcome::Update);
         assert_eq!(one.save("{\"a\":2,\"b\":0}").outcome, Outcome::Stale);
         two.read();
-        assert_eq!(two.save("{\"a\":2,\"b\":3}").outcome, Outcome::Fresh);
+        assert_eq!(two.save("{\"a\":2,\"b\":3}").outcome, Outcome::Update);
     }
 
     #[test]
@@ -667,7 +667,7 @@ mod tests {
         let [one, two] = editors(&s, &memory, MERGE);
         one.read();
         two.read();
-        assert_eq!(one.save("{\"a\":1,\"b\":0}").outcome, Outcome::Fresh);
+        assert_eq!(one.save("{\"a\":1,\"b\":0}").outcome, Outcome::Update);
         let merged = two.save("{\"a\":0,\"b\":1}");
         assert_eq!((merged.outcome, merged.altered), (Outcome::Merge, true));
         assert_eq!(text(&s), "{\"a\":1,\"b\":1}");
@@ -678,7 +678,7 @@ mod tests {
         // It saves again what it had saved.
         assert_eq!(one.save("{\"a\":3,\"b\":0}").outcome, Outcome::Same);
         assert!(s.conflicts(&id("x")).unwrap().is_empty());
-        assert_eq!(s.backend().gone(&id("x")).unwrap().len(), 3);
+        assert_eq!(s.backend().removed(&id("x")).unwrap().len(), 3);
     }
 
     #[test]
@@ -696,8 +696,8 @@ mod tests {
         assert_eq!(text(&s), "{\"n\":2,\"m\":1}");
         assert_eq!(s.conflicts(&id("x")).unwrap(), [[first.rev, second.rev.clone()]]);
         // The writer's own bytes are kept, and come back should the merge be discarded.
-        let kept = s.backend().gone(&id("x")).unwrap();
-        let [Gone::Rev { rev: own, why }] = &kept[..] else { panic!("{kept:?}") };
+        let kept = s.backend().removed(&id("x")).unwrap();
+        let [Removal::Rev { rev: own, why }] = &kept[..] else { panic!("{kept:?}") };
         assert_eq!(
             (why.as_str(), s.read(&id("x"), own).unwrap()),
             (second.rev.as_str(), b"{\"n\":2,\"m\":0}".to_vec())
@@ -723,7 +723,7 @@ mod tests {
         // Nor does a name that chance put close to the top leave no room.
         let mut last = Rev::new(format!("7-fffe{}", "0".repeat(28))).unwrap();
         for _ in 0..1000 {
-            let next = s.beside(&last, None).unwrap();
+            let next = s.sibling_above(&last, None).unwrap();
             assert!(next > last);
             last = next;
         }
@@ -736,13 +736,13 @@ mod tests {
         for leading in 0..11 {
             let latest = format!("7-{}{}", "f".repeat(leading), "e".repeat(32 - leading));
             let latest = Rev::new(latest).unwrap();
-            let name = s.beside(&latest, Some(&parent)).unwrap();
+            let name = s.sibling_above(&latest, Some(&parent)).unwrap();
             assert!(name > latest && name.is_child_of(&parent) && name.generation() == Some(7));
         }
-        assert_eq!(s.beside(&rev(7, 'f'), Some(&parent)), None);
+        assert_eq!(s.sibling_above(&rev(7, 'f'), Some(&parent)), None);
         // Zeros before the number are another name, and the original's conflicts go by it.
         let zeros = Rev::new(format!("07-{}", "0".repeat(32))).unwrap();
-        assert_eq!(s.beside(&zeros, Some(&parent)), None);
+        assert_eq!(s.sibling_above(&zeros, Some(&parent)), None);
         let (s, backend) = store_with(&[(&rev(6, '0'), "{\"n\":0}"), (&rev(7, 'f'), "{\"n\":1}")]);
         let declared = format!("{{\"n\":2,\"_rev\":\"{}\"}}", rev(6, '0'));
         let saved = s.update(&id("x"), declared.as_bytes()).unwrap();
@@ -770,7 +770,7 @@ mod tests {
         assert_eq!(text(&s), format!("{{\"_rev\":\"{}\",\"n\":5}}", stale.rev));
         // A revision of nobody, or of another object, says nothing.
         let foreign = format!("{{\"_rev\":\"{}\",\"n\":1}}", rev(3, 'c'));
-        assert_eq!(s.update(&id("x"), foreign.as_bytes()).unwrap().outcome, Outcome::Fresh);
+        assert_eq!(s.update(&id("x"), foreign.as_bytes()).unwrap().outcome, Outcome::Update);
         // One that is gone still says what the text was made from.
         s.backend().retire(&id("x"), &rev(6, 'a'), "discarded", Durability::Ordered).unwrap();
         assert_eq!(s.update(&id("x"), backup.as_bytes()).unwrap().outcome, Outcome::Restore);
@@ -788,7 +788,7 @@ mod tests {
         let (latest, generations, read) = saved(OnStale::Latest);
         assert_eq!(
             (latest.unwrap().outcome, generations, &*read),
-            (Outcome::Fresh, vec![5, 7, 8], "{\"n\":1}")
+            (Outcome::Update, vec![5, 7, 8], "{\"n\":1}")
         );
         let (sibling, generations, read) = saved(OnStale::Sibling);
         let sibling = sibling.unwrap();
@@ -804,7 +804,7 @@ mod tests {
             store_with(&[(&rev(7, 'a'), "{\"n\":7}"), (&rev(8, 'a'), "{\"n\":"), (&rev(9, 'a'), "")]);
         assert_eq!(text(&s), "{\"n\":7}");
         let saved = s.update(&id("x"), b"{\"n\":8}").unwrap();
-        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Fresh, Some(10)));
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Update, Some(10)));
         assert!(saved.rev.is_child_of(&rev(7, 'a')));
         // With nothing that can be read there is no object, and yet it can be saved.
         let (s, _b) = store_with(&[(&rev(3, 'a'), "")]);
@@ -834,7 +834,7 @@ mod tests {
         let evidence = knows(nan('b'));
         let declares = format!("{{\"n\":6,\"_rev\":\"{}\"}}", nan('b'));
         let saved = s.save(&id("x"), declares.as_bytes(), &evidence, &NO).unwrap();
-        assert_eq!((saved.outcome, generations(&s)), (Outcome::Fresh, vec![3, 4, 5, 6]));
+        assert_eq!((saved.outcome, generations(&s)), (Outcome::Update, vec![3, 4, 5, 6]));
         assert!(text(&s).starts_with("{\"n\":6,"));
     }
 
@@ -865,7 +865,7 @@ mod tests {
         // A patch is meant for what is there, whatever revision it says it comes from.
         let stale = format!("{{\"_rev\":\"{}\",\"d\":4}}", s.revisions(&x).unwrap()[0]);
         let saved = s.upsert(&x, stale.as_bytes()).unwrap();
-        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Fresh, Some(2)));
+        assert_eq!((saved.outcome, saved.rev.generation()), (Outcome::Update, Some(2)));
         assert_eq!(s.upsert(&x, b"{\"d\":4}").unwrap().outcome, Outcome::Same);
     }
 
@@ -904,9 +904,9 @@ mod tests {
     }
 
     fn s_first(s: &Store, x: &ObjectId, op: &str) -> Rev {
-        let gone = s.backend().gone(x).unwrap();
+        let gone = s.backend().removed(x).unwrap();
         let revs = gone.into_iter().find_map(|g| match g {
-            Gone::Object { op: o, revs } if o == op => Some(revs),
+            Removal::Object { op: o, revs } if o == op => Some(revs),
             _ => None,
         });
         revs.unwrap().into_iter().min().unwrap()
@@ -951,13 +951,13 @@ mod tests {
                 });
             }
         });
-        let known = Known::look(&*backend, &x).unwrap();
-        assert!(all.into_inner().iter().all(|rev| known.knows(rev)));
+        let set = RevisionSet::load(&*backend, &x).unwrap();
+        assert!(all.into_inner().iter().all(|rev| set.contains(rev)));
     }
 
     #[test]
     fn a_medium_that_fails_leaves_the_object_as_it_was() {
-        let ops = ["entries", "gone", "read", "publish", "keep", "rename", "sync", "set_attrs", "create"];
+        let ops = ["entries", "removed", "read", "publish", "keep", "rename", "sync", "set_attrs", "create"];
         for (op, done) in ops.into_iter().flat_map(|op| [(op, false), (op, true)]) {
             for nth in 1..4 {
                 let (_, memory) = store();
@@ -1003,7 +1003,7 @@ mod tests {
         let counting = Arc::new(FaultBackend::new(memory));
         let s = Store::with_backend(counting.clone());
         s.winner(&id("x")).unwrap();
-        let calls = ["entries", "gone", "read"].map(|op| counting.calls(op));
+        let calls = ["entries", "removed", "read"].map(|op| counting.calls(op));
         assert_eq!((calls, counting.all_calls()), ([1, 1, 1], 3));
     }
 

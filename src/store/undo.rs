@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::known::{Known, told};
-use super::save::{Ready, inherit};
+use super::revision_set::{RevisionSet, reason_text};
+use super::save::{SaveContext, inherit};
 use super::{Outcome, Saved, Store, TRIES, unsteady};
-use crate::backend::{Attrs, Durability, Grave, PURGED};
+use crate::backend::{Attrs, Durability, PURGED, Tombstone};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -29,9 +29,9 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn removed(&self, id: &ObjectId) -> Result<Vec<(Rev, Vec<String>)>> {
-        let known = self.known(id)?;
-        let removed = known.removed().map(|(rev, reasons)| {
-            let mut reasons: Vec<String> = reasons.iter().map(|why| told(why).to_owned()).collect();
+        let set = self.revision_set(id)?;
+        let removed = set.removed().map(|(rev, reasons)| {
+            let mut reasons: Vec<String> = reasons.iter().map(|why| reason_text(why).to_owned()).collect();
             reasons.dedup();
             (rev.clone(), reasons)
         });
@@ -43,10 +43,10 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn deletions(&self, id: &ObjectId) -> Result<Vec<Deletion>> {
-        let known = self.known(id)?;
+        let set = self.revision_set(id)?;
         let mut found: HashMap<String, Deletion> = HashMap::new();
-        for Grave { rev, why, at, meta, .. } in self.backend().graves(id)? {
-            if told(&why) == why || !known.is_deletion(&why) || meta.size == 0 {
+        for Tombstone { rev, why, at, meta, .. } in self.backend().tombstones(id)? {
+            if reason_text(&why) == why || !set.is_deletion(&why) || meta.size == 0 {
                 continue;
             }
             let deletion = found.entry(why.clone()).or_insert(Deletion { op: why, at, revs: Vec::new() });
@@ -67,9 +67,9 @@ impl Store {
     /// [`Error::Io`].
     pub fn deleted(&self) -> Result<Vec<ObjectId>> {
         let mut ids = Vec::new();
-        for id in self.backend().gone_objects()? {
+        for id in self.backend().removed_objects()? {
             let winner = found(self.winner(&id))?;
-            if winner.is_none() && self.backend().graves(&id)?.iter().any(|grave| grave.meta.size > 0) {
+            if winner.is_none() && self.backend().tombstones(&id)?.iter().any(|grave| grave.meta.size > 0) {
                 ids.push(id);
             }
         }
@@ -84,7 +84,7 @@ impl Store {
     /// [`Error::Exists`] for an object that is there, [`Error::NoObject`] where nothing is left or `op` names nothing;
     /// [`Error::GenerationLimit`], [`Error::Io`].
     pub fn undelete(&self, id: &ObjectId, op: Option<&str>) -> Result<Saved> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         if found(self.winner(id))?.is_some() {
             return Err(Error::Exists(id.clone()));
         }
@@ -92,7 +92,7 @@ impl Store {
         deletions.retain(|deletion| op.is_none_or(|op| deletion.op == op));
         let mut candidates: Vec<Vec<Rev>> = deletions.into_iter().map(|deletion| deletion.revs).collect();
         if op.is_none() {
-            candidates.push(self.known(id)?.removed().map(|(rev, _)| rev.clone()).collect());
+            candidates.push(self.revision_set(id)?.removed().map(|(rev, _)| rev.clone()).collect());
         }
         for rev in candidates.iter().flat_map(|revs| revs.iter().rev()) {
             match self.append(id, rev) {
@@ -111,26 +111,26 @@ impl Store {
     /// [`Error::NoRevision`], also for one that was purged; [`Error::NotObject`] for one that holds no object;
     /// [`Error::NoObject`], [`Error::GenerationLimit`], [`Error::Io`].
     pub fn restore(&self, id: &ObjectId, rev: &Rev) -> Result<Saved> {
-        let _turn = self.turn(id);
+        let _turn = self.lock_object(id);
         self.append(id, rev)
     }
 
     fn append(&self, id: &ObjectId, rev: &Rev) -> Result<Saved> {
         let old = self.read(id, rev)?;
         document::check(&old)?;
-        let grave = self.backend().graves(id)?.into_iter().find(|grave| grave.rev == *rev);
+        let grave = self.backend().tombstones(id)?.into_iter().find(|grave| grave.rev == *rev);
         for _ in 0..TRIES {
-            let Ready { known, latest, .. } = self.ready(id)?;
+            let SaveContext { set, latest, .. } = self.prepare(id)?;
             if let Some(latest) = latest.as_ref().filter(|latest| document::same(&old, &latest.text)) {
                 let (rev, meta) = (latest.rev.clone(), latest.meta.clone());
                 return Ok(Saved { rev, meta, outcome: Outcome::Same, altered: latest.text != old });
             }
-            let new = Rev::child_of(Some(rev), known.next_generation(id)?, self.random());
+            let new = Rev::child_of(Some(rev), set.next_generation(id)?, self.random());
             let text = document::stamp(&old, &id.to_text(), new.as_str());
             // An object that is back is as private as it was.
             let like = latest.as_ref().map(|latest| &latest.meta).or(grave.as_ref().map(|grave| &grave.meta));
             let attrs = inherit(&Attrs::default(), like);
-            match self.publish(id, &known, &new, &text, &attrs, Durability::Ordered) {
+            match self.publish(id, &set, &new, &text, &attrs, Durability::Ordered) {
                 Err(Error::Exists(_) | Error::NoObject(_)) => {}
                 done => {
                     let altered = *text != *old;
@@ -142,8 +142,8 @@ impl Store {
     }
 
     /// Whether the bytes of a revision were removed for good.
-    pub(super) fn purged(known: &Known, rev: &Rev) -> bool {
-        known.reasons(rev).any(|why| why == PURGED)
+    pub(super) fn purged(set: &RevisionSet, rev: &Rev) -> bool {
+        set.reasons(rev).any(|why| why == PURGED)
     }
 }
 

@@ -2,19 +2,19 @@
 //!
 //! The original library writes in place: for a while the newest name holds half a text. Readers pass it over and go on. A
 //! save that went above it at once would bury the other's change before anybody saw it; so it waits, not longer than
-//! the writing takes, nor than [`PATIENCE`]. What does not change any more was left by a writer that died.
+//! the writing takes, nor than [`UNFINISHED_TIMEOUT`]. What does not change any more was left by a writer that died.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Store;
-use super::known::Known;
+use super::revision_set::RevisionSet;
 use crate::backend::Meta;
 use crate::document;
 use crate::error::{Result, found};
 use crate::rev::{ObjectId, Rev};
 
 /// How long a text is waited for, and how old its last change may be for it to be one that is being written.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const UNFINISHED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -25,11 +25,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn await_writers(&self, id: &ObjectId, known: &Known, winner: Option<&Rev>) -> Result<bool> {
+    pub(super) fn await_writers(
+        &self,
+        id: &ObjectId,
+        set: &RevisionSet,
+        winner: Option<&Rev>,
+    ) -> Result<bool> {
         let start = Instant::now();
         let mut waited = false;
-        for rev in known.live.iter().rev().take_while(|rev| winner.is_none_or(|winner| *rev > winner)) {
-            while start.elapsed() < PATIENCE && self.is_being_written(id, rev)? {
+        for rev in set.live.iter().rev().take_while(|rev| winner.is_none_or(|winner| *rev > winner)) {
+            while start.elapsed() < UNFINISHED_TIMEOUT && self.is_being_written(id, rev)? {
                 waited = true;
                 std::thread::sleep(PAUSE);
             }
@@ -47,10 +52,10 @@ impl Store {
     }
 }
 
-/// Whether a file was changed less than [`PATIENCE`] ago. A time to come is one by another host's clock.
+/// Whether a file was changed less than [`UNFINISHED_TIMEOUT`] ago. A time to come is one by another host's clock.
 fn is_young(meta: &Meta) -> bool {
     let changed = meta.mtime.max(meta.ctime);
-    SystemTime::now().duration_since(changed).is_ok_and(|age| age < PATIENCE)
+    SystemTime::now().duration_since(changed).is_ok_and(|age| age < UNFINISHED_TIMEOUT)
 }
 
 #[cfg(test)]

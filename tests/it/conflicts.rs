@@ -291,8 +291,8 @@ fn conflicts_are_the_originals_after_random_histories() {
                     }
                     (7, _) if dice.roll(3) == 0 => {
                         let mut way = match dice.roll(2) {
-                            0 => revfs::resolve::Way::Auto,
-                            _ => revfs::resolve::Way::Ours,
+                            0 => revfs::resolve::Strategy::Auto,
+                            _ => revfs::resolve::Strategy::Ours,
                         };
                         revfs::resolve::settle(&store, id, &mut way, false).unwrap();
                     }

@@ -31,7 +31,7 @@ impl std::ops::Deref for Medium {
     }
 }
 
-fn dir(way: Option<Way>) -> Medium {
+fn dir(way: Option<LinkMethod>) -> Medium {
     let place = TempDir::new().unwrap();
     let backend = match way {
         Some(way) => DirBackend::open_forced(place.path(), way).unwrap(),
@@ -48,10 +48,10 @@ fn fault() -> Medium {
 macro_rules! suite {
     ($($rule:ident)*) => {
         suite!(@ directory, dir(None); $($rule)*);
-        suite!(@ directory_by_descriptor, dir(Some(Way::Descriptor)); $($rule)*);
-        suite!(@ directory_by_exclusive_rename, dir(Some(Way::Exclusive)); $($rule)*);
-        suite!(@ directory_by_link, dir(Some(Way::Link)); $($rule)*);
-        suite!(@ directory_by_rename, dir(Some(Way::Rename)); $($rule)*);
+        suite!(@ directory_by_descriptor, dir(Some(LinkMethod::Descriptor)); $($rule)*);
+        suite!(@ directory_by_exclusive_rename, dir(Some(LinkMethod::Exclusive)); $($rule)*);
+        suite!(@ directory_by_link, dir(Some(LinkMethod::Link)); $($rule)*);
+        suite!(@ directory_by_rename, dir(Some(LinkMethod::Rename)); $($rule)*);
         suite!(@ memory, Medium { backend: Arc::new(MemoryBackend::new()), _place: None }; $($rule)*);
         suite!(@ faultless, fault(); $($rule)*);
     };
@@ -123,10 +123,10 @@ fn revs(m: &Medium, name: &str) -> Vec<Rev> {
     revs
 }
 
-fn gone(m: &Medium, name: &str) -> Vec<Gone> {
-    let mut gone = m.gone(&id(name)).unwrap();
+fn gone(m: &Medium, name: &str) -> Vec<Removal> {
+    let mut gone = m.removed(&id(name)).unwrap();
     gone.iter_mut().for_each(|g| {
-        if let Gone::Object { revs, .. } = g {
+        if let Removal::Object { revs, .. } = g {
             revs.sort();
         }
     });
@@ -176,7 +176,7 @@ fn a_revision_is_read_as_it_was_written(m: &Medium) {
         m.objects().unwrap().into_iter().collect::<BTreeSet<_>>(),
         BTreeSet::from([id("x0"), id("x1")])
     );
-    assert!(m.gone_objects().unwrap().is_empty() && gone(m, "x0").is_empty());
+    assert!(m.removed_objects().unwrap().is_empty() && gone(m, "x0").is_empty());
 }
 
 fn names_are_taken_once(m: &Medium) {
@@ -204,7 +204,7 @@ fn what_is_missing_is_told_apart(m: &Medium) {
     assert!(no_object(m.remove(&y, &"0".repeat(32), O)));
     assert!(no_object(m.revive(&y, &"0".repeat(32), &a, b"{}", &attrs, O)));
     assert!(no_object(m.move_object(&y, &id("z"), &"0".repeat(32), O)));
-    assert!(no_revision(m.read_gone(&x, &a)) && no_revision(m.read_gone(&y, &a)));
+    assert!(no_revision(m.read_removed(&x, &a)) && no_revision(m.read_removed(&y, &a)));
     assert!(no_object(m.sync(&y, &a)) && no_revision(m.sync(&x, &b)));
     // None of these made anything.
     assert_eq!((m.objects().unwrap(), revs(m, "x")), (vec![x], vec![a]));
@@ -233,12 +233,12 @@ fn any_id_will_do(m: &Medium) {
         m.create(&x, &rev(0, 1), name, &Attrs::default(), O).unwrap();
         m.publish(&x, &rev(1, 1), name, &Attrs::default(), O).unwrap();
         m.retire(&x, &rev(0, 1), "discarded", O).unwrap();
-        assert!(m.read(&x, &rev(1, 1)).unwrap().0 == name && m.read_gone(&x, &rev(0, 1)).unwrap() == name);
+        assert!(m.read(&x, &rev(1, 1)).unwrap().0 == name && m.read_removed(&x, &rev(0, 1)).unwrap() == name);
         all.insert(x);
     }
     let set = |ids: Vec<ObjectId>| ids.into_iter().collect::<BTreeSet<_>>();
     assert_eq!(set(m.objects().unwrap()), all);
-    assert_eq!(set(m.gone_objects().unwrap()), all);
+    assert_eq!(set(m.removed_objects().unwrap()), all);
 }
 
 fn attributes_are_kept(m: &Medium) {
@@ -294,11 +294,14 @@ fn a_retired_revision_is_gone_and_readable(m: &Medium) {
     m.retire(&x, &a, "discarded", O).unwrap();
     m.retire(&x, &b, c.as_str(), Durability::Full).unwrap();
     assert_eq!(revs(m, "x"), std::slice::from_ref(&c));
-    let fact = |rev: &Rev, why: &str| Gone::Rev { rev: rev.clone(), why: why.into() };
+    let fact = |rev: &Rev, why: &str| Removal::Rev { rev: rev.clone(), why: why.into() };
     assert_eq!(gone(m, "x"), [fact(&a, "discarded"), fact(&b, c.as_str())]);
-    assert_eq!((m.read_gone(&x, &a).unwrap(), m.read_gone(&x, &b).unwrap()), (b"a".to_vec(), b"b".to_vec()));
-    assert!(no_revision(m.read_gone(&x, &c)) && no_revision(m.retire(&x, &a, "purged", O)));
-    assert_eq!(m.gone_objects().unwrap(), [x]);
+    assert_eq!(
+        (m.read_removed(&x, &a).unwrap(), m.read_removed(&x, &b).unwrap()),
+        (b"a".to_vec(), b"b".to_vec())
+    );
+    assert!(no_revision(m.read_removed(&x, &c)) && no_revision(m.retire(&x, &a, "purged", O)));
+    assert_eq!(m.removed_objects().unwrap(), [x]);
 }
 
 fn a_retired_revision_that_came_back_is_retired_again(m: &Medium) {
@@ -315,10 +318,10 @@ fn a_retired_revision_that_came_back_is_retired_again(m: &Medium) {
     m.retire(&x, &a, "discarded", O).unwrap();
     assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![b], 2));
     let names = gone(m, "x").into_iter().find_map(|gone| match gone {
-        Gone::Aside { names, .. } => Some(names),
+        Removal::Aside { names, .. } => Some(names),
         _ => None,
     });
-    assert_eq!((names, m.read_gone(&x, &a).unwrap()), (Some(vec![a.as_str().into()]), b"a".to_vec()));
+    assert_eq!((names, m.read_removed(&x, &a).unwrap()), (Some(vec![a.as_str().into()]), b"a".to_vec()));
 }
 
 fn kept_bytes_were_never_live(m: &Medium) {
@@ -329,8 +332,8 @@ fn kept_bytes_were_never_live(m: &Medium) {
     m.keep(&x, &own, "discarded", b"mine", Durability::Full).unwrap();
     assert!(is_taken(m.keep(&x, &own, a.as_str(), b"other", O)));
     assert_eq!((revs(m, "x"), gone(m, "x").len()), (vec![a.clone()], 2));
-    assert!(gone(m, "x").contains(&Gone::Rev { rev: own.clone(), why: a.to_string() }));
-    assert_eq!(m.read_gone(&x, &own).unwrap(), b"mine");
+    assert!(gone(m, "x").contains(&Removal::Rev { rev: own.clone(), why: a.to_string() }));
+    assert_eq!(m.read_removed(&x, &own).unwrap(), b"mine");
 }
 
 fn a_removed_object_takes_all_along(m: &Medium) {
@@ -340,15 +343,15 @@ fn a_removed_object_takes_all_along(m: &Medium) {
     publish(m, "x", &b, "b");
     m.remove(&x, &one, Durability::Full).unwrap();
     assert!(no_object(m.entries(&x)) && no_object(m.remove(&x, &two, O)) && m.objects().unwrap().is_empty());
-    let first = Gone::Object { op: one.clone(), revs: vec![a.clone(), b.clone()] };
+    let first = Removal::Object { op: one.clone(), revs: vec![a.clone(), b.clone()] };
     assert_eq!(gone(m, "x"), std::slice::from_ref(&first));
-    assert_eq!(m.read_gone(&x, &b).unwrap(), b"b");
+    assert_eq!(m.read_removed(&x, &b).unwrap(), b"b");
     let c = rev(2, 1);
     create(m, "x", &c, "c");
     assert_eq!(revs(m, "x"), std::slice::from_ref(&c));
     assert!(is_taken(m.remove(&x, &one, O)));
     m.remove(&x, &two, O).unwrap();
-    assert_eq!(gone(m, "x"), [first, Gone::Object { op: two, revs: vec![c] }]);
+    assert_eq!(gone(m, "x"), [first, Removal::Object { op: two, revs: vec![c] }]);
 }
 
 fn a_moved_object_leaves_its_name(m: &Medium) {
@@ -364,7 +367,7 @@ fn a_moved_object_leaves_its_name(m: &Medium) {
     );
     let meta = m.meta(&y, &b).unwrap();
     assert_eq!((meta.mtime, meta.mode), (UNIX_EPOCH, 0o600));
-    assert_eq!(gone(m, "x"), [Gone::Object { op, revs: vec![a, b] }]);
+    assert_eq!(gone(m, "x"), [Removal::Object { op, revs: vec![a, b] }]);
     assert!(gone(m, "y").is_empty());
     publish(m, "y", &rev(2, 1), "c");
     // And back, over its own grave.

@@ -5,12 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use revfs::backend::{Attrs, Backend, DirBackend, Durability, Entry, Gone, MemoryBackend};
+use revfs::backend::{Attrs, Backend, DirBackend, Durability, Entry, MemoryBackend, Removal};
 use revfs::base::{Memory, Process};
 use revfs::document;
 use revfs::error::{Error, Result};
 use revfs::rev::{ObjectId, Rev};
-use revfs::store::{Known, OnStale, Outcome, SaveOptions, Saved, Store};
+use revfs::store::{OnStale, Outcome, RevisionSet, SaveOptions, Saved, Store};
 
 use crate::replicas::{counted, place};
 
@@ -239,7 +239,7 @@ impl World {
 
     /// Some revision of an object, live or gone.
     fn some_rev(&self, id: &ObjectId, of: usize) -> Option<Rev> {
-        let known = Known::look(self.store.backend(), id).ok()?;
+        let known = RevisionSet::load(self.store.backend(), id).ok()?;
         let mut all: Vec<_> = known.all().cloned().collect();
         all.sort();
         all.dedup();
@@ -253,15 +253,15 @@ impl World {
             let id = World::id(object);
             let mut entries = self.store.backend().entries(&id).unwrap_or_default();
             entries.sort_by_key(|entry| format!("{entry:?}"));
-            let mut gone = self.store.backend().gone(&id).unwrap();
+            let mut gone = self.store.backend().removed(&id).unwrap();
             gone.iter_mut().for_each(|g| {
-                if let Gone::Object { revs, .. } = g {
+                if let Removal::Object { revs, .. } = g {
                     revs.sort();
                 }
             });
             gone.sort();
             seen.push(format!("{id} {entries:?} {gone:?}"));
-            let known = Known::look(self.store.backend(), &id).unwrap();
+            let known = RevisionSet::load(self.store.backend(), &id).unwrap();
             for rev in known.all() {
                 let text = self.store.read(&id, rev).map(|text| String::from_utf8_lossy(&text).into_owned());
                 seen.push(format!("{rev} {:?}", text.ok()));
@@ -318,11 +318,11 @@ proptest! {
         for (which, step) in &steps {
             worlds[usize::from(*which)].take(step);
         }
-        let facts = |w: &World| -> Vec<(ObjectId, Vec<Entry>, Vec<Gone>)> {
+        let facts = |w: &World| -> Vec<(ObjectId, Vec<Entry>, Vec<Removal>)> {
             let look = |o| {
                 let id = World::id(o);
                 let entries = w.store.backend().entries(&id).unwrap_or_default();
-                (id.clone(), entries, w.store.backend().gone(&id).unwrap())
+                (id.clone(), entries, w.store.backend().removed(&id).unwrap())
             };
             (0..3).map(look).collect()
         };
@@ -335,7 +335,7 @@ proptest! {
             g2.extend(y1);
             let live = |mut e: Vec<Entry>, g| {
                 e.dedup();
-                let known = Known::new(Some(e), g);
+                let known = RevisionSet::new(Some(e), g);
                 let mut all: Vec<_> = known.live.into_iter().chain(known.missing).collect();
                 all.sort();
                 all.dedup();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use revfs::backend::{DirBackend, Durability};
 use revfs::base::Evidence;
 use revfs::rev::{self, ObjectId, Rev};
-use revfs::store::{Keep, Known, SaveOptions, Store};
+use revfs::store::{Keep, RevisionSet, SaveOptions, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -152,7 +152,7 @@ impl World {
                 if self.live(at).is_empty() {
                     return;
                 }
-                let known = Known::look(s.backend(), &id).unwrap();
+                let known = RevisionSet::load(s.backend(), &id).unwrap();
                 let mut knew: BTreeSet<Rev> = known.live.iter().chain(&known.missing).cloned().collect();
                 // What is only gone with an earlier deletion comes back if that is withdrawn.
                 let resolved = |(rev, why): &(&Rev, &BTreeSet<String>)| {

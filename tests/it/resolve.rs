@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use revfs::document::check;
-use revfs::resolve::{Way, merge, settle};
+use revfs::resolve::{Strategy, merge, settle};
 use revfs::rev::{ObjectId, Rev};
 use revfs::store::Store;
 use serde_json::{Map, Value, json};
@@ -549,8 +549,8 @@ fn beside_live_writers_nothing_is_lost() {
         });
         while !(node.is_finished() && writer.is_finished()) {
             for id in &ids {
-                settle(&store, id, &mut Way::Auto, false).unwrap();
-                settle(&store, id, &mut Way::Settle(&mut |pair| merge(pair)), false).unwrap();
+                settle(&store, id, &mut Strategy::Auto, false).unwrap();
+                settle(&store, id, &mut Strategy::Settle(&mut |pair| merge(pair)), false).unwrap();
             }
         }
         (writer.join().unwrap(), node.join().unwrap())
@@ -566,7 +566,7 @@ fn beside_live_writers_nothing_is_lost() {
         assert!(String::from_utf8_lossy(&text).contains(&format!("\"{mark}\"")), "{id} {rev}");
     }
     for id in &ids {
-        settle(&store, id, &mut Way::Ours, false).unwrap();
+        settle(&store, id, &mut Strategy::Ours, false).unwrap();
         assert_eq!(original(&env, &id.to_text()).0, json!([]));
     }
 }

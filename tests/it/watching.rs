@@ -334,17 +334,21 @@ fn an_echo_leaves_nothing_behind_and_keeps_nothing_busy() {
     }
 }
 
+/// The processes by which a daemon tells of what others did; it has one more, which looks after its death.
+fn replaying(mount: &Mount) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", mount.pid())).unwrap();
+    let comm = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let all = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    all.filter(|pid| comm(pid) == "revfs-echo\n").collect()
+}
+
 #[test]
 fn without_echoes_there_is_no_process_and_no_event() {
-    let children = |mount: &Mount| {
-        let tasks = format!("/proc/{0}/task/{0}/children", mount.pid());
-        fs::read_to_string(tasks).unwrap_or_default().split_whitespace().count()
-    };
     let place = Place::new();
     objects(&place, &["x"]);
     for (options, processes) in [(&["-o", "nonotify"][..], 0), (&["-o", "ro"], 0), (&[], 1)] {
         let mount = place.mount(options);
-        assert_eq!(children(&mount), processes, "{options:?}");
+        assert_eq!(replaying(&mount).len(), processes, "{options:?}");
         let mut dir = Watch::new(&place.point());
         update(&place, "x");
         if processes == 0 {
@@ -361,10 +365,7 @@ fn the_process_ends_with_a_killed_daemon() {
     let place = Place::new();
     objects(&place, &["x"]);
     let mount = place.mount(&[]);
-    let pid = mount.pid();
-    let child = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let child = child.trim().to_owned();
-    assert_eq!(fs::read_to_string(format!("/proc/{child}/comm")).unwrap(), "revfs-echo\n");
+    let child = replaying(&mount)[0];
     for _ in 0..5 {
         place.seed("x", 1, "{}");
     }
@@ -387,8 +388,7 @@ fn the_id_of_the_process_is_nobody_elses_while_the_daemon_lives() {
     starter.args(["-c", "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"]);
     starter.arg(env!("CARGO_BIN_EXE_revfs"));
     let mount = Mount::by(starter, &place.store(), &place.point(), &[]);
-    let children = format!("/proc/{0}/task/{0}/children", mount.pid());
-    let child: i32 = fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    let child = replaying(&mount)[0];
     let killed = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
     wait_for("the process to die", || {

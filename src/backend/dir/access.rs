@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::sys::{self, Access};
-use super::{DirBackend, Private};
+use super::{DirBackend, Layout};
 use crate::backend::{Attrs, Meta};
 use crate::rev::{ObjectId, Rev};
 
@@ -69,7 +69,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-impl Private {
+impl Layout {
     /// What a directory here has from the store's that it may not have inherited, as it was made in another.
     pub fn inherit(&self, dir: BorrowedFd) -> sys::Result<()> {
         match sys::default_acl(self.root())? {
@@ -184,7 +184,7 @@ impl DirBackend {
         if like.is_none() {
             // Of several that were removed the one that was open to fewest.
             let names = sys::list(gone, ".")?.into_iter().map(|(name, _)| name);
-            let removed = names.filter(|name| super::gone::is_object(name));
+            let removed = names.filter(|name| super::trash::is_object(name));
             let all = removed.filter_map(|name| sys::access_of(gone, name).ok());
             like = all.min_by_key(|access| (access.mode & 0o055).count_ones());
         }
@@ -304,7 +304,7 @@ mod tests {
         b.set_attrs(&id("x"), &rev(3), &of(0o600)).unwrap();
         set_mode(x.join(rev(3).as_str()), 0o644);
         b.remove(&id("x"), &"1".repeat(32), O).unwrap();
-        assert!(b.graves(&id("x")).unwrap().iter().all(|grave| grave.meta.mode & 0o077 == 0));
+        assert!(b.tombstones(&id("x")).unwrap().iter().all(|grave| grave.meta.mode & 0o077 == 0));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::gone::object_name;
 use super::stage::Temporary;
+use super::trash::object_name;
 use super::{DirBackend, sys};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};

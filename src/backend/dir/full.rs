@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::gone::rev_name;
+use super::trash::rev_name;
 use super::{DirBackend, sys};
 use crate::backend::{Durability, PURGED};
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ impl DirBackend {
                 break;
             }
         }
-        self.settle(how, &[dir.as_fd(), root]).map_err(failed)
+        self.sync_dirs(how, &[dir.as_fd(), root]).map_err(failed)
     }
 
     pub(super) fn purge_revision(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
@@ -92,7 +92,7 @@ impl DirBackend {
             }
             freed += size;
         }
-        self.settle(how, &[gone.as_fd()]).map_err(failed)?;
+        self.sync_dirs(how, &[gone.as_fd()]).map_err(failed)?;
         Ok(freed)
     }
 }

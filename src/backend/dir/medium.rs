@@ -13,7 +13,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::private::Private;
+use super::layout::Layout;
 use super::stage::Temporary;
 use super::sys::{self, Result};
 
@@ -54,7 +54,7 @@ const LOCAL: [u32; 20] = [
 
 /// How a file gets its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum LinkMethod {
     /// An unnamed file, linked through /proc.
     Proc,
     /// An unnamed file, linked by its descriptor.
@@ -68,12 +68,12 @@ pub enum Way {
     Rename,
 }
 
-const WAYS: [(Way, &str); 5] = [
-    (Way::Proc, "unnamed-proc"),
-    (Way::Descriptor, "unnamed-descriptor"),
-    (Way::Exclusive, "closed-exclusive"),
-    (Way::Link, "closed-link"),
-    (Way::Rename, "closed-rename"),
+const WAYS: [(LinkMethod, &str); 5] = [
+    (LinkMethod::Proc, "unnamed-proc"),
+    (LinkMethod::Descriptor, "unnamed-descriptor"),
+    (LinkMethod::Exclusive, "closed-exclusive"),
+    (LinkMethod::Link, "closed-link"),
+    (LinkMethod::Rename, "closed-rename"),
 ];
 
 /// What a rename to a name that is taken leaves as it is.
@@ -93,7 +93,7 @@ const SPARES: [(Spares, &str); 3] =
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    pub way: Way,
+    pub way: LinkMethod,
     pub spares: Spares,
     /// inotify tells of what comes.
     pub told: bool,
@@ -183,8 +183,9 @@ impl Medium {
     }
 
     /// One on which every step counts and that was seen to do this.
-    pub fn force(&mut self, way: Way) {
-        let spares = if matches!(way, Way::Link | Way::Rename) { Spares::Full } else { Spares::All };
+    pub fn force(&mut self, way: LinkMethod) {
+        let spares =
+            if matches!(way, LinkMethod::Link | LinkMethod::Rename) { Spares::Full } else { Spares::All };
         (self.magic, self.found) = (XFS, OnceLock::from(Ok(Found { way, spares, told: true })));
     }
 
@@ -224,7 +225,7 @@ impl Medium {
     ///
     /// # Errors
     /// As the calls fail, if not for what the medium is: then that is found anew next time. `OPNOTSUPP` where it is refused.
-    pub fn found(&self, private: &Private) -> Result<Found> {
+    pub fn found(&self, private: &Layout) -> Result<Found> {
         if let Some(found) = self.found.get() {
             return found.map_err(|_| Errno::OPNOTSUPP);
         }
@@ -280,15 +281,15 @@ impl Medium {
             ));
         };
         let way = if self.is_local() && can(links(stage, sys::link_by_proc))? {
-            Way::Proc
+            LinkMethod::Proc
         } else if self.is_local() && can(links(stage, sys::link_by_fd))? {
-            Way::Descriptor
+            LinkMethod::Descriptor
         } else if self.magic == NFS && can(moves(stage, make_file, holds, linking, true))? {
-            Way::Link
+            LinkMethod::Link
         } else if spares == Spares::All {
-            Way::Exclusive
+            LinkMethod::Exclusive
         } else if can(moves(stage, make_file, holds, simply, false))? {
-            Way::Rename
+            LinkMethod::Rename
         } else {
             return Ok(Err(
                 "a file that was written, closed and renamed is not there, or holds another text",
@@ -397,7 +398,7 @@ fn kept(own: BorrowedFd, key: &str) -> Option<Found> {
     Found::parse(text.strip_prefix(key)?.trim_matches('\n'))
 }
 
-fn keep(private: &Private, text: &str) -> Result<()> {
+fn keep(private: &Layout, text: &str) -> Result<()> {
     let mut new = Temporary::new(private.stage()?);
     let file = sys::new_file(new.at, new.os(), 0o666)?;
     sys::apply(file.as_fd(), &private.attrs()?)?;
@@ -442,7 +443,7 @@ mod tests {
                 let read = |n| b.read(&other, &rev(n)).map(|(text, _)| String::from_utf8(text).unwrap()).ok();
                 let all = [Some("{}".into()), Some("{\"a\":1}".into()), None, None, Some("{\"c\":3}".into())];
                 assert_eq!([read(0), read(1), read(2), read(3), read(4)], all, "{medium:?} {how:?}");
-                assert_eq!(b.read_gone(&id, &rev(2)).unwrap(), b"{\"b\":2}", "{medium:?}");
+                assert_eq!(b.read_removed(&id, &rev(2)).unwrap(), b"{\"b\":2}", "{medium:?}");
                 faults::on(None);
             }
         }
@@ -452,12 +453,12 @@ mod tests {
     fn the_double_loses_what_the_medium_does() {
         let place = tempfile::tempdir().unwrap();
         faults::on(Some(faults::Medium::DropsUnnamed));
-        let b = DirBackend::open_forced(place.path(), Way::Proc).unwrap();
+        let b = DirBackend::open_forced(place.path(), LinkMethod::Proc).unwrap();
         let rev = Rev::new(format!("0-{}", "a".repeat(32))).unwrap();
         let id = ObjectId::new("x").unwrap();
         b.create(&id, &rev, b"{}", &Attrs::default(), Durability::Ordered).unwrap();
         b.keep(&id, &rev, "discarded", b"{\"b\":2}", Durability::Ordered).unwrap();
-        assert!(b.read_gone(&id, &rev).is_err());
+        assert!(b.read_removed(&id, &rev).is_err());
         faults::on(None);
     }
 
@@ -472,9 +473,9 @@ mod tests {
             (place, opened)
         };
         let (place, b) = open(Some(DropsUnnamed));
-        assert_eq!(seen(&b.unwrap()), Found { way: Way::Exclusive, spares: Spares::All, told: true });
+        assert_eq!(seen(&b.unwrap()), Found { way: LinkMethod::Exclusive, spares: Spares::All, told: true });
         let again = DirBackend::open(place.path()).unwrap();
-        assert_eq!(seen(&again).way, Way::Exclusive, "it is not tried again");
+        assert_eq!(seen(&again).way, LinkMethod::Exclusive, "it is not tried again");
         assert!(
             again.medium().to_string().ends_with(", closed-exclusive exclusive told"),
             "{}",
@@ -486,7 +487,7 @@ mod tests {
             std::fs::write(&kept, text.replacen(text.split('\n').next().unwrap(), other, 1)).unwrap();
             assert!(matches!(
                 seen(&DirBackend::open(place.path()).unwrap()).way,
-                Way::Proc | Way::Descriptor
+                LinkMethod::Proc | LinkMethod::Descriptor
             ));
             assert_ne!(
                 std::fs::read_to_string(&kept).unwrap(),

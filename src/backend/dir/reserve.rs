@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::Private;
+use super::Layout;
 use super::sys::{self, Result};
 
 const NAME: &str = "reserve";
@@ -18,7 +18,7 @@ const PIECE: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 10;
 const SHARE: u64 = 64;
 const INODES: u64 = 16;
 
-impl Private {
+impl Layout {
     /// Reserves what is missing, as far as there is room for much more.
     pub fn reserve(&self) {
         let Ok(free) = rustix::fs::fstatvfs(self.root()) else { return };

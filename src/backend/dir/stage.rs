@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::access::of_object;
-use super::medium::{Medium, Spares, Way};
-use super::private::Private;
+use super::layout::Layout;
+use super::medium::{LinkMethod, Medium, Spares};
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability, Meta};
 
@@ -63,7 +63,7 @@ impl Drop for Temporary<'_> {
 }
 
 /// The attributes of a file as they stay: naming changes its ctime, and xfs takes back spare blocks when it is closed.
-fn settled(open: Meta, dir: BorrowedFd, name: &OsStr) -> Meta {
+fn final_meta(open: Meta, dir: BorrowedFd, name: &OsStr) -> Meta {
     // Somebody may have removed it already.
     sys::meta_at(dir, name).ok().flatten().unwrap_or(open)
 }
@@ -75,14 +75,14 @@ impl Stage {
     }
 
     /// Another way than would be found to work here, on a medium where every step counts.
-    pub fn force(&mut self, way: Way) {
+    pub fn force(&mut self, way: LinkMethod) {
         self.medium.force(way);
     }
 
     /// Puts a new file into `dir`, whole and exclusively (`EEXIST`).
     pub fn publish(
         &self,
-        private: &Private,
+        private: &Layout,
         dir: BorrowedFd,
         name: &OsStr,
         text: &[u8],
@@ -92,21 +92,21 @@ impl Stage {
         let way = self.medium.found(private)?.way;
         let mode = attrs.mode.unwrap_or(0o666) & 0o777;
         let meta = match way {
-            Way::Proc | Way::Descriptor => {
+            LinkMethod::Proc | LinkMethod::Descriptor => {
                 let file = sys::unnamed(dir, mode)?;
                 let meta = self.write(file.as_fd(), text, attrs, how)?;
                 match way {
-                    Way::Proc => sys::link_by_proc(file.as_fd(), dir, name)?,
+                    LinkMethod::Proc => sys::link_by_proc(file.as_fd(), dir, name)?,
                     _ => sys::link_by_fd(file.as_fd(), dir, name)?,
                 }
                 meta
             }
-            Way::Exclusive | Way::Link | Way::Rename => {
+            LinkMethod::Exclusive | LinkMethod::Link | LinkMethod::Rename => {
                 let mut temporary = Temporary::new(private.stage()?);
                 let (at, from) = (temporary.at, temporary.os());
                 let meta = self.write_closed(at, from, mode, text, attrs, how)?;
                 match way {
-                    Way::Link => match sys::link(at, from, dir, name) {
+                    LinkMethod::Link => match sys::link(at, from, dir, name) {
                         Err(Errno::EXIST) if sys::links_of(at, from)? > 1 => {}
                         linked => linked?,
                     },
@@ -121,7 +121,7 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        Ok(settled(meta, dir, name))
+        Ok(final_meta(meta, dir, name))
     }
 
     /// Makes a file that holds this when it is closed: what a medium tells then comes before the file's name, or that of its
@@ -161,7 +161,7 @@ impl Stage {
     #[allow(clippy::too_many_arguments)]
     pub fn create(
         &self,
-        private: &Private,
+        private: &Layout,
         dir: BorrowedFd,
         name: &OsStr,
         file_name: &OsStr,
@@ -181,13 +181,13 @@ impl Stage {
         if how == Durability::Full {
             self.sync_names(dir)?;
         }
-        Ok(settled(meta, inside.as_fd(), file_name))
+        Ok(final_meta(meta, inside.as_fd(), file_name))
     }
 
     /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has.
     pub fn directory<'a>(
         &self,
-        private: &'a Private,
+        private: &'a Layout,
         store: BorrowedFd,
         attrs: &Attrs,
     ) -> Result<Temporary<'a>> {
@@ -239,7 +239,7 @@ impl Stage {
     /// may be no inode for more.
     pub fn replace_by_empty(
         &self,
-        private: &Private,
+        private: &Layout,
         dir: BorrowedFd,
         name: &OsStr,
         (at, like): (BorrowedFd, &OsStr),

@@ -9,7 +9,7 @@ use super::{LOOKED_AT, Listing, scratch_items};
 use crate::fs::Fs;
 use crate::fs::errno::Result;
 use crate::rev::ObjectId;
-use crate::store::Ids;
+use crate::store::IdStream;
 
 /// A directory of this many bytes, some 20,000 names on ext4, is listed by a thread of its own.
 const LARGE: i64 = 1 << 20;
@@ -21,12 +21,12 @@ pub(in crate::fs) struct RootWalk {
     fresh: HashSet<ObjectId>,
     /// Names that were renamed away.
     hidden: Vec<ObjectId>,
-    young: HashSet<ObjectId>,
+    recent: HashSet<ObjectId>,
 }
 
 enum IdsLeft {
     All(Vec<ObjectId>),
-    Coming(Ids),
+    Coming(IdStream),
 }
 
 impl IdsLeft {
@@ -41,19 +41,19 @@ impl IdsLeft {
 impl Fs {
     /// Begins to list the root.
     pub(super) fn walk_root(&self) -> Result<RootWalk> {
-        let epoch = self.root_epoch.load(Ordering::Acquire);
+        let version = self.root_epoch.load(Ordering::Acquire);
         self.drain();
         let kept = self.kept_ids()?;
         self.root_kept.lock().clone_from(&kept);
         let fresh = self.fresh_ids(kept);
         let large = rustix::fs::fstat(self.backend.root())?.st_size >= LARGE;
-        let ids = match if large { self.store.ids_ahead() } else { None } {
+        let ids = match if large { self.store.stream_ids() } else { None } {
             Some(ids) => IdsLeft::Coming(ids),
             None => IdsLeft::All(self.store.ids()?),
         };
         // A change from now on raises the epoch, so that what is listed will not be found right.
-        self.root_listed.store(epoch, Ordering::Release);
-        Ok(RootWalk { ids, fresh, hidden: Vec::new(), young: self.young() })
+        self.root_listed.store(version, Ordering::Release);
+        Ok(RootWalk { ids, fresh, hidden: Vec::new(), recent: self.recently_created() })
     }
 
     /// Lists some more. Whether there may be more still.
@@ -67,21 +67,21 @@ impl Fs {
         // In the store's order, whatever is known of them: cookies stay the same as long as the names do.
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(LOOKED_AT) {
-            let t = self.tables.lock();
+            let t = self.nodes.lock();
             for id in some {
                 if !id.has_file_name() {
                     warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
                 }
                 match t.objects.get(id) {
                     Some(object) if object.hidden.is_some() => walk.hidden.push(id.clone()),
-                    known => found.push((id, known.is_some_and(|object| object.home.is_some()))),
+                    known => found.push((id, known.is_some_and(|object| object.current_node.is_some()))),
                 }
             }
         }
         let unknown = found.iter().filter(|(_, known)| !known).count();
         let few = matches!(walk.ids, IdsLeft::All(_)) && unknown <= LOOKED_AT;
         for (id, known) in found {
-            if known || !(few || walk.young.contains(id)) || self.is_finished(id) {
+            if known || !(few || walk.recent.contains(id)) || self.is_finished(id) {
                 walk.add(id, listing);
             }
         }

@@ -45,7 +45,7 @@ impl Fs {
         let Some(last) = drafts.iter().rposition(|(_, d)| d.is_dirty()) else { return (text, durable) };
         for (_, d) in drafts[..last].iter_mut().filter(|(_, d)| d.is_dirty() && !d.is_empty()) {
             // Two programs have written a text each, and a file holds one.
-            self.keep_or_complain(d);
+            self.park_or_log(d);
         }
         (drafts[last].1.text().to_vec(), durable)
     }
@@ -64,7 +64,7 @@ impl Fs {
                         scratch.add_handle(*write);
                     }
                 }
-                let mut t = self.tables.lock();
+                let mut t = self.nodes.lock();
                 t.in_place.remove(&node);
                 if let Some(entry) = t.nodes.get_mut(&node) {
                     entry.node = Node::Scratch(scratch.clone());
@@ -74,7 +74,7 @@ impl Fs {
                 notices.push(Notice::Attr(node));
             }
         }
-        self.tell(notices);
+        self.notify_kernel(notices);
     }
 
     /// Programs that write a file go on writing it under its new name.
@@ -85,11 +85,11 @@ impl Fs {
 
     /// The drafts of an object, which has none then.
     pub(super) fn take_drafts(&self, id: &ObjectId) -> Vec<(Ino, Option<Process>)> {
-        std::mem::take(&mut self.tables.lock().object(id).drafts)
+        std::mem::take(&mut self.nodes.lock().object(id).drafts)
     }
 
     pub(super) fn give_drafts(&self, drafts: Vec<(Ino, Option<Process>)>, to: &ObjectId, with_history: bool) {
-        let stands = if with_history { None } else { self.shown_rev(to) };
+        let shown_rev = if with_history { None } else { self.shown_rev(to) };
         for (node, _) in &drafts {
             let Some(draft) = self.node_of(*node) else { continue };
             let mut d = draft.lock();
@@ -97,10 +97,10 @@ impl Fs {
             if !with_history {
                 // The revisions that it knows are another object's.
                 (d.base, d.published) = (None, None);
-                d.stands.clone_from(&stands);
+                d.shown_rev.clone_from(&shown_rev);
             }
         }
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         for (node, _) in &drafts {
             if let Some(lent) = t.in_place.get_mut(node) {
                 lent.id = to.clone();

@@ -15,8 +15,8 @@ use crate::draft::Draft;
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
-use crate::fs::errno::{Fail, Result};
-use crate::fs::kept::load_file;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::parked::load_file;
 use crate::fs::scratch::{self, Dir, ScratchNode};
 use crate::fs::table::Notice;
 use crate::rev::ObjectId;
@@ -24,7 +24,7 @@ use crate::rev::ObjectId;
 impl Fs {
     pub(super) fn exchange(
         &self,
-        who: Caller,
+        caller: Caller,
         (from, fromparent, name): (End, Ino, &OsStr),
         (to, toparent, newname): (End, Ino, &OsStr),
     ) -> Result<()> {
@@ -35,19 +35,21 @@ impl Fs {
                 self.found_at(&b, newname);
                 Ok(())
             }
-            (End::Scratch(dir), End::Object(id)) => self.exchange_scratch(who, (fromparent, &dir), name, &id),
-            (End::Object(id), End::Scratch(dir)) => {
-                self.exchange_scratch(who, (toparent, &dir), newname, &id)
+            (End::Scratch(dir), End::Object(id)) => {
+                self.exchange_scratch(caller, (fromparent, &dir), name, &id)
             }
-            (End::Object(a), End::Object(b)) => self.exchange_objects(who, &a, &b),
-            (End::View(_), _) | (_, End::View(_)) => Err(Fail::CrossDevice),
-            (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(Fail::Invalid),
+            (End::Object(id), End::Scratch(dir)) => {
+                self.exchange_scratch(caller, (toparent, &dir), newname, &id)
+            }
+            (End::Object(a), End::Object(b)) => self.exchange_objects(caller, &a, &b),
+            (End::View(_), _) | (_, End::View(_)) => Err(FsError::CrossDevice),
+            (End::Fresh(..), _) | (_, End::Fresh(..)) => Err(FsError::Invalid),
         }
     }
 
     fn exchange_scratch(
         &self,
-        who: Caller,
+        caller: Caller,
         (parent, dir): (Ino, &Dir),
         name: &OsStr,
         id: &ObjectId,
@@ -56,14 +58,14 @@ impl Fs {
         let (_, shown, old) = self.shown(id, true)?;
         let attr = file.attr()?;
         if attr.kind != FileType::RegularFile {
-            return Err(Fail::NotPermitted("an object is a regular file"));
+            return Err(FsError::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
         let options = self.save_options(attrs_of(&attr));
         // Who has one of the two open goes on with it where it is then.
         let drafts = self.drafts_by(id, |_| true);
-        let saved = self.save_file(who, &file, id, &text, &options)?;
+        let saved = self.save_file(caller, &file, id, &text, &options)?;
         drop(self.take_drafts(id));
         let mut held = locked(&drafts);
         let (old, _) = self.moved_text(&mut held, old);
@@ -74,49 +76,49 @@ impl Fs {
             Some(_) => {
                 let mut draft = Draft::new(id.clone(), None);
                 load_file(&mut draft, text, &attr);
-                draft.stands = saved.as_given().cloned();
-                self.adopt_as_draft(who, &file, draft)?
+                draft.shown_rev = saved.as_given().cloned();
+                self.adopt_as_draft(caller, &file, draft)?
             }
             None => self.become_former(id, &file),
         }
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, node.clone(), &mut notices);
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
         node.enlist();
         self.move_drafts(locked(&drafts), &node);
-        self.tell(notices);
+        self.notify_kernel(notices);
         Ok(())
     }
 
-    fn exchange_objects(&self, who: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
+    fn exchange_objects(&self, caller: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
         let texts = [a, b].map(|id| -> Result<_> {
-            let (home, shown, _) = self.shown(id, false)?;
-            Ok((home, self.store.read(id, &shown.rev)?, shown.meta.clone()))
+            let (current, shown, _) = self.shown(id, false)?;
+            Ok((current, self.store.read(id, &shown.rev)?, shown.meta.clone()))
         });
         let [first, second] = texts;
         let ((home_a, text_a, meta_a), (home_b, text_b, meta_b)) = (first?, second?);
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
             let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
             let options = self.save_options(attrs);
-            self.save_by(self.process(who).as_ref(), id, &text, &Evidence::default(), &options)?;
+            self.save_by(self.process(caller).as_ref(), id, &text, &Evidence::default(), &options)?;
         }
         let [of_a, of_b] = [a, b].map(|id| self.take_drafts(id));
         self.give_drafts(of_a, b, false);
         self.give_drafts(of_b, a, false);
         // The kernel has exchanged the nodes; both are looked up again.
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
-        for (id, home) in [(a, home_a), (b, home_b)] {
+        let mut t = self.nodes.lock();
+        for (id, current) in [(a, home_a), (b, home_b)] {
             t.hide(id, &mut notices);
-            t.doubt(id, &mut notices);
-            notices.push(Notice::Attr(home));
+            t.invalidate(id, &mut notices);
+            notices.push(Notice::Attr(current));
             notices.extend(id.file_name().map(Notice::Entry));
         }
         drop(t);
-        self.tell(notices);
+        self.notify_kernel(notices);
         Ok(())
     }
 }

@@ -36,14 +36,14 @@ impl Fs {
             sync_moved(&scratch, dir)?;
         }
         let scratch = Arc::new(scratch.into_cached(dir, name, FileType::RegularFile));
-        let node = self.tables.lock().object(id).fresh.take();
+        let node = self.nodes.lock().object(id).new_draft.take();
         scratch.enlist();
         match node {
             Some(node) => self.move_drafts(vec![(vec![node], d)], &scratch),
             None => d.unlinked = true,
         }
         self.discard_fresh(id);
-        self.tell(self.notices().with(Notice::Root).with(Notice::EntryIn(parent, name.to_owned())));
+        self.notify_kernel(self.notices().with(Notice::Root).with(Notice::EntryIn(parent, name.to_owned())));
         Ok(())
     }
 
@@ -59,10 +59,10 @@ impl Fs {
             self.unlink_fresh(to)?;
         }
         let mut d = draft.lock();
-        let node = self.tables.lock().object(from).fresh;
+        let node = self.nodes.lock().object(from).new_draft;
         if over && !(d.is_empty() && d.is_dirty()) {
             // Over an object only an object, or what its writer has not finished.
-            let open = node.is_some_and(|node| self.tables.lock().is_open(node));
+            let open = node.is_some_and(|node| self.nodes.lock().is_open(node));
             match document::check(document::strip_bom(d.text())) {
                 Err(NotObject::Incomplete) if open => d.awaited = true,
                 checked => {
@@ -74,26 +74,26 @@ impl Fs {
         self.discard_fresh(from);
         let opener = d.opener.clone();
         {
-            let mut t = self.tables.lock();
-            t.object(from).fresh = None;
+            let mut t = self.nodes.lock();
+            t.object(from).new_draft = None;
             if let Some(node) = node {
                 match over {
                     true => t.object(to).drafts.push((node, opener)),
-                    false => t.object(to).fresh = Some(node),
+                    false => t.object(to).new_draft = Some(node),
                 }
             }
         }
         d.rename(to.clone());
-        d.fresh = !over;
+        d.is_new_name = !over;
         let node = node.unwrap_or(0);
-        let result = self.commit(
+        let result = self.flush_draft(
             node,
             &mut d,
-            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.tables.lock().is_open(node)),
+            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.nodes.lock().is_open(node)),
         );
-        if !self.tables.lock().is_open(node) {
-            self.settle(node, &mut d);
-            let mut t = self.tables.lock();
+        if !self.nodes.lock().is_open(node) {
+            self.finish_draft(node, &mut d);
+            let mut t = self.nodes.lock();
             t.object(to).drafts.retain(|(n, _)| *n != node);
         }
         // A text that is no object may have a new name, too.

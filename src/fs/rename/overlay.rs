@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 
 use crate::fs::Fs;
 use crate::fs::attr::{Attr, Caller, Found, NOW};
-use crate::fs::errno::{Fail, Result};
-use crate::fs::table::Tables;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
 
 impl Fs {
     /// `Stale` once for each move onto a file that the kernel knows; whether that has been.
-    pub(super) fn link_once_more(&self, who: Caller, id: &ObjectId) -> Result<bool> {
-        if who.thread == 0 {
+    pub(super) fn link_once_more(&self, caller: Caller, id: &ObjectId) -> Result<bool> {
+        if caller.thread == 0 {
             return Ok(false);
         }
-        let mut t = self.tables.lock();
-        if t.overlaying.remove(&(who.thread, id.clone())).is_some() {
+        let mut t = self.nodes.lock();
+        if t.overlaying.remove(&(caller.thread, id.clone())).is_some() {
             return Ok(true);
         }
         if !t.is_home_known(id) {
@@ -29,28 +29,29 @@ impl Fs {
         }
         drop(t);
         // A server in the kernel would pass the error on.
-        if self.process(who).is_none_or(|process| process.is_kernel()) {
+        if self.process(caller).is_none_or(|process| process.is_kernel()) {
             return Ok(false);
         }
-        let mut t = self.tables.lock();
-        t.overlaying.insert((who.thread, id.clone()), Instant::now());
+        let mut t = self.nodes.lock();
+        t.overlaying.insert((caller.thread, id.clone()), Instant::now());
         let (calls, since) = t.linked.entry(id.clone()).or_insert((0, Instant::now()));
         (*calls, *since) = (*calls + 1, Instant::now());
-        Err(Fail::Stale)
+        Err(FsError::Stale)
     }
 
     /// The move was made, or failed, after it was `linked` once more: if the kernel goes on to know the file it is watched, and who watches it is told what a
     /// writer's close would tell.
     pub(super) fn overlaid(&self, id: &ObjectId, made: bool, linked: bool) {
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         if let Some((calls, _)) = t.linked.get_mut(id).filter(|_| linked) {
             *calls -= 1;
             if *calls == 0 {
                 t.linked.remove(id);
             }
         }
-        let home = t.objects.get(id).and_then(|object| object.home);
-        let entry = home.and_then(|home| t.nodes.get_mut(&home)).filter(|entry| made && entry.lookups > 0);
+        let current = t.objects.get(id).and_then(|object| object.current_node);
+        let entry =
+            current.and_then(|current| t.nodes.get_mut(&current)).filter(|entry| made && entry.lookups > 0);
         if let Some(entry) = entry {
             entry.overlaid = true;
             drop(t);
@@ -59,10 +60,10 @@ impl Fs {
     }
 }
 
-impl Tables {
+impl NodeTable {
     fn is_home_known(&self, id: &ObjectId) -> bool {
-        let home = self.objects.get(id).and_then(|object| object.home);
-        home.and_then(|home| self.nodes.get(&home)).is_some_and(|entry| entry.lookups > 0)
+        let current = self.objects.get(id).and_then(|object| object.current_node);
+        current.and_then(|current| self.nodes.get(&current)).is_some_and(|entry| entry.lookups > 0)
     }
 
     /// Whether the kernel must take an object's file for one with two links.

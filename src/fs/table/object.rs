@@ -11,12 +11,12 @@ use crate::rev::Rev;
 #[derive(Default)]
 pub struct ObjectState {
     /// The node that the name shows.
-    pub home: Option<Ino>,
+    pub current_node: Option<Ino>,
     /// Rises with each sign of a change in the store, and whenever the name comes to show something else: who has read
     /// the directory before that must read it again. No two objects and no two lives of one ever have the same.
-    pub epoch: u64,
+    pub version: u64,
     /// The epoch in which the home node was found right.
-    pub known: Option<u64>,
+    pub validated_at: Option<u64>,
     /// Changes raise the epoch: no need to look.
     pub watched: bool,
     /// Of most objects there is nothing more to say, and there may be a million.
@@ -29,9 +29,9 @@ pub struct More {
     /// Open drafts and the processes that opened them.
     pub drafts: Vec<(Ino, Option<Process>)>,
     /// The draft that everybody sees under the name, where there is no object.
-    pub fresh: Option<Ino>,
+    pub new_draft: Option<Ino>,
     /// Nodes that the name led to before and that the kernel still knows: open files, and files that programs watch.
-    pub former: Vec<Ino>,
+    pub stale_nodes: Vec<Ino>,
     /// The name was renamed to a scratch name: hidden here, untouched in the store, until the grace is over.
     pub hidden: Option<Hidden>,
     /// The object was unlinked: a create within the grace brings its history back.
@@ -47,8 +47,8 @@ impl Deref for ObjectState {
     fn deref(&self) -> &More {
         static NOTHING: More = More {
             drafts: Vec::new(),
-            fresh: None,
-            former: Vec::new(),
+            new_draft: None,
+            stale_nodes: Vec::new(),
             hidden: None,
             deleted: None,
             emptied: None,
@@ -66,14 +66,14 @@ impl DerefMut for ObjectState {
 impl More {
     pub(super) fn is_nothing(&self) -> bool {
         let waits = self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some();
-        !waits && self.drafts.is_empty() && self.fresh.is_none() && self.former.is_empty()
+        !waits && self.drafts.is_empty() && self.new_draft.is_none() && self.stale_nodes.is_empty()
     }
 }
 
 impl ObjectState {
     /// Whether what the name shows is known to be right, without a look at the store.
-    pub fn is_sure(&self) -> bool {
-        self.watched && self.known == Some(self.epoch)
+    pub fn is_valid(&self) -> bool {
+        self.watched && self.validated_at == Some(self.version)
     }
 
     /// Whether the name waits for the second half of an update.

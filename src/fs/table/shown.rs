@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Node, NodeEntry, Notice, Shown, Tables, object_ino};
+use super::{Node, NodeEntry, NodeTable, Notice, Shown, object_ino};
 use crate::backend::Meta;
 use crate::fs::attr::Ino;
 use crate::rev::{ObjectId, Rev};
@@ -11,44 +11,44 @@ use crate::rev::{ObjectId, Rev};
 /// How long the kernel may take to forget a name at most.
 const TOLD: Duration = Duration::from_secs(1);
 
-impl Tables {
+impl NodeTable {
     /// Makes the object's name show a revision. The name keeps its node, and with it whoever watches that or holds it
     /// without a name, unless somebody has the revision before open.
     pub fn show(&mut self, id: &ObjectId, rev: Rev, meta: Meta, notices: &mut Vec<Notice>) -> Ino {
         let shown = Arc::new(Shown { id: id.clone(), rev, meta, removed: None });
-        let home = self.object(id).home;
-        let now = home.and_then(|home| self.node(home));
+        let current = self.object(id).current_node;
+        let now = current.and_then(|current| self.node(current));
         if matches!(now, Some(Node::Revision(now)) if now.rev == shown.rev && now.meta == shown.meta)
-            && let Some(home) = home
+            && let Some(current) = current
         {
-            return home;
+            return current;
         }
-        self.stir(id);
-        if let Some(home) = home {
-            let held = self.nodes.get(&home).is_some_and(NodeEntry::is_held);
-            if self.turn(home, &shown) {
+        self.bump_version(id);
+        if let Some(current) = current {
+            let held = self.nodes.get(&current).is_some_and(NodeEntry::is_held);
+            if self.turn(current, &shown) {
                 if held {
-                    notices.push(Notice::Attr(home));
+                    notices.push(Notice::Attr(current));
                     // An answer to a lookup may be under way that tells of what was before.
                     notices.extend(id.file_name().map(Notice::Entry));
                 }
-                return home;
+                return current;
             }
             notices.extend(id.file_name().map(Notice::Entry));
         }
         let wanted = object_ino(id);
-        let former = self.objects.get(id).is_some_and(|object| object.former.contains(&wanted));
+        let former = self.objects.get(id).is_some_and(|object| object.stale_nodes.contains(&wanted));
         let ino = match former && self.turn(wanted, &shown) {
             // It was removed and is there again, and somebody has held on to it.
             true => {
-                self.object(id).former.retain(|node| *node != wanted);
+                self.object(id).stale_nodes.retain(|node| *node != wanted);
                 notices.push(Notice::Attr(wanted));
                 wanted
             }
             false => self.add_at(wanted, Node::Revision(shown)),
         };
-        self.object(id).home = Some(ino);
-        if let Some(old) = home {
+        self.object(id).current_node = Some(ino);
+        if let Some(old) = current {
             self.leave(id, old);
         }
         ino
@@ -73,19 +73,19 @@ impl Tables {
     /// Makes the object's name lead to a node that it led to before, which somebody has come to without the name. Whether it
     /// does then: not while somebody has that node open, or writes the object.
     pub fn come_home(&mut self, id: &ObjectId, ino: Ino, notices: &mut Vec<Notice>) -> bool {
-        let Some(object) = self.objects.get(id).filter(|object| object.former.contains(&ino)) else {
+        let Some(object) = self.objects.get(id).filter(|object| object.stale_nodes.contains(&ino)) else {
             return false;
         };
-        let Some(home) = object.home else { return false };
-        let lent = self.in_place.values().any(|lent| lent.stand_in == home);
-        let Some(Node::Revision(shown)) = self.node(home).cloned() else { return false };
+        let Some(current) = object.current_node else { return false };
+        let lent = self.in_place.values().any(|lent| lent.shadow == current);
+        let Some(Node::Revision(shown)) = self.node(current).cloned() else { return false };
         if lent || !self.turn(ino, &shown) {
             return false;
         }
         let object = self.object(id);
-        object.home = Some(ino);
-        object.former.retain(|node| *node != ino);
-        self.leave(id, home);
+        object.current_node = Some(ino);
+        object.stale_nodes.retain(|node| *node != ino);
+        self.leave(id, current);
         notices.push(Notice::Attr(ino));
         notices.extend(id.file_name().map(Notice::Entry));
         true
@@ -101,8 +101,8 @@ impl Tables {
     pub fn leave(&mut self, id: &ObjectId, node: Ino) {
         self.take_file(node);
         self.reap(node);
-        if self.nodes.contains_key(&node) && !self.object(id).former.contains(&node) {
-            self.object(id).former.push(node);
+        if self.nodes.contains_key(&node) && !self.object(id).stale_nodes.contains(&node) {
+            self.object(id).stale_nodes.push(node);
         }
     }
 
@@ -116,8 +116,8 @@ impl Tables {
     pub fn become_other(&mut self, from: &ObjectId, shown: &Arc<Shown>, notices: &mut Vec<Notice>) {
         self.became.insert(object_ino(from), &shown.id);
         let object = self.object(from);
-        object.known = None;
-        let nodes = object.home.take().into_iter().chain(std::mem::take(&mut object.former));
+        object.validated_at = None;
+        let nodes = object.current_node.take().into_iter().chain(std::mem::take(&mut object.stale_nodes));
         for node in nodes.collect::<Vec<_>>() {
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
             let Node::Revision(now) = &mut entry.node else { continue };
@@ -133,9 +133,9 @@ impl Tables {
     /// The object's name shows nothing any more; readers keep what they have open.
     pub fn hide(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
         let Some(object) = self.objects.get_mut(id) else { return };
-        object.known = None;
-        let home = object.home.take();
-        for node in home.into_iter().chain(object.former.clone()) {
+        object.validated_at = None;
+        let current = object.current_node.take();
+        for node in current.into_iter().chain(object.stale_nodes.clone()) {
             notices.push(Notice::Attr(node));
             if let Some(Node::Revision(shown)) = self.nodes.get_mut(&node).map(|entry| &mut entry.node)
                 && shown.removed.is_none()
@@ -143,8 +143,8 @@ impl Tables {
                 Arc::make_mut(shown).removed = Some(Instant::now());
             }
         }
-        if let Some(home) = home {
-            self.leave(id, home);
+        if let Some(current) = current {
+            self.leave(id, current);
         }
     }
 }

@@ -12,12 +12,12 @@ pub fn what_is_set_aside_is_no_fact(m: &Medium) {
         assert!(m.set_aside(&x, OsStr::new(bad), &op, O).is_err(), "{bad}");
     }
     m.set_aside(&x, OsStr::new(b.as_str()), &op, Durability::Full).unwrap();
-    let aside = |names: &[&Rev]| Gone::Aside {
+    let aside = |names: &[&Rev]| Removal::Aside {
         op: op.clone(),
         names: names.iter().map(|r| r.as_str().into()).collect(),
     };
     assert_eq!((revs(m, "x"), gone(m, "x")), (vec![a.clone()], vec![aside(&[&b])]));
-    assert!(no_revision(m.read_gone(&x, &b)) && m.graves(&x).unwrap().is_empty());
+    assert!(no_revision(m.read_removed(&x, &b)) && m.tombstones(&x).unwrap().is_empty());
     assert!(!m.remove_empty(&x).unwrap());
     m.set_aside(&x, OsStr::new(a.as_str()), &op, O).unwrap();
     assert_eq!(gone(m, "x").len(), 1);
@@ -32,26 +32,26 @@ pub fn a_purge_leaves_names(m: &Medium) {
     publish(m, "x", &b, "live");
     m.retire(&x, &a, b.as_str(), O).unwrap();
     assert!(no_revision(m.purge(&x, &b, O)) && no_revision(m.purge(&id("y"), &b, O)));
-    let graves = m.graves(&x).unwrap();
+    let graves = m.tombstones(&x).unwrap();
     assert!(graves.len() == 1 && graves[0].rev == a && graves[0].why == b.as_str() && !graves[0].whole);
     assert_eq!(graves[0].meta.size, 5);
     assert_eq!(m.purge(&x, &a, Durability::Full).unwrap(), 5);
-    let fact = |why: &str| Gone::Rev { rev: a.clone(), why: why.into() };
+    let fact = |why: &str| Removal::Rev { rev: a.clone(), why: why.into() };
     assert_eq!(gone(m, "x"), [fact(b.as_str()), fact(PURGED)]);
-    assert!(no_revision(m.read_gone(&x, &a)));
+    assert!(no_revision(m.read_removed(&x, &a)));
     assert_eq!((m.purge(&x, &a, O).unwrap(), gone(m, "x").len()), (0, 2));
-    assert!(m.graves(&x).unwrap().iter().all(|grave| grave.meta.size == 0));
+    assert!(m.tombstones(&x).unwrap().iter().all(|grave| grave.meta.size == 0));
     // What went with the object too; and the second name that a file has elsewhere keeps its bytes.
     m.move_object(&x, &id("y"), &op, O).unwrap();
-    assert!(m.graves(&x).unwrap().iter().any(|grave| grave.whole && grave.why == op && grave.rev == b));
+    assert!(m.tombstones(&x).unwrap().iter().any(|grave| grave.whole && grave.why == op && grave.rev == b));
     assert_eq!(m.purge(&x, &b, O).unwrap(), 4);
-    assert!(no_revision(m.read_gone(&x, &b)));
+    assert!(no_revision(m.read_removed(&x, &b)));
     assert_eq!(text(m, "y", &b), "live");
     // No empty file comes back with the object.
     let c = rev(3, 3);
     m.revive(&x, &op, &c, b"c", &Attrs::default(), O).unwrap();
     assert_eq!(revs(m, "x"), [c]);
-    assert!(gone(m, "x").contains(&Gone::Rev { rev: b, why: PURGED.into() }));
+    assert!(gone(m, "x").contains(&Removal::Rev { rev: b, why: PURGED.into() }));
 }
 
 pub fn a_revived_object_has_all_it_had_and_one_more(m: &Medium) {
@@ -63,7 +63,7 @@ pub fn a_revived_object_has_all_it_had_and_one_more(m: &Medium) {
     assert_eq!((meta.mode, meta.size), (0o600, 4));
     assert_eq!(m.meta(&x, &b).unwrap(), meta);
     assert_eq!((revs(m, "x"), text(m, "x", &a), text(m, "x", &b)), (vec![a, b], "a".into(), "back".into()));
-    assert_eq!(gone(m, "x"), [Gone::Withdrawn { op: op.clone() }]);
+    assert_eq!(gone(m, "x"), [Removal::Withdrawn { op: op.clone() }]);
     assert!(is_taken(m.remove(&x, &op, O)), "that deletion counts for nothing");
     assert!(no_object(m.revive(&x, &op, &rev(2, 1), b"again", &attrs, O)));
 }
@@ -75,7 +75,7 @@ pub fn a_restored_object_is_as_it_was(m: &Medium) {
     m.remove(&x, &op, O).unwrap();
     assert!(no_object(m.restore(&x, &"2".repeat(32), O)));
     m.restore(&x, &op, Durability::Full).unwrap();
-    let withdrawn = vec![Gone::Withdrawn { op }];
+    let withdrawn = vec![Removal::Withdrawn { op }];
     assert_eq!((revs(m, "x"), text(m, "x", &a), gone(m, "x")), (vec![a], "a".into(), withdrawn));
     let op = "3".repeat(32);
     m.remove(&x, &op, O).unwrap();

@@ -133,9 +133,9 @@ pub fn a_publish_that_succeeded_is_found(m: &Medium) {
     let mut found: BTreeSet<Rev> = revs(m, "x").into_iter().collect();
     for gone in gone(m, "x").into_iter().chain(gone(m, "y")) {
         match gone {
-            Gone::Object { revs, .. } => found.extend(revs),
-            Gone::Rev { rev, .. } => drop(found.insert(rev)),
-            Gone::Withdrawn { .. } | Gone::Aside { .. } => {}
+            Removal::Object { revs, .. } => found.extend(revs),
+            Removal::Rev { rev, .. } => drop(found.insert(rev)),
+            Removal::Withdrawn { .. } | Removal::Aside { .. } => {}
         }
     }
     assert!(acknowledged.into_inner().iter().all(|r| found.contains(r)));

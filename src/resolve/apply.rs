@@ -1,9 +1,9 @@
-//! Doing what was decided.
+//! Carries out a plan: publish, then retire.
 
 use std::time::Duration;
 
-use super::look::Look;
-use super::plan::{Plan, Way, plan};
+use super::conflict_set::ConflictSet;
+use super::plan::{Plan, Strategy, plan};
 use crate::backend::Durability;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -18,7 +18,7 @@ const TRIES: usize = 32;
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Done {
+pub struct Report {
     /// There is, or would be, a new winner.
     pub publishes: bool,
     /// Its name, once it is there.
@@ -37,27 +37,27 @@ pub struct Done {
 /// # Errors
 /// [`Error::NoObject`]; [`Error::NoRevision`] where the revision to win is not in conflict; what the way itself returns;
 /// [`Error::Io`]. After any of them no text is lost, and the conflict is there at worst.
-pub fn settle(store: &Store, id: &ObjectId, way: &mut Way, dry: bool) -> Result<Done> {
+pub fn settle(store: &Store, id: &ObjectId, way: &mut Strategy, dry: bool) -> Result<Report> {
     let mut waits = 0;
     let mut tries = 0;
     loop {
-        let look = Look::at(store, id)?;
-        if look.groups.is_empty() && !matches!(way, Way::Theirs(_)) {
-            return Ok(Done::default());
+        let set = ConflictSet::at(store, id)?;
+        if set.groups.is_empty() && !matches!(way, Strategy::Theirs(_)) {
+            return Ok(Report::default());
         }
-        if waits < WAITS && look.losers().any(|side| side.unfinished) {
+        if waits < WAITS && set.losers().any(|side| side.unfinished) {
             waits += 1;
             std::thread::sleep(WAIT);
             continue;
         }
-        let plan = plan(&look, way)?;
+        let plan = plan(&set, way)?;
         let by = plan.by.clone();
         if dry {
             let retired = plan.retire.into_iter().filter_map(|rev| Some((rev, by.clone()?))).collect();
             let (publishes, remain, stopped) = (plan.publish.is_some(), plan.remain, plan.stopped);
-            return Ok(Done { publishes, published: None, retired, remain, stopped });
+            return Ok(Report { publishes, published: None, retired, remain, stopped });
         }
-        if let Some(done) = act(store, &look, plan)? {
+        if let Some(done) = act(store, &set, plan)? {
             return Ok(done);
         }
         tries += 1;
@@ -69,11 +69,11 @@ pub fn settle(store: &Store, id: &ObjectId, way: &mut Way, dry: bool) -> Result<
 }
 
 /// Publishes, then retires. `None`, and nothing was done, where another revision wins by now.
-fn act(store: &Store, look: &Look, plan: Plan) -> Result<Option<Done>> {
-    let id = &look.id;
-    let winner = look.winner.as_ref().map(|winner| &winner.rev);
+fn act(store: &Store, set: &ConflictSet, plan: Plan) -> Result<Option<Report>> {
+    let id = &set.id;
+    let winner = set.winner.as_ref().map(|winner| &winner.rev);
     let (publishes, remain, stopped) = (plan.publish.is_some(), plan.remain, plan.stopped);
-    let mut done = Done { publishes, remain, stopped, ..Done::default() };
+    let mut done = Report { publishes, remain, stopped, ..Report::default() };
     match (plan.publish, winner) {
         (Some(publish), Some(winner)) => match store.put_over(id, winner, &publish.parent, &publish.text)? {
             Some(saved) => done.published = Some(saved.rev),
@@ -96,14 +96,14 @@ fn act(store: &Store, look: &Look, plan: Plan) -> Result<Option<Done>> {
             done.retired.push((rev, by));
         }
     }
-    late(store, look, &mut done)?;
+    late(store, set, &mut done)?;
     Ok(Some(done))
 }
 
 /// Counts what came after the look among what remains.
-fn late(store: &Store, look: &Look, done: &mut Done) -> Result<()> {
-    for rev in found(store.conflicts(&look.id))?.into_iter().flatten().flatten() {
-        let known = look.side(&rev).is_some() || look.winner.as_ref().is_some_and(|winner| winner.rev == rev);
+fn late(store: &Store, set: &ConflictSet, done: &mut Report) -> Result<()> {
+    for rev in found(store.conflicts(&set.id))?.into_iter().flatten().flatten() {
+        let known = set.side(&rev).is_some() || set.winner.as_ref().is_some_and(|winner| winner.rev == rev);
         if !known && done.published.as_ref() != Some(&rev) {
             done.remain.push((rev, "it came meanwhile".into()));
         }
@@ -117,7 +117,7 @@ mod tests {
 
     use super::super::{Verdict, merge};
     use super::*;
-    use crate::backend::{Attrs, Backend, Entry, Fault, FaultBackend, Gone, MemoryBackend};
+    use crate::backend::{Attrs, Backend, Entry, Fault, FaultBackend, MemoryBackend, Removal};
 
     struct Case {
         store: Store,
@@ -149,12 +149,12 @@ mod tests {
             self.backend.set_attrs(&self.id, &rev(name), &attrs).unwrap();
         }
 
-        fn settle(&self, way: &mut Way) -> Done {
+        fn settle(&self, way: &mut Strategy) -> Report {
             settle(&self.store, &self.id, way, false).unwrap()
         }
 
-        fn merge(&self) -> Done {
-            self.settle(&mut Way::Settle(&mut |pair| merge(pair)))
+        fn merge(&self) -> Report {
+            self.settle(&mut Strategy::Settle(&mut |pair| merge(pair)))
         }
 
         fn text(&self) -> String {
@@ -172,14 +172,14 @@ mod tests {
         fn why(&self, name: &str) -> Vec<String> {
             let gone = self.backend_gone();
             let of = gone.into_iter().filter_map(|gone| match gone {
-                Gone::Rev { rev: one, why } if one == rev(name) => Some(why),
+                Removal::Rev { rev: one, why } if one == rev(name) => Some(why),
                 _ => None,
             });
             of.collect()
         }
 
-        fn backend_gone(&self) -> Vec<Gone> {
-            self.store.backend().gone(&self.id).unwrap()
+        fn backend_gone(&self) -> Vec<Removal> {
+            self.store.backend().removed(&self.id).unwrap()
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
             ("1-d", r#"{"a":1,"b":3}"#),
             ("1-e", r#"{"b":3,"a":1e0,"c":{"d":[]}}"#),
         ]);
-        let done = x.settle(&mut Way::Auto);
+        let done = x.settle(&mut Strategy::Auto);
         // What 1-c says besides is not in the winner.
         assert_eq!(done.retired, [(rev("1-d"), rev("1-e")), (rev("1-b"), rev("1-e"))]);
         assert_eq!(done.remain, [(rev("1-c"), "it differs in /b, /c, /gone".into())]);
@@ -206,44 +206,44 @@ mod tests {
             [(r#"{"a":1,"o":{"p":1}}"#, false), (r#"{"o":{"q":1,"p":1}}"#, false), (base.1, true)]
         {
             let x = case(&[base, ("1-b", loser), ("1-c", r#"{"a":1,"o":{"p":1,"q":1},"n":1}"#)]);
-            assert_eq!(x.settle(&mut Way::Auto).remain.is_empty(), captured, "{loser}");
+            assert_eq!(x.settle(&mut Strategy::Auto).remain.is_empty(), captured, "{loser}");
         }
         let x = case(&[base, ("1-b", r#"{"o":{"q":1}}"#), ("1-c", r#"{"o":{"q":1},"n":1}"#)]);
-        assert_eq!((x.settle(&mut Way::Auto).remain.len(), x.conflicts()), (0, 0));
+        assert_eq!((x.settle(&mut Strategy::Auto).remain.len(), x.conflicts()), (0, 0));
     }
 
     #[test]
     fn what_is_not_complete_is_waited_for_and_left() {
         let x = case(&[("0-a", "{}"), ("1-b", "{\"a\":"), ("1-c", "{}"), ("1-d", "{\"n\":1}")]);
         x.touch("1-b");
-        let done = x.settle(&mut Way::Auto);
+        let done = x.settle(&mut Strategy::Auto);
         assert_eq!(done.remain, [(rev("1-b"), "it is being written".into())]);
         assert_eq!(done.retired, [(rev("1-c"), rev("1-d"))]);
-        for way in [&mut Way::Ours, &mut Way::Settle(&mut |pair| merge(pair))] {
+        for way in [&mut Strategy::Ours, &mut Strategy::Settle(&mut |pair| merge(pair))] {
             assert_eq!(x.settle(way).remain, [(rev("1-b"), "it is being written".into())]);
         }
         // Its writer gets on.
         x.plant("1-b", "{}");
-        assert_eq!((x.settle(&mut Way::Auto).remain.len(), x.conflicts()), (0, 0));
+        assert_eq!((x.settle(&mut Strategy::Auto).remain.len(), x.conflicts()), (0, 0));
     }
 
     #[test]
     fn ours_and_theirs() {
         let sides = [("0-a", "{}"), ("1-b", r#"{"n":1}"#), ("1-c", r#"{"n":2}"#), ("1-d", r#"{"n":3}"#)];
         let x = case(&sides);
-        assert_eq!(x.settle(&mut Way::Ours).retired.len(), 2);
+        assert_eq!(x.settle(&mut Strategy::Ours).retired.len(), 2);
         assert_eq!((x.text(), x.live()), (r#"{"n":3}"#.into(), vec![rev("0-a"), rev("1-d")]));
         let x = case(&sides);
-        let done = x.settle(&mut Way::Theirs(&rev("1-b")));
+        let done = x.settle(&mut Strategy::Theirs(&rev("1-b")));
         let new = done.published.unwrap();
         assert!(new.is_child_of(&rev("1-b")) && new.generation() == Some(2));
         assert_eq!((x.text(), x.live()), (r#"{"n":1}"#.into(), vec![rev("0-a"), rev("1-b"), new.clone()]));
         assert_eq!(x.why("1-d"), [new.to_string()]);
         // It says what the winner says: nothing new is needed.
         let x = case(&[("1-b", r#"{"n":1}"#), ("1-c", r#"{"n": 1}"#)]);
-        let done = x.settle(&mut Way::Theirs(&rev("1-b")));
+        let done = x.settle(&mut Strategy::Theirs(&rev("1-b")));
         assert_eq!((done.published, done.retired), (None, vec![(rev("1-b"), rev("1-c"))]));
-        let missing = settle(&x.store, &x.id, &mut Way::Theirs(&rev("1-f")), false);
+        let missing = settle(&x.store, &x.id, &mut Strategy::Theirs(&rev("1-f")), false);
         assert!(matches!(missing, Err(Error::NoRevision(..))));
     }
 
@@ -294,20 +294,20 @@ mod tests {
         let last = Rev::child_of(Some(&next), 3, uuid::Uuid::from_u128(9 << 124));
         x.backend.plant(&x.id, Entry::Rev(last.clone()), br#"{"n":6}"#);
         assert_eq!(x.conflicts(), 2);
-        let done = x.settle(&mut Way::Ours);
+        let done = x.settle(&mut Strategy::Ours);
         assert_eq!((done.remain.len(), x.conflicts()), (0, 0));
         assert_eq!(x.live(), [rev("0-a"), rev("1-c"), next, last.clone()]);
         assert_eq!(x.why("1-d"), [last.to_string()]);
         // Where nobody knows, the highest.
         let x = case(&[("0-b", "{}"), ("0-c", "{}"), ("1-a", "{}"), ("2-a", "{}")]);
-        assert_eq!((x.settle(&mut Way::Auto).remain.len(), x.live()[0].clone()), (0, rev("0-c")));
+        assert_eq!((x.settle(&mut Strategy::Auto).remain.len(), x.live()[0].clone()), (0, rev("0-c")));
     }
 
     #[test]
     fn a_broken_text_above_the_winner_gets_one_above_it() {
         let x = case(&[("0-a", "{}"), ("1-b", r#"{"n":1}"#), ("1-c", "")]);
-        assert_eq!(x.settle(&mut Way::Auto).remain, [(rev("1-c"), "it is not a JSON object".into())]);
-        let done = x.settle(&mut Way::Ours);
+        assert_eq!(x.settle(&mut Strategy::Auto).remain, [(rev("1-c"), "it is not a JSON object".into())]);
+        let done = x.settle(&mut Strategy::Ours);
         let new = done.published.unwrap();
         assert_eq!((x.text(), new.generation(), x.conflicts()), (r#"{"n":1}"#.into(), Some(2), 0));
         assert_eq!(x.why("1-c"), [new.to_string()]);
@@ -320,10 +320,10 @@ mod tests {
         let x = case(&sides);
         let before = (x.live(), x.backend_gone());
         for (way, publishes) in [
-            (&mut Way::Auto, false),
-            (&mut Way::Ours, false),
-            (&mut Way::Theirs(&rev("1-b")), true),
-            (&mut Way::Settle(&mut |pair| merge(pair)), true),
+            (&mut Strategy::Auto, false),
+            (&mut Strategy::Ours, false),
+            (&mut Strategy::Theirs(&rev("1-b")), true),
+            (&mut Strategy::Settle(&mut |pair| merge(pair)), true),
         ] {
             let done = settle(&x.store, &x.id, way, true).unwrap();
             assert_eq!((done.publishes, done.published), (publishes, None));
@@ -336,7 +336,7 @@ mod tests {
     fn what_changes_meanwhile_is_looked_at_again_and_what_comes_stays() {
         let x = case(&[("0-a", r#"{"a":0}"#), ("1-b", r#"{"a":1}"#), ("1-c", r#"{"a":0,"b":1}"#)]);
         let mut rounds = 0;
-        let done = x.settle(&mut Way::Settle(&mut |pair| {
+        let done = x.settle(&mut Strategy::Settle(&mut |pair| {
             rounds += 1;
             match rounds {
                 1 => drop(x.store.update(&x.id, br#"{"a":0,"b":2}"#).unwrap()),
@@ -353,7 +353,7 @@ mod tests {
         let gone = settle(
             &x.store,
             &x.id,
-            &mut Way::Settle(&mut |_| {
+            &mut Strategy::Settle(&mut |_| {
                 x.store.delete(&x.id)?;
                 Ok(Verdict::Text(b"{\"n\":1}".to_vec()))
             }),
@@ -368,7 +368,7 @@ mod tests {
         let done = x.merge();
         assert_eq!((done.remain.len(), x.conflicts()), (0, 0));
         let x = case(&[("NaN-b", r#"{"a":1}"#), ("NaN-c", r#"{"a":1,"b":1}"#)]);
-        assert_eq!(x.settle(&mut Way::Auto).retired, [(rev("NaN-b"), rev("NaN-c"))]);
+        assert_eq!(x.settle(&mut Strategy::Auto).retired, [(rev("NaN-b"), rev("NaN-c"))]);
     }
 
     #[test]
@@ -385,12 +385,12 @@ mod tests {
                 }
                 faulty.fail(Fault { op: Some(op), nth: 1, errno: 5, done });
                 let mut way = |pair: &super::super::Pair| merge(pair);
-                assert!(settle(&store, &id, &mut Way::Settle(&mut way), false).is_err());
+                assert!(settle(&store, &id, &mut Strategy::Settle(&mut way), false).is_err());
                 for (name, text) in texts {
                     assert_eq!(store.read(&id, &rev(name)).unwrap(), text.as_bytes(), "{op} {name}");
                 }
                 // Again, and it is settled.
-                settle(&store, &id, &mut Way::Settle(&mut way), false).unwrap();
+                settle(&store, &id, &mut Strategy::Settle(&mut way), false).unwrap();
                 assert!(store.conflicts(&id).unwrap().is_empty(), "{op} {done}");
                 let all = String::from_utf8(store.winner(&id).unwrap().text).unwrap();
                 assert!(["b", "c", "d"].iter().all(|name| all.contains(&format!("\"{name}\":1"))), "{all}");

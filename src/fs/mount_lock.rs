@@ -10,24 +10,24 @@ use std::os::fd::AsRawFd;
 use crate::backend::DirBackend;
 
 /// A mount's mark for the others.
-pub struct Presence(Option<File>);
+pub struct MountLock(Option<File>);
 
-impl Presence {
+impl MountLock {
     /// Marks this mount as there.
-    pub fn announce(backend: &DirBackend) -> Presence {
+    pub fn acquire(backend: &DirBackend) -> MountLock {
         let open = || backend.lock_file("mounts").ok().map(File::from);
         let file = (!backend.medium().is_shared()).then(open).flatten().filter(mark);
         // A lock that nobody meets is none.
-        Presence(file.filter(|_| !Presence(open()).is_alone()))
+        MountLock(file.filter(|_| !MountLock(open()).is_sole_mount()))
     }
 
     /// No mark: others need not know, and this one is never alone.
-    pub fn nowhere() -> Presence {
-        Presence(None)
+    pub fn none() -> MountLock {
+        MountLock(None)
     }
 
     /// Whether no other mount is marked now.
-    pub fn is_alone(&self) -> bool {
+    pub fn is_sole_mount(&self) -> bool {
         let Some(file) = &self.0 else { return false };
         let mut lock = range(0, 0);
         // SAFETY: `lock` is a valid `struct flock` for the length of the call.
@@ -65,12 +65,12 @@ mod tests {
     fn a_mount_knows_whether_it_is_alone() {
         let dir = tempfile::tempdir().unwrap();
         let backend = DirBackend::open(dir.path()).unwrap();
-        let one = Presence::announce(&backend);
-        assert!(one.is_alone());
-        let two = Presence::announce(&backend);
-        assert!(!one.is_alone() && !two.is_alone());
+        let one = MountLock::acquire(&backend);
+        assert!(one.is_sole_mount());
+        let two = MountLock::acquire(&backend);
+        assert!(!one.is_sole_mount() && !two.is_sole_mount());
         drop(one);
-        assert!(two.is_alone());
-        assert!(!Presence(None).is_alone());
+        assert!(two.is_sole_mount());
+        assert!(!MountLock(None).is_sole_mount());
     }
 }

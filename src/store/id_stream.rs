@@ -14,13 +14,13 @@ const WAITING: usize = 16;
 
 /// The ids of all objects in no order, piece by piece, listed by a thread that is a little ahead of whoever takes them. It
 /// ends when nobody does any more.
-pub struct Ids {
+pub struct IdStream {
     /// `None` is the end.
     pieces: Receiver<Result<Option<Vec<ObjectId>>>>,
     ended: bool,
 }
 
-impl Iterator for Ids {
+impl Iterator for IdStream {
     type Item = Result<Vec<ObjectId>>;
 
     /// What went wrong goes wrong again.
@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// `None` where the system gives no thread for it.
-    pub fn ids_ahead(&self) -> Option<Ids> {
+    pub fn stream_ids(&self) -> Option<IdStream> {
         let (give, take) = sync_channel(WAITING);
         let store = self.clone();
         let list = move || {
@@ -59,7 +59,7 @@ impl Store {
             let _ = give.send(listed.map(|()| None));
         };
         let thread = std::thread::Builder::new().name("list".into()).spawn(list);
-        thread.is_ok().then_some(Ids { pieces: take, ended: false })
+        thread.is_ok().then_some(IdStream { pieces: take, ended: false })
     }
 }
 
@@ -78,12 +78,12 @@ mod tests {
         let ids: BTreeSet<ObjectId> =
             (0..3 * PIECE).map(|n| ObjectId::new(format!("o{n}")).unwrap()).collect();
         ids.iter().for_each(|id| drop(store.create(id, b"{}").unwrap()));
-        let listed: Vec<ObjectId> = store.ids_ahead().unwrap().flat_map(Result::unwrap).collect();
+        let listed: Vec<ObjectId> = store.stream_ids().unwrap().flat_map(Result::unwrap).collect();
         assert_eq!((listed.len(), listed.into_iter().collect::<BTreeSet<_>>()), (ids.len(), ids));
         // Whoever has seen enough.
-        assert_eq!(store.ids_ahead().unwrap().next().unwrap().unwrap().len(), PIECE);
+        assert_eq!(store.stream_ids().unwrap().next().unwrap().unwrap().len(), PIECE);
         faults.fail(Fault { op: Some("each_object"), nth: 1, errno: 5, done: false });
-        let mut ids = store.ids_ahead().unwrap();
+        let mut ids = store.stream_ids().unwrap();
         assert!(ids.next().unwrap().unwrap().is_empty());
         assert!(ids.next().unwrap().is_err() && ids.next().unwrap().is_err());
     }

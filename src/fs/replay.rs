@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Fs;
 use super::attr::{Attr, Caller, Found, Ino, NOW};
-use super::errno::{Fail, Result};
+use super::errno::{FsError, Result};
 use super::io::{Handle, Opened};
 use super::table::{Node, Notice};
 use super::views::View;
@@ -32,31 +32,31 @@ use crate::watch::Event;
 pub const DIR: &str = ".revfs-echo";
 
 /// How long signs of one change gather; also the time that the kernel has to forget what nobody watches.
-const GATHER: Duration = Duration::from_millis(15);
+const COALESCE_WINDOW: Duration = Duration::from_millis(15);
 
 /// How long signs wait for changes that programs make meanwhile: an event that is double is better than one that is missing.
-const HOLD: Duration = Duration::from_secs(1);
+const MAX_HOLD: Duration = Duration::from_secs(1);
 
 /// How long a change that programs were told of is remembered: longer than its own signs are under way.
-const REMEMBER: Duration = Duration::from_secs(30);
+const REPLAYED_TTL: Duration = Duration::from_secs(30);
 
 /// A call to make through the mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Echo {
+pub enum ReplayCall {
     /// Create the name.
-    Came(OsString),
+    Created(OsString),
     /// Open the name for writing, touch and close it.
-    Changed(OsString),
+    Modified(OsString),
     /// Unlink the name.
-    Left(OsString),
+    Deleted(OsString),
     /// The same as the last two for a name in [`DIR`].
-    NodeChanged(OsString),
-    NodeLeft(OsString),
+    NodeModified(OsString),
+    NodeDeleted(OsString),
 }
 
 /// What is known of changes on their way.
 #[derive(Default)]
-pub(super) struct Echoes {
+pub(super) struct Replay {
     /// The process that makes the calls; 0 for none.
     pid: AtomicU32,
     state: Mutex<State>,
@@ -67,7 +67,7 @@ pub(super) struct Echoes {
 struct State {
     /// Objects in the order of their first sign.
     order: Vec<ObjectId>,
-    signs: HashMap<ObjectId, Signs>,
+    pending: HashMap<ObjectId, PendingChange>,
     /// The last state of an object that programs were told of: the winner, or that there is none.
     told: HashMap<ObjectId, (Option<Rev>, Instant)>,
     /// Names that the echoing process must find absent once, to create them, or there once, to unlink them.
@@ -86,12 +86,12 @@ impl State {
 
     /// Whether a program is changing the object, so that what others did to it cannot be told yet.
     fn is_held(&self, id: &ObjectId) -> bool {
-        self.under_way.contains_key(id) && self.signs.get(id).is_none_or(Signs::may_wait)
+        self.under_way.contains_key(id) && self.pending.get(id).is_none_or(PendingChange::may_wait)
     }
 
     fn tidy(&mut self) {
-        if self.tidied.is_none_or(|then| then.elapsed() >= REMEMBER) {
-            self.told.retain(|_, (_, since)| since.elapsed() < REMEMBER);
+        if self.tidied.is_none_or(|then| then.elapsed() >= REPLAYED_TTL) {
+            self.told.retain(|_, (_, since)| since.elapsed() < REPLAYED_TTL);
             // A name that the kernel knew was not looked up for its echo.
             self.coming.retain(|id| self.told.contains_key(id));
             self.leaving.retain(|id| self.told.contains_key(id));
@@ -102,7 +102,7 @@ impl State {
 
 /// What the signs of one object's change say.
 #[derive(Clone, Copy, Debug, Default)]
-struct Signs {
+struct PendingChange {
     /// Not (only) made through this mount.
     foreign: bool,
     came: bool,
@@ -111,25 +111,25 @@ struct Signs {
     since: Option<Instant>,
 }
 
-impl Signs {
+impl PendingChange {
     fn may_wait(&self) -> bool {
-        self.foreign && self.since.is_none_or(|since| since.elapsed() < HOLD)
+        self.foreign && self.since.is_none_or(|since| since.elapsed() < MAX_HOLD)
     }
 }
 
-impl Echoes {
+impl Replay {
     fn on(&self) -> bool {
         self.pid.load(Ordering::Relaxed) != 0
     }
 
-    fn add(&self, state: &mut State, id: ObjectId, signs: Signs) {
-        let there = state.signs.entry(id.clone()).or_insert_with(|| {
+    fn add(&self, state: &mut State, id: ObjectId, change: PendingChange) {
+        let there = state.pending.entry(id.clone()).or_insert_with(|| {
             state.order.push(id);
-            Signs::default()
+            PendingChange::default()
         });
-        there.foreign |= signs.foreign;
-        (there.came, there.left) = (there.came | signs.came, there.left | signs.left);
-        there.since = there.since.or(signs.since).or_else(|| Some(Instant::now()));
+        there.foreign |= change.foreign;
+        (there.came, there.left) = (there.came | change.came, there.left | change.left);
+        there.since = there.since.or(change.since).or_else(|| Some(Instant::now()));
         self.due.notify_one();
     }
 
@@ -149,29 +149,31 @@ impl Echoes {
         if self.on() {
             let mut state = self.state.lock();
             state.told.remove(id);
-            self.add(&mut state, id.clone(), Signs { foreign: true, ..Signs::default() });
+            self.add(&mut state, id.clone(), PendingChange { foreign: true, ..PendingChange::default() });
         }
     }
 
     /// Nodes that the object's name led to may be watched.
     pub(super) fn left_behind(&self, id: &ObjectId) {
         if self.on() {
-            self.add(&mut self.state.lock(), id.clone(), Signs::default());
+            self.add(&mut self.state.lock(), id.clone(), PendingChange::default());
         }
     }
 
     /// Signs of changes in the store. Those of changes made here are passed over.
-    pub(super) fn heard<'a>(&self, events: impl Iterator<Item = &'a Event>) {
+    pub(super) fn on_events<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         if !self.on() {
             return;
         }
         let mut state = self.state.lock();
         for event in events {
-            let (id, signs) = match event {
-                Event::Object(id, _) => (id, Signs::default()),
-                Event::Left(id) => (id, Signs { left: true, ..Signs::default() }),
-                Event::Store(id, came) => (id, Signs { came: *came, left: !came, ..Signs::default() }),
-                Event::Besides | Event::Lost => continue,
+            let (id, change) = match event {
+                Event::Object(id, _) => (id, PendingChange::default()),
+                Event::Left(id) => (id, PendingChange { left: true, ..PendingChange::default() }),
+                Event::Store(id, came) => {
+                    (id, PendingChange { came: *came, left: !came, ..PendingChange::default() })
+                }
+                Event::Scratch | Event::Lost => continue,
             };
             let ours = match (event, state.told.get(id).map(|(rev, _)| rev)) {
                 (Event::Object(_, Some(name)), Some(Some(rev))) => name == rev.as_str(),
@@ -180,13 +182,13 @@ impl Echoes {
                 _ => false,
             };
             if !ours {
-                self.add(&mut state, id.clone(), Signs { foreign: true, ..signs });
+                self.add(&mut state, id.clone(), PendingChange { foreign: true, ..change });
             }
         }
     }
 
     /// Waits for signs, at most `timeout`, and takes those of objects that no program is changing.
-    fn take(&self, timeout: Duration) -> Vec<(ObjectId, Signs)> {
+    fn take(&self, timeout: Duration) -> Vec<(ObjectId, PendingChange)> {
         let mut state = self.state.lock();
         state.tidy();
         if !state.is_due() {
@@ -196,28 +198,28 @@ impl Echoes {
             return Vec::new();
         }
         drop(state);
-        std::thread::sleep(GATHER);
+        std::thread::sleep(COALESCE_WINDOW);
         let mut state = self.state.lock();
         let order = std::mem::take(&mut state.order);
         let (held, order): (Vec<_>, Vec<_>) = order.into_iter().partition(|id| state.is_held(id));
         state.order = held;
-        order.into_iter().filter_map(|id| state.signs.remove(&id).map(|signs| (id, signs))).collect()
+        order.into_iter().filter_map(|id| state.pending.remove(&id).map(|change| (id, change))).collect()
     }
 
     /// Whether signs that were taken wait once more: a program has begun to change the object, or has done so since `asked`,
     /// when somebody asked what the store holds.
-    fn put_back(&self, id: &ObjectId, signs: Signs, asked: Instant) -> bool {
+    fn put_back(&self, id: &ObjectId, change: PendingChange, asked: Instant) -> bool {
         let mut state = self.state.lock();
         let since = state.told.get(id).is_some_and(|(_, since)| *since > asked);
-        let back = signs.may_wait() && (since || state.under_way.contains_key(id));
+        let back = change.may_wait() && (since || state.under_way.contains_key(id));
         if back {
-            self.add(&mut state, id.clone(), signs);
+            self.add(&mut state, id.clone(), change);
         }
         back
     }
 
     /// What programs are to be told of a change by others that left the object at `now`.
-    fn judge(&self, id: &ObjectId, signs: Signs, now: Option<Rev>) -> Option<Echo> {
+    fn decide(&self, id: &ObjectId, change: PendingChange, now: Option<Rev>) -> Option<ReplayCall> {
         let name = id.file_name()?;
         let mut state = self.state.lock();
         let told = state.told.insert(id.clone(), (now.clone(), Instant::now())).map(|(rev, _)| rev);
@@ -225,14 +227,14 @@ impl Echoes {
             return None;
         }
         match now {
-            Some(_) if told == Some(None) || (told.is_none() && signs.came) => {
+            Some(_) if told == Some(None) || (told.is_none() && change.came) => {
                 state.coming.insert(id.clone());
-                Some(Echo::Came(name))
+                Some(ReplayCall::Created(name))
             }
-            Some(_) => Some(Echo::Changed(name)),
-            None if signs.left || matches!(told, Some(Some(_))) => {
+            Some(_) => Some(ReplayCall::Modified(name)),
+            None if change.left || matches!(told, Some(Some(_))) => {
                 state.leaving.insert(id.clone());
-                Some(Echo::Left(name))
+                Some(ReplayCall::Deleted(name))
             }
             None => None,
         }
@@ -242,7 +244,7 @@ impl Echoes {
 /// A change that a program makes through the mount. Its signs can come before the call that makes it is over, so until
 /// this is dropped nobody judges them.
 pub(super) struct Change<'a> {
-    echoes: &'a Echoes,
+    echoes: &'a Replay,
     id: ObjectId,
 }
 
@@ -264,7 +266,7 @@ impl Drop for Change<'_> {
                 state.under_way.remove(&self.id);
             }
         }
-        if state.signs.contains_key(&self.id) {
+        if state.pending.contains_key(&self.id) {
             self.echoes.due.notify_one();
         }
     }
@@ -300,16 +302,16 @@ impl Fs {
     }
 
     /// Waits for changes, at most `timeout`, and returns the calls that tell programs of them.
-    pub fn echoes(&self, timeout: Duration) -> Vec<Echo> {
+    pub fn echoes(&self, timeout: Duration) -> Vec<ReplayCall> {
         let mut echoes = Vec::new();
-        for (id, signs) in self.echoes.take(timeout) {
-            let seen = self.tables.lock().objects.get(&id).is_some_and(|o| o.home.is_some());
-            if signs.foreign && seen {
+        for (id, change) in self.echoes.take(timeout) {
+            let seen = self.nodes.lock().objects.get(&id).is_some_and(|o| o.current_node.is_some());
+            if change.foreign && seen {
                 // Moves the name on to another node, so that the one before is known to be left.
                 let _ = self.resolve(&id);
             }
             let asked = Instant::now();
-            let now = match signs.foreign {
+            let now = match change.foreign {
                 true => match self.store.winner_meta(&id) {
                     Ok((rev, _)) => Some(Some(rev)),
                     Err(Error::NoObject(_)) => Some(None),
@@ -317,11 +319,11 @@ impl Fs {
                 },
                 false => None,
             };
-            if self.echoes.put_back(&id, signs, asked) {
+            if self.echoes.put_back(&id, change, asked) {
                 continue;
             }
             let gone = {
-                let t = self.tables.lock();
+                let t = self.nodes.lock();
                 let object = t.objects.get(&id);
                 // Renamed away here: that had its event, and the store has not changed.
                 if object.is_some_and(|o| o.hidden.is_some()) {
@@ -330,20 +332,21 @@ impl Fs {
                 now.as_ref().map_or(object.is_some_and(|o| o.deleted.is_some()), Option::is_none)
             };
             if let Some(now) = now {
-                echoes.extend(self.echoes.judge(&id, signs, now));
+                echoes.extend(self.echoes.decide(&id, change, now));
             }
-            let mut t = self.tables.lock();
-            let home = t.objects.get(&id).and_then(|o| o.home);
-            let overlaid = home
-                .and_then(|home| t.nodes.get_mut(&home))
+            let mut t = self.nodes.lock();
+            let current = t.objects.get(&id).and_then(|o| o.current_node);
+            let overlaid = current
+                .and_then(|current| t.nodes.get_mut(&current))
                 .is_some_and(|entry| std::mem::take(&mut entry.overlaid));
-            let former = t.objects.get(&id).map(|o| o.former.as_slice()).unwrap_or_default();
-            let nodes = former.iter().copied().chain(t.lent(&id).filter(|node| !former.contains(node)));
-            let nodes = nodes.chain(home.filter(|_| overlaid));
+            let former = t.objects.get(&id).map(|o| o.stale_nodes.as_slice()).unwrap_or_default();
+            let nodes =
+                former.iter().copied().chain(t.nodes_in_place(&id).filter(|node| !former.contains(node)));
+            let nodes = nodes.chain(current.filter(|_| overlaid));
             let held = nodes.filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
             echoes.extend(held.map(|node| {
                 let name = node.to_string().into();
-                if gone { Echo::NodeLeft(name) } else { Echo::NodeChanged(name) }
+                if gone { ReplayCall::NodeDeleted(name) } else { ReplayCall::NodeModified(name) }
             }));
         }
         echoes
@@ -355,50 +358,50 @@ impl Fs {
     }
 
     /// Whether a call is an echo.
-    pub(super) fn is_echo(&self, who: Caller) -> bool {
-        who.thread != 0 && who.thread == self.echoes.pid.load(Ordering::Relaxed)
+    pub(super) fn is_replay(&self, caller: Caller) -> bool {
+        caller.thread != 0 && caller.thread == self.echoes.pid.load(Ordering::Relaxed)
     }
 
-    pub(super) fn lookup_echo(&self, parent: Ino, name: &OsStr) -> Result<Found> {
+    pub(super) fn lookup_for_replay(&self, parent: Ino, name: &OsStr) -> Result<Found> {
         match self.node(parent)? {
             Node::Root if name == DIR => self.lookup_view(View::Echo),
             Node::View(View::Echo) => {
-                let node = name.to_str().and_then(|name| name.parse().ok()).ok_or(Fail::NotFound)?;
+                let node = name.to_str().and_then(|name| name.parse().ok()).ok_or(FsError::NotFound)?;
                 self.hold_former(node)
             }
             Node::Root => {
-                let id = ObjectId::from_file_name(name).ok_or(Fail::NotFound)?;
+                let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
                 let (coming, leaving) = {
                     let mut state = self.echoes.state.lock();
                     (state.coming.remove(&id), state.leaving.remove(&id))
                 };
                 if coming {
-                    return Err(Fail::NotFound);
+                    return Err(FsError::NotFound);
                 }
                 if leaving {
                     // The node that the name led to last: who watches it hears that it went.
-                    let last = self.tables.lock().objects.get(&id).and_then(|o| o.former.last().copied());
+                    let last = self.nodes.lock().objects.get(&id).and_then(|o| o.stale_nodes.last().copied());
                     return match last.map(|node| self.hold_former(node)) {
                         Some(Ok(found)) => Ok(found),
-                        _ => self.lookup_view(View::Ghost),
+                        _ => self.lookup_view(View::ReplayTarget),
                     };
                 }
                 self.hold_shown(&id)
             }
-            _ => Err(Fail::NotFound),
+            _ => Err(FsError::NotFound),
         }
     }
 
     /// Counts the kernel's reference to a node that it knows already.
     fn hold_former(&self, node: Ino) -> Result<Found> {
-        let shown = match self.node(node).map_err(|_| Fail::NotFound)? {
+        let shown = match self.node(node).map_err(|_| FsError::NotFound)? {
             Node::Revision(shown) => shown,
             Node::Draft(draft) => return self.hold_draft(node, &draft),
-            _ => return Err(Fail::NotFound),
+            _ => return Err(FsError::NotFound),
         };
         let attr = self.object_attr(&shown.id, &shown.meta);
-        let mut t = self.tables.lock();
-        t.nodes.get_mut(&node).ok_or(Fail::NotFound)?.lookups += 1;
+        let mut t = self.nodes.lock();
+        t.nodes.get_mut(&node).ok_or(FsError::NotFound)?.lookups += 1;
         let (attr, _) = t.attr_as_linked(&shown.id, (attr, NOW));
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
@@ -410,7 +413,7 @@ impl Fs {
     }
 
     pub(super) fn create_echo(&self, name: &OsStr) -> Result<(Found, Opened)> {
-        let id = ObjectId::from_file_name(name).ok_or(Fail::NotFound)?;
+        let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
         let found = self.hold_shown(&id)?;
         match self.open_echo(found.node) {
             Ok(opened) => Ok((found, opened)),
@@ -426,22 +429,22 @@ impl Fs {
         match self.node(node)? {
             Node::Revision(shown) => {
                 let attr = self.object_attr(&shown.id, &shown.meta);
-                Ok(self.tables.lock().attr_as_linked(&shown.id, (attr, NOW)).0)
+                Ok(self.nodes.lock().attr_as_linked(&shown.id, (attr, NOW)).0)
             }
             Node::Draft(draft) => Ok(self.draft_attr(&draft.lock())),
             Node::View(view) => self.view_attr(node, &view),
-            Node::Root | Node::Scratch(_) => Err(Fail::Invalid),
+            Node::Root | Node::Scratch(_) => Err(FsError::Invalid),
         }
     }
 
     /// An echo is over: the kernel need not keep the node under its number.
     pub(super) fn end_echo(&self, node: Ino) {
-        self.tell(self.notices().with(Notice::Echoed(node)));
+        self.notify_kernel(self.notices().with(Notice::Echoed(node)));
     }
 
     /// The node of [`DIR`], if the kernel knows it.
     pub(super) fn echo_dir(&self) -> Option<Ino> {
-        self.tables.lock().views.get(&View::Echo).copied()
+        self.nodes.lock().views.get(&View::Echo).copied()
     }
 }
 
@@ -457,17 +460,17 @@ mod tests {
         Rev::new(format!("{generation}-{}", "a".repeat(32))).unwrap()
     }
 
-    fn echoes() -> Echoes {
-        let echoes = Echoes::default();
+    fn echoes() -> Replay {
+        let echoes = Replay::default();
         echoes.pid.store(1, Ordering::Relaxed);
         echoes
     }
 
-    fn told(echoes: &Echoes, events: &[Event], now: Option<Rev>) -> Vec<Echo> {
-        echoes.heard(events.iter());
+    fn told(echoes: &Replay, events: &[Event], now: Option<Rev>) -> Vec<ReplayCall> {
+        echoes.on_events(events.iter());
         let taken = echoes.take(Duration::ZERO);
-        let foreign = taken.into_iter().filter(|(_, signs)| signs.foreign);
-        foreign.filter_map(|(id, signs)| echoes.judge(&id, signs, now.clone())).collect()
+        let foreign = taken.into_iter().filter(|(_, change)| change.foreign);
+        foreign.filter_map(|(id, change)| echoes.decide(&id, change, now.clone())).collect()
     }
 
     #[test]
@@ -477,16 +480,25 @@ mod tests {
         let name = |rev: &Rev| Some(OsString::from(rev.as_str()));
         // The original: mkdir, create, write, close.
         assert_eq!(told(&e, &[Event::Store(x.clone(), true)], None), []);
-        assert_eq!(told(&e, &[Event::Object(x.clone(), None)], Some(rev(0))), [Echo::Came("x.json".into())]);
+        assert_eq!(
+            told(&e, &[Event::Object(x.clone(), None)], Some(rev(0))),
+            [ReplayCall::Created("x.json".into())]
+        );
         assert_eq!(told(&e, &[Event::Object(x.clone(), name(&rev(1)))], Some(rev(0))), []);
         let both = [Event::Object(x.clone(), name(&rev(1))), Event::Object(x.clone(), None)];
-        assert_eq!(told(&e, &both, Some(rev(1))), [Echo::Changed("x.json".into())]);
-        assert_eq!(told(&e, &[Event::Left(x.clone())], None), [Echo::Left("x.json".into())]);
+        assert_eq!(told(&e, &both, Some(rev(1))), [ReplayCall::Modified("x.json".into())]);
+        assert_eq!(told(&e, &[Event::Left(x.clone())], None), [ReplayCall::Deleted("x.json".into())]);
         assert_eq!(told(&e, &[Event::Store(x.clone(), false)], None), []);
         // A whole directory at once.
-        assert_eq!(told(&e, &[Event::Store(id("y"), true)], Some(rev(0))), [Echo::Came("y.json".into())]);
+        assert_eq!(
+            told(&e, &[Event::Store(id("y"), true)], Some(rev(0))),
+            [ReplayCall::Created("y.json".into())]
+        );
         // Of an object never told of before.
-        assert_eq!(told(&e, &[Event::Object(id("z"), None)], Some(rev(7))), [Echo::Changed("z.json".into())]);
+        assert_eq!(
+            told(&e, &[Event::Object(id("z"), None)], Some(rev(7))),
+            [ReplayCall::Modified("z.json".into())]
+        );
     }
 
     #[test]
@@ -499,13 +511,13 @@ mod tests {
         assert_eq!(told(&e, &[Event::Object(x.clone(), None)], Some(rev(1))), []);
         assert_eq!(
             told(&e, &[Event::Object(x.clone(), None)], Some(rev(2))),
-            [Echo::Changed("x.json".into())]
+            [ReplayCall::Modified("x.json".into())]
         );
         e.begin(&x).made(None);
         let left = [Event::Left(x.clone()), Event::Store(x.clone(), false)];
         assert_eq!(told(&e, &left, None), []);
         // Others create it anew.
-        assert_eq!(told(&e, &[Event::Store(x, true)], Some(rev(3))), [Echo::Came("x.json".into())]);
+        assert_eq!(told(&e, &[Event::Store(x, true)], Some(rev(3))), [ReplayCall::Created("x.json".into())]);
     }
 
     #[test]
@@ -513,32 +525,32 @@ mod tests {
         let e = echoes();
         let (x, y) = (id("x"), id("y"));
         let change = e.begin(&x);
-        let signs =
+        let events =
             [Event::Store(x.clone(), true), Event::Object(x.clone(), None), Event::Store(y.clone(), true)];
-        assert_eq!(told(&e, &signs, Some(rev(0))), [Echo::Came("y.json".into())]);
+        assert_eq!(told(&e, &events, Some(rev(0))), [ReplayCall::Created("y.json".into())]);
         change.made(Some(&rev(0)));
         assert_eq!(told(&e, &[], Some(rev(0))), []);
         // Taken before the change began, judged while it goes on or after it.
-        e.heard([Event::Object(x.clone(), None)].iter());
-        let (_, signs) = e.take(Duration::ZERO).remove(0);
+        e.on_events([Event::Object(x.clone(), None)].iter());
+        let (_, pending) = e.take(Duration::ZERO).remove(0);
         let asked = Instant::now();
         let change = e.begin(&x);
-        assert!(e.put_back(&x, signs, asked));
+        assert!(e.put_back(&x, pending, asked));
         change.made(None);
-        assert!(e.put_back(&x, signs, asked));
+        assert!(e.put_back(&x, pending, asked));
         assert_eq!(told(&e, &[], None), []);
         // Signs do not wait for ever.
-        let _change = e.begin(&y);
-        e.heard([Event::Store(y.clone(), false)].iter());
+        let _saving = e.begin(&y);
+        e.on_events([Event::Store(y.clone(), false)].iter());
         assert!(e.take(Duration::ZERO).is_empty());
-        e.state.lock().signs.get_mut(&y).unwrap().since = Instant::now().checked_sub(HOLD);
-        let (_, signs) = e.take(Duration::ZERO).remove(0);
-        assert!(!e.put_back(&y, signs, asked));
-        assert_eq!(e.judge(&y, signs, None), Some(Echo::Left("y.json".into())));
+        e.state.lock().pending.get_mut(&y).unwrap().since = Instant::now().checked_sub(MAX_HOLD);
+        let (_, pending) = e.take(Duration::ZERO).remove(0);
+        assert!(!e.put_back(&y, pending, asked));
+        assert_eq!(e.decide(&y, pending, None), Some(ReplayCall::Deleted("y.json".into())));
         // A change that failed holds nothing up, and what others did is told.
-        e.heard([Event::Store(x.clone(), true)].iter());
+        e.on_events([Event::Store(x.clone(), true)].iter());
         drop(e.begin(&x));
-        assert_eq!(told(&e, &[], Some(rev(2))), [Echo::Came("x.json".into())]);
+        assert_eq!(told(&e, &[], Some(rev(2))), [ReplayCall::Created("x.json".into())]);
     }
 
     #[test]

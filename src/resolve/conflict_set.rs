@@ -18,7 +18,7 @@ const TRIES: usize = 32;
 
 /// One object: its winner, and all that is in conflict.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct ConflictSet {
     pub id: ObjectId,
     /// What readers get; `None` where no live revision holds an object.
     pub winner: Option<Side>,
@@ -69,15 +69,15 @@ pub struct Base {
     pub text: Vec<u8>,
 }
 
-impl Look {
+impl ConflictSet {
     /// Reads the winner and whatever is in conflict.
     ///
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
-    pub fn at(store: &Store, id: &ObjectId) -> Result<Look> {
+    pub fn at(store: &Store, id: &ObjectId) -> Result<ConflictSet> {
         let mut last = Err(Error::NoObject(id.clone()));
         for _ in 0..TRIES {
-            last = Look::once(store, id);
+            last = ConflictSet::once(store, id);
             if !matches!(last, Err(Error::NoRevision(..))) {
                 break;
             }
@@ -85,7 +85,7 @@ impl Look {
         last
     }
 
-    fn once(store: &Store, id: &ObjectId) -> Result<Look> {
+    fn once(store: &Store, id: &ObjectId) -> Result<ConflictSet> {
         let live = store.revisions(id)?;
         let lineage = Lineage::new(&live, &store.removed(id)?);
         let mut read = HashMap::new();
@@ -130,7 +130,7 @@ impl Look {
                 }
             }
         }
-        Ok(Look { id: id.clone(), winner, groups, strays, lineage })
+        Ok(ConflictSet { id: id.clone(), winner, groups, strays, lineage })
     }
 
     /// Every revision in conflict but those that stay.

@@ -1,4 +1,5 @@
-//! Items worked on ahead of whoever takes the results, by all processors, in order.
+//! An ordered parallel map: workers run a little ahead of who takes the results, and who takes them helps instead of
+//! waiting.
 //!
 //! Invariants: results come in the order of the items; no more than [`WINDOW`] pieces are worked on or wait to be taken,
 //! for each may be large.
@@ -28,8 +29,8 @@ impl<T, R> Work<T, R> {
 /// Its pieces, in order.
 type Worker<R> = (Receiver<Vec<R>>, JoinHandle<()>);
 
-/// What [`ahead`] returns.
-pub struct Ahead<T, R> {
+/// What [`par_map`] returns.
+pub struct ParMap<T, R> {
     work: Arc<Work<T, R>>,
     /// Of as many pieces as these are each does one, in turn. Where there was no thread to be had, whoever takes the results.
     workers: Vec<Option<Worker<R>>>,
@@ -38,7 +39,7 @@ pub struct Ahead<T, R> {
 }
 
 /// What `each` makes of every item, in their order.
-pub fn ahead<T, R>(items: Vec<T>, each: impl Fn(&T) -> R + Send + Sync + 'static) -> Ahead<T, R>
+pub fn par_map<T, R>(items: Vec<T>, each: impl Fn(&T) -> R + Send + Sync + 'static) -> ParMap<T, R>
 where
     T: Send + Sync + 'static,
     R: Send + 'static,
@@ -54,10 +55,10 @@ where
         Some((take, thread))
     };
     let workers = (0..count).map(|first| if count > 1 { worker(first) } else { None }).collect();
-    Ahead { work, workers, taken: 0, results: Vec::new().into_iter() }
+    ParMap { work, workers, taken: 0, results: Vec::new().into_iter() }
 }
 
-impl<T, R> Iterator for Ahead<T, R> {
+impl<T, R> Iterator for ParMap<T, R> {
     type Item = R;
 
     fn next(&mut self) -> Option<R> {
@@ -83,7 +84,7 @@ impl<T, R> Iterator for Ahead<T, R> {
     }
 }
 
-impl<T, R> Drop for Ahead<T, R> {
+impl<T, R> Drop for ParMap<T, R> {
     fn drop(&mut self) {
         for (pieces, thread) in self.workers.drain(..).flatten() {
             drop(pieces);
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn results_come_in_the_order_of_the_items() {
         for count in [0, 1, PIECE - 1, PIECE, PIECE + 1, 1000] {
-            let doubled: Vec<usize> = ahead((0..count).collect(), |n| n * 2).collect();
+            let doubled: Vec<usize> = par_map((0..count).collect(), |n| n * 2).collect();
             assert_eq!(doubled, (0..count).map(|n| n * 2).collect::<Vec<_>>());
         }
     }
@@ -110,7 +111,7 @@ mod tests {
     fn no_more_is_done_than_the_window_holds() {
         let done = Arc::new(AtomicUsize::new(0));
         let counted = done.clone();
-        let mut results = ahead((0..10_000).collect(), move |n: &usize| {
+        let mut results = par_map((0..10_000).collect(), move |n: &usize| {
             counted.fetch_add(1, Ordering::Relaxed);
             *n
         });
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "item 500")]
     fn a_panic_reaches_whoever_takes_the_results() {
-        let results = ahead((0..1000).collect(), |n: &usize| assert!(*n != 500, "item {n}"));
+        let results = par_map((0..1000).collect(), |n: &usize| assert!(*n != 500, "item {n}"));
         results.for_each(drop);
     }
 }

@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::attr::{Attr, Ino};
-use super::errno::{Fail, Result};
-use super::objects::FRESH;
+use super::errno::{FsError, Result};
+use super::objects::NEW_NAME_FILE;
 use super::scratch::{self, Change, ScratchNode};
 use super::table::Notice;
 use super::{Counts, Fs};
@@ -44,12 +44,12 @@ pub(super) fn load_file(d: &mut Draft, text: Vec<u8>, attr: &Attr) {
 impl Fs {
     /// Refuses a draft's text, which is no object: it is kept, and the log and `.status` say so, once for each text.
     pub(super) fn refuse(&self, d: &mut Draft, why: &NotObject) -> Result<()> {
-        if d.is_kept() {
+        if d.is_parked() {
             return Ok(());
         }
-        let name = self.keep(d)?;
+        let name = self.park(d)?;
         self.told_refused(&d.id, &name, why);
-        d.set_kept(name);
+        d.set_parked(name);
         Ok(())
     }
 
@@ -59,7 +59,7 @@ impl Fs {
         let text = (id.clone(), name.to_owned());
         let mut told = self.told.lock();
         // What shows under a name may be another text each time.
-        if name != FRESH && told.contains(&text) {
+        if name != NEW_NAME_FILE && told.contains(&text) {
             return;
         }
         if told.len() == MANY {
@@ -82,7 +82,7 @@ impl Fs {
     }
 
     /// A whole text could not be stored: that is told, once as long as nothing else is.
-    pub(super) fn not_stored(&self, id: &ObjectId, fail: &Fail, kept: Option<bool>) {
+    pub(super) fn not_stored(&self, id: &ObjectId, fail: &FsError, kept: Option<bool>) {
         let what = match kept {
             Some(true) => "; the text is kept in .drafts",
             Some(false) => "; the text is held in memory until there is room, then kept in .drafts",
@@ -112,7 +112,7 @@ impl Fs {
             // Others take of it, too.
             Ok(()) => d.assured = if ample { room.max(len) } else { len },
             Err(errno) => {
-                let fail = Fail::Os(errno);
+                let fail = FsError::Os(errno);
                 self.not_stored(&d.id, &fail, None);
                 return Err(fail);
             }
@@ -121,14 +121,14 @@ impl Fs {
     }
 
     /// Keeps a text that could not be saved or kept, where there is room for it.
-    pub(super) fn keep_unsaved(&self, d: &mut Draft, fail: &Fail) {
-        if d.is_kept() {
+    pub(super) fn keep_unsaved(&self, d: &mut Draft, fail: &FsError) {
+        if d.is_parked() {
             return;
         }
-        let kept = self.keep(d);
+        let kept = self.park(d);
         self.not_stored(&d.id, fail, Some(kept.is_ok()));
         match kept {
-            Ok(name) => d.set_kept(name),
+            Ok(name) => d.set_parked(name),
             Err(_) => self.hold(&d.id, d.text(), self.unmasked_attr(d)),
         }
     }
@@ -160,9 +160,9 @@ impl Fs {
         }
     }
 
-    pub(super) fn keep_or_complain(&self, d: &mut Draft) {
-        match self.keep(d) {
-            Ok(name) => d.set_kept(name),
+    pub(super) fn park_or_log(&self, d: &mut Draft) {
+        match self.park(d) {
+            Ok(name) => d.set_parked(name),
             Err(fail) => {
                 error!("{}: cannot keep the unfinished text: {fail}", d.id);
                 if !d.is_empty() {
@@ -174,17 +174,17 @@ impl Fs {
 
     /// Puts a draft's text aside: as what its name shows where there was nothing, else in a file of its own. Returns the
     /// file's name.
-    fn keep(&self, d: &mut Draft) -> Result<String> {
+    fn park(&self, d: &mut Draft) -> Result<String> {
         let like = self.unmasked_attr(d);
-        let name = match d.fresh && !d.unlinked {
+        let name = match d.is_new_name && !d.unlinked {
             // A name that holds nothing yet goes on to show that, whatever is refused.
-            true if d.is_empty() || self.kept_fresh(&d.id)?.is_none() => FRESH.to_owned(),
+            true if d.is_empty() || self.kept_fresh(&d.id)?.is_none() => NEW_NAME_FILE.to_owned(),
             _ => kept_name(),
         };
         let Some(synced) = d.synced.take() else {
             return self.keep_once(&d.id, name, d.text(), &like);
         };
-        if name == FRESH || synced.id != d.id {
+        if name == NEW_NAME_FILE || synced.id != d.id {
             let kept = self.keep_once(&d.id, name, d.text(), &like)?;
             self.drop_synced(&synced);
             return Ok(kept);
@@ -200,33 +200,33 @@ impl Fs {
 
     /// A text is no object that was to be moved onto an object's name. It is kept, and the name shows something: a program
     /// that has moved or removed the old file first (`mv -b`, `rsync -ab`) leaves the object where it was.
-    pub(super) fn refuse_moved(&self, id: &ObjectId, text: &[u8], attr: &Attr, why: NotObject) -> Fail {
+    pub(super) fn refuse_moved(&self, id: &ObjectId, text: &[u8], attr: &Attr, why: NotObject) -> FsError {
         let shows = || self.is_object(id).unwrap_or(true) || !matches!(self.fresh_draft(id), Ok(None));
         let vacant = self.was_deleted(id) && !shows();
-        let name = if vacant { FRESH.to_owned() } else { kept_name() };
+        let name = if vacant { NEW_NAME_FILE.to_owned() } else { kept_name() };
         match self.keep_once(id, name, text, attr) {
             Ok(name) => self.told_refused(id, &name, &why),
             Err(fail) => self.not_stored(id, &fail, None),
         }
         let mut notices = self.notices();
-        let mut t = self.tables.lock();
+        let mut t = self.nodes.lock();
         if vacant || t.object(id).hidden.take().is_some() {
             notices.push(Notice::Root);
             notices.extend(id.file_name().map(Notice::Entry));
         }
         drop(t);
-        self.tell(notices);
-        Fail::Store(Error::NotObject(why))
+        self.notify_kernel(notices);
+        FsError::Store(Error::NotObject(why))
     }
 
     /// Keeps a text under `name`, unless the same is kept already.
     fn keep_once(&self, id: &ObjectId, name: String, text: &[u8], like: &Attr) -> Result<String> {
-        if name != FRESH
+        if name != NEW_NAME_FILE
             && let Some(same) = self.kept_as(id, text, "")
         {
             return Ok(same);
         }
-        if name == FRESH
+        if name == NEW_NAME_FILE
             && let Some((old, attr)) = self.kept_fresh(id)?
             && !old.is_empty()
             && old != text
@@ -242,14 +242,14 @@ impl Fs {
         const TRIES: usize = 100;
         let like = Attr { perm: like.perm & 0o777, atime: like.mtime, ..like.clone() };
         for _ in 0..TRIES {
-            let dir = self.drafts_of(id, true)?.ok_or(Fail::NotFound)?;
+            let dir = self.drafts_of(id, true)?.ok_or(FsError::NotFound)?;
             match scratch::replace(dir.as_fd(), OsStr::new(name), text, &like, false) {
                 // The directory went with another text.
-                Err(Fail::Os(Errno::NOENT)) => {}
+                Err(FsError::Os(Errno::NOENT)) => {}
                 kept => return kept.map(drop),
             }
         }
-        Err(Fail::Busy)
+        Err(FsError::Busy)
     }
 
     /// An object was closed to some: so are its texts that were refused.
@@ -285,7 +285,7 @@ impl Fs {
 
     /// Makes the bytes of a text durable that is not whole.
     pub(super) fn keep_synced(&self, d: &mut Draft) -> Result<()> {
-        let dir = self.drafts_of(&d.id, true)?.ok_or(Fail::NotFound)?;
+        let dir = self.drafts_of(&d.id, true)?.ok_or(FsError::NotFound)?;
         let mut synced = match d.synced.take() {
             Some(synced) => synced,
             None => {
@@ -329,8 +329,8 @@ impl Fs {
             && (text != d.text() || attr.mtime != d.mtime())
         {
             load_file(d, text, &attr);
-            d.set_kept(FRESH.to_owned());
-            self.tell(self.notices().with(Notice::Attr(node)));
+            d.set_parked(NEW_NAME_FILE.to_owned());
+            self.notify_kernel(self.notices().with(Notice::Attr(node)));
         }
     }
 
@@ -338,7 +338,9 @@ impl Fs {
     pub(super) fn drafts_of(&self, id: &ObjectId, make: bool) -> Result<Option<OwnedFd>> {
         const TRIES: usize = 100;
         let name = id.as_os_str();
-        let Ok(drafts) = self.drafts_root() else { return if make { Err(Fail::NotFound) } else { Ok(None) } };
+        let Ok(drafts) = self.drafts_root() else {
+            return if make { Err(FsError::NotFound) } else { Ok(None) };
+        };
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..TRIES {
             let opened = match make {
@@ -353,38 +355,38 @@ impl Fs {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Err(Fail::Busy)
+        Err(FsError::Busy)
     }
 
     /// The text that a name shows though it is not an object, and its attributes.
     pub(super) fn kept_fresh(&self, id: &ObjectId) -> Result<Option<(Vec<u8>, Attr)>> {
         let Some(dir) = self.drafts_of(id, false)? else { return Ok(None) };
-        match ScratchNode::at(dir.as_fd(), OsStr::new(FRESH)) {
+        match ScratchNode::at(dir.as_fd(), OsStr::new(NEW_NAME_FILE)) {
             Ok(file) => Ok(Some((file.read_all(self.options.max_size)?, file.attr()?))),
-            Err(Fail::Os(Errno::NOENT)) => Ok(None),
+            Err(FsError::Os(Errno::NOENT)) => Ok(None),
             Err(fail) => Err(fail),
         }
     }
 
     /// The name became an object, or was removed: an empty text goes, any other is kept under another name.
     pub(super) fn discard_fresh(&self, id: &ObjectId) {
-        self.drop_kept(id, FRESH, b"");
+        self.unpark(id, NEW_NAME_FILE, b"");
     }
 
     /// A text that was put aside goes if `saved` begins with it: its writer went on (`exec 3> f; printf { >&3; …`). Of
     /// another, the name that it showed under ends.
-    pub(super) fn drop_kept(&self, id: &ObjectId, name: &str, saved: &[u8]) {
+    pub(super) fn unpark(&self, id: &ObjectId, name: &str, saved: &[u8]) {
         let drop = || -> Result<()> {
             let Some(dir) = self.drafts_of(id, false)? else { return Ok(()) };
             let text = match ScratchNode::at(dir.as_fd(), OsStr::new(name)) {
                 Ok(file) => file.read_all(saved.len() as u64),
-                Err(Fail::Os(Errno::NOENT)) => return Ok(()),
+                Err(FsError::Os(Errno::NOENT)) => return Ok(()),
                 Err(fail) => return Err(fail),
             };
             if text.is_ok_and(|text| saved.starts_with(&text)) {
                 rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
                 self.drop_empty(id);
-            } else if name == FRESH {
+            } else if name == NEW_NAME_FILE {
                 rustix::fs::renameat(&dir, name, &dir, kept_name().as_str())?;
             }
             Ok(())

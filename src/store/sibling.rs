@@ -7,8 +7,9 @@ use crate::rev::Rev;
 const DRAWS: usize = 64;
 
 impl Store {
-    /// A name of the same generation that sorts above. None where there is hardly room: then the next generation must do.
-    pub(super) fn beside(&self, latest: &Rev, parent: Option<&Rev>) -> Option<Rev> {
+    /// A name of the winner's generation that sorts above it. `None` if almost no name is left there: the caller then takes
+    /// the next generation.
+    pub(super) fn sibling_above(&self, latest: &Rev, parent: Option<&Rev>) -> Option<Rev> {
         let generation = latest.generation().filter(|n| n.to_string() == latest.generation_text())?;
         let name = |random| Rev::child_of(parent, generation, random);
         // The lowest of those above leaves room for the next one that has to be above it.

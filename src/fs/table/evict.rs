@@ -1,9 +1,9 @@
-//! How much is remembered: nodes and open files have bounds.
+//! Limits and eviction: of nodes, and of revisions' files that are held open.
 
 use std::fs::File;
 use std::sync::Arc;
 
-use super::{Node, NodeEntry, Tables};
+use super::{Node, NodeEntry, NodeTable};
 use crate::fs::attr::Ino;
 use crate::rev::{ObjectId, Rev};
 
@@ -16,7 +16,7 @@ pub(super) const NODES: usize = 190_000;
 /// ESTALE once this many others have been looked up.
 pub(super) const PASSING: usize = 32_768;
 
-impl Tables {
+impl NodeTable {
     /// For a mount where nobody says so who has a file open: every node is remembered, and shows what it shows, for as long as
     /// the kernel knows it.
     pub fn remember_all(&mut self) {
@@ -29,37 +29,37 @@ impl Tables {
     }
 
     /// Whether a node is one that is forgotten before the kernel forgets it.
-    pub fn is_passing(&self, ino: Ino) -> bool {
-        self.nodes.get(&ino).is_some_and(|entry| entry.passing)
+    pub fn is_transient(&self, ino: Ino) -> bool {
+        self.nodes.get(&ino).is_some_and(|entry| entry.transient)
     }
 
     /// The kernel comes to know a revision's node. Of one too many it is told nothing that lasts, so that it asks for the
     /// name before each use, and the node is forgotten again when enough others have come.
-    pub fn pass(&mut self, ino: Ino) {
+    pub fn admit(&mut self, ino: Ino) {
         let full = self.is_full();
         let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
-        entry.passing = full;
+        entry.transient = full;
         // It may have been known before, with another revision's pages.
         entry.turned |= full;
         if full {
-            self.passing.push_back(ino);
+            self.transient.push_back(ino);
         }
         // Two for each that comes, for those in use stay.
         for _ in 0..2 {
-            if self.passing.len() <= PASSING {
+            if self.transient.len() <= PASSING {
                 return;
             }
-            let Some(first) = self.passing.pop_front() else { return };
-            let Some(NodeEntry { node: Node::Revision(shown), handles, passing: true, .. }) =
+            let Some(first) = self.transient.pop_front() else { return };
+            let Some(NodeEntry { node: Node::Revision(shown), handles, transient: true, .. }) =
                 self.nodes.get(&first)
             else {
                 continue;
             };
             let id = shown.id.clone();
             let busy = *handles > 0
-                || self.objects.get(&id).is_none_or(|o| o.home != Some(first) || o.more.is_some());
+                || self.objects.get(&id).is_none_or(|o| o.current_node != Some(first) || o.more.is_some());
             if busy {
-                self.passing.push_back(first);
+                self.transient.push_back(first);
                 continue;
             }
             if let Some(entry) = self.nodes.get_mut(&first) {
@@ -112,19 +112,21 @@ mod tests {
 
     #[test]
     fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
-        let mut t = Tables::new();
+        let mut t = NodeTable::new();
         t.limit = 11;
         let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
         let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
-        let look_up = |t: &mut Tables, n: usize| {
-            let home = t.show(&id(n), rev.clone(), meta(), &mut Vec::new());
-            t.pass(home);
-            t.nodes.get_mut(&home).unwrap().lookups += 1;
-            home
+        let look_up = |t: &mut NodeTable, n: usize| {
+            let current = t.show(&id(n), rev.clone(), meta(), &mut Vec::new());
+            t.admit(current);
+            t.nodes.get_mut(&current).unwrap().lookups += 1;
+            current
         };
         let kept: Vec<Ino> = (0..9).map(|n| look_up(&mut t, n)).collect();
         let (open, written) = (look_up(&mut t, 10), look_up(&mut t, 11));
-        assert!(kept.iter().all(|&node| !t.is_passing(node)) && t.is_passing(open) && t.is_passing(written));
+        assert!(
+            kept.iter().all(|&node| !t.is_transient(node)) && t.is_transient(open) && t.is_transient(written)
+        );
         t.nodes.get_mut(&open).unwrap().handles = 1;
         t.object(&id(11)).drafts.push((7, None));
         for n in 0..2 * PASSING {
@@ -138,6 +140,6 @@ mod tests {
         // Known again, once there is room: for as long as the kernel knows it.
         t.limit = usize::MAX;
         let again = look_up(&mut t, 100);
-        assert!(!t.is_passing(again));
+        assert!(!t.is_transient(again));
     }
 }

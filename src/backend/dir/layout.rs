@@ -28,7 +28,7 @@ pub const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directories in `.revfs`, each opened once.
 #[derive(Debug)]
-pub struct Private {
+pub struct Layout {
     root: OwnedFd,
     own: OnceLock<OwnedFd>,
     stage: OnceLock<OwnedFd>,
@@ -37,10 +37,10 @@ pub struct Private {
     pub(super) spent: AtomicBool,
 }
 
-impl Private {
+impl Layout {
     /// `root` is the store's directory.
     pub fn new(root: OwnedFd) -> Self {
-        Private {
+        Layout {
             root,
             own: OnceLock::new(),
             stage: OnceLock::new(),
@@ -66,7 +66,7 @@ impl Private {
         once(&self.gone, || self.dir("gone"))
     }
 
-    /// [`gone`](Self::gone) for reading: `None` where it has never been needed.
+    /// [`removed`](Self::removed) for reading: `None` where it has never been needed.
     pub fn gone_if_any(&self) -> Result<Option<BorrowedFd<'_>>> {
         if let Some(gone) = self.gone.get() {
             return Ok(Some(gone.as_fd()));

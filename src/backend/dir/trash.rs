@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::access::seen;
 use super::{DirBackend, sys};
-use crate::backend::{Attrs, Durability, Gone, Grave, Meta, PURGED};
+use crate::backend::{Attrs, Durability, Meta, PURGED, Removal, Tombstone};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -86,7 +86,7 @@ impl DirBackend {
             Err(Errno::EXIST) => self.retire_again(id, rev, why, dir.as_fd(), gone.as_fd())?,
             done => done.map_err(failed)?,
         }
-        self.settle(how, &[gone.as_fd(), dir.as_fd()]).map_err(|e| self.io("retire", id, Some(rev), e))
+        self.sync_dirs(how, &[gone.as_fd(), dir.as_fd()]).map_err(|e| self.io("retire", id, Some(rev), e))
     }
 
     /// A replicator brought back what was retired. The same bytes, and any where bytes were purged, are dropped; others
@@ -128,7 +128,7 @@ impl DirBackend {
         let name = rev_name(rev, why);
         let attrs = self.attrs_like(id, gone.as_fd()).map_err(failed)?;
         self.stage.publish(&self.private, gone.as_fd(), &name, text, &attrs, how).map_err(failed)?;
-        self.settle(how, &[]).map_err(failed)
+        self.sync_dirs(how, &[]).map_err(failed)
     }
 
     pub(super) fn remove_object(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
@@ -150,7 +150,7 @@ impl DirBackend {
                 e => self.io("delete", id, None, e),
             },
         )?;
-        self.settle(how, &[gone.as_fd(), root]).map_err(|e| self.io("delete", id, None, e))
+        self.sync_dirs(how, &[gone.as_fd(), root]).map_err(|e| self.io("delete", id, None, e))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -209,7 +209,7 @@ impl DirBackend {
                 e => failed(e),
             });
         }
-        self.settle(how, &[root, gone.as_fd()]).map_err(failed)?;
+        self.sync_dirs(how, &[root, gone.as_fd()]).map_err(failed)?;
         Ok(meta)
     }
 
@@ -231,7 +231,7 @@ impl DirBackend {
         let target = sys::open_dir(staged.at, staged.os()).map_err(failed)?;
         sys::access(source.as_fd()).and_then(|like| sys::set_access(target.as_fd(), like)).map_err(failed)?;
         self.link_all(source.as_fd(), target.as_fd(), how).map_err(failed)?;
-        self.settle(how, &[target.as_fd()]).map_err(failed)?;
+        self.sync_dirs(how, &[target.as_fd()]).map_err(failed)?;
         self.stage.rename_exclusive(staged.at, staged.os(), root, to.as_os_str()).map_err(|e| match e {
             Errno::EXIST | Errno::NOTDIR => Error::Exists(to.clone()),
             e => failed(e),
@@ -249,7 +249,7 @@ impl DirBackend {
         }
         // Saved to the old name after it was listed.
         self.link_all(source.as_fd(), target.as_fd(), how).map_err(failed)?;
-        self.settle(how, &[target.as_fd()]).map_err(failed)
+        self.sync_dirs(how, &[target.as_fd()]).map_err(failed)
     }
 
     /// Gives every revision in one directory the same name in another, unless it has it there.
@@ -280,7 +280,7 @@ impl DirBackend {
         Ok(())
     }
 
-    pub(super) fn list_gone(&self, id: &ObjectId) -> Result<Vec<Gone>> {
+    pub(super) fn list_gone(&self, id: &ObjectId) -> Result<Vec<Removal>> {
         let failed = |e| self.io("list", id, None, e);
         let Some(all) = self.private.gone_if_any().map_err(failed)? else { return Ok(Vec::new()) };
         let dir = match sys::open_dir(all, id.as_os_str()) {
@@ -290,21 +290,21 @@ impl DirBackend {
         let mut gone = Vec::new();
         for (name, _) in sys::list(dir.as_fd(), ".").map_err(failed)? {
             match fact(&name) {
-                Some(Fact::Rev(rev, why)) => gone.push(Gone::Rev { rev, why }),
+                Some(Fact::Rev(rev, why)) => gone.push(Removal::Rev { rev, why }),
                 Some(Fact::Object(op)) => {
                     let mut revs = Vec::new();
                     match sys::each(dir.as_fd(), &name, |name, _| revs.extend(Rev::new(name).ok())) {
-                        Ok(()) => gone.push(Gone::Object { op, revs }),
+                        Ok(()) => gone.push(Removal::Object { op, revs }),
                         // Revived meanwhile, or nothing of ours.
                         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                         Err(e) => return Err(failed(e)),
                     }
                 }
-                Some(Fact::Withdrawn(op)) => gone.push(Gone::Withdrawn { op }),
+                Some(Fact::Withdrawn(op)) => gone.push(Removal::Withdrawn { op }),
                 Some(Fact::Aside(op)) => {
                     let mut names = Vec::new();
                     match sys::each(dir.as_fd(), &name, |name, _| names.push(name.to_owned())) {
-                        Ok(()) => gone.push(Gone::Aside { op, names }),
+                        Ok(()) => gone.push(Removal::Aside { op, names }),
                         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                         Err(e) => return Err(failed(e)),
                     }
@@ -315,21 +315,21 @@ impl DirBackend {
         Ok(gone)
     }
 
-    pub(super) fn list_graves(&self, id: &ObjectId) -> Result<Vec<Grave>> {
+    pub(super) fn list_graves(&self, id: &ObjectId) -> Result<Vec<Tombstone>> {
         let failed = |e| self.io("list", id, None, e);
-        let mut graves = Vec::new();
+        let mut tombstones = Vec::new();
         self.each_grave(id, |dir, name, rev, why, whole| {
             if let Some(mut meta) = sys::meta_at(dir, name)? {
                 let at = if whole { sys::changed(dir, ".")? } else { meta.ctime };
                 if whole {
                     meta = seen(sys::access(dir)?, meta);
                 }
-                graves.push(Grave { rev, why, whole, at, meta });
+                tombstones.push(Tombstone { rev, why, whole, at, meta });
             }
             Ok(())
         })
         .map_err(failed)?;
-        Ok(graves)
+        Ok(tombstones)
     }
 
     /// Calls `see` for each file that a removed revision has: with its directory, its name there, the revision, the
@@ -380,7 +380,7 @@ impl DirBackend {
         let gone = self.gone_dir(id)?;
         let aside = self.private.shared_dir(gone.as_fd(), op_name(op, ASIDE)).map_err(failed)?;
         self.stage.rename_exclusive(dir.as_fd(), name, aside.as_fd(), name).map_err(missing)?;
-        self.settle(how, &[aside.as_fd(), gone.as_fd(), dir.as_fd()]).map_err(failed)
+        self.sync_dirs(how, &[aside.as_fd(), gone.as_fd(), dir.as_fd()]).map_err(failed)
     }
 
     pub(super) fn read_gone_revision(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
@@ -411,7 +411,7 @@ impl DirBackend {
     }
 
     pub(super) fn list_gone_objects(&self) -> Result<Vec<ObjectId>> {
-        let failed = |e| Error::io("list", self.path.join(super::private::NAME).join("gone"))(e);
+        let failed = |e| Error::io("list", self.path.join(super::layout::NAME).join("gone"))(e);
         let Some(all) = self.private.gone_if_any().map_err(failed)? else { return Ok(Vec::new()) };
         let names = sys::list(all, ".").map_err(failed)?;
         Ok(names.iter().filter_map(|(name, _)| ObjectId::new(name).ok()).collect())
@@ -425,7 +425,7 @@ impl DirBackend {
     }
 
     /// With `Full`, makes the names in these directories, and of the directories of what is gone, survive a power cut.
-    pub(super) fn settle(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
+    pub(super) fn sync_dirs(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
         if how == Durability::Ordered {
             return Ok(());
         }

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backend::{Backend, Entry, Gone};
+use crate::backend::{Backend, Entry, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{self, LAST_GENERATION, ObjectId, Rev};
 
@@ -17,7 +17,7 @@ pub const DISCARDED: &str = "discarded";
 
 /// All that is known of an object's revisions without reading one.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct RevisionSet {
     /// There is such an object, be it without revisions.
     pub exists: bool,
     /// In the object's directory and living, ascending.
@@ -57,23 +57,23 @@ fn is_operation(why: &str) -> bool {
 }
 
 /// A reason in words: the name of a deletion says nothing to people.
-pub fn told(why: &str) -> &str {
+pub fn reason_text(why: &str) -> &str {
     if is_operation(why) { DELETED } else { why }
 }
 
 impl Facts {
-    fn new(gone: Vec<Gone>) -> Self {
+    fn new(gone: Vec<Removal>) -> Self {
         let mut facts = Facts::default();
         for gone in gone {
             match gone {
-                Gone::Rev { rev, why } => drop(facts.reasons.entry(rev).or_default().insert(why)),
-                Gone::Object { op, revs } => {
+                Removal::Rev { rev, why } => drop(facts.reasons.entry(rev).or_default().insert(why)),
+                Removal::Object { op, revs } => {
                     for rev in revs {
                         facts.reasons.entry(rev).or_default().insert(op.clone());
                     }
                 }
-                Gone::Withdrawn { op } => drop(facts.withdrawn.insert(op)),
-                Gone::Aside { .. } => {}
+                Removal::Withdrawn { op } => drop(facts.withdrawn.insert(op)),
+                Removal::Aside { .. } => {}
             }
         }
         facts
@@ -127,44 +127,45 @@ impl Facts {
     }
 }
 
-impl Known {
+impl RevisionSet {
     /// Looks at the medium; an object that is not there is known by what is gone of it.
-    pub fn look(backend: &dyn Backend, id: &ObjectId) -> Result<Known> {
-        Ok(Known::new(found(backend.entries(id))?, backend.gone(id)?))
+    pub fn load(backend: &dyn Backend, id: &ObjectId) -> Result<RevisionSet> {
+        Ok(RevisionSet::new(found(backend.entries(id))?, backend.removed(id)?))
     }
 
     /// From what is in the object's directory (`None`: there is none) and what is gone.
-    pub fn new(entries: Option<Vec<Entry>>, gone: Vec<Gone>) -> Known {
-        let mut known = Known { exists: entries.is_some(), facts: Facts::new(gone), ..Known::default() };
+    pub fn new(entries: Option<Vec<Entry>>, gone: Vec<Removal>) -> RevisionSet {
+        let mut set =
+            RevisionSet { exists: entries.is_some(), facts: Facts::new(gone), ..RevisionSet::default() };
         let mut present = Vec::new();
         for entry in entries.unwrap_or_default() {
             match entry {
                 Entry::Rev(rev) => present.push(rev),
                 Entry::Foreign(name) => {
-                    known.foreign = true;
+                    set.foreign = true;
                     let generation = name.to_str().and_then(|n| n.split_once('-')?.0.parse().ok());
-                    known.look_alike = known.look_alike.max(generation.filter(|&n| n < LAST_GENERATION));
+                    set.look_alike = set.look_alike.max(generation.filter(|&n| n < LAST_GENERATION));
                 }
             }
         }
         rev::sort(&mut present);
-        if known.facts.reasons.is_empty() {
-            known.live = present;
-            return known;
+        if set.facts.reasons.is_empty() {
+            set.live = present;
+            return set;
         }
-        let missing = |rev: &&Rev| present.binary_search(rev).is_err() && known.facts.all_lapsed(rev);
-        known.missing = known.facts.reasons.keys().filter(missing).cloned().collect();
+        let missing = |rev: &&Rev| present.binary_search(rev).is_err() && set.facts.all_lapsed(rev);
+        set.missing = set.facts.reasons.keys().filter(missing).cloned().collect();
         for rev in &present {
-            match known.facts.removal(rev, &present) {
-                None => known.live.push(rev.clone()),
-                Some(why) => known.dead.push((rev.clone(), why.into())),
+            match set.facts.removal(rev, &present) {
+                None => set.live.push(rev.clone()),
+                Some(why) => set.dead.push((rev.clone(), why.into())),
             }
         }
-        known
+        set
     }
 
     /// Whether this is a revision of the object, live or gone.
-    pub fn knows(&self, rev: &Rev) -> bool {
+    pub fn contains(&self, rev: &Rev) -> bool {
         self.live.binary_search(rev).is_ok()
             || self.dead.iter().any(|(r, _)| r == rev)
             || self.facts.reasons.contains_key(rev)
@@ -172,8 +173,8 @@ impl Known {
 
     /// Whether this is a revision of the object as it lives now: not of one that was deleted, or renamed away, and left its
     /// id to another.
-    pub fn knows_of_this_life(&self, rev: &Rev) -> bool {
-        self.live.binary_search(rev).is_ok() || (self.knows(rev) && !self.facts.deleted(rev))
+    pub fn contains_in_this_life(&self, rev: &Rev) -> bool {
+        self.live.binary_search(rev).is_ok() || (self.contains(rev) && !self.facts.deleted(rev))
     }
 
     /// A revision was published that nothing was known of.
@@ -242,31 +243,31 @@ mod tests {
     use super::*;
     use crate::store::testing::rev;
 
-    fn fact(rev: &Rev, why: &str) -> Gone {
-        Gone::Rev { rev: rev.clone(), why: why.into() }
+    fn fact(rev: &Rev, why: &str) -> Removal {
+        Removal::Rev { rev: rev.clone(), why: why.into() }
     }
 
-    fn known(present: &[&Rev], gone: &[Gone]) -> Known {
+    fn known(present: &[&Rev], gone: &[Removal]) -> RevisionSet {
         let entries = present.iter().map(|&r| Entry::Rev(r.clone())).collect();
-        Known::new(Some(entries), gone.to_vec())
+        RevisionSet::new(Some(entries), gone.to_vec())
     }
 
     #[test]
     fn a_removed_revision_stays_removed_when_its_file_comes_back() {
         let (a, b) = (rev(1, 'a'), rev(1, 'b'));
         for why in ["deleted", "discarded", "purged", "a reason of tomorrow"] {
-            let known = known(&[&a, &b], &[fact(&b, why)]);
-            assert_eq!((known.live, known.dead), (vec![a.clone()], vec![(b.clone(), why.into())]));
+            let set = known(&[&a, &b], &[fact(&b, why)]);
+            assert_eq!((set.live, set.dead), (vec![a.clone()], vec![(b.clone(), why.into())]));
         }
-        let whole = Gone::Object { op: "0".repeat(32), revs: vec![a.clone()] };
+        let whole = Removal::Object { op: "0".repeat(32), revs: vec![a.clone()] };
         assert_eq!(known(&[&a, &b], &[whole]).live, [b]);
     }
 
     #[test]
     fn a_deletion_that_was_withdrawn_counts_for_nothing() {
         let (a, b, op) = (rev(1, 'a'), rev(2, 'b'), "0".repeat(32));
-        let whole = Gone::Object { op: op.clone(), revs: vec![a.clone()] };
-        let withdrawn = Gone::Withdrawn { op: op.clone() };
+        let whole = Removal::Object { op: op.clone(), revs: vec![a.clone()] };
+        let withdrawn = Removal::Withdrawn { op: op.clone() };
         let taken_back = known(&[&a, &b], &[whole.clone(), withdrawn.clone()]);
         assert_eq!(taken_back.live, [a.clone(), b.clone()]);
         assert_eq!(known(&[&b], &[withdrawn.clone(), whole.clone()]).missing, std::slice::from_ref(&a));
@@ -274,21 +275,23 @@ mod tests {
         assert_eq!(known(&[&a, &b], &[fact(&a, &op)]).live, std::slice::from_ref(&b));
         assert_eq!(known(&[&a], &[fact(&a, &op), withdrawn.clone()]).live, std::slice::from_ref(&a));
         // Another deletion stands.
-        let other = Gone::Object { op: "1".repeat(32), revs: vec![a.clone()] };
+        let other = Removal::Object { op: "1".repeat(32), revs: vec![a.clone()] };
         assert_eq!(known(&[&a], &[whole, withdrawn, other]).dead.len(), 1);
     }
 
     #[test]
     fn what_was_superseded_does_not_outlive_a_deletion() {
         let (a, b, c, op) = (rev(1, 'a'), rev(2, 'b'), rev(3, 'c'), "0".repeat(32));
-        let whole =
-            |revs: &[&Rev]| Gone::Object { op: op.clone(), revs: revs.iter().map(|&r| r.clone()).collect() };
+        let whole = |revs: &[&Rev]| Removal::Object {
+            op: op.clone(),
+            revs: revs.iter().map(|&r| r.clone()).collect(),
+        };
         let facts = [fact(&a, b.as_str()), fact(&b, "discarded"), whole(&[&b])];
         assert!(known(&[&a], &facts).live.is_empty() && known(&[], &facts).missing.is_empty());
         // Also where that had been superseded itself.
         let facts = [fact(&a, b.as_str()), fact(&b, c.as_str()), fact(&b, "discarded"), whole(&[&c])];
         assert!(known(&[&a], &facts).live.is_empty());
-        let facts = [&facts[..], &[Gone::Withdrawn { op: op.clone() }]].concat();
+        let facts = [&facts[..], &[Removal::Withdrawn { op: op.clone() }]].concat();
         assert_eq!(known(&[&a], &facts).live, [a]);
     }
 
@@ -310,10 +313,10 @@ mod tests {
     #[test]
     fn the_next_generation_is_above_everything_that_ever_was() {
         let id = ObjectId::new("x").unwrap();
-        let next = |k: Known| k.next_generation(&id).ok();
-        assert_eq!(next(Known::new(None, vec![])), Some(0));
+        let next = |k: RevisionSet| k.next_generation(&id).ok();
+        assert_eq!(next(RevisionSet::new(None, vec![])), Some(0));
         assert_eq!(next(known(&[&rev(7, 'a')], &[fact(&rev(9, 'b'), "deleted")])), Some(10));
-        let look_alike = |n: &str| Known::new(Some(vec![Entry::Foreign(n.into())]), vec![]);
+        let look_alike = |n: &str| RevisionSet::new(Some(vec![Entry::Foreign(n.into())]), vec![]);
         assert_eq!(next(look_alike("12-README")), Some(13));
         assert_eq!(next(look_alike("20260101.txt")), Some(0));
         assert_eq!(next(look_alike("99999999999999999999-x")), Some(0));

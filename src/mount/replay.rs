@@ -24,16 +24,16 @@ use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, WaitOptions};
 
-use super::{PULSE, start};
+use super::{HOUSEKEEPING_INTERVAL, start};
 use crate::fs::Fs;
-use crate::fs::echo::{DIR, Echo};
+use crate::fs::replay::{DIR, ReplayCall};
 
 /// How many objects are watched that no program has looked at, so that inotify tells of their changes, too: 1.4 kB of
 /// kernel memory each.
 const WATCH_IDLE: usize = 32_768;
 
 /// How long a mount waits at most until they are.
-const PATIENCE: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A message: one byte that says what to do, a name, and a NUL. The first is the mount point with its device number.
 const LONGEST: usize = 4096 + 64;
@@ -75,13 +75,13 @@ impl Echoer {
     ///
     /// # Errors
     /// Where the process has ended.
-    fn send(&self, echo: &Echo) -> io::Result<()> {
+    fn send(&self, echo: &ReplayCall) -> io::Result<()> {
         let (what, name): (u8, &OsStr) = match echo {
-            Echo::Came(name) => (b'c', name),
-            Echo::Changed(name) => (b'm', name),
-            Echo::Left(name) => (b'd', name),
-            Echo::NodeChanged(name) => (b'M', name),
-            Echo::NodeLeft(name) => (b'D', name),
+            ReplayCall::Created(name) => (b'c', name),
+            ReplayCall::Modified(name) => (b'm', name),
+            ReplayCall::Deleted(name) => (b'd', name),
+            ReplayCall::NodeModified(name) => (b'M', name),
+            ReplayCall::NodeDeleted(name) => (b'D', name),
         };
         let mut message = vec![what];
         message.extend_from_slice(name.as_bytes());
@@ -126,10 +126,10 @@ impl Echoer {
             drop(done);
         });
         // Who mounts a store of usual size and waits for the next change misses none.
-        let _ = watched.recv_timeout(PATIENCE);
+        let _ = watched.recv_timeout(POLL_INTERVAL);
         let telling = start(move || {
             while !ended.load(Ordering::Acquire) {
-                for echo in fs.echoes(PULSE) {
+                for echo in fs.echoes(HOUSEKEEPING_INTERVAL) {
                     if let Err(e) = self.send(&echo) {
                         fs.echo_as(0);
                         return warn!("inotify tells of changes by others no more: {e}");
