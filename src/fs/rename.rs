@@ -6,7 +6,8 @@
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use log::debug;
 use parking_lot::Mutex;
@@ -34,6 +35,10 @@ mod overlay;
 mod views;
 
 use drafts::{locked, sync_moved};
+
+/// How often, and how long each time, it is waited for the release of a file that was closed.
+const RELEASE_TRIES: usize = 200;
+const RELEASE_STEP: Duration = Duration::from_millis(1);
 
 /// How a rename treats a target that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,9 +192,12 @@ impl Fs {
             return Err(FsError::NotPermitted("an object is a regular file"));
         }
         let text = file.read_all(self.options.max_size)?;
-        let written = self.writer_of(&file).is_some();
         let over = self.is_object(id)?;
         let verdict = document::check(document::strip_bom(&text));
+        let written = match verdict {
+            Err(NotObject::Incomplete) => self.is_written(&file),
+            _ => self.writer_of(&file).is_some(),
+        };
         // What is written further may become an object yet: `os.replace` inside `with open(…)`.
         let unfinished = match text.is_empty() {
             true => written || !over,
@@ -258,6 +266,21 @@ impl Fs {
         }
         evidence.named = evidence.named.or_else(|| self.base_of_scratch(file));
         self.save_by(mover.as_ref(), id, text, &evidence, options)
+    }
+
+    /// Whether programs write a scratch file, asked again while its last writer's release may be under way: the kernel tells
+    /// of that some time after the program's close has returned.
+    fn is_written(&self, file: &ScratchNode) -> bool {
+        for _ in 0..RELEASE_TRIES {
+            let Some(ino) = self.writer_of(file) else { return false };
+            match self.node(ino) {
+                Ok(Node::Scratch(node)) if node.closed.load(Ordering::Acquire) => {
+                    std::thread::sleep(RELEASE_STEP);
+                }
+                _ => return true,
+            }
+        }
+        true
     }
 
     /// The node of a scratch file, if programs write it.

@@ -125,7 +125,9 @@ fn fsync_refuses_nothing_and_the_writer_may_mend_it() {
     file.sync_all().unwrap();
     let error = rustix::io::dup(&file).map(close).unwrap();
     assert_eq!(error, None, "another descriptor goes on with it");
-    assert_eq!(close(file.into()), Some(74));
+    // A process that another test forks at this moment has the descriptor, too, until it becomes its program: then the last
+    // release refuses.
+    assert!(matches!(close(file.into()), Some(74) | None));
     wait_for("the refusal", || m.log().lines().filter(|l| l.contains("a: not a JSON object")).count() == 1);
     assert_eq!(drafts(&place), [b"{\"ok\":3x"]);
 }
