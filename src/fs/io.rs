@@ -423,8 +423,7 @@ impl Fs {
         }
         if let Some(entry) = self.nodes.lock().nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
-            // The kernel has dropped the pages when it was opened.
-            entry.turned &= entry.handles > 0;
+            entry.note_closed();
         }
         if let Some(d) = held.as_deref().filter(|_| last) {
             self.end_in_place(node, d);

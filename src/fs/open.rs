@@ -161,15 +161,15 @@ impl Fs {
             Err(fail) => return Err(fail),
         }
         // Whatever the node shows now is opened; it stays with that until the handle is closed.
-        let (rev, turned) = {
+        let (rev, turned, restless) = {
             let mut t = self.nodes.lock();
             let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            (rev, entry.turned)
+            (rev, entry.turned, entry.is_restless())
         };
-        let told = !turned || self.is_told();
+        let told = !turned || (self.is_told() && !restless);
         let opened = match self.options.object_view {
             false => self
                 .open_file(ino, id, &rev)

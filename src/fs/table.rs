@@ -42,6 +42,9 @@ const REMOVED: Ino = OTHERS + OBJECTS;
 /// again at once, but on a machine with thirty programs for each core that took more than a second.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A node that turns again within this time turns often.
+const OFTEN: Duration = Duration::from_millis(500);
+
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
 pub struct Shown {
@@ -73,6 +76,9 @@ pub struct NodeEntry {
     transient: bool,
     /// It showed another revision before, whose size and pages the kernel may have.
     pub turned: bool,
+    /// When it did so last, and whether that was soon after the time before.
+    turned_at: Option<Instant>,
+    turns_often: bool,
     /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
     pub overlaid: bool,
     /// The kernel knows it by its number alone.
@@ -91,11 +97,35 @@ impl NodeEntry {
             handles: 0,
             transient: false,
             turned: false,
+            turned_at: None,
+            turns_often: false,
             overlaid: false,
             by_number: false,
             file: None,
             idle: false,
         }
+    }
+
+    /// Shows another revision than before.
+    fn note_turned(&mut self) {
+        self.turned = self.lookups > 0;
+        self.turns_often = self.has_just_turned();
+        self.turned_at = Some(Instant::now());
+    }
+
+    fn has_just_turned(&self) -> bool {
+        self.turned_at.is_some_and(|at| at.elapsed() < OFTEN)
+    }
+
+    /// Whether it changes so often that the kernel may miss its size each time: it drops what it is told of a size while it is
+    /// told of a change. Then readers go past the pages.
+    pub fn is_restless(&self) -> bool {
+        self.turned && self.turns_often && self.has_just_turned()
+    }
+
+    /// A program has closed it: once nobody has it open, the kernel has no page of before. It may have the size.
+    pub fn note_closed(&mut self) {
+        self.turned &= self.handles > 0 || self.has_just_turned();
     }
 
     /// Whether the kernel knows it or a program has it open.

@@ -64,7 +64,7 @@ impl NodeTable {
         }
         *old = shown.clone();
         if moved {
-            entry.turned = entry.lookups > 0;
+            entry.note_turned();
             self.closing.extend(entry.file.take());
         }
         true
