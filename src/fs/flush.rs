@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 
@@ -16,6 +17,17 @@ use super::table::object_ino;
 use crate::base::Process;
 use crate::document::NotObject;
 use crate::draft::{Draft, Verdict};
+
+/// Waits at most so many milliseconds while a release is `pending`: the kernel sends it some time after a program's close has
+/// returned.
+pub(super) fn await_release(millis: usize, pending: impl Fn() -> bool) {
+    for _ in 0..millis {
+        if !pending() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 impl Fs {
     /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.

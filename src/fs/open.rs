@@ -9,24 +9,24 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::Fs;
 use super::attr::{Caller, Ino};
 use super::errno::{FsError, Result};
+use super::flush::await_release;
 use super::io::{Handle, Mode, Opened};
 use super::scratch::ScratchNode;
-use super::table::{Node, ObjectState, Pending};
+use super::table::{Node, NodeEntry, ObjectState, Pending};
 use super::views::View;
 use crate::base::Process;
 use crate::draft::{Draft, Verdict};
 use crate::rev::{ObjectId, Rev};
 
-/// How often, and how long each time, it is waited for who has a file open that somebody is about to write without its name.
-const RELEASE_TRIES: usize = 30;
-const RELEASE_STEP: Duration = Duration::from_millis(1);
+/// How many milliseconds it is waited for who has a file open that somebody is about to write without its name.
+const RELEASE: usize = 30;
 
 impl Fs {
     /// Opens a node.
@@ -49,7 +49,7 @@ impl Fs {
         let refused = id.as_ref().is_some_and(|id| self.was_refused(caller, id));
         if let Some(id) = id.as_ref().filter(|id| refused && !self.was_led(caller, id)) {
             if mode.write && caller.thread != 0 {
-                self.await_release(ino);
+                self.await_readers(ino);
             }
             self.come_home(id, ino);
         }
@@ -205,14 +205,12 @@ impl Fs {
 
     /// Waits a moment for a revision's node to be closed. The kernel tells of that some time after a program's close has
     /// returned, and who then writes through the same handle or descriptor would be told the old size.
-    fn await_release(&self, node: Ino) {
-        for _ in 0..RELEASE_TRIES {
-            match self.nodes.lock().nodes.get(&node) {
-                Some(entry) if entry.handles > 0 && matches!(entry.node, Node::Revision(_)) => {}
-                _ => return,
-            }
-            std::thread::sleep(RELEASE_STEP);
-        }
+    fn await_readers(&self, node: Ino) {
+        await_release(RELEASE, || {
+            let t = self.nodes.lock();
+            let read = |entry: &NodeEntry| entry.handles > 0 && matches!(entry.node, Node::Revision(_));
+            t.nodes.get(&node).is_some_and(read)
+        });
     }
 
     /// Has the object's name lead to a node that somebody has come to without it, if that is one it led to before.

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::debug;
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, RenameFlags};
 
 use super::attr::{Attr, Caller, Ino};
 use super::errno::{FsError, Result};
+use super::flush::await_release;
 use super::parked::load_file;
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Hidden, Node, NodeEntry, NodeTable, Notice, Shown};
@@ -36,9 +37,8 @@ mod views;
 
 use drafts::{locked, sync_moved};
 
-/// How often, and how long each time, it is waited for the release of a file that was closed.
-const RELEASE_TRIES: usize = 200;
-const RELEASE_STEP: Duration = Duration::from_millis(1);
+/// How many milliseconds a file that was closed is waited for at most.
+const RELEASE: usize = 200;
 
 /// How a rename treats a target that exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,23 +271,18 @@ impl Fs {
     /// Whether programs write a scratch file, asked again while its last writer's release may be under way: the kernel tells
     /// of that some time after the program's close has returned.
     fn is_written(&self, file: &ScratchNode) -> bool {
-        for _ in 0..RELEASE_TRIES {
-            let Some(ino) = self.writer_of(file) else { return false };
-            match self.node(ino) {
-                Ok(Node::Scratch(node)) if node.closed.load(Ordering::Acquire) => {
-                    std::thread::sleep(RELEASE_STEP);
-                }
-                _ => return true,
-            }
-        }
-        true
+        let closed = |node: &ScratchNode| node.closed.load(Ordering::Acquire);
+        await_release(RELEASE, || self.writer_of(file).is_some_and(|node| closed(&node)));
+        self.writer_of(file).is_some()
     }
 
-    /// The node of a scratch file, if programs write it.
-    fn writer_of(&self, file: &ScratchNode) -> Option<Ino> {
+    /// The node of a scratch file, if programs have it open for writing.
+    fn writer_of(&self, file: &ScratchNode) -> Option<Arc<ScratchNode>> {
         let t = self.nodes.lock();
-        let ino = *t.scratch.get(&file.key)?;
-        matches!(t.node(ino)?, Node::Scratch(s) if s.has_writers()).then_some(ino)
+        match t.node(*t.scratch.get(&file.key)?)? {
+            Node::Scratch(node) if node.has_writers() => Some(node.clone()),
+            _ => None,
+        }
     }
 
     /// The kernel has moved a scratch file's node along to an object's name: it is one that the name leads to no more, so

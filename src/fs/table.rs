@@ -141,7 +141,7 @@ pub enum Notice {
     Entry(OsString),
     /// A name in a scratch directory.
     EntryIn(Ino, OsString),
-    /// A node's number as a name, see `echo`.
+    /// A node's number as a name, see `replay`.
     Echoed(Ino),
     /// The root directory has another time or other names.
     Root,

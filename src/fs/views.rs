@@ -36,7 +36,7 @@ pub enum View {
     DeletedOf(ObjectId),
     DeletedRevision(ObjectId, Rev),
     Status,
-    /// The nodes by number, see `echo`.
+    /// The nodes by number, see `replay`.
     Echo,
     /// What an echo finds where an object was.
     ReplayTarget,
