@@ -415,7 +415,7 @@ impl Fs {
         let closing;
         {
             let mut t = self.nodes.lock();
-            t.tidy();
+            t.expire_retries();
             closing = t.take_closing();
             for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
                 let object = t.objects.get(&id);

@@ -85,7 +85,7 @@ impl Fs {
         };
         {
             let t = self.nodes.lock();
-            match t.pending(caller.thread, &id) {
+            match t.retries.announced(caller.thread, &id) {
                 Some(node) if node == ino || mode.write => return None,
                 _ if !t.is_open(ino) => return None,
                 _ => {}
@@ -124,7 +124,7 @@ impl Fs {
                 let mut t = self.nodes.lock();
                 // The kernel has moved the node to the name that the object was renamed to, and has yet to look that up.
                 let moved = t.objects.get(&id).is_some_and(|o| o.hidden.is_some());
-                if moved && t.request_retry(caller.thread, &id) { Err(FsError::Stale) } else { Ok(None) }
+                if moved && t.retries.request(caller.thread, &id) { Err(FsError::Stale) } else { Ok(None) }
             }
             Err(fail) => Err(fail),
         }
@@ -198,7 +198,7 @@ impl NodeTable {
         let Some(Node::Revision(shown)) = current.and_then(|current| self.node(current)).cloned() else {
             return false;
         };
-        let awaited = self.pending.values().any(|pending| pending.node == ino);
+        let awaited = self.retries.awaits(ino);
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         if !is_elsewhere(d) || awaited || d.unlinked || d.is_new_name || entry.handles > 0 {
             return false;

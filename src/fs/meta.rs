@@ -96,7 +96,7 @@ impl Fs {
         }
         // What others removed a moment ago may be asked for by its name. Who was told ESTALE before finds out by what it does
         // next.
-        if !open && !t.is_unnamed(&now) && t.request_retry(caller.thread, &now.id) {
+        if !open && !t.is_unnamed(&now) && t.retries.request(caller.thread, &now.id) {
             return Err(FsError::Stale);
         }
         Ok(Some((self.attr_of_left(&now), NOW)))
@@ -264,11 +264,7 @@ impl Fs {
                 self.note_written(ino, &draft, &mut d);
                 self.commit_awaited(ino, &mut d);
             } else {
-                let key = (caller.thread, d.id.clone());
-                let mut t = self.nodes.lock();
-                t.pending.remove(&key);
-                t.retrying.remove(&key);
-                drop(t);
+                self.nodes.lock().retries.finish(caller.thread, &d.id);
                 self.truncated(ino, &mut d)?;
             }
         }

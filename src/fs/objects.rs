@@ -92,7 +92,7 @@ impl Fs {
         if !id.has_file_name() {
             return Err(FsError::NameTooLong);
         }
-        let pending = self.nodes.lock().pending(caller.thread, id);
+        let pending = self.nodes.lock().retries.announced(caller.thread, id);
         if let Some(node) = pending
             && let Ok(Node::Draft(draft)) = self.node(node)
             && let Ok(found) = self.hold_draft(node, &draft)
@@ -117,7 +117,7 @@ impl Fs {
                         Some(held) => return held,
                         None => {
                             // It does not come back to open anything.
-                            self.nodes.lock().retrying.remove(&(caller.thread, id.clone()));
+                            self.nodes.lock().retries.answer(caller.thread, id);
                             return Err(fail);
                         }
                     }
@@ -132,10 +132,7 @@ impl Fs {
     fn hold_own(&self, caller: Caller, id: &ObjectId) -> Option<Found> {
         {
             let mut t = self.nodes.lock();
-            if !t.retrying.is_empty()
-                && let Some(refused) = t.retrying.get_mut(&(caller.thread, id.clone()))
-            {
-                refused.looked_up = true;
+            if t.retries.lead(caller.thread, id) {
                 return None;
             }
             if t.objects.get(id)?.drafts.is_empty() {

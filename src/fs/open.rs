@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -19,7 +18,7 @@ use super::errno::{FsError, Result};
 use super::flush::await_release;
 use super::io::{Handle, Mode, Opened};
 use super::scratch::ScratchNode;
-use super::table::{Node, NodeEntry, ObjectState, Pending};
+use super::table::{Node, NodeEntry, ObjectState};
 use super::views::View;
 use crate::base::Process;
 use crate::draft::{Draft, Verdict};
@@ -66,10 +65,10 @@ impl Fs {
         let mut t = self.nodes.lock();
         match &opened {
             Err(FsError::Stale) => {
-                t.request_retry(caller.thread, &id);
+                t.retries.request(caller.thread, &id);
             }
             _ => {
-                t.retrying.remove(&(caller.thread, id));
+                t.retries.answer(caller.thread, &id);
             }
         }
         drop(t);
@@ -122,8 +121,7 @@ impl Fs {
             let mut t = self.nodes.lock();
             let Node::Revision(shown) = t.node(ino)? else { return None };
             let shown = shown.clone();
-            let refused =
-                !t.retrying.is_empty() && t.retrying.contains_key(&(caller.thread, shown.id.clone()));
+            let refused = t.retries.is_exhausted(caller.thread, &shown.id);
             let right = |o: &ObjectState| o.is_valid() && o.current_node == Some(ino) && o.hidden.is_none();
             if refused || !t.objects.get(&shown.id).is_some_and(right) {
                 return None;
@@ -234,14 +232,12 @@ impl Fs {
 
     /// Whether the thread was told ESTALE a moment ago, by whatever call, or must never be.
     fn was_refused(&self, caller: Caller, id: &ObjectId) -> bool {
-        let t = self.nodes.lock();
-        caller.thread == 0 || t.retrying.contains_key(&(caller.thread, id.clone()))
+        self.nodes.lock().retries.is_exhausted(caller.thread, id)
     }
 
     /// Whether the thread was told ESTALE, and has looked the name up since.
     pub(super) fn was_led(&self, caller: Caller, id: &ObjectId) -> bool {
-        let t = self.nodes.lock();
-        t.retrying.get(&(caller.thread, id.clone())).is_some_and(|refused| refused.looked_up)
+        self.nodes.lock().retries.was_led(caller.thread, id)
     }
 
     /// Prepares a draft for the thread and has it look the name up again.
@@ -257,7 +253,7 @@ impl Fs {
             },
         };
         let mut t = self.nodes.lock();
-        t.tidy();
+        t.expire_retries();
         if shared.is_some_and(|node| !t.is_open(node) || !matches!(t.node(node), Some(Node::Draft(_)))) {
             // Its last descriptor was closed at this moment.
             drop(t);
@@ -265,7 +261,7 @@ impl Fs {
         }
         let draft = draft.map(|draft| t.add(Node::Draft(Arc::new(Mutex::new(draft)))));
         if let Some(node) = shared.or(draft) {
-            t.pending.insert((caller.thread, id.clone()), Pending { node, since: Instant::now() });
+            t.retries.announce(caller.thread, id, node);
         }
         FsError::Stale
     }
@@ -302,7 +298,7 @@ impl Fs {
     /// Whether the thread cannot be led to a draft's node by ESTALE and a lookup: something else has used up its one
     /// retry, or it cannot be told from another thread that is on its way to its own draft.
     pub(super) fn retry_exhausted(&self, caller: Caller, id: &ObjectId) -> bool {
-        !self.nodes.lock().request_retry(caller.thread, id)
+        !self.nodes.lock().retries.request(caller.thread, id)
     }
 
     /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft. Of an
@@ -375,8 +371,7 @@ impl Fs {
                 return self.open_node(caller, node, mode, self.was_refused(caller, &id));
             }
             let writers = entry.handles;
-            t.pending.remove(&(caller.thread, id.clone()));
-            t.retrying.remove(&(caller.thread, id.clone()));
+            t.retries.finish(caller.thread, &id);
             (writers == 0, writers)
         };
         if !mode.write && !d.is_new_name && first {

@@ -84,10 +84,10 @@ impl Fs {
             End::Object(id) if !flags.no_replace => Some(id.clone()),
             _ => None,
         };
-        let linked = under.as_ref().map_or(Ok(false), |id| self.link_once_more(caller, id))?;
+        under.as_ref().map_or(Ok(()), |id| self.link_once_more(caller, id))?;
         let moved = self.move_name(caller, (from, name), (to, newparent, newname), flags);
         if let Some(id) = under {
-            self.overlaid(&id, moved.is_ok(), linked);
+            self.overlaid(caller, &id, moved.is_ok());
         }
         moved
     }

@@ -24,9 +24,11 @@ use crate::rev::{ObjectId, Rev, fnv1a};
 
 mod evict;
 mod object;
+mod retry;
 mod shown;
 
 pub use object::{Deleted, Hidden, ObjectState};
+pub use retry::Retries;
 
 use evict::NODES;
 
@@ -37,10 +39,6 @@ const OTHERS: Ino = 1 << 52;
 
 /// Removed objects.
 const REMOVED: Ino = OTHERS + OBJECTS;
-
-/// How long a thread that was told ESTALE may take to come back, and the draft that was made for it waits. The kernel tries
-/// again at once, but on a machine with thirty programs for each core that took more than a second.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A node that turns again within this time turns often.
 const OFTEN: Duration = Duration::from_millis(500);
@@ -156,38 +154,18 @@ pub struct InPlace {
     pub shadow: Ino,
 }
 
-/// A thread that was told ESTALE.
-pub struct Retrying {
-    pub since: Instant,
-    /// It has looked the name up since: what it opens it was led to.
-    pub looked_up: bool,
-}
-
-/// The draft that a thread's next lookup of a name must find.
-pub struct Pending {
-    pub node: Ino,
-    pub since: Instant,
-}
-
 /// All of it.
 pub struct NodeTable {
     pub nodes: HashMap<Ino, NodeEntry>,
     pub objects: HashMap<ObjectId, ObjectState>,
     pub scratch: HashMap<Key, Ino>,
     pub views: HashMap<View, Ino>,
-    pub pending: HashMap<(u32, ObjectId), Pending>,
     /// By the nodes that the kernel takes for what names lead to.
     pub in_place: HashMap<Ino, InPlace>,
     pub(super) became: Became,
     /// The objects whose names wait for something until a grace is over.
     pub waiting: HashSet<ObjectId>,
-    /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
-    /// succeed.
-    pub retrying: HashMap<(u32, ObjectId), Retrying>,
-    /// Threads that move a file onto an object and were sent to look it up once more.
-    pub overlaying: HashMap<(u32, ObjectId), Instant>,
-    /// Objects that files are moved onto: by how many calls, and since when.
-    pub linked: HashMap<ObjectId, (usize, Instant)>,
+    pub retries: Retries,
     /// Nobody says so who has a file open: a read-only mount.
     pub opened_unasked: bool,
     /// How many nodes are remembered for as long as the kernel knows them.
@@ -211,13 +189,10 @@ impl NodeTable {
             objects: HashMap::new(),
             scratch: HashMap::new(),
             views: HashMap::new(),
-            pending: HashMap::new(),
             in_place: HashMap::new(),
             became: Became::default(),
             waiting: HashSet::new(),
-            retrying: HashMap::new(),
-            overlaying: HashMap::new(),
-            linked: HashMap::new(),
+            retries: Retries::default(),
             opened_unasked: false,
             limit: NODES,
             transient: VecDeque::new(),
@@ -350,9 +325,7 @@ impl NodeTable {
     /// Forgets a node that nobody holds.
     pub fn reap(&mut self, ino: Ino) {
         let held = |e: &NodeEntry| {
-            // The kernel drops what the first of its two lookups found before it makes the second.
-            let announced = matches!(e.node, Node::Draft(_)) && self.pending.values().any(|p| p.node == ino);
-            e.is_held() || announced
+            e.is_held() || matches!(e.node, Node::Draft(_)) && self.retries.awaits(ino)
         };
         if ino == ROOT || self.nodes.get(&ino).is_none_or(held) {
             return;
@@ -437,42 +410,16 @@ impl NodeTable {
         ids.map(|(id, _)| id.clone()).collect()
     }
 
-    /// The draft announced to a thread.
-    pub fn pending(&self, thread: u32, id: &ObjectId) -> Option<Ino> {
-        let pending = self.pending.get(&(thread, id.clone()))?;
-        (pending.since.elapsed() < RETRY_TIMEOUT).then_some(pending.node)
-    }
-
-    /// Notes that a thread is told ESTALE. `false` where it must not be: the kernel would send it no further, or it cannot
-    /// be told from others and would take what is meant for them.
-    pub fn request_retry(&mut self, thread: u32, id: &ObjectId) -> bool {
-        let refused = Retrying { since: Instant::now(), looked_up: false };
-        thread != 0 && self.retrying.insert((thread, id.clone()), refused).is_none()
-    }
-
     /// A thread that was told ESTALE is served: what was prepared for it is for nobody.
     pub fn finish_retry(&mut self, thread: u32, id: &ObjectId) {
-        let key = (thread, id.clone());
-        self.retrying.remove(&key);
-        if let Some(pending) = self.pending.remove(&key) {
-            self.reap(pending.node);
+        if let Some(draft) = self.retries.finish(thread, id) {
+            self.reap(draft);
         }
     }
 
-    /// Drops announcements whose thread never came back.
-    pub fn tidy(&mut self) {
-        let mut dead = Vec::new();
-        self.pending.retain(|_, p| {
-            let alive = p.since.elapsed() < RETRY_TIMEOUT;
-            if !alive {
-                dead.push(p.node);
-            }
-            alive
-        });
-        dead.into_iter().for_each(|node| self.reap(node));
-        self.retrying.retain(|_, refused| refused.since.elapsed() < RETRY_TIMEOUT);
-        self.overlaying.retain(|_, since| since.elapsed() < RETRY_TIMEOUT);
-        self.linked.retain(|_, (_, since)| since.elapsed() < RETRY_TIMEOUT);
+    /// Forgets threads that never came back, and the drafts that were made for them.
+    pub fn expire_retries(&mut self) {
+        self.retries.expire().into_iter().for_each(|draft| self.reap(draft));
     }
 }
 
