@@ -21,7 +21,7 @@ impl Fs {
             return Ok(());
         }
         {
-            let t = self.nodes.lock();
+            let t = self.nodes();
             if t.retries.overlays(caller.thread, id) || !t.is_home_known(id) {
                 return Ok(());
             }
@@ -30,16 +30,16 @@ impl Fs {
         if self.process(caller).is_none_or(|process| process.is_kernel()) {
             return Ok(());
         }
-        self.nodes.lock().retries.begin_overlay(caller.thread, id);
+        self.nodes().retries.begin_overlay(caller.thread, id);
         Err(FsError::Stale)
     }
 
     /// The move was made, or failed. If the kernel goes on to know the object's file, that is watched, and who watches it is
     /// told what a writer's close would tell.
     pub(super) fn overlaid(&self, caller: Caller, id: &ObjectId, made: bool) {
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.retries.end_overlay(caller.thread, id);
-        let current = t.objects.get(id).and_then(|object| object.current_node);
+        let current = t.current_node(id);
         let entry =
             current.and_then(|current| t.nodes.get_mut(&current)).filter(|entry| made && entry.lookups > 0);
         if let Some(entry) = entry {
@@ -52,7 +52,7 @@ impl Fs {
 
 impl NodeTable {
     fn is_home_known(&self, id: &ObjectId) -> bool {
-        let current = self.objects.get(id).and_then(|object| object.current_node);
+        let current = self.current_node(id);
         current.and_then(|current| self.nodes.get(&current)).is_some_and(|entry| entry.lookups > 0)
     }
 

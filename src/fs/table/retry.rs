@@ -164,7 +164,9 @@ mod tests {
     fn a_thread_is_sent_back_once_until_it_is_answered() {
         let (mut retries, id) = (Retries::default(), ObjectId::new("a").unwrap());
         assert!(retries.request(7, &id) && !retries.request(7, &id) && !retries.request(0, &id));
-        assert!(retries.is_exhausted(7, &id) && retries.is_exhausted(0, &id) && !retries.is_exhausted(8, &id));
+        assert!(
+            retries.is_exhausted(7, &id) && retries.is_exhausted(0, &id) && !retries.is_exhausted(8, &id)
+        );
         assert!(retries.lead(7, &id) && retries.was_led(7, &id) && !retries.lead(8, &id));
         // Sent once more, it has not looked since.
         assert!(!retries.request(7, &id) && !retries.was_led(7, &id));
@@ -179,7 +181,11 @@ mod tests {
         retries.begin_overlay(7, &id);
         assert!(retries.request(7, &id));
         retries.answer(7, &id);
-        assert!(retries.awaits(70) && retries.announced(7, &id) == Some(70) && retries.announced(8, &id).is_none());
+        assert!(
+            retries.awaits(70)
+                && retries.announced(7, &id) == Some(70)
+                && retries.announced(8, &id).is_none()
+        );
         assert_eq!(retries.finish(7, &id), Some(70));
         assert!(!retries.awaits(70) && retries.overlays(7, &id) && retries.is_overlaid(&id));
         retries.end_overlay(7, &id);
