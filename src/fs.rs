@@ -31,14 +31,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 
-use crate::backend::{DirBackend, Durability};
+use crate::backend::DirBackend;
 use crate::base::{Memory, Process};
 use crate::draft::Draft;
 use crate::error::Result;
@@ -48,35 +48,34 @@ use crate::watch::{Event, Watcher};
 
 pub mod attr;
 mod by_number;
-mod commit;
+mod core;
 mod create;
+mod dir_stream;
 pub mod errno;
 mod flush;
-mod in_place;
+mod handle;
 mod io;
 mod list;
+mod lookup;
 mod meta;
-mod mount_lock;
 mod names;
-mod objects;
+mod node;
+mod object;
 mod open;
-mod parked;
 mod rename;
 pub mod replay;
-mod saving;
 pub mod scratch;
 mod table;
-mod tables;
 mod views;
 mod xattr;
 
-pub use io::{Mode, NO_HANDLE, Opened};
-pub use list::{Listed, OpenedDir};
+pub use dir_stream::{Listed, OpenedDir};
+pub use handle::{Mode, NO_HANDLE, Opened};
 pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
-use io::Handle;
-use mount_lock::MountLock;
+use handle::Handle;
+use scratch::MountLock;
 use table::NodeTable;
 
 /// How a mount behaves.
@@ -173,7 +172,7 @@ pub struct Fs {
     /// The last text that was whole found no room.
     full: AtomicBool,
     /// Texts that could not be stored.
-    held: Mutex<Vec<parked::Held>>,
+    held: Mutex<Vec<object::Held>>,
     /// The attributes of drafts that are being saved, for those who only look: a save may wait for the disk.
     saving: Mutex<HashMap<Ino, attr::Attr>>,
     /// Drafts that have been written to since they were saved.
@@ -272,89 +271,12 @@ impl Fs {
     pub fn store(&self) -> &Store {
         &self.store
     }
-
-    fn scratch_root(&self) -> errno::Result<&scratch::Dir> {
-        self.scratch.as_ref().ok_or(errno::FsError::NotFound)
-    }
-
-    fn drafts_root(&self) -> errno::Result<BorrowedFd<'_>> {
-        self.drafts.as_ref().map(AsFd::as_fd).ok_or(errno::FsError::NotFound)
-    }
-
-    fn durability(&self) -> Durability {
-        if self.options.durable { Durability::Full } else { Durability::Ordered }
-    }
-
-    /// What the kernel is to be told of a change of the tables, which are not locked yet.
-    fn notices(&self) -> Notices<'_> {
-        Notices { list: Vec::new(), _telling: self.telling.read_recursive() }
-    }
-
-    /// Waits until the kernel was told of all that the tables show; whether it was.
-    fn is_told(&self) -> bool {
-        self.telling.try_write_for(TOLD).is_some()
-    }
-
-    /// Carries out what a change of the tables asks for; no lock may be held.
-    fn notify_kernel(&self, mut notices: Notices<'_>) {
-        let Some(kernel) = self.kernel.get() else { return };
-        for notice in notices.list.drain(..) {
-            match notice {
-                table::Notice::Attr(node) => kernel.forget_attr(node),
-                table::Notice::Entry(name) => kernel.forget_entry(attr::ROOT, &name),
-                table::Notice::EntryIn(parent, name) => kernel.forget_entry(parent, &name),
-                table::Notice::Echoed(node) => {
-                    if let Some(dir) = self.echo_dir() {
-                        kernel.forget_entry(dir, OsStr::new(&node.to_string()));
-                    }
-                }
-                table::Notice::Root => {
-                    self.root_epoch.fetch_add(1, Ordering::AcqRel);
-                    kernel.forget_attr(attr::ROOT);
-                }
-            }
-        }
-    }
-}
-
-/// How long an open waits for what the kernel is being told.
-const TOLD: Duration = Duration::from_millis(100);
-
-/// What the kernel is to be told, from before the tables show it until it is told.
-///
-/// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
-/// with the size that it had, and reads NUL bytes behind the end. So who opens a node that has come to show another revision
-/// is answered when all have told ([`Fs::is_told`]): what it asks then comes after that.
-struct Notices<'a> {
-    list: Vec<table::Notice>,
-    _telling: RwLockReadGuard<'a, ()>,
-}
-
-impl Notices<'_> {
-    fn with(mut self, notice: table::Notice) -> Self {
-        self.list.push(notice);
-        self
-    }
-}
-
-impl std::ops::Deref for Notices<'_> {
-    type Target = Vec<table::Notice>;
-
-    fn deref(&self) -> &Vec<table::Notice> {
-        &self.list
-    }
-}
-
-impl std::ops::DerefMut for Notices<'_> {
-    fn deref_mut(&mut self) -> &mut Vec<table::Notice> {
-        &mut self.list
-    }
 }
 
 /// What a name in the root directory is.
 enum Name {
     Object(ObjectId),
-    View(views::View),
+    View(node::View),
     Scratch,
 }
 
@@ -363,7 +285,7 @@ impl Name {
         if name.len() > crate::rev::NAME_MAX {
             return Err(errno::FsError::NameTooLong);
         }
-        Ok(match (views::View::at_root(name), ObjectId::from_file_name(name)) {
+        Ok(match (node::View::at_root(name), ObjectId::from_file_name(name)) {
             (Some(view), _) => Name::View(view),
             (None, Some(id)) => Name::Object(id),
             (None, None) => Name::Scratch,

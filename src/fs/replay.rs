@@ -18,13 +18,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Fs;
-use super::attr::{Attr, Caller, Found, Ino, NOW};
-use super::errno::{FsError, Result};
-use super::io::{Handle, Opened};
-use super::table::{Node, Notice};
-use super::views::View;
 use crate::error::Error;
+use crate::fs::Fs;
+use crate::fs::attr::{Attr, Found, Ino, NOW};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::{Handle, Opened};
+use crate::fs::node::{Node, Notice, View};
 use crate::rev::{ObjectId, Rev};
 use crate::watch::Event;
 
@@ -58,7 +57,7 @@ pub enum ReplayCall {
 #[derive(Default)]
 pub(super) struct Replay {
     /// The process that makes the calls; 0 for none.
-    pid: AtomicU32,
+    pub(super) pid: AtomicU32,
     state: Mutex<State>,
     due: Condvar,
 }
@@ -134,9 +133,9 @@ impl Replay {
     }
 
     /// A program is about to change the object through the mount.
-    pub(super) fn begin(&self, id: &ObjectId) -> Change<'_> {
+    pub(super) fn begin(&self, id: &ObjectId) -> Publishing<'_> {
         *self.state.lock().under_way.entry(id.clone()).or_default() += 1;
-        Change { echoes: self, id: id.clone() }
+        Publishing { echoes: self, id: id.clone() }
     }
 
     /// Whether a program is changing the object through the mount.
@@ -243,12 +242,12 @@ impl Replay {
 
 /// A change that a program makes through the mount. Its signs can come before the call that makes it is over, so until
 /// this is dropped nobody judges them.
-pub(super) struct Change<'a> {
+pub(super) struct Publishing<'a> {
     echoes: &'a Replay,
     id: ObjectId,
 }
 
-impl Change<'_> {
+impl Publishing<'_> {
     /// The change is made; `rev` is what the object shows now.
     pub(super) fn made(self, rev: Option<&Rev>) {
         if self.echoes.on() {
@@ -257,7 +256,7 @@ impl Change<'_> {
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for Publishing<'_> {
     fn drop(&mut self) {
         let mut state = self.echoes.state.lock();
         if let Some(calls) = state.under_way.get_mut(&self.id) {
@@ -294,11 +293,6 @@ impl Fs {
             });
         }
         Ok(all)
-    }
-
-    /// Whether an object is watched even if the kernel knows nothing of it.
-    pub(super) fn watches_idle(&self) -> bool {
-        self.watcher.watched() <= self.watch_all.load(Ordering::Relaxed)
     }
 
     /// Waits for changes, at most `timeout`, and returns the calls that tell programs of them.
@@ -354,11 +348,6 @@ impl Fs {
     /// Ends a wait for changes at once.
     pub fn stop_echoes(&self) {
         self.echoes.due.notify_all();
-    }
-
-    /// Whether a call is an echo.
-    pub(super) fn is_replay(&self, caller: Caller) -> bool {
-        caller.thread != 0 && caller.thread == self.echoes.pid.load(Ordering::Relaxed)
     }
 
     pub(super) fn lookup_for_replay(&self, parent: Ino, name: &OsStr) -> Result<Found> {
@@ -439,11 +428,6 @@ impl Fs {
     /// An echo is over: the kernel need not keep the node under its number.
     pub(super) fn end_echo(&self, node: Ino) {
         self.notify_kernel(self.notices().with(Notice::Echoed(node)));
-    }
-
-    /// The node of [`DIR`], if the kernel knows it.
-    pub(super) fn echo_dir(&self) -> Option<Ino> {
-        self.nodes().views.get(&View::Echo).copied()
     }
 }
 

@@ -22,8 +22,13 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::attr::{Attr, Caller, Ino, timespec};
-use super::errno::{FsError, Result};
+use crate::fs::attr::{Attr, Caller, Ino, timespec};
+use crate::fs::errno::{FsError, Result};
+
+mod calls;
+mod mount_lock;
+
+pub use mount_lock::MountLock;
 
 /// Inode numbers of scratch files start here; below are those that the mount makes up, above are the objects'.
 const BASE: Ino = 1 << 50;

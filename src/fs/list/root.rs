@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use log::warn;
 
-use super::{LOOKED_AT, Listing, scratch_items};
+use super::{LOOKED_AT, scratch_items};
 use crate::fs::Fs;
+use crate::fs::dir_stream::Listing;
 use crate::fs::errno::Result;
 use crate::rev::ObjectId;
 use crate::store::IdStream;

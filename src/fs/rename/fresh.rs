@@ -11,12 +11,12 @@ use super::Flags;
 use super::drafts::sync_moved;
 use crate::document::{self, NotObject};
 use crate::draft::{Draft, Verdict};
-use crate::fs::Fs;
 use crate::fs::attr::Ino;
-use crate::fs::commit::Asks;
 use crate::fs::errno::Result;
-use crate::fs::scratch::{self, Dir};
-use crate::fs::table::Notice;
+use crate::fs::node::Notice;
+use crate::fs::object::Asks;
+use crate::fs::scratch::Dir;
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 impl Fs {

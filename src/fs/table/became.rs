@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{NodeTable, object_ino};
 use crate::fs::attr::Ino;
+use crate::fs::table::{NodeTable, object_ino};
 use crate::rev::ObjectId;
 
 /// How many numbers are remembered that files had before.
