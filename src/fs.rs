@@ -1,28 +1,31 @@
 //! The file system as plain calls: who asks, what for, and the answer as values.
 //!
-//! | module | what it knows |
+//! | files | what is there |
 //! |---|---|
-//! | [`attr`] | `stat` and the life time of answers |
-//! | [`errno`] | all failures and the one errno table |
-//! | `table` | nodes, what names show, what is open: the state, under one lock that is never held over I/O |
-//! | `objects` | which revision an object's name shows, and when that changed |
-//! | `open`, `create`, `io`, `flush` | open and create; read, write, release; close |
-//! | `in_place` | the node that a name leads to is its writer's draft for a while |
-//! | `commit`, `parked`, `saving` | when a draft becomes a revision, where it goes when it cannot, what it is meanwhile |
-//! | `names`, `rename` | names come, go and move; the one-update rule |
-//! | `meta` | getattr, setattr, statfs |
-//! | `list` | directories |
-//! | `by_number` | what file handles hold |
-//! | `scratch`, `mount_lock` | everything that is not an object; whether another mount shares it |
+//! | [`attr`], [`errno`], `ino`, `node`, `handle`, `dir_stream` | types: `stat`, failures and the one errno table, numbers, what a node and a handle are |
+//! | `table` | nodes, what names show, what is being changed: the state, under one lock |
+//! | `core` | what every call needs: the locked table, what the kernel is told, handles, who calls |
+//! | `object/` | objects: which revision a name shows (`shown`), drafts and how threads are led to them (`drafts`, `hand_off`, `in_place`), when one becomes a revision (`commit`, `save`) or is kept (`parked`, `kept`) |
+//! | `scratch/` | every name that is not an object's |
 //! | `views` | `.conflicts` and its like |
-//! | `xattr` | extended attributes |
+//! | `lookup`, `open`, `create`, `meta`, `io`, `flush`, `list`, `names`, `rename/`, `xattr`, `by_number` | the calls: each finds the kind of its node and hands on |
 //! | [`replay`] | changes by others, made known to inotify |
 //!
-//! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! `draining`, `telling`, tables. The tables are locked neither over I/O nor while the kernel is told something. Attribute
-//! invalidations are sent inline: they never block. Entry invalidations may block until a LOOKUP of ours is answered, so a
-//! thread of their own sends them. No call that a closing descriptor makes reads `/proc/<pid>/stat`: it may come from the
-//! middle of that process's execve.
+//! No file uses one that stands below it in the list that `tests/it/tidy.rs` holds.
+//!
+//! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in this order:
+//!
+//! 1. a draft's (never two, but for a rename's in the order of their nodes),
+//! 2. `draining`, held from reading events until the table has them,
+//! 3. `telling`, read from before the table changes until the kernel is told of it,
+//! 4. the watcher's,
+//! 5. the table's,
+//! 6. all others, of which nobody takes a second: handles, memory, the replay's, the store's index, the small lists here.
+//!
+//! Nothing waits for a disk, the kernel or a program under the table's lock: what it asks for is done when it is given back
+//! (`core`). Attribute invalidations are sent inline: they never block. Entry invalidations may block until a LOOKUP of
+//! ours is answered, so a thread of their own sends them. No call that a closing descriptor makes reads
+//! `/proc/<pid>/stat`: it may come from the middle of that process's execve.
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
@@ -54,6 +57,7 @@ mod dir_stream;
 pub mod errno;
 mod flush;
 mod handle;
+mod ino;
 mod io;
 mod list;
 mod lookup;
@@ -172,7 +176,7 @@ pub struct Fs {
     /// The last text that was whole found no room.
     full: AtomicBool,
     /// Texts that could not be stored.
-    held: Mutex<Vec<object::Held>>,
+    held: Mutex<Vec<object::parked::Held>>,
     /// The attributes of drafts that are being saved, for those who only look: a save may wait for the disk.
     saving: Mutex<HashMap<Ino, attr::Attr>>,
     /// Drafts that have been written to since they were saved.

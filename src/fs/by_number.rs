@@ -8,10 +8,11 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::fs::attr::{Found, Ino, NOW, ROOT};
 use crate::fs::errno::{FsError, Result};
+use crate::fs::ino::object_ino;
 use crate::fs::node::Node;
-use crate::fs::object::SHOWN_TRIES;
+use crate::fs::object::shown::SHOWN_TRIES;
 use crate::fs::scratch::ScratchNode;
-use crate::fs::table::{NodeTable, object_ino};
+use crate::fs::table::NodeTable;
 use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 

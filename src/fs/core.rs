@@ -23,8 +23,9 @@ use crate::fs::APART;
 use crate::fs::attr::{Attr, Caller, Ino, ROOT};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::Handle;
+use crate::fs::ino::object_ino;
 use crate::fs::node::{Node, Notice, View};
-use crate::fs::table::{NodeTable, object_ino};
+use crate::fs::table::NodeTable;
 use crate::fs::{Fs, attr, scratch};
 use crate::rev::{ObjectId, Rev};
 

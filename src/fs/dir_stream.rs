@@ -1,14 +1,16 @@
 //! A directory as it is read.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::FileType;
 
 use crate::fs::attr::Ino;
-use crate::fs::list::RootWalk;
-use crate::fs::table::ino_of;
+use crate::fs::errno::Result;
+use crate::fs::ino::ino_of;
 use crate::rev::{ObjectId, SUFFIX};
+use crate::store::IdStream;
 
 /// One entry of a directory.
 #[derive(Clone, Copy, Debug)]
@@ -84,4 +86,28 @@ impl Listing {
 pub(in crate::fs) struct Stream {
     pub(in crate::fs) listing: Listing,
     pub(in crate::fs) walk: Option<Box<RootWalk>>,
+}
+
+/// The root as far as it was not listed yet.
+pub(in crate::fs) struct RootWalk {
+    pub(in crate::fs) ids: IdsLeft,
+    /// The names that show a draft, but for those that were found to be objects.
+    pub(in crate::fs) fresh: HashSet<ObjectId>,
+    /// Names that were renamed away.
+    pub(in crate::fs) hidden: Vec<ObjectId>,
+    pub(in crate::fs) recent: HashSet<ObjectId>,
+}
+
+pub(in crate::fs) enum IdsLeft {
+    All(Vec<ObjectId>),
+    Coming(IdStream),
+}
+
+impl IdsLeft {
+    pub(in crate::fs) fn next(&mut self) -> Result<Option<Vec<ObjectId>>> {
+        match self {
+            IdsLeft::All(ids) => Ok(Some(std::mem::take(ids)).filter(|ids| !ids.is_empty())),
+            IdsLeft::Coming(ids) => Ok(ids.next().transpose()?),
+        }
+    }
 }

@@ -14,8 +14,8 @@ use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::Handle;
-use crate::fs::object::Asks;
-use crate::fs::table::object_ino;
+use crate::fs::ino::object_ino;
+use crate::fs::object::commit::Asks;
 
 impl Fs {
     /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.

@@ -11,10 +11,10 @@ use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::Handle;
+use crate::fs::ino::object_ino;
 use crate::fs::node::Node;
-use crate::fs::object::Asks;
+use crate::fs::object::commit::Asks;
 use crate::fs::scratch::os;
-use crate::fs::table::object_ino;
 
 /// At most `size` bytes of a file from `offset` on.
 fn read_at(file: &File, offset: u64, size: usize) -> Result<Vec<u8>> {

@@ -4,27 +4,22 @@
 //! all the time comes twice or is left out while others create and delete. A large store is still being listed when the
 //! first names are given out. The kernel keeps what it has read of the root until a name comes or goes.
 
-use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
-use crate::fs::attr::{Attr, Caller, Found, Ino, NOW};
+use crate::fs::Fs;
+use crate::fs::attr::{Attr, Caller, Found, Ino, NOW, ROOT};
 use crate::fs::dir_stream::{DirItem, Listed, Listing, OpenedDir, Stream};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::Handle;
+use crate::fs::ino::object_ino;
+use crate::fs::list::root::scratch_items;
 use crate::fs::node::Node;
-use crate::fs::table::object_ino;
-use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 mod root;
-
-pub(in crate::fs) use root::RootWalk;
-
-/// How many objects of which nothing is known are looked at before they are listed: that costs more than to list them.
-const LOOKED_AT: usize = 4096;
 
 impl Fs {
     /// Opens a directory.
@@ -111,7 +106,7 @@ impl Fs {
     /// before it uses it. The kernel then knows a node that is not known here. Nobody can have it open, and the
     /// attributes, which are made up, count for no moment.
     fn unheld(&self, dir: Ino, item: Listed<'_>) -> Option<Found> {
-        let id = ObjectId::from_file_name(item.name).filter(|_| dir == super::attr::ROOT)?;
+        let id = ObjectId::from_file_name(item.name).filter(|_| dir == ROOT)?;
         let t = self.nodes();
         if !t.is_full() || t.objects.contains_key(&id) || t.node(object_ino(&id)).is_some() {
             return None;
@@ -123,7 +118,7 @@ impl Fs {
     /// Begins to list a directory. All but the root are read at once.
     fn list(&self, ino: Ino) -> Result<Stream> {
         let mut listing = Listing::default();
-        for (name, ino) in [(".", ino), ("..", super::attr::ROOT)] {
+        for (name, ino) in [(".", ino), ("..", ROOT)] {
             listing.add(&DirItem { name: name.into(), ino, kind: FileType::Directory });
         }
         let mut walk = None;
@@ -135,13 +130,4 @@ impl Fs {
         }
         Ok(Stream { listing, walk })
     }
-}
-
-fn scratch_items(dir: &scratch::Dir) -> Result<impl Iterator<Item = DirItem> + use<>> {
-    let dir = dir.clone();
-    Ok(scratch::list(dir.as_fd())?.into_iter().filter_map(move |(name, kind)| {
-        // One that has gone meanwhile needs no number.
-        let (_, ino) = scratch::key(dir.as_fd(), &name).ok()?;
-        Some(DirItem { name, ino, kind })
-    }))
 }

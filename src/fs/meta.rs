@@ -6,7 +6,7 @@ use crate::fs::attr::{Attr, Caller, Ino, LONG, NOW};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::{Handle, Mode};
 use crate::fs::node::Node;
-use crate::fs::object::attrs;
+use crate::fs::object::meta::attrs;
 use crate::fs::scratch::{Change, ScratchNode};
 use crate::fs::{Fs, scratch};
 

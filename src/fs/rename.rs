@@ -8,11 +8,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use drafts::{locked, sync_moved};
-use landed::attrs_of;
 use log::debug;
-use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, RenameFlags};
+use rustix::fs::{AtFlags, FileType};
 
 use crate::backend::Attrs;
 use crate::base::Writer;
@@ -21,43 +18,25 @@ use crate::draft::Draft;
 use crate::error::Error;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
-use crate::fs::node::{Node, Notice, View};
-use crate::fs::object::load_file;
+use crate::fs::node::{Node, Notice};
+use crate::fs::object::kept::load_file;
+use crate::fs::rename::drafts::{locked, sync_moved};
+use crate::fs::rename::end::End;
+use crate::fs::rename::landed::attrs_of;
 use crate::fs::scratch::{Dir, ScratchNode};
 use crate::fs::table::Hidden;
 use crate::fs::{Fs, Name, scratch};
 use crate::rev::ObjectId;
 
 mod drafts;
+mod end;
 mod exchange;
 mod fresh;
 mod landed;
 mod overlay;
 mod views;
 
-/// How a rename treats a target that exists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    pub no_replace: bool,
-    pub exchange: bool,
-}
-
-impl Flags {
-    fn bits(self) -> RenameFlags {
-        let no_replace = if self.no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
-        let exchange = if self.exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
-        no_replace | exchange
-    }
-}
-
-/// One end of a rename.
-enum End {
-    Object(ObjectId),
-    /// A name of an object, but there is only a draft.
-    Fresh(ObjectId, Arc<Mutex<Draft>>),
-    Scratch(Dir),
-    View(View),
-}
+pub use end::Flags;
 
 impl Fs {
     /// Moves a name. What lands on an object's name becomes its next revision; what leaves one becomes a scratch file.

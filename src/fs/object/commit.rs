@@ -18,7 +18,7 @@ use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::node::{Node, Notice};
-use crate::fs::object::NEW_NAME_FILE;
+use crate::fs::object::kept::NEW_NAME_FILE;
 use crate::fs::table::Deleted;
 use crate::store::SaveOptions;
 

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use crate::draft::Draft;
 use crate::fs::Fs;
 use crate::fs::attr::{Attr, Ino};
+use crate::fs::ino::{object_ino, removed_ino};
 use crate::fs::node::Shown;
-use crate::fs::table::{object_ino, removed_ino};
 
 /// How long a draft's lock is waited for before it is asked whether it is being saved.
 const GLANCE: Duration = Duration::from_millis(1);

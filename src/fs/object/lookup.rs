@@ -7,7 +7,7 @@ use crate::fs::Fs;
 use crate::fs::attr::{BRIEF, Caller, Found, Ino, LONG, NOW};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::node::Node;
-use crate::fs::object::SHOWN_TRIES;
+use crate::fs::object::shown::SHOWN_TRIES;
 use crate::rev::ObjectId;
 
 impl Fs {

@@ -10,7 +10,7 @@ use crate::fs::Fs;
 use crate::fs::attr::{Attr, Caller, Ino, LONG, NOW};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::node::{Node, Shown};
-use crate::fs::object::Asks;
+use crate::fs::object::commit::Asks;
 use crate::fs::scratch::{Change, SetTime};
 use crate::fs::table::ObjectState;
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::fs::attr::{Attr, Ino};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::node::Notice;
-use crate::fs::object::{NEW_NAME_FILE, kept_name, load_file};
+use crate::fs::object::kept::{NEW_NAME_FILE, kept_name, load_file};
 use crate::fs::{Counts, Fs};
 use crate::rev::ObjectId;
 

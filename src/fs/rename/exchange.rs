@@ -6,9 +6,6 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, RenameFlags};
 
-use super::End;
-use super::drafts::locked;
-use super::landed::attrs_of;
 use crate::backend::Attrs;
 use crate::base::Evidence;
 use crate::document;
@@ -17,7 +14,10 @@ use crate::error::Error;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::node::Notice;
-use crate::fs::object::load_file;
+use crate::fs::object::kept::load_file;
+use crate::fs::rename::drafts::locked;
+use crate::fs::rename::end::End;
+use crate::fs::rename::landed::attrs_of;
 use crate::fs::scratch::{Dir, ScratchNode};
 use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;

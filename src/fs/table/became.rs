@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 
 use crate::fs::attr::Ino;
-use crate::fs::table::{NodeTable, object_ino};
+use crate::fs::ino::object_ino;
+use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
 
 /// How many numbers are remembered that files had before.
