@@ -15,7 +15,7 @@
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in this order:
 //!
-//! 1. a draft's (never two, but for a rename's in the order of their nodes),
+//! 1. drafts' (a rename takes several, in the order in which they were opened),
 //! 2. `draining`, held from reading events until the table has them,
 //! 3. `telling`, read from before the table changes until the kernel is told of it,
 //! 4. the watcher's,
