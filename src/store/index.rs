@@ -402,7 +402,7 @@ mod tests {
         fn what_is_remembered_is_what_a_fresh_look_finds(steps in prop::collection::vec(step(), 1..60)) {
             let backend = Arc::new(MemoryBackend::new());
             let (ours, others) = (Store::with_backend(backend.clone()), Store::with_backend(backend.clone()));
-            let queue: Arc<Mutex<Vec<(u8, Option<Rev>)>>> = Arc::default();
+            let queue = Arc::new(Mutex::new(Vec::<(u8, Option<Rev>)>::new()));
             let listener = ours.change_listener();
             let id = |n: u8| ObjectId::new(format!("o{n}")).unwrap();
             let taken = queue.clone();
