@@ -22,7 +22,11 @@ mod memory;
 #[cfg(test)]
 pub(crate) use dir::faults;
 
-pub use dir::{DirBackend, LinkMethod, Medium, close, flush};
+pub use dir::DirBackend;
+/// For the tests of a backend: what the medium is taken for.
+#[doc(hidden)]
+pub use dir::LinkMethod;
+pub(crate) use dir::{close, flush};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 
@@ -125,7 +129,11 @@ pub struct Tombstone {
 }
 
 /// Takes a step towards less, at the price of the room that is kept for that. `removes`: nothing is added on the way.
-pub fn at_need<T>(backend: &dyn Backend, removes: bool, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn at_need<T>(
+    backend: &dyn Backend,
+    removes: bool,
+    mut step: impl FnMut() -> Result<T>,
+) -> Result<T> {
     loop {
         match step() {
             Err(e) if e.is_no_room() && backend.make_room(removes) => {}

@@ -226,11 +226,6 @@ pub fn declared_rev(text: &[u8]) -> Option<String> {
     String::from_utf8(decoded.into_owned()).ok()
 }
 
-/// Whether the text is an object with a top-level `_rev` or `_id`.
-pub fn has_stamp(text: &[u8]) -> bool {
-    layout(text).is_ok_and(|layout| STAMPS.iter().any(|name| values(&layout, name).next().is_some()))
-}
-
 /// The text with each top-level `_id` and `_rev` that it has telling the truth, whatever type of value it had.
 ///
 /// Nothing else changes, and nothing is inserted. A value that already says the right thing keeps its spelling.
@@ -579,12 +574,6 @@ mod tests {
         ] {
             assert_eq!(declared_rev(text.as_bytes()).as_deref(), rev, "{text}");
         }
-        assert!(
-            has_stamp(br#"{"_id":1}"#)
-                && has_stamp(br#"{"a":1,"_rev":null}"#)
-                && has_stamp(br#"{"_\u0069d":1}"#)
-        );
-        assert!(!has_stamp(br#"{"a":{"_id":1}}"#) && !has_stamp(b"_id") && !has_stamp(br#"["_id"]"#));
     }
 
     #[test]

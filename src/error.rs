@@ -65,7 +65,7 @@ impl Error {
 }
 
 /// `None` where the object or its revision is not there, or not any more.
-pub fn found<T>(asked: Result<T>) -> Result<Option<T>> {
+pub(crate) fn found<T>(asked: Result<T>) -> Result<Option<T>> {
     match asked {
         Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
         answer => answer.map(Some),

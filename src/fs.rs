@@ -70,7 +70,7 @@ mod views;
 mod xattr;
 
 pub use io::{Mode, NO_HANDLE, Opened};
-pub use list::{Listed, OpenedDir};
+pub use list::OpenedDir;
 pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
@@ -265,11 +265,6 @@ impl Fs {
     /// Why objects are not watched that should be.
     pub fn unwatched(&self) -> Option<&str> {
         self.watcher.lacking()
-    }
-
-    /// The store that is mounted.
-    pub fn store(&self) -> &Store {
-        &self.store
     }
 
     fn scratch_root(&self) -> errno::Result<&scratch::Dir> {

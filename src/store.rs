@@ -37,11 +37,12 @@ mod unfinished;
 
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
-pub use id_stream::IdStream;
-pub use open::expand;
-pub use remove::Astray;
 pub use revision_set::RevisionSet;
 pub use undo::Deletion;
+
+pub(crate) use id_stream::IdStream;
+pub(crate) use open::expand;
+pub(crate) use remove::Astray;
 
 use index::Index;
 use locks::{ObjectLock, ObjectLocks};
@@ -107,6 +108,7 @@ pub struct Saved {
 impl Saved {
     /// The text as it was given, where readers get one that says something else: a merge of it, or the winner above a
     /// sibling. `on_stale`: the policy of the save.
+    #[doc(hidden)]
     pub fn own(&self, given: &[u8], on_stale: OnStale) -> Option<Arc<[u8]>> {
         let merged = match self.outcome {
             Outcome::Merge | Outcome::Overlap => true,
@@ -118,7 +120,7 @@ impl Saved {
     }
 
     /// What readers now get, if that says what was given and nothing of others' (as far as that is known).
-    pub fn as_given(&self) -> Option<&Rev> {
+    pub(crate) fn as_given(&self) -> Option<&Rev> {
         let merged = matches!(self.outcome, Outcome::Merge | Outcome::Overlap);
         (!merged && (self.outcome != Outcome::Same || !self.altered)).then_some(&self.rev)
     }

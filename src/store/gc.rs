@@ -35,7 +35,7 @@ impl Store {
     /// Retires the old revisions of an object. With `dry` it only says which.
     ///
     /// # Errors
-    /// [`Error::NoObject`], [`Error::Io`].
+    /// [`NoObject`](crate::Error::NoObject), [`Io`](crate::Error::Io).
     pub fn retire_old(&self, id: &ObjectId, keep: Keep, dry: bool) -> Result<Cleared> {
         let _turn = self.lock_object(id);
         let history = self.history(id)?;
@@ -73,7 +73,7 @@ impl Store {
     /// With `dry` it only says which.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Io`](crate::Error::Io).
     pub fn purge(
         &self,
         id: &ObjectId,

@@ -46,7 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
+    pub(crate) fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
         let read = found(self.backend().read(id, rev))?;
         Ok(read.is_some_and(|(text, meta)| is_young(&meta) && document::check(&text).is_err()))
     }
