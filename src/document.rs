@@ -37,19 +37,34 @@ pub enum NotObject {
     Incomplete,
     /// The bytes from `offset` (0-based) are not UTF-8.
     #[error("byte {offset} is not UTF-8; save it as UTF-8")]
-    NotUtf8 { offset: usize },
+    NotUtf8 {
+        /// In bytes, from 0.
+        offset: usize,
+    },
     /// A byte order mark: of UTF-16, UTF-32, or one of UTF-8 that [`strip_bom`] did not take off.
     #[error("it starts with a byte order mark; save it as UTF-8 without one")]
     Bom,
     /// JSON, but not an object; says what: "an array", "a string", "a number", "true", "false", "null".
     #[error("it is {0}")]
     Kind(&'static str),
-    /// An object, and then something else. Lines, and characters in the line, count from 1.
+    /// An object, and then something else.
     #[error("something follows the object at line {line}, column {column}")]
-    Trailing { line: usize, column: usize },
-    /// Not JSON from here on. Lines, and characters in the line, count from 1.
+    Trailing {
+        /// Of the first character that follows, from 1.
+        line: usize,
+        /// The character in that line, from 1.
+        column: usize,
+    },
+    /// Not JSON from here on.
     #[error("line {line}, column {column}: {what}")]
-    Syntax { line: usize, column: usize, what: String },
+    Syntax {
+        /// Where it stops being JSON, from 1.
+        line: usize,
+        /// The character in that line, from 1.
+        column: usize,
+        /// What was expected there and what was found.
+        what: String,
+    },
 }
 
 /// The text without a UTF-8 byte order mark.

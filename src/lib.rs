@@ -48,6 +48,7 @@
 //! Assumed of the medium: a rename within one file system is atomic, names are bytes, and what `fsync` returned for
 //! survives a power cut.
 
+#![warn(missing_docs)]
 // What the mount alone needs of the other modules is unused without it.
 #![cfg_attr(not(feature = "fuse"), allow(dead_code, unused_imports, reason = "only the mount needs it"))]
 

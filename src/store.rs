@@ -67,9 +67,11 @@ pub enum OnStale {
 /// An object as readers get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
+    /// Its id.
     pub id: ObjectId,
     /// The winner.
     pub rev: Rev,
+    /// Of the winner's file.
     pub meta: Meta,
     /// The winner's bytes: one JSON object.
     pub text: Vec<u8>,
@@ -99,7 +101,9 @@ pub enum Outcome {
 pub struct Saved {
     /// What readers now get.
     pub rev: Rev,
+    /// Of its file.
     pub meta: Meta,
+    /// What was published, and why.
     pub outcome: Outcome,
     /// Readers get other bytes than were given: stamped, merged, without the BOM, or another revision.
     pub altered: bool,
@@ -131,7 +135,9 @@ impl Saved {
 pub struct SaveOptions {
     /// For the new revision. Mode and owner are those of the revision before where not given.
     pub attrs: Attrs,
+    /// How far the revision must have got when the call returns.
     pub how: Durability,
+    /// What happens where the base is not the winner any more.
     pub on_stale: OnStale,
 }
 

@@ -48,6 +48,7 @@ pub struct Evidence {
 /// A revision that a process has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
+    /// The revision.
     pub rev: Rev,
     /// It made a copy of it, and did not read it again.
     pub copied: bool,

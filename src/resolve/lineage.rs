@@ -18,6 +18,7 @@ pub struct Lineage {
 /// What a revision was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
+    /// Its name.
     pub rev: Rev,
     /// Its name does not say so.
     pub assumed: bool,

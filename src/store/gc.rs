@@ -26,6 +26,7 @@ pub enum Keep {
 /// What a call took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
+    /// Ascending.
     pub revs: Vec<Rev>,
     /// The size of their texts, in bytes.
     pub bytes: u64,

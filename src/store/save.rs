@@ -306,7 +306,7 @@ impl Store {
 
     /// Publishes what is the only revision that can be read. It goes above what the writer has `seen`, too: the original
     /// deletes without leaving a trace, and elsewhere those revisions may still be.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "all that there is to a save")]
     fn first(
         &self,
         id: &ObjectId,
