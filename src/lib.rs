@@ -21,7 +21,7 @@
 //!                               and bytes                 belong  of change    calls
 //! ```
 //!
-//! [`words`] says what each term means. Start with [`rev`] (what wins), [`store`] (what a save does), `src/fs.rs` (what a
+//! [`words`] says what each term means, [`mod@format`] what lies on the disk. Start with [`rev`] (what wins), [`store`] (what a save does), `src/fs.rs` (what a
 //! program sees). What is public is the library: a [`Store`] in a program of one's own, without FUSE. The modules from
 //! `draft` on, and `check`, are the program's.
 //!
@@ -73,6 +73,8 @@ pub mod rev;
 pub mod store;
 #[cfg(feature = "fuse")]
 mod watch;
+#[doc = include_str!("format.md")]
+pub mod format {}
 #[doc = include_str!("words.md")]
 pub mod words {}
 

@@ -11,6 +11,8 @@ mod document;
 #[cfg(feature = "fuse")]
 mod editors;
 #[cfg(feature = "fuse")]
+mod format;
+#[cfg(feature = "fuse")]
 mod full;
 #[cfg(feature = "fuse")]
 mod gone;
