@@ -10,6 +10,7 @@ mod dice;
 mod document;
 #[cfg(feature = "fuse")]
 mod editors;
+mod examples;
 #[cfg(feature = "fuse")]
 mod format;
 #[cfg(feature = "fuse")]
