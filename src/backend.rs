@@ -17,6 +17,7 @@ use crate::rev::{ObjectId, Rev};
 mod dir;
 mod fault;
 mod memory;
+mod no_io;
 
 /// For tests that walk through every system call of a change.
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use dir::LinkMethod;
 pub(crate) use dir::{close, flush};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
+pub use no_io::NoIo;
 
 /// What is known of a revision's file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

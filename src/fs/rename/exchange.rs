@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, RenameFlags};
 
-use super::drafts::locked;
-use super::{End, attrs_of};
 use crate::backend::Attrs;
 use crate::base::Evidence;
 use crate::document;
 use crate::draft::Draft;
 use crate::error::Error;
-use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
-use crate::fs::parked::load_file;
-use crate::fs::scratch::{self, Dir, ScratchNode};
-use crate::fs::table::Notice;
+use crate::fs::node::Notice;
+use crate::fs::object::kept::load_file;
+use crate::fs::rename::drafts::locked;
+use crate::fs::rename::end::End;
+use crate::fs::rename::landed::attrs_of;
+use crate::fs::scratch::{Dir, ScratchNode};
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 impl Fs {
@@ -82,7 +83,7 @@ impl Fs {
             None => self.become_former(id, &file),
         }
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, node.clone(), &mut notices);
         notices.push(Notice::EntryIn(parent, name.to_owned()));
@@ -110,7 +111,7 @@ impl Fs {
         self.give_drafts(of_b, a, false);
         // The kernel has exchanged the nodes; both are looked up again.
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         for (id, current) in [(a, home_a), (b, home_b)] {
             t.hide(id, &mut notices);
             t.invalidate(id, &mut notices);

@@ -7,35 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::error;
 use parking_lot::Mutex;
 
-use super::attr::{Attr, Ino};
-use super::errno::{FsError, Result};
-use super::objects::NEW_NAME_FILE;
-use super::replay::Change;
-use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
-use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
-use crate::base::{Evidence, Process, Writer};
-use crate::document;
+use crate::base::Writer;
 use crate::draft::{Draft, Verdict};
 use crate::error::Error;
-use crate::rev::ObjectId;
-use crate::store::{Outcome, SaveOptions, Saved};
+use crate::fs::Fs;
+use crate::fs::attr::Ino;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::node::{Node, Notice};
+use crate::fs::object::kept::NEW_NAME_FILE;
+use crate::fs::table::Deleted;
+use crate::store::SaveOptions;
 
 /// How long a whole text must not have changed to be published though programs have it open.
 const RESTED: Duration = Duration::from_secs(1);
 
-/// What held when a save began.
-pub(super) struct Before<'a> {
-    change: Change<'a>,
-    /// The object's epoch: one that has risen since means that others may have saved.
-    version: u64,
-}
-
 /// Who asks for a draft to be saved.
-pub(super) enum Asks<'a> {
+pub(in crate::fs) enum Asks<'a> {
     /// A descriptor is closed; whether the same open file goes on to be written by another one.
     Close(&'a dyn Fn(&Draft) -> bool),
     /// The bytes are to be durable. That is no moment to refuse a text: its program is not done with it.
@@ -49,7 +40,7 @@ impl Fs {
     ///
     /// # Errors
     /// `NotObject` where the text is not a JSON object: it was kept among the drafts.
-    pub(super) fn flush_draft(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
+    pub(in crate::fs) fn flush_draft(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
         if d.unlinked {
             return Ok(());
         }
@@ -77,8 +68,8 @@ impl Fs {
                 let _saving = self.saving(node, d);
                 self.refuse(d, &why)?;
                 // The object goes on to be what it was.
-                if let Some(object) = self.nodes.lock().objects.get_mut(&d.id) {
-                    object.emptied = None;
+                if let Some(active) = self.nodes().active.get_mut(&d.id) {
+                    active.emptied = None;
                 }
                 Err(FsError::Store(Error::NotObject(why)))
             }
@@ -87,7 +78,7 @@ impl Fs {
 
     /// Publishes a draft whose last change has made it whole, if somebody waits for that. Where that fails its bytes are
     /// written all the same; the failure is that of the next fsync or close.
-    pub(super) fn commit_awaited(&self, node: Ino, d: &mut Draft) {
+    pub(in crate::fs) fn commit_awaited(&self, node: Ino, d: &mut Draft) {
         if !d.awaited || d.unlinked || !d.may_be_whole() || d.verdict() != Verdict::Publish {
             return;
         }
@@ -123,14 +114,14 @@ impl Fs {
     }
 
     /// A draft has been changed that was not before: it is looked at until it is saved.
-    pub(super) fn note_written(&self, node: Ino, draft: &Arc<Mutex<Draft>>, d: &mut Draft) {
+    pub(in crate::fs) fn note_written(&self, node: Ino, draft: &Arc<Mutex<Draft>>, d: &mut Draft) {
         if !std::mem::replace(&mut d.listed, true) {
             self.written.lock().push((node, Arc::downgrade(draft)));
         }
     }
 
     /// The last handle is gone: publishes what is complete, keeps what is not.
-    pub(super) fn finish_draft(&self, node: Ino, d: &mut Draft) {
+    pub(in crate::fs) fn finish_draft(&self, node: Ino, d: &mut Draft) {
         if d.unlinked {
             // The name was removed while the text was written: on a disk it would be no more. It is kept all the same.
             if d.is_dirty() && !d.is_empty() && !d.is_parked() {
@@ -172,9 +163,7 @@ impl Fs {
             return;
         }
         if let Some(rev) = d.emptied.take() {
-            let mut t = self.nodes.lock();
-            t.object(&d.id).emptied = Some((Instant::now(), rev));
-            t.waiting.insert(d.id.clone());
+            self.nodes().active_mut(&d.id).emptied = Some((Instant::now(), rev));
         }
     }
 
@@ -201,12 +190,12 @@ impl Fs {
         if d.is_new_name {
             self.unpark(&d.id, NEW_NAME_FILE, d.text());
             d.is_new_name = false;
-            let mut t = self.nodes.lock();
-            let object = t.object(&d.id);
-            object.new_draft = None;
-            if t.is_open(node) {
-                let opener = d.opener.clone();
-                t.object(&d.id).drafts.push((node, opener));
+            let mut t = self.nodes();
+            let open = t.is_open(node);
+            let active = t.active_mut(&d.id);
+            active.new_draft = None;
+            if open {
+                active.drafts.push((node, d.opener.clone()));
             }
             t.leave(&d.id, node);
         }
@@ -216,152 +205,6 @@ impl Fs {
         let shown_rev = saved.as_given().cloned();
         d.set_published(saved.rev, saved.meta, shown_rev, !saved.altered);
         Ok(())
-    }
-
-    /// How this mount saves a text that is to look like `attrs`.
-    pub(super) fn save_options(&self, attrs: Attrs) -> SaveOptions {
-        SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale }
-    }
-
-    /// Saves a text under the rules of this mount and makes the object's name show it. `writer`: who saves it, if that can be
-    /// told; `evidence`: what is known of who wrote the text.
-    pub(super) fn save_by(
-        &self,
-        writer: Option<&Process>,
-        id: &ObjectId,
-        given: &[u8],
-        evidence: &Evidence,
-        options: &SaveOptions,
-    ) -> Result<Saved> {
-        let before = self.before(id);
-        let op = {
-            let mut t = self.nodes.lock();
-            let recent = t.object(id).deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
-            recent.map(|d| d.op.clone())
-        };
-        let plain = self.without_view(id, given);
-        let text = plain.as_deref().unwrap_or(given);
-        let promoted = writer.and_then(|writer| self.promoted(writer, id, text));
-        let saved = match (promoted, op) {
-            (Some(rev), _) => self.store.promote(id, &rev, options),
-            // unlink and create: one update (mv from another file system, install, git checkout).
-            (None, Some(op)) => match self.store.revive(id, &op, text, evidence, options) {
-                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, evidence, options),
-                other => other,
-            },
-            (None, None) => self.store.save(id, text, evidence, options),
-        };
-        let saved = saved.inspect_err(|_| self.not_saved(id))?;
-        self.saved(writer, id, given, &saved, before);
-        Ok(saved)
-    }
-
-    /// A save begins.
-    pub(super) fn before(&self, id: &ObjectId) -> Before<'_> {
-        Before { change: self.echoes.begin(id), version: self.nodes.lock().object(id).version }
-    }
-
-    /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
-    /// succeeds.
-    pub(super) fn not_saved(&self, id: &ObjectId) {
-        let mut notices = self.notices();
-        self.nodes.lock().invalidate(id, &mut notices);
-        self.notify_kernel(notices);
-    }
-
-    /// The object's name shows what was `saved`, and `writer` has seen it.
-    pub(super) fn saved(
-        &self,
-        writer: Option<&Process>,
-        id: &ObjectId,
-        given: &[u8],
-        saved: &Saved,
-        before: Before<'_>,
-    ) {
-        if let Some(writer) = writer {
-            self.memory.saved(writer, id, &saved.rev, saved.own(given, self.options.on_stale));
-        }
-        match saved.outcome {
-            Outcome::Same => {}
-            Outcome::Merge => {
-                Counts::add(&self.counts.merges);
-                info!("{id}: merged with a newer revision into {}", saved.rev);
-            }
-            Outcome::Overlap | Outcome::Stale => {
-                Counts::add(&self.counts.conflicts);
-                warn!("{id}: in conflict, {} wins; see .conflicts/{id}", saved.rev);
-            }
-            Outcome::Update | Outcome::Restore | Outcome::Created => {}
-        }
-        if saved.outcome != Outcome::Same {
-            Counts::add(&self.counts.revisions);
-        }
-        let mut notices = self.notices();
-        let mut t = self.nodes.lock();
-        let object = t.object(id);
-        let new = object.current_node.is_none();
-        if object.hidden.is_some() || object.deleted.is_some() || object.emptied.is_some() {
-            (object.hidden, object.deleted, object.emptied) = (None, None, None);
-        }
-        // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
-        let unchanged =
-            object.current_node.is_some() && object.version == before.version && !self.options.object_view;
-        let watched = object.watched;
-        if unchanged {
-            t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
-            if watched {
-                t.mark_valid(id);
-            }
-        } else if !t.shows(id, &saved.rev) {
-            t.invalidate(id, &mut notices);
-        }
-        let left = !t.object(id).stale_nodes.is_empty() || t.is_in_place_of_another(id, writer);
-        drop(t);
-        // The tables first: until it is made, the revision's own sign says nothing new.
-        before.change.made(Some(&saved.rev));
-        if new {
-            notices.push(Notice::Root);
-        }
-        self.notify_kernel(notices);
-        if left {
-            self.echoes.left_behind(id);
-        }
-    }
-
-    /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.
-    fn without_view(&self, id: &ObjectId, text: &[u8]) -> Option<Vec<u8>> {
-        if !self.options.object_view {
-            return None;
-        }
-        let object = self.store.winner(id).ok()?;
-        let view = document::object_view(&object.text, &id.to_text(), object.rev.as_str());
-        document::same(text, &view).then_some(object.text)
-    }
-
-    /// A draft's attributes: the object's inode number, so that no program sees two files (vim's E949).
-    pub(super) fn draft_attr(&self, d: &Draft) -> Attr {
-        self.masked(self.unmasked_attr(d))
-    }
-
-    pub(super) fn unmasked_attr(&self, d: &Draft) -> Attr {
-        let (uid, gid) = d
-            .owner
-            .unwrap_or_else(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
-        let published = d.published.as_ref().filter(|_| !d.is_dirty()).map(|(_, meta)| meta);
-        Attr {
-            ino: object_ino(&d.id),
-            size: d.len(),
-            blocks: d.len().div_ceil(512),
-            atime: published.map_or(d.mtime(), |m| m.atime),
-            mtime: d.mtime(),
-            ctime: published.map_or(d.mtime(), |m| m.ctime),
-            kind: rustix::fs::FileType::RegularFile,
-            perm: d.mode.unwrap_or(0o644),
-            nlink: u32::from(!d.unlinked),
-            uid,
-            gid,
-            rdev: 0,
-        }
     }
 
     /// `touch` and `chmod` of an open file that nobody wrote to: its revision gets what was set.
@@ -386,7 +229,7 @@ impl Fs {
     }
 
     /// Sets attributes of a draft; of one that is published already, of its revision too.
-    pub(super) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
+    pub(in crate::fs) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
         d.set_attrs(attrs);
         if d.published.is_some() { self.flush_attrs(d) } else { Ok(()) }
     }
@@ -394,7 +237,7 @@ impl Fs {
     /// Commits every draft that is complete and keeps every other: the mount is about to end.
     pub fn shutdown(&self) {
         let drafts: Vec<(Ino, Arc<Mutex<Draft>>)> = {
-            let t = self.nodes.lock();
+            let t = self.nodes();
             let open = t.nodes.iter().filter(|(_, e)| e.handles > 0);
             open.filter_map(|(ino, e)| match &e.node {
                 Node::Draft(draft) => Some((*ino, draft.clone())),
@@ -412,31 +255,22 @@ impl Fs {
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
     pub fn end_grace(&self, grace: Duration) {
         let mut due = Vec::new();
-        let closing;
         {
-            let mut t = self.nodes.lock();
-            t.tidy();
-            closing = t.take_closing();
-            for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
-                let object = t.objects.get(&id);
-                match object.and_then(|o| o.hidden.as_ref()) {
+            let mut t = self.nodes();
+            t.expire_retries();
+            for id in t.active.keys().cloned().collect::<Vec<_>>() {
+                match t.hidden(&id) {
                     // Somebody is at work on what comes after it.
                     Some(_) if !grace.is_zero() && t.is_made_anew(&id) => {}
                     Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.clone())),
                     Some(_) => {}
-                    None if object.is_some_and(|o| o.is_waiting(self.options.grace)) => {}
-                    None => {
-                        t.waiting.remove(&id);
-                        self.forget_object(&mut t, &id);
-                    }
+                    None => t.forget_object(&id),
                 }
             }
         }
-        drop(closing);
         for (id, hidden) in due {
             // A second half may have come while others were made final.
-            let since = |o: &ObjectState| o.hidden.as_ref().map(|h| h.since);
-            if self.nodes.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
+            if self.nodes().hidden(&id).map(|hidden| hidden.since) != Some(hidden.since) {
                 continue;
             }
             let change = self.echoes.begin(&id);
@@ -454,11 +288,11 @@ impl Fs {
                 }
             };
             let mut notices = self.notices().with(Notice::Root);
-            let mut t = self.nodes.lock();
-            let object = t.object(&id);
-            if object.hidden.take().is_none() {
+            let mut t = self.nodes();
+            let active = t.active_mut(&id);
+            if active.hidden.take().is_none() {
                 // It has come now: the history goes on with it.
-                object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
+                active.deleted = op.map(|op| Deleted { since: Instant::now(), op });
             }
             t.invalidate(&id, &mut notices);
             drop(t);
@@ -473,10 +307,8 @@ impl Fs {
 
     /// Forgets nodes and names that nobody holds.
     pub fn sweep(&self) {
-        let mut t = self.nodes.lock();
-        for id in t.sweep(self.options.grace) {
-            self.forget_object(&mut t, &id);
-        }
+        let mut t = self.nodes();
+        t.sweep();
     }
 
     /// How long names wait for their second half.
