@@ -212,6 +212,7 @@ impl Watcher {
     }
 
     /// Whether an object's directory is watched now, and that is enough.
+    #[cfg(test)]
     pub fn is_watched(&self, id: &ObjectId) -> bool {
         self.hears_all && self.state.lock().by_id.contains_key(id)
     }

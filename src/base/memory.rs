@@ -1,6 +1,6 @@
 //! Who read or saved which revision, and when: the last of it, of each object.
 //!
-//! Bounds: of one process the first and the last [`OWN`] events of an object; of processes that have ended about [`ENDED`]
+//! Bounds: of one process the first and the last `OWN` events of an object; of processes that have ended about `ENDED`
 //! events of an object, the first and the newest below each living process among them; 65,536 events in all, beyond which
 //! whole objects are forgotten, for half of what is known of a writer would make a stranger of it.
 

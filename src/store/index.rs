@@ -186,22 +186,22 @@ fn slot(id: &ObjectId) -> usize {
 }
 
 /// A store that is told of changes, for as long as anybody else holds it.
-pub struct ChangeListener(Weak<Inner>);
+pub(crate) struct ChangeListener(Weak<Inner>);
 
 impl Store {
     /// Lets the store remember what it has listed of objects for which `watched` is true. Before it answers, `watched`
     /// must have told ([`ChangeListener::changed`]) of every change that was complete when it was called. The first call counts.
-    pub fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
+    pub(crate) fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
         let _ = self.0.index.watched.set(Box::new(watched));
     }
 
     /// Whether a sign speaks of a revision that this store has just published or is about to. `false` says nothing.
-    pub fn published_here(&self, id: &ObjectId, name: &OsStr) -> bool {
+    pub(crate) fn published_here(&self, id: &ObjectId, name: &OsStr) -> bool {
         self.0.index.is_own(id, name)
     }
 
     /// For whoever tells of changes.
-    pub fn change_listener(&self) -> ChangeListener {
+    pub(crate) fn change_listener(&self) -> ChangeListener {
         ChangeListener(Arc::downgrade(&self.0))
     }
 }

@@ -10,6 +10,9 @@ mod dice;
 mod document;
 #[cfg(feature = "fuse")]
 mod editors;
+mod examples;
+#[cfg(feature = "fuse")]
+mod format;
 #[cfg(feature = "fuse")]
 mod full;
 #[cfg(feature = "fuse")]
