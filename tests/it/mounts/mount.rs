@@ -795,7 +795,7 @@ done
     );
 }
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 
 #[test]
 fn the_readme_names_every_mount_option() {

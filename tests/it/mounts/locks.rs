@@ -3,8 +3,8 @@
 use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::{look, looks};
 use crate::mounted::Place;
+use crate::programs::{FIRST, look, looks};
 
 macro_rules! python {
     ($body:literal) => {
@@ -106,7 +106,7 @@ print(open('o1.json').read())")).saves(),
 #[test]
 fn what_a_file_system_may_refuse_is_refused_as_documented() {
     let place = Place::new();
-    place.seed("x", 0, super::FIRST);
+    place.seed("x", 0, FIRST);
     let mount = place.mount(&[]);
     let flags = OFlags::TMPFILE | OFlags::RDWR;
     assert_eq!(rustix::fs::open(mount.path(""), flags, Mode::RUSR).unwrap_err(), Errno::OPNOTSUPP);
@@ -147,7 +147,7 @@ import os; assert sorted(os.listdir(\".\")) == [\"s\", \"x.json\"], os.listdir(\
     ] {
         mount.sh_ok(&format!("set -e; {script}"));
         assert_eq!(mount.names(), ["s", "x.json"], "{script}");
-        assert_eq!(mount.read("x.json"), super::FIRST, "{script}");
+        assert_eq!(mount.read("x.json"), FIRST, "{script}");
     }
     assert_eq!(place.revs("x").len(), 1);
     place.assert_clean();

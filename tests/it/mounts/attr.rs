@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::mounted::Place;
-use crate::system::{in_private, is_root};
+use super::mount::{in_private, is_root};
 
 /// `a` and `b` run a command as one user and another. `leak WHEN` ends where `b` can read a secret anywhere.
 const USERS: &str = r##"
