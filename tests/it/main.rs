@@ -9,8 +9,6 @@ mod conformance;
 mod dice;
 mod document;
 #[cfg(feature = "fuse")]
-mod full;
-#[cfg(feature = "fuse")]
 mod gone;
 mod histories;
 mod json;
@@ -18,6 +16,8 @@ mod json;
 mod mounted;
 #[cfg(feature = "fuse")]
 mod mounts;
+#[cfg(feature = "fuse")]
+mod namespaces;
 mod order;
 mod original;
 #[cfg(feature = "fuse")]

@@ -1,166 +1,52 @@
-//! Text that is not a JSON object: the writer gets the error, the object stays as it is, the text is kept and found.
+//! New names: by open, mknod, link and symlink, and those whose text is no object yet.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 
-use crate::mounted::{Place, wait_for};
+use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
-/// What people and programs have saved by mistake.
-pub const MALFORMED: [(&str, &[u8]); 36] = [
-    ("a blank", b" "),
-    ("a newline", b"\n"),
-    ("an open brace", b"{"),
-    ("a cut member", b"{\"ok\":2,"),
-    ("a cut string", b"{\"ok\":\"tw"),
-    ("a cut escape", b"{\"ok\":\"\\u00"),
-    ("a cut literal", b"{\"ok\":tr"),
-    ("no closing brace", b"{\"ok\":2"),
-    ("a closing brace too many", b"{\"ok\":2}}"),
-    ("two objects", b"{\"a\":1}{\"b\":2}"),
-    ("two lines of objects", b"{\"a\":1}\n{\"b\":2}\n"),
-    ("a trailing comma", b"{\"a\":1,}"),
-    ("a leading comma", b"{,\"a\":1}"),
-    ("a missing comma", b"{\"a\":1 \"b\":2}"),
-    ("a missing colon", b"{\"a\" 1}"),
-    ("a missing value", b"{\"a\":}"),
-    ("a key without quotes", b"{a:1}"),
-    ("a key that is a number", b"{1:1}"),
-    ("single quotes", b"{'a':1}"),
-    ("a comment", b"{/*c*/\"a\":1}"),
-    ("a line comment", b"{\"a\":1} // c\n"),
-    ("NaN", b"{\"a\":NaN}"),
-    ("Infinity", b"{\"a\":-Infinity}"),
-    ("a plus sign", b"{\"a\":+1}"),
-    ("a leading zero", b"{\"a\":01}"),
-    ("a bare point", b"{\"a\":.5}"),
-    ("a point at the end", b"{\"a\":5.}"),
-    ("hexadecimal", b"{\"a\":0x1F}"),
-    ("a control character in a string", b"{\"a\":\"\x01\"}"),
-    ("an unknown escape", b"{\"a\":\"\\x41\"}"),
-    ("bytes that are not UTF-8", b"{\"a\":\"\xff\"}"),
-    ("UTF-16", b"\xff\xfe{\x00}\x00"),
-    ("an array", b"[1,2]"),
-    ("null", b"null"),
-    ("a string", b"\"text\""),
-    ("NUL bytes", b"{\"a\":1}\0\0"),
-];
-
-/// Every file below the store's drafts, with its bytes.
-fn drafts(place: &Place) -> Vec<Vec<u8>> {
-    let mut texts = Vec::new();
-    for dir in fs::read_dir(place.store().join(".revfs/drafts")).unwrap() {
-        for file in fs::read_dir(dir.unwrap().path()).unwrap() {
-            texts.push(fs::read(file.unwrap().path()).unwrap());
-        }
-    }
-    texts
-}
+use super::{MALFORMED, drafts};
+use crate::mounted::{Mount, Place, wait_for};
+use crate::namespaces::{in_private, is_root};
+use crate::programs::FIRST;
+use crate::seed;
 
 #[test]
-fn refused_at_close() {
+fn create_shows_the_name_at_once_and_its_first_text_makes_the_object() {
     let place = Place::new();
     let m = place.mount(&[]);
-    m.write("a.json", "{\"ok\":1}");
-    for (what, text) in MALFORMED {
-        let source = place.work().join("text");
-        fs::write(&source, text).unwrap();
-        let out = m.sh("cp ../side/text a.json");
-        assert!(!out.status.success(), "{what}: cp did not notice");
-        assert!(String::from_utf8_lossy(&out.stderr).contains("Bad message"), "{what}: {out:?}");
-        assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
-        assert!(drafts(&place).iter().any(|kept| kept == text), "{what}: not kept");
-        let listed = m.sh_ok("cat .drafts/a/* | wc -c");
-        assert!(listed.trim().parse::<usize>().unwrap() >= text.len(), "{what}: not found in the mount");
-    }
-    assert_eq!(place.revs("a").len(), 1);
-    assert_eq!(drafts(&place).len(), MALFORMED.len(), "each is kept once");
-    let said = m.log().lines().filter(|l| l.contains("a: not a JSON object")).count();
-    assert_eq!(said, MALFORMED.len(), "one line each");
-    m.write("a.json", "{\"ok\":2}");
-    assert_eq!(place.revs("a").len(), 2);
-    m.sh_ok("rm .drafts/a/*; test -z \"$(ls .drafts)\"");
-    assert!(drafts(&place).is_empty());
+    m.sh_ok("touch n.json; test -f n.json; test ! -s n.json");
+    assert_eq!(m.names(), ["n.json"]);
+    assert!(place.revs("n").is_empty());
+    m.sh_ok("rm n.json");
+    assert!(!m.sh("/bin/echo '{\"a\":' > n.json").status.success());
+    assert_eq!(m.read("n.json"), "{\"a\":\n");
+    m.stop();
+    let m = place.mount(&[]);
+    assert_eq!(m.names(), ["n.json"]);
+    assert_eq!(m.read("n.json"), "{\"a\":\n");
+    m.sh_ok("/bin/echo '1}' >> n.json");
+    assert_eq!(m.read("n.json"), "{\"a\":\n1}\n");
+    assert_eq!(place.revs("n").len(), 1);
+    let created = OpenOptions::new().write(true).create_new(true).open(m.path("n.json"));
+    assert_eq!(created.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    // A temporary file with an object's name, handed to another program while it is open.
+    m.sh_ok(
+        "python3 -c '
+import subprocess, tempfile
+f = tempfile.NamedTemporaryFile(mode=\"w\", suffix=\".json\", dir=\".\")
+f.write(\"{\\\"t\\\":1}\"); f.flush()
+assert subprocess.check_output([\"jq\", \".t\", f.name]) == b\"1\\n\"
+'",
+    );
+    assert_eq!(m.names(), ["n.json"]);
     place.assert_clean();
-}
-
-/// TinyDB writes, syncs and cuts what is left of a longer text; VS Code syncs no file any more once that has failed.
-#[test]
-fn fsync_refuses_nothing_and_the_writer_may_mend_it() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"ok\":1}");
-    for (what, text) in MALFORMED {
-        let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
-        file.write_all(text).unwrap();
-        for _ in 0..2 {
-            file.sync_all().unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert_eq!(drafts(&place), [text], "{what}: durable, and once");
-        }
-        assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
-        file.set_len(0).unwrap();
-        drop(file);
-        wait_for("the descriptor's end", || {
-            fs::read_dir(place.store().join(".revfs/drafts")).unwrap().count() == 0
-        });
-        assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
-    }
-    assert_eq!(place.revs("a").len(), 1);
-    // The write or the cut that completes it makes the revision, with the descriptor open.
-    let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
-    file.write_all(b"{\"ok\":").unwrap();
-    file.sync_all().unwrap();
-    file.write_all(b"2}").unwrap();
-    assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"ok\":2}", 2));
-    file.write_all(b" tail").unwrap();
-    file.sync_all().unwrap();
-    assert_eq!(place.revs("a").len(), 2);
-    file.set_len(8).unwrap();
-    assert!(drafts(&place).is_empty());
-    file.write_all_at(b"3", 6).unwrap();
-    file.sync_all().unwrap();
-    assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"ok\":3}", 3));
-    // What was refused in the end is told, once, and kept once.
-    file.write_all_at(b"x", 7).unwrap();
-    file.sync_all().unwrap();
-    let error = rustix::io::dup(&file).map(close).unwrap();
-    assert_eq!(error, None, "another descriptor goes on with it");
-    // A process that another test forks at this moment has the descriptor, too, until it becomes its program: then the last
-    // release refuses.
-    assert!(matches!(close(file.into()), Some(74) | None));
-    wait_for("the refusal", || m.log().lines().filter(|l| l.contains("a: not a JSON object")).count() == 1);
-    assert_eq!(drafts(&place), [b"{\"ok\":3x"]);
-}
-
-/// Closes a descriptor; the error, if there is one.
-fn close(fd: std::os::fd::OwnedFd) -> Option<i32> {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: the descriptor is owned, and given up.
-    let closed = unsafe { libc::close(fd.into_raw_fd()) };
-    (closed != 0).then(|| std::io::Error::last_os_error().raw_os_error().unwrap())
-}
-
-#[test]
-fn refused_at_rename_and_the_scratch_file_stays() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"ok\":1}");
-    for (what, text) in MALFORMED {
-        m.write("text.tmp", text);
-        let error = fs::rename(m.path("text.tmp"), m.path("a.json")).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(74), "{what}: {error}");
-        assert_eq!(fs::read(m.path("text.tmp")).unwrap(), text, "{what}");
-        assert_eq!(m.read("a.json"), "{\"ok\":1}", "{what}");
-        // Who removes the file then has lost nothing.
-        assert_eq!(drafts(&place).iter().filter(|kept| *kept == text).count(), 1, "{what}");
-    }
-    assert_eq!(place.revs("a").len(), 1);
-    assert_eq!(m.log().lines().filter(|l| l.contains("a: not a JSON object")).count(), MALFORMED.len());
 }
 
 /// VS Code takes a file whose size or time has changed for somebody else's.
 #[test]
-fn refused_for_a_new_name_and_what_that_shows_stays_until_it_is_mended() {
+fn create_with_refused_texts_shows_the_first_until_it_is_mended() {
     use std::os::unix::fs::MetadataExt;
     let place = Place::new();
     let m = place.mount(&[]);
@@ -192,7 +78,7 @@ fn refused_for_a_new_name_and_what_that_shows_stays_until_it_is_mended() {
 }
 
 #[test]
-fn a_refused_first_text_can_be_removed_and_renamed() {
+fn create_with_a_refused_text_can_be_removed_and_renamed() {
     let place = Place::new();
     let m = place.mount(&[]);
     m.sh("/bin/echo '{' > n.json");
@@ -206,13 +92,160 @@ fn a_refused_first_text_can_be_removed_and_renamed() {
     assert_eq!(m.names(), ["p.txt"]);
 }
 
+/// What was read is held open, which keeps a deleted directory from telling of its end.
 #[test]
-fn a_byte_order_mark_is_taken_off() {
+fn create_by_the_original_after_its_delete_is_followed() {
+    let place = Place::new();
+    let point = place.work().join("second");
+    fs::create_dir(&point).unwrap();
+    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
+    for round in 0..3 {
+        seed::run(&place.store(), "await store.createObject({_id:'x',n:0})", &[]);
+        for n in 1..4 {
+            let text = format!("\"n\": {n}");
+            let js = format!("const o=await store.getObject('x');o.n={n};await store.updateObject(o)");
+            seed::run(&place.store(), &js, &[]);
+            for m in [&first, &second] {
+                assert!(m.read("x.json").contains(&text), "round {round}: {}", m.read("x.json"));
+            }
+        }
+        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
+        assert!(first.names().is_empty() && second.names().is_empty());
+        assert!(!first.path("x.json").exists() && !second.path("x.json").exists());
+    }
+}
+
+/// A save makes a directory that is not the one which was watched when its file was opened.
+#[test]
+fn create_by_a_write_after_the_originals_delete_is_followed() {
     let place = Place::new();
     let m = place.mount(&[]);
-    m.write("w.json", b"\xef\xbb\xbf{\r\n \"a\": 1\r\n}\r\n");
-    assert_eq!(m.read("w.json"), "{\r\n \"a\": 1\r\n}\r\n");
-    m.write("t", b"\xef\xbb\xbf{\"a\": 2}");
-    m.sh_ok("mv t w.json");
-    assert_eq!(m.read("w.json"), "{\"a\": 2}");
+    for round in 0..3 {
+        m.write("x.json", "{\"n\": 0}");
+        m.read("x.json");
+        let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("x.json")).unwrap();
+        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
+        m.names();
+        file.write_all(b"{\"n\": 1}").unwrap();
+        drop(file);
+        assert_eq!(m.read("x.json"), "{\"n\": 1}", "round {round}");
+        let js = "const o=await store.getObject('x');o.n=7;await store.updateObject(o)";
+        seed::run(&place.store(), js, &[]);
+        assert!(m.read("x.json").contains("\"n\": 7"), "round {round}: {}", m.read("x.json"));
+        m.sh_ok("rm x.json");
+    }
+}
+
+#[test]
+fn create_of_links_and_unnamed_files_is_refused_as_documented() {
+    let place = Place::new();
+    place.seed("x", 0, FIRST);
+    let mount = place.mount(&[]);
+    let flags = OFlags::TMPFILE | OFlags::RDWR;
+    assert_eq!(rustix::fs::open(mount.path(""), flags, Mode::RUSR).unwrap_err(), Errno::OPNOTSUPP);
+    let dir = std::fs::File::open(mount.path("")).unwrap();
+    mount.write("s", "{}");
+    let rename =
+        |from: &str, to: &str| rustix::fs::renameat_with(&dir, from, &dir, to, RenameFlags::WHITEOUT);
+    for (from, to) in [("s", "t"), ("s", "x.json"), ("x.json", "s"), ("x.json", "y.json")] {
+        assert_eq!(rename(from, to), Err(Errno::INVAL), "{from} to {to}");
+    }
+    let link = |from: &str, to: &str| rustix::fs::linkat(&dir, from, &dir, to, rustix::fs::AtFlags::empty());
+    for (from, to, why) in [
+        ("x.json", "y.json", Errno::PERM),
+        (".status", "t", Errno::PERM),
+        ("s", "x.json", Errno::EXIST),
+        ("x.json", "s", Errno::EXIST),
+        ("none", "t", Errno::NOENT),
+    ] {
+        assert_eq!(link(from, to), Err(why), "{from} to {to}");
+    }
+    for name in ["y.json", ".status", ".conflicts"] {
+        assert!(std::os::unix::fs::symlink("s", mount.path(name)).is_err(), "{name}");
+        assert!(std::fs::create_dir(mount.path(name)).is_err(), "{name}");
+    }
+    // What programs do then.
+    for script in [
+        "cp -l x.json t; cmp t x.json; ! test t -ef x.json; rm t; ! ln x.json z.json; ! ln .status t",
+        "ln x.json t; ! ln t x.json 2> e; grep -q exists e; echo '{\"v\": 2}' > t; cmp -s t x.json && exit 1; rm t e",
+        "echo '{' > t; ! ln t z.json 2> e; grep -q 'Bad message' e; test ! -e z.json; rm t e",
+        "! cp -al . ../side/linked 2>/dev/null; ls ../side/linked/x.json 2>/dev/null || true",
+        "mkdir d; rsync -a --link-dest=$PWD/ --include x.json --exclude '*' ./ d/; cmp x.json d/x.json; rm -r d",
+        "mkdir d; echo 1 > d/a; ln d/a d/b; rsync -aH d/ e/; test e/a -ef e/b; cp -al d f; test d/a -ef f/a; rm -r d e f",
+        "git init -q g; git -C g -c user.name=t -c user.email=t@t commit -q --allow-empty -m m; git clone -q g h; rm -rf g h",
+        "python3 -c 'import tempfile
+with tempfile.TemporaryFile(dir=\".\") as f: f.write(b\"x\"); f.seek(0); assert f.read() == b\"x\"
+import os; assert sorted(os.listdir(\".\")) == [\"s\", \"x.json\"], os.listdir(\".\")'",
+        "gawk -i inplace -v inplace::suffix=.bak '{print}' x.json; cmp x.json x.json.bak; rm x.json.bak",
+    ] {
+        mount.sh_ok(&format!("set -e; {script}"));
+        assert_eq!(mount.names(), ["s", "x.json"], "{script}");
+        assert_eq!(mount.read("x.json"), FIRST, "{script}");
+    }
+    assert_eq!(place.revs("x").len(), 1);
+    place.assert_clean();
+}
+
+/// sshfs follows a link whose owner is set.
+#[test]
+fn create_of_a_symlink_gives_nobody_what_it_leads_to() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let said = in_private(
+        &place,
+        r##"
+server=/usr/lib/openssh/sftp-server
+if ! command -v sshfs $server >/dev/null; then echo 'skipped: no sshfs, no sftp-server'; exit 0; fi
+mkdir -p disk/store other; chmod 777 disk/store; touch secret
+printf '#!/bin/sh\nexec %s\n' $server > ssh; chmod 755 ssh
+sshfs -o ssh_command=/mnt/ssh,allow_other here:/mnt/disk other; revfs mount other/store mnt -o allow_other
+as nobody ln -s /mnt/secret mnt/link; is "$(stat -c %U secret)" root
+as nobody ln -s me@host.1 mnt/.#a.json; is "$(readlink mnt/.#a.json)" me@host.1
+revfs umount mnt; umount other
+"##,
+    );
+    eprint!("{said}");
+}
+
+#[test]
+fn create_rename_and_unlink_of_odd_names_answer_as_on_any_disk() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    m.sh_ok(
+        "python3 -c '
+import os, errno
+def fails(code, call, *args):
+    try: call(*args)
+    except OSError as e: assert e.errno == code, (call, args, e)
+    else: raise AssertionError((call, args))
+os.mkdir(\"d\")
+fails(errno.ENOTDIR, os.rename, \"d\", \"a.json\")
+fails(errno.EISDIR, os.rename, \"a.json\", \"d\")
+fails(errno.ENOTDIR, os.rmdir, \"a.json\")
+fails(errno.EEXIST, os.mkdir, \"a.json\")
+fails(errno.EEXIST, os.symlink, \"x\", \"a.json\")
+fails(errno.ENOTDIR, os.stat, \"a.json/x\")
+fails(errno.EISDIR, os.open, \"d\", os.O_WRONLY)
+fails(errno.EEXIST, os.open, \"a.json\", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+fails(errno.ENOENT, os.unlink, \"none.json\")
+fails(errno.ENOENT, os.rename, \"none.json\", \"x\")
+fails(errno.ENAMETOOLONG, os.open, \"x\" * 300 + \".json\", os.O_CREAT | os.O_WRONLY)
+fd = os.open(\"u.json\", os.O_CREAT | os.O_RDWR)
+os.write(fd, b\"{}\"); os.unlink(\"u.json\"); os.lseek(fd, 0, 0)
+assert os.read(fd, 9) == b\"{}\" and os.fstat(fd).st_nlink == 0
+os.close(fd)
+os.mknod(\"k.json\"); assert os.path.getsize(\"k.json\") == 0
+os.rename(\"k.json\", \"k.txt\"); assert not os.path.exists(\"k.json\")
+os.rename(\"k.txt\", \"k2.json\"); assert os.path.getsize(\"k2.json\") == 0
+os.rename(\"k2.json\", \"k3.json\"); assert os.listdir(\".\").count(\"k3.json\") == 1
+os.unlink(\"k3.json\")
+os.rename(\"a.json\", \"d/a.json\"); assert open(\"d/a.json\").read() and not os.path.exists(\"a.json\")
+os.rename(\"d/a.json\", \"a.json\"); assert open(\"a.json\").read()
+assert sorted(os.listdir(\".\")) == [\"a.json\", \"d\"], os.listdir(\".\")
+'",
+    );
+    place.assert_clean();
 }

@@ -1,200 +1,52 @@
-//! Descriptors that are held while the name behind them changes, and saves that follow each other.
+//! Opens, and the reads that follow: what they find of what anybody saved before, beside writers, and at limits.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
-use crate::mounted::{Mount, Place, wait_for};
-use crate::seed;
+use rustix::process::{Pid, Resource, Rlimit};
+
+use super::limited;
+use crate::mounted::Place;
 
 #[test]
-fn each_save_through_one_descriptor_follows_the_one_before() {
+fn open_readers_keep_their_text_through_later_writes() {
     let place = Place::new();
     let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    let file = OpenOptions::new().read(true).write(true).open(m.path("a.json")).unwrap();
-    for text in ["{\"a\":2}", "{\"a\":3}", "{\"a\":1}"] {
-        file.write_all_at(text.as_bytes(), 0).unwrap();
-        file.sync_all().unwrap();
-        let mut again = [0; 7];
-        file.read_exact_at(&mut again, 0).unwrap();
-        assert_eq!(m.read("a.json"), text);
+    m.write("a.json", format!("{{\"v\":0,\"pad\":\"{}\"}}", "x".repeat(9000)));
+    let before = m.read("a.json");
+    let mut reader = File::open(m.path("a.json")).unwrap();
+    let ino = reader.metadata().unwrap().ino();
+    for v in 1..=3 {
+        m.write("a.json", format!("{{\"v\":{v}}}"));
+        assert_eq!(m.read("a.json"), format!("{{\"v\":{v}}}"));
+        assert_eq!(fs::metadata(m.path("a.json")).unwrap().ino(), ino, "one file, whoever reads it");
+        assert_eq!(fs::metadata(m.path("a.json")).unwrap().len(), 7);
+        reader.seek(SeekFrom::Start(0)).unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, before);
+        assert_eq!(reader.metadata().unwrap().len(), before.len() as u64);
     }
     assert_eq!(place.revs("a").len(), 4);
-    assert_eq!(m.sh_ok("ls .conflicts"), "");
 }
 
 #[test]
-fn saves_by_renaming_another_object_over_it_follow_each_other() {
+fn open_sees_what_others_wrote_before() {
     let place = Place::new();
+    place.seed("a", 0, "{\"n\":0}");
     let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    m.sh_ok(
-        "python3 -c '
-import os
-first = open(\"a.json\").read()
-for text in (\"{\\\"a\\\":2}\", \"{\\\"a\\\":3}\", first):
-    with open(\"tmp.json\", \"w\") as f: f.write(text)
-    os.replace(\"tmp.json\", \"a.json\")
-    assert os.popen(\"cat a.json\").read() == text, os.popen(\"cat a.json\").read()
-'",
-    );
-    assert_eq!(place.revs("a").len(), 4);
-    assert_eq!(m.sh_ok("ls .conflicts"), "");
+    for n in 1..500u64 {
+        let text = format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat((n as usize * 37) % 5000));
+        place.seed("a", n, &text);
+        assert!(m.read("a.json") == text, "{n}: {}", &m.read("a.json")[..12]);
+        assert_eq!(fs::metadata(m.path("a.json")).unwrap().len(), text.len() as u64);
+    }
 }
 
 #[test]
-fn what_is_written_after_an_unlink_and_a_create_goes_to_the_new_file() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    let old = OpenOptions::new().write(true).open(m.path("a.json")).unwrap();
-    fs::remove_file(m.path("a.json")).unwrap();
-    m.write("a.json", "{\"a\":2}");
-    let mut new = OpenOptions::new().append(true).open(m.path("a.json")).unwrap();
-    new.write_all(b"\n").unwrap();
-    drop(new);
-    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
-    drop(old);
-    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
-}
-
-#[test]
-fn who_writes_without_reading_sees_its_own_text_and_nobody_else_does_until_it_is_closed() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    m.sh_ok(
-        "timeout 100 python3 -c '
-import os, subprocess
-run = lambda c: subprocess.run(c, shell=True, capture_output=True, text=True, check=True).stdout
-old, ino = open(\"a.json\").read(), os.stat(\"a.json\").st_ino
-for flags, text in [(os.O_TRUNC, \"{\\\"a\\\": 22}\"), (os.O_APPEND, \"\\n\\n\"), (0, \"{\\\"a\\\": 33}\")]:
-    # Somebody has it in the page cache, another one watches its attributes.
-    assert run(\"cat a.json; stat -c %s a.json\") == old + str(len(old)) + \"\\n\"
-    fd = os.open(\"a.json\", os.O_WRONLY | flags)
-    end = len(old) if flags == os.O_APPEND else 0
-    for i, c in enumerate(text):
-        assert os.write(fd, c.encode()) == 1
-        # A child closes its copy of the descriptor, and what is complete then is saved.
-        if flags == os.O_TRUNC and i + 1 < len(text):
-            # A child reads what is whole, and is told of the file what its parent is.
-            assert run(\"cat a.json; stat -c %s a.json\") == old + str(i + 1) + \"\\n\", i
-            assert open(\"a.json\").read() == old
-        now = os.fstat(fd)
-        assert (now.st_size, now.st_ino) == (max(end + i + 1, 0 if flags == os.O_TRUNC else len(old)), ino)
-    os.close(fd)
-    old = old + text if flags == os.O_APPEND else text if flags == os.O_TRUNC else text + old[len(text):]
-    assert run(\"cat a.json; stat -c %s a.json\") == old + str(len(old)) + \"\\n\"
-    assert open(\"a.json\").read() == old and os.stat(\"a.json\").st_ino == ino
-'",
-    );
-    assert_eq!(place.revs("a").len(), 4);
-}
-
-#[test]
-fn who_opens_what_is_written_by_its_descriptor_goes_on_with_that_text() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":0}");
-    m.sh_ok("{ printf '{\"a\":1'; printf ',\"b\":2}' | tee -a /dev/fd/3 3>&1 > /dev/null; } > a.json");
-    assert_eq!(m.read("a.json"), "{\"a\":1,\"b\":2}");
-    m.sh_ok("sh -c 'echo \"{\\\"a\\\":1}\"; echo \"{\\\"b\\\":3}\" > /dev/stdout' > a.json");
-    assert_eq!(m.read("a.json"), "{\"b\":3}\n");
-    m.sh_ok("exec 3> a.json; rm a.json; echo '{}' > /dev/fd/3; exec 3>&-; sleep 0.1");
-    assert_eq!(m.sh_ok("ls; ls .conflicts"), "");
-}
-
-#[test]
-fn threads_that_save_what_others_save_too_are_never_refused() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    let others = revfs::store::Store::open(place.store()).unwrap();
-    let ids = ["a", "b"].map(|id| revfs::rev::ObjectId::new(id).unwrap());
-    ids.iter().for_each(|id| drop(others.create(id, b"{}").unwrap()));
-    let over = std::time::Instant::now() + std::time::Duration::from_secs(4);
-    let saves = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4_usize)
-            .map(|t| {
-                let m = &m;
-                scope.spawn(move || {
-                    let mut n = 0;
-                    while std::time::Instant::now() < over {
-                        let path = m.path(["a.json", "b.json"][(n + t) % 2]);
-                        let text = fs::read(&path).unwrap();
-                        serde_json::from_slice::<serde_json::Value>(&text).unwrap();
-                        fs::write(
-                            &path,
-                            format!("{{\"by\": {t}, \"n\": {n}, \"pad\": \"{}\"}}", "x".repeat(n % 700)),
-                        )
-                        .unwrap();
-                        n += 1;
-                    }
-                    n
-                })
-            })
-            .collect();
-        let mut n = 0;
-        while std::time::Instant::now() < over {
-            n += 1;
-            others.upsert(&ids[n % 2], format!("{{\"others\": {n}}}").as_bytes()).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
-    });
-    assert!(saves > 20);
-}
-
-#[test]
-fn two_descriptors_closed_at_once_leave_nothing_behind() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    m.sh_ok(
-        "timeout 100 python3 -c '
-import os, threading
-gate = threading.Barrier(2)
-def close(fds):
-    for fd in fds:
-        gate.wait(); os.close(fd)
-for i in range(150):
-    a = [os.open(\"a.json\", os.O_WRONLY) for _ in range(8)]
-    b = [os.open(\"a.json\", os.O_WRONLY) for _ in range(8)]
-    t = threading.Thread(target=close, args=(a,)); t.start()
-    close(b); t.join()
-'",
-    );
-}
-
-#[test]
-fn a_change_by_others_shows_a_name_that_was_renamed_away() {
-    let place = Place::new();
-    let m = place.mount(&["-o", "grace=1"]);
-    m.write("a.json", "{\"a\":1}");
-    m.sh_ok("mv a.json a.json~; test ! -e a.json");
-    place.seed("a", 7, "{\"a\":7}");
-    assert_eq!(m.read("a.json"), "{\"a\":7}");
-    assert_eq!(m.names(), ["a.json", "a.json~"]);
-    std::thread::sleep(std::time::Duration::from_millis(2500));
-    assert_eq!(m.read("a.json"), "{\"a\":7}");
-}
-
-#[test]
-fn open_writers_follow_their_file_to_its_new_name() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
-    file.write_all(b"{\"a\":").unwrap();
-    fs::rename(m.path("a.json"), m.path("b.json")).unwrap();
-    file.write_all(b"2}").unwrap();
-    drop(file);
-    assert_eq!(m.names(), ["b.json"]);
-    assert_eq!(m.read("b.json"), "{\"a\":2}");
-}
-
-#[test]
-fn an_open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
+fn open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
     let place = Place::new();
     place.seed("a", 0, "{\"n\":0}");
     let m = place.mount(&[]);
@@ -215,220 +67,275 @@ fn an_open_sees_what_was_saved_before_it_however_busy_the_watcher_is() {
     }
 }
 
+/// Runs in a user namespace whose inotify limits are these, on a mount that was made there.
+fn with_inotify(limit: &str, options: &str, script: &str) -> Option<String> {
+    let place = Place::new();
+    place.seed("x", 0, "{\"v\":1}");
+    let base = place.store().parent().unwrap().to_owned();
+    let all = format!(
+        "set -eu; echo {limit}; cd {base}
+{bin} mount store mnt --log {base}/log {options}; trap '{bin} umount {base}/mnt; cat {base}/log' EXIT
+add() {{ mkdir -p store/$1; echo \"$3\" > store/$1/$2-$(tr -d - < /proc/sys/kernel/random/uuid); }}
+{script}",
+        base = base.display(),
+        bin = env!("CARGO_BIN_EXE_revfs"),
+    );
+    let out = Command::new("unshare").args(["-Urm", "bash", "-c", &all]).output().unwrap();
+    let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    if err.starts_with("unshare:") {
+        eprintln!("skipped: no user namespaces here");
+        return None;
+    }
+    assert!(out.status.success(), "{said}{err}");
+    Some(said.into_owned())
+}
+
 #[test]
-fn writers_at_once_leave_the_winner_in_sight() {
+fn open_looks_each_time_without_inotify() {
+    for (limit, options) in [
+        ("0 > /proc/sys/user/max_inotify_instances", ""),
+        ("0 > /proc/sys/user/max_inotify_watches", ""),
+        ("0 > /proc/sys/user/max_inotify_watches", "-o ro"),
+        ("3 > /proc/sys/user/max_inotify_watches", ""),
+    ] {
+        let said = with_inotify(
+            limit,
+            options,
+            "cat mnt/x.json; ls mnt; add x 1 '{\"v\":22}'; add y 0 '{\"y\":1}'
+cat mnt/x.json; stat -c %s mnt/x.json; ls mnt; cat mnt/y.json; rm -r store/y; ls mnt; ! cat mnt/y.json
+jq -r .unwatched mnt/.status; sleep 1.2",
+        );
+        let Some(said) = said else { return };
+        let (shown, log) = said.split_once("no inotify ").unwrap_or_else(|| panic!("{limit}: {said}"));
+        assert_eq!(shown, "{\"v\":1}x.json\n{\"v\":22}\n9\nx.json\ny.json\n{\"y\":1}\nx.json\n", "{limit}");
+        assert_eq!(log.matches("every open looks").count(), 1, "{limit}: {log}");
+    }
+}
+
+#[test]
+fn open_sees_what_another_mount_wrote_before() {
+    let place = Place::new();
+    let one = place.mount(&[]);
+    let point = place.work().join("two");
+    fs::create_dir(&point).unwrap();
+    let two = crate::mounted::Mount::new(&place.store(), &point, &[]);
+    for n in 0..100 {
+        let (writer, reader) = if n % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        writer.write("a.json", format!("{{\"n\":{n}}}"));
+        assert_eq!(reader.read("a.json"), format!("{{\"n\":{n}}}"));
+        writer.write("scratch", format!("{n}"));
+        assert_eq!(reader.read("scratch"), format!("{n}"));
+    }
+    assert_eq!(place.revs("a").len(), 100);
+    fs::remove_file(one.path("a.json")).unwrap();
+    assert!(!two.path("a.json").exists());
+}
+
+#[test]
+fn open_skips_a_half_written_revision_until_it_is_whole() {
+    let place = Place::new();
+    place.seed("a", 0, "{\"n\":0}");
+    let m = place.mount(&[]);
+    assert_eq!(m.read("a.json"), "{\"n\":0}");
+    let path = place.store().join("a").join(format!("1-{}", "a".repeat(32)));
+    let mut torn = File::create(&path).unwrap();
+    assert_eq!(m.read("a.json"), "{\"n\":0}");
+    torn.write_all(b"{\"n\":").unwrap();
+    assert_eq!(m.read("a.json"), "{\"n\":0}");
+    torn.write_all(b"1}").unwrap();
+    drop(torn);
+    assert_eq!(m.read("a.json"), "{\"n\":1}");
+    // Ours goes above a torn one, which heals readers of the original library, too.
+    fs::write(place.store().join("a").join(format!("2-{}", "b".repeat(32))), "{\"n\":").unwrap();
+    m.write("a.json", "{\"n\":3}");
+    assert!(place.revs("a").last().unwrap().starts_with("3-"));
+    assert_eq!(m.read("a.json"), "{\"n\":3}");
+}
+
+#[test]
+fn open_with_view_object_shows_id_and_revision() {
+    let place = Place::new();
+    let rev = place.seed("a", 4, "{\"n\":1}");
+    let m = place.mount(&["-o", "view=object"]);
+    let shown: serde_json::Value = serde_json::from_str(&m.read("a.json")).unwrap();
+    assert_eq!(shown, serde_json::json!({"n": 1, "_id": "a", "_rev": rev}));
+    m.sh_ok("cat a.json > ../side/t; cat ../side/t > a.json");
+    assert_eq!(place.revs("a").len(), 1, "the same text is no new revision");
+    m.sh_ok("sed -i 's/\"n\":1/\"n\":2/' a.json");
+    let shown: serde_json::Value = serde_json::from_str(&m.read("a.json")).unwrap();
+    assert_eq!((&shown["n"], place.revs("a").len()), (&serde_json::json!(2), 2));
+    assert_eq!(fs::metadata(m.path("a.json")).unwrap().len(), m.read("a.json").len() as u64);
+}
+
+#[test]
+fn open_by_the_writer_goes_on_with_what_it_wrote() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}");
+    let mut one = OpenOptions::new().write(true).truncate(true).open(m.path("a.json")).unwrap();
+    one.write_all(b"{\"a\":").unwrap();
+    let mut two = OpenOptions::new().append(true).open(m.path("a.json")).unwrap();
+    two.write_all(b"2}").unwrap();
+    drop(two);
+    drop(one);
+    assert_eq!(m.read("a.json"), "{\"a\":2}");
+    assert_eq!(place.revs("a").len(), 2);
+}
+
+#[test]
+fn open_beside_a_writer_starts_from_what_the_name_shows() {
+    let place = Place::new();
+    place.seed("x", 1, r#"{"a":1,"b":1}"#);
+    let m = place.mount(&[]);
+    let open = || OpenOptions::new().read(true).write(true).open(m.path("x.json")).unwrap();
+    let text = || {
+        let mut text = String::new();
+        open().read_to_string(&mut text).unwrap();
+        text
+    };
+    let mut first = open();
+    // Others save before the first has written anything.
+    place.seed("x", 2, r#"{"a":1,"b":2}"#);
+    assert_eq!(text(), r#"{"a":1,"b":2}"#);
+    // What is nowhere else is what the second goes on with.
+    first.write_all(br#"{"a":3"#).unwrap();
+    assert_eq!(text(), r#"{"a":3,"b":1}"#);
+    // What it saved stands as it is, and in conflict with the others' text.
+    first.sync_all().unwrap();
+    assert_eq!(text(), r#"{"a":3,"b":1}"#);
+    assert_eq!(m.sh_ok("ls .conflicts"), "x\n");
+    open().write_all(br#"{"a":1,"b":1}"#).unwrap();
+    assert_eq!(m.read("x.json"), r#"{"a":1,"b":1}"#);
+    assert_eq!(place.revs("x").len(), 4);
+}
+
+#[test]
+fn open_beside_a_writer_goes_on_with_what_is_empty_so_far() {
+    let place = Place::new();
+    place.seed("x", 1, r#"{"a":1}"#);
+    let m = place.mount(&[]);
+    let halves = "printf '{\"n\":' >&3; printf '1}' >&4; exec 3>&- 4>&-; cat x.json";
+    // Emptied before, and both append.
+    let text = m.sh_ok(&format!(": > x.json; exec 3>> x.json 4>> x.json; {halves}"));
+    assert_eq!(text, r#"{"n":1}"#);
+    let python = |script: &str| m.sh_ok(&format!("python3 - <<'E'\nimport os\n{script}\nE"));
+    // An empty file that was renamed into its place.
+    python(
+        r#"
+f = open('t', 'a'); os.rename('t', 'x.json'); g = open('x.json', 'a')
+f.write('{"n":'); f.flush(); g.write('2}'); g.close(); f.close()"#,
+    );
+    assert_eq!(m.read("x.json"), r#"{"n":2}"#);
+    // A file with text in it.
+    python(
+        r#"
+f = open('t', 'w'); f.write('{}'); f.flush(); os.rename('t', 'x.json'); g = open('x.json', 'r+')
+f.seek(0); f.write('{"n":'); f.flush(); g.seek(5); g.write('3}'); g.close(); f.close()"#,
+    );
+    assert_eq!(m.read("x.json"), r#"{"n":3}"#);
+}
+
+#[test]
+fn open_by_dev_fd_goes_on_with_the_text_that_is_written() {
     let place = Place::new();
     let m = place.mount(&[]);
     m.write("a.json", "{\"a\":0}");
-    let script = "
-import sys, os
-who, n = sys.argv[1], int(sys.argv[2])
-for i in range(20):
-    with open(\"a.json\", \"w\") as f: f.write(\"{\\\"w\\\":\\\"%s-%d-%d\\\"}\" % (who, n, i))
-    open(\"a.json\").read()
-";
-    fs::write(place.work().join("w.py"), script).unwrap();
-    for n in 0..5 {
-        m.sh_ok(&format!("for w in 1 2 3 4; do python3 ../side/w.py $w {n} & done; wait"));
-        let seen = m.read("a.json");
-        let status = m.sh_ok("ls .conflicts/a");
-        let store = revfs::store::Store::open_or_create(place.store()).unwrap();
-        let id = revfs::rev::ObjectId::new("a").unwrap();
-        let winner = store.winner(&id).unwrap();
-        assert_eq!(seen.as_bytes(), winner.text, "{n}: {status}");
+    m.sh_ok("{ printf '{\"a\":1'; printf ',\"b\":2}' | tee -a /dev/fd/3 3>&1 > /dev/null; } > a.json");
+    assert_eq!(m.read("a.json"), "{\"a\":1,\"b\":2}");
+    m.sh_ok("sh -c 'echo \"{\\\"a\\\":1}\"; echo \"{\\\"b\\\":3}\" > /dev/stdout' > a.json");
+    assert_eq!(m.read("a.json"), "{\"b\":3}\n");
+    m.sh_ok("exec 3> a.json; rm a.json; echo '{}' > /dev/fd/3; exec 3>&-; sleep 0.1");
+    assert_eq!(m.sh_ok("ls; ls .conflicts"), "");
+}
+
+#[test]
+fn open_is_never_told_that_a_handle_is_stale() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    let start = std::time::Instant::now();
+    let threads: Vec<_> = (0..4u64)
+        .map(|w| {
+            let dir = m.path("");
+            std::thread::spawn(move || {
+                let (mut n, mut errors) = (w, Vec::new());
+                while start.elapsed() < std::time::Duration::from_secs(3) {
+                    n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let (path, temp) =
+                        (dir.join(format!("o{}.json", (n >> 33) % 3)), dir.join(format!("t{w}")));
+                    let done = match (n >> 40) % 5 {
+                        0 => fs::remove_file(&path),
+                        1 => fs::write(&path, format!("{{\"w\":{w}}}")),
+                        2 => fs::read(&path).map(drop),
+                        3 => {
+                            fs::write(&temp, format!("{{\"t\":{w}}}")).and_then(|()| fs::rename(&temp, &path))
+                        }
+                        _ => OpenOptions::new().read(true).write(true).open(&path).map(drop),
+                    };
+                    let failed = done.err().filter(|e| e.kind() != std::io::ErrorKind::NotFound);
+                    errors.extend(failed.map(|e| ((n >> 40) % 5, e)));
+                }
+                errors
+            })
+        })
+        .collect();
+    for thread in threads {
+        let errors = thread.join().unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
     }
 }
 
 #[test]
-fn what_others_save_after_a_file_was_emptied_is_there() {
+fn open_of_more_scratch_files_than_the_daemon_may_open() {
     let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    m.sh_ok(": > a.json");
-    place.seed("a", 7, "{\"a\":7}");
-    m.sh_ok("echo >> a.json");
-    assert_eq!(m.read("a.json"), "{\"a\":7}\n");
-}
-
-#[test]
-fn a_file_is_empty_for_the_next_writer_from_the_first_close_on() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    let first = fs::File::create(m.path("a.json")).unwrap();
-    drop(first.try_clone().unwrap());
-    m.sh_ok("echo '{\"a\":2}' >> a.json");
-    drop(first);
-    assert_eq!(m.read("a.json"), "{\"a\":2}\n");
-    // What others save meanwhile is not what was emptied.
-    let second = fs::File::create(m.path("a.json")).unwrap();
-    place.seed("a", 7, "{\"a\":7}");
-    drop(second);
-    m.sh_ok("echo >> a.json");
-    assert_eq!(m.read("a.json"), "{\"a\":7}\n");
-    // Refused text empties nothing.
-    assert!(!m.sh("/bin/echo '{' > a.json").status.success());
-    m.sh_ok("echo >> a.json");
-    assert_eq!(m.read("a.json"), "{\"a\":7}\n\n");
-}
-
-#[test]
-fn odd_calls_answer_as_on_any_disk() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    m.sh_ok(
-        "python3 -c '
-import os, errno
-def fails(code, call, *args):
-    try: call(*args)
-    except OSError as e: assert e.errno == code, (call, args, e)
-    else: raise AssertionError((call, args))
-os.mkdir(\"d\")
-fails(errno.ENOTDIR, os.rename, \"d\", \"a.json\")
-fails(errno.EISDIR, os.rename, \"a.json\", \"d\")
-fails(errno.ENOTDIR, os.rmdir, \"a.json\")
-fails(errno.EEXIST, os.mkdir, \"a.json\")
-fails(errno.EEXIST, os.symlink, \"x\", \"a.json\")
-fails(errno.ENOTDIR, os.stat, \"a.json/x\")
-fails(errno.EISDIR, os.open, \"d\", os.O_WRONLY)
-fails(errno.EEXIST, os.open, \"a.json\", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-fails(errno.ENOENT, os.unlink, \"none.json\")
-fails(errno.ENOENT, os.rename, \"none.json\", \"x\")
-fails(errno.ENAMETOOLONG, os.open, \"x\" * 300 + \".json\", os.O_CREAT | os.O_WRONLY)
-fd = os.open(\"u.json\", os.O_CREAT | os.O_RDWR)
-os.write(fd, b\"{}\"); os.unlink(\"u.json\"); os.lseek(fd, 0, 0)
-assert os.read(fd, 9) == b\"{}\" and os.fstat(fd).st_nlink == 0
-os.close(fd)
-os.mknod(\"k.json\"); assert os.path.getsize(\"k.json\") == 0
-os.rename(\"k.json\", \"k.txt\"); assert not os.path.exists(\"k.json\")
-os.rename(\"k.txt\", \"k2.json\"); assert os.path.getsize(\"k2.json\") == 0
-os.rename(\"k2.json\", \"k3.json\"); assert os.listdir(\".\").count(\"k3.json\") == 1
-os.unlink(\"k3.json\")
-os.rename(\"a.json\", \"d/a.json\"); assert open(\"d/a.json\").read() and not os.path.exists(\"a.json\")
-os.rename(\"d/a.json\", \"a.json\"); assert open(\"a.json\").read()
-assert sorted(os.listdir(\".\")) == [\"a.json\", \"d\"], os.listdir(\".\")
-'",
+    let mount = place.mount(&[]);
+    let few = Rlimit { current: Some(240), maximum: Some(240) };
+    rustix::process::prlimit(Pid::from_raw(mount.pid() as i32), Resource::Nofile, few).unwrap();
+    let said = mount.sh_ok(
+        "python3 - <<'P'
+import os
+os.mkdir('d')
+for i in range(1500):
+    with open(f'd/f{i}', 'w') as f: f.write(str(i))
+    if i % 3 == 0: os.symlink(f'f{i}', f'd/l{i}')
+held = [(i, open(f'd/f{i}')) for i in range(0, 400, 8)]
+inodes = {i: os.stat(f'd/f{i}').st_ino for i in range(1500)}
+for i in range(0, 100): os.unlink(f'd/f{i}')
+os.mkdir('e')
+for i in range(100, 300): os.rename(f'd/f{i}', f'e/g{i}')
+os.link('d/f301', 'e/linked'); os.unlink('d/f301')
+for i in range(300, 1500):
+    path = 'e/linked' if i == 301 else f'd/f{i}'
+    assert open(path).read() == str(i), i
+    assert os.stat(path).st_ino == inodes[i], i
+for i in range(100, 300):
+    assert open(f'e/g{i}').read() == str(i) and os.stat(f'e/g{i}').st_ino == inodes[i], i
+for i in range(300, 1500, 3):
+    assert os.readlink(f'd/l{i}') == f'f{i}'
+for i, f in held:
+    assert f.read() == str(i) and os.fstat(f.fileno()).st_nlink == (0 if i < 100 else 1), i
+print(len(os.listdir('d')), len(os.listdir('e')))
+P
+rm -r d e",
     );
-    place.assert_clean();
+    assert_eq!(said, "1699 201\n");
+    assert!(mount.names().is_empty());
 }
 
 #[test]
-fn a_scratch_file_exchanged_while_it_is_written_goes_on_as_the_object() {
+fn open_beyond_the_daemons_descriptors_fails_and_it_lives() {
     let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(m.path("t")).unwrap();
-    file.write_all(b"{\"t\":1}").unwrap();
-    let dir = fs::File::open(m.path("")).unwrap();
-    rustix::fs::renameat_with(&dir, "t", &dir, "a.json", rustix::fs::RenameFlags::EXCHANGE).unwrap();
-    assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":1}", "{\"a\":1}"));
-    file.write_all_at(b"{\"t\":2}", 0).unwrap();
-    drop(file);
-    assert_eq!((m.read("a.json").as_str(), m.read("t").as_str()), ("{\"t\":2}", "{\"a\":1}"));
-}
-
-#[test]
-fn a_text_in_blocks_that_are_synced_each_is_one_text() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.sh_ok("printf '{\"text\": \"longer than a block\"}' | dd of=a.json bs=7 oflag=sync iflag=fullblock");
-    assert_eq!(m.read("a.json"), "{\"text\": \"longer than a block\"}");
-    m.sh_ok(
-        "printf '{\"text\": \"still longer than a block\"}' | dd of=a.json bs=5 oflag=dsync iflag=fullblock",
+    let Some(mut m) = limited(&place, "ulimit -n 48", &[]) else { return };
+    for n in 0..100 {
+        m.write(&format!("a{n}.json"), "{\"n\":1}");
+    }
+    let open: Vec<_> = (0..100).map(|n| fs::File::open(m.path(format!("a{n}.json")))).collect();
+    let failed = open.iter().filter_map(|open| open.as_ref().err()).collect::<Vec<_>>();
+    assert!(
+        !failed.is_empty() && failed.iter().all(|e| e.raw_os_error() == Some(libc::EMFILE)),
+        "{failed:?}"
     );
-    assert_eq!((m.read("a.json").len(), place.revs("a").len()), (37, 2));
-    // What is no object in the end is refused in the end.
-    let out = m.sh("printf '{\"text\": 1' | dd of=a.json bs=3 oflag=sync iflag=fullblock");
-    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"), "{out:?}");
-    assert_eq!(m.read("a.json").len(), 37);
-}
-
-#[test]
-fn every_writer_of_half_a_text_is_told() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    // The last writer's release may still be under way: nobody is taken for a helper of a process that is gone.
-    fs::write(place.work().join("half"), "{").unwrap();
-    for _ in 0..200 {
-        let out = m.sh("cp ../side/half n.json");
-        assert_eq!(m.read("n.json"), "{");
-        assert!(
-            !out.status.success() && String::from_utf8_lossy(&out.stderr).contains("Bad message"),
-            "{out:?}"
-        );
-    }
-}
-
-/// What was read is held open, which keeps a deleted directory from telling of its end.
-#[test]
-fn an_object_that_the_original_deletes_and_makes_anew_is_followed() {
-    let place = Place::new();
-    let point = place.work().join("second");
-    fs::create_dir(&point).unwrap();
-    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
-    for round in 0..3 {
-        seed::run(&place.store(), "await store.createObject({_id:'x',n:0})", &[]);
-        for n in 1..4 {
-            let text = format!("\"n\": {n}");
-            let js = format!("const o=await store.getObject('x');o.n={n};await store.updateObject(o)");
-            seed::run(&place.store(), &js, &[]);
-            for m in [&first, &second] {
-                assert!(m.read("x.json").contains(&text), "round {round}: {}", m.read("x.json"));
-            }
-        }
-        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
-        assert!(first.names().is_empty() && second.names().is_empty());
-        assert!(!first.path("x.json").exists() && !second.path("x.json").exists());
-    }
-}
-
-/// A save makes a directory that is not the one which was watched when its file was opened.
-#[test]
-fn an_object_that_a_save_makes_anew_after_the_original_deleted_it_is_followed() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    for round in 0..3 {
-        m.write("x.json", "{\"n\": 0}");
-        m.read("x.json");
-        let mut file = OpenOptions::new().write(true).truncate(true).open(m.path("x.json")).unwrap();
-        seed::run(&place.store(), "await store.deleteObject('x')", &[]);
-        m.names();
-        file.write_all(b"{\"n\": 1}").unwrap();
-        drop(file);
-        assert_eq!(m.read("x.json"), "{\"n\": 1}", "round {round}");
-        let js = "const o=await store.getObject('x');o.n=7;await store.updateObject(o)";
-        seed::run(&place.store(), js, &[]);
-        assert!(m.read("x.json").contains("\"n\": 7"), "round {round}: {}", m.read("x.json"));
-        m.sh_ok("rm x.json");
-    }
-}
-
-/// `touch` makes a name that is no object yet; other mounts list it, and no more once it is gone.
-#[test]
-fn names_that_hold_nothing_yet_are_listed_by_every_mount() {
-    let place = Place::new();
-    let point = place.work().join("second");
-    fs::create_dir(&point).unwrap();
-    let (first, second) = (place.mount(&[]), Mount::new(&place.store(), &point, &[]));
-    first.write("a.json", "{}");
-    for _ in 0..3 {
-        for (one, other) in [(&first, &second), (&second, &first)] {
-            wait_for("the name to go", || one.names() == ["a.json"] && other.names() == ["a.json"]);
-            // The kernel lets go of the file a little after `touch` has closed it.
-            one.sh_ok("touch b.json; sleep 0.2");
-            wait_for("the name", || [one, other].iter().all(|m| m.names() == ["a.json", "b.json"]));
-            other.sh_ok("rm b.json");
-        }
-    }
-}
-
-#[test]
-fn a_child_cuts_the_object_and_not_what_its_parent_writes() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"n\": 0}");
-    m.sh_ok("{ printf '{\"n\": '; sh -c 'truncate -s 0 a.json && echo \"{}\" >> a.json' || echo failed >&2; echo '1}'; } > a.json");
-    assert_eq!(m.read("a.json"), "{\"n\": 1}\n");
-    assert_eq!(place.revs("a").len(), 3);
+    drop(open);
+    m.write("a1.json", "{\"n\":2}");
+    assert_eq!(m.read("a1.json"), "{\"n\":2}");
+    assert!(!m.has_ended());
 }

@@ -1,115 +1,17 @@
-//! A mount's birth and death: refusals, dead mounts, signals, unsaved text, ordinary users.
+//! The end of a mount: by signals, by unmounting, by death.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::revfs;
 use crate::mounted::{Mount, PATIENCE, Place, wait_for};
-
-fn revfs(args: &[&std::ffi::OsStr]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_revfs")).args(args).stdin(Stdio::null()).output().unwrap()
-}
-
-/// A mount that must not come about: this exit code, one line that holds `why`.
-fn refused(code: i32, store: &std::path::Path, point: &std::path::Path, options: &[&str], why: &str) {
-    for foreground in [true, false] {
-        let mut args = vec!["mount".as_ref(), store.as_os_str(), point.as_os_str()];
-        args.extend(options.iter().map(std::ffi::OsStr::new));
-        if foreground {
-            args.push("--foreground".as_ref());
-        }
-        let out = revfs(&args);
-        let said = String::from_utf8(out.stderr).unwrap();
-        assert_eq!(out.status.code(), Some(code), "{why}: {said}");
-        assert!(said.contains(why) && said.trim_end().lines().count() == 1, "{why}: {said}");
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&format!(" {} ", point.display())), "{why}: mounted all the same");
-    }
-}
+use crate::namespaces::{in_private, is_root};
 
 #[test]
-fn what_cannot_be_a_mount_is_refused_with_one_line() {
-    let place = Place::new();
-    let (store, point, work) = (place.store(), place.point(), place.work());
-    fs::write(work.join("precious"), "x").unwrap();
-    refused(3, &store, &work, &[], "not empty");
-    assert_eq!(fs::read_to_string(work.join("precious")).unwrap(), "x");
-    refused(2, &store, &store, &[], "both the store and the mount point");
-    fs::create_dir(store.join(".in")).unwrap();
-    refused(2, &store, &store.join(".in"), &[], "inside the store");
-    fs::create_dir(point.join("st")).unwrap();
-    refused(2, &point.join("st"), &point, &[], "inside the mount point");
-    fs::remove_dir(point.join("st")).unwrap();
-    refused(3, &store, &work.join("nowhere"), &[], "mount point");
-    assert!(!work.join("nowhere").exists());
-    refused(3, &work.join("nowhere"), &point, &[], "store");
-    refused(3, &work.join("precious"), &point, &[], "store");
-    refused(3, &store, &work.join("precious"), &[], "not a directory");
-    refused(2, &store, &point, &["-o", "nosuchoption"], "nosuchoption");
-    fs::create_dir(store.join(".revfs")).unwrap_or_default();
-    fs::write(store.join(".revfs/format"), "revfs 999\nstore 0\n").unwrap();
-    let out = revfs(&["mount".as_ref(), store.as_os_str(), point.as_os_str()]);
-    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("999"), "{out:?}");
-}
-
-#[test]
-fn a_second_mount_on_the_same_point_does_not_stack() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    let out = revfs(&["mount".as_ref(), place.store().as_os_str(), place.point().as_os_str()]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&out.stderr).contains("mounted already"));
-    m.write("a.json", "{}");
-    // The path of a mount stands for its store, or is refused; never is it taken for a store itself.
-    let get = revfs(&["get".as_ref(), place.point().as_os_str(), "a".as_ref()]);
-    assert!(get.status.success() && String::from_utf8_lossy(&get.stdout).contains("\"_id\""), "{get:?}");
-    let other = place.work().join("other");
-    fs::create_dir(&other).unwrap();
-    refused(2, &place.point(), &other, &[], "revfs mount itself");
-    assert_eq!(m.names(), ["a.json"]);
-}
-
-#[test]
-fn a_dead_mount_is_cleared_away() {
-    let place = Place::new();
-    let m = place.mount(&[]);
-    m.write("a.json", "{\"a\":1}");
-    m.kill();
-    wait_for("the dead mount to answer with an error", || fs::read_dir(place.point()).is_err());
-    let m = place.mount(&[]);
-    assert_eq!(m.read("a.json"), "{\"a\":1}");
-}
-
-#[test]
-fn in_the_background_it_returns_when_the_mount_is_live() {
-    let place = Place::new();
-    fs::create_dir(place.work().join("log")).unwrap();
-    let log = place.work().join("log/revfs.log");
-    for round in 0..5 {
-        let out = revfs(&[
-            "mount".as_ref(),
-            place.store().as_os_str(),
-            place.point().as_os_str(),
-            "--log".as_ref(),
-            log.as_os_str(),
-        ]);
-        assert!(out.status.success(), "{out:?}");
-        assert!(out.stdout.is_empty() && out.stderr.is_empty(), "{out:?}");
-        fs::write(place.point().join("a.json"), format!("{{\"n\":{round}}}")).unwrap();
-        let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
-        assert!(out.status.success(), "{out:?}");
-        assert!(fs::read_dir(place.point()).unwrap().next().is_none());
-    }
-    assert_eq!(place.revs("a").len(), 5);
-    let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
-    assert_eq!(out.status.code(), Some(1), "{out:?}");
-    assert!(String::from_utf8_lossy(&out.stderr).contains("not mounted"));
-}
-
-#[test]
-fn a_stop_commits_what_is_complete_and_keeps_what_is_not() {
+fn shutdown_by_a_signal_saves_what_is_complete_and_keeps_what_is_not() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
         let place = Place::new();
         let m = place.mount(&[]);
@@ -135,105 +37,7 @@ fn a_stop_commits_what_is_complete_and_keeps_what_is_not() {
 }
 
 #[test]
-fn unmounting_from_outside_ends_the_daemon() {
-    let place = Place::new();
-    let mut m = place.mount(&[]);
-    m.write("a.json", "{}");
-    m.sh_ok("mv a.json t");
-    assert!(Command::new("fusermount3").arg("-u").arg(place.point()).status().unwrap().success());
-    wait_for("the daemon's end", || m.has_ended());
-    assert!(place.revs("a").is_empty(), "the rename away is final");
-    let busy = place.mount(&[]);
-    let held = fs::File::open(busy.path("t")).unwrap();
-    let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
-    assert!(!out.status.success());
-    assert!(String::from_utf8_lossy(&out.stderr).contains("busy"), "{out:?}");
-    drop(held);
-    // A test beside this one may have forked while the file was open.
-    wait_for("the mount to be free", || {
-        revfs(&["umount".as_ref(), place.point().as_os_str()]).status.success()
-    });
-}
-
-#[test]
-fn read_only_means_read_only() {
-    let place = Place::new();
-    place.seed("a", 0, "{\"a\":1}");
-    let m = place.mount(&["-o", "ro"]);
-    assert_eq!(m.read("a.json"), "{\"a\":1}");
-    let refused = fs::write(m.path("a.json"), "{}").unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
-    assert!(fs::remove_file(m.path("a.json")).is_err() && fs::write(m.path("t"), "").is_err());
-    // Others go on writing. The kernel opens here without a call, so it has to be told first.
-    place.seed("a", 1, "{\"a\":2}");
-    wait_for("the kernel to be told", || m.read("a.json") == "{\"a\":2}");
-}
-
-#[test]
-fn everything_in_a_read_only_mount_can_be_read_without_being_opened() {
-    let place = Place::new();
-    let rw = place.mount(&[]);
-    rw.write("a.json", "{\"a\":1}");
-    rw.write("a.json", "{\"a\":2}");
-    rw.write("notes.txt", "some notes");
-    rw.sh_ok("printf '[1]' | cp /dev/stdin bad.json || true; mkdir d; echo deep > d/f; echo '{}' > gone.json; rm gone.json");
-    drop(rw);
-    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(3_000_000));
-    place.seed("long", 0, &long);
-    let m = place.mount(&["-o", "ro"]);
-    for _ in 0..2 {
-        assert_eq!((m.read("a.json"), m.read("notes.txt")), ("{\"a\":2}".into(), "some notes".into()));
-        assert_eq!((m.read("d/f"), m.read("long.json")), ("deep\n".into(), long.clone()));
-        m.sh_ok("test $(cat .conflicts/a/0-*) = '{\"a\":1}' && test $(cat .deleted/gone/*) = '{}'");
-        m.sh_ok("test $(cat .drafts/bad/*) = '[1]' && grep -q '\"store\"' .status");
-    }
-    // Who reads goes on reading what was opened, whatever others do meanwhile.
-    let mut held = fs::File::open(m.path("long.json")).unwrap();
-    place.seed("long", 1, "{}");
-    wait_for("the kernel to be told", || m.read("long.json") == "{}");
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut held, &mut text).unwrap();
-    assert!(text == long);
-    fs::remove_dir_all(place.store().join("long")).unwrap();
-    wait_for("the name to go", || !m.names().contains(&"long.json".to_owned()));
-}
-
-#[test]
-fn an_ordinary_user_mounts_and_unmounts() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can become another user");
-        return;
-    }
-    let place = Place::new();
-    let base = place.store().parent().unwrap().to_owned();
-    let script = format!(
-        "chown -R nobody {base} && chmod 755 {base} && cd / && su nobody -s /bin/bash -c '
-set -e
-{bin} mount {base}/store {base}/mnt
-echo \"{{\\\"a\\\":1}}\" > {base}/mnt/a.json
-sed -i s/1/2/ {base}/mnt/a.json
-grep -q 2 {base}/mnt/a.json
-test $(stat -c %U {base}/mnt/a.json) = nobody
-test $(ls {base}/store/a | wc -l) = 2
-{bin} umount {base}/mnt'",
-        base = base.display(),
-        bin = base.join("revfs").display(),
-    );
-    // The build directory may be closed to others.
-    fs::copy(env!("CARGO_BIN_EXE_revfs"), base.join("revfs")).unwrap();
-    let reachable = Command::new("su")
-        .args(["nobody", "-s", "/bin/sh", "-c", &format!("test -x {}", base.join("revfs").display())])
-        .status();
-    if !reachable.is_ok_and(|s| s.success()) {
-        eprintln!("skipped: user nobody cannot reach {}", base.display());
-        return;
-    }
-    let out = Command::new("bash").arg("-c").arg(script).output().unwrap();
-    assert!(out.status.success(), "{out:?}");
-}
-
-#[test]
-fn killed_at_any_moment_nothing_acknowledged_is_lost() {
+fn shutdown_by_sigkill_loses_nothing_acknowledged() {
     let place = Place::new();
     let mut acknowledged = 0;
     for round in 0..5 {
@@ -257,7 +61,7 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost() {
 /// A thread that tells the kernel of a name waits for the directory that a program has locked, and that program for the daemon:
 /// with neither of them able to die, all who came later hung too.
 #[test]
-fn killed_while_many_make_move_and_list_nobody_hangs() {
+fn shutdown_by_sigkill_while_many_make_move_and_list_hangs_nobody() {
     let place = Place::new();
     for round in 0..12 {
         let mut m = place.mount(&[]);
@@ -299,4 +103,146 @@ fn killed_while_many_make_move_and_list_nobody_hangs() {
         let _ = Command::new("umount").arg("-fl").arg(&point).status();
         assert!(all, "round {round}: somebody hangs");
     }
+}
+
+#[test]
+fn umount_from_outside_ends_the_daemon() {
+    let place = Place::new();
+    let mut m = place.mount(&[]);
+    m.write("a.json", "{}");
+    m.sh_ok("mv a.json t");
+    assert!(Command::new("fusermount3").arg("-u").arg(place.point()).status().unwrap().success());
+    wait_for("the daemon's end", || m.has_ended());
+    assert!(place.revs("a").is_empty(), "the rename away is final");
+    let busy = place.mount(&[]);
+    let held = fs::File::open(busy.path("t")).unwrap();
+    let out = revfs(&["umount".as_ref(), place.point().as_os_str()]);
+    assert!(!out.status.success());
+    assert!(String::from_utf8_lossy(&out.stderr).contains("busy"), "{out:?}");
+    drop(held);
+    // A test beside this one may have forked while the file was open.
+    wait_for("the mount to be free", || {
+        revfs(&["umount".as_ref(), place.point().as_os_str()]).status.success()
+    });
+}
+
+#[test]
+fn umount_in_every_way() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.seed("a", 0, r#"{"a":1}"#);
+    in_private(
+        &place,
+        r##"
+ends() { soon eval '! daemon > /dev/null'; gone /mnt/mnt; is "$(ls -A mnt)" ''; }
+up() { revfs mount "$@" store mnt; is "$(cat mnt/a.json)" '{"a":1}'; }
+up; umount mnt; ends
+up; fusermount3 -u mnt; ends
+up; revfs umount mnt; ends
+for signal in TERM INT; do up; pkill -$signal -x revfs; ends; done
+# A daemon outlives its terminal.
+up --log /mnt/log; mv log log.1; pkill -HUP -x revfs; soon test -e log; mounted /mnt/mnt; umount mnt; ends
+revfs mount --foreground store mnt & soon mounted /mnt/mnt; kill -HUP $!; wait $!; ends
+# Busy.
+up; exec 5< mnt/a.json
+fails 3 'it is busy' revfs umount mnt; fails 3 'revfs umount -l' revfs umount mnt
+revfs umount --lazy mnt; gone /mnt/mnt; is "$(cat <&5)" '{"a":1}'; exec 5<&-; ends
+up; exec 5< mnt/a.json; pkill -TERM -x revfs; ends; exec 5<&-
+# Killed: everybody gets an error at once, and the next mount or umount clears it away.
+for way in 'revfs umount mnt' 'umount mnt' 'fusermount3 -u mnt' 'revfs mount store mnt' 'mount -t fuse.revfs store mnt'; do
+    up; pkill -9 -x revfs; soon eval '! daemon > /dev/null'
+    fails 2 'Transport endpoint is not connected' ls mnt
+    $way 2> /dev/null || die "$way"
+    if mounted /mnt/mnt; then is "$(cat mnt/a.json)" '{"a":1}'; umount mnt; fi
+    ends
+done
+# Moved, and bound elsewhere: the daemon finds its mounts.
+up; mount --bind mnt side; mkdir moved; mount --move mnt moved; pkill -TERM -x revfs; ends
+gone /mnt/side; gone /mnt/moved
+# Somebody else has mounted there since: that stays.
+up; umount -l mnt; mount -t tmpfs tmpfs mnt; pkill -TERM -x revfs || true; soon eval '! daemon > /dev/null'
+is "$(findmnt -no FSTYPE mnt)" tmpfs
+fails 1 'is not a revfs mount but one of type tmpfs; use umount' revfs umount mnt
+# Over another mount, and back.
+revfs mount store mnt; revfs umount mnt; is "$(findmnt -no FSTYPE mnt)" tmpfs; umount mnt
+fails 1 'mnt is not mounted' revfs umount mnt
+fails 1 'nowhere is not mounted' revfs umount nowhere
+up; fails 1 'store is not mounted; it is the store of the mount /mnt/mnt' revfs umount store; umount mnt; ends
+# The mount goes with its daemon, and a stranger's does not.
+up -o auto_unmount; pkill -9 -f 'revfs mount -o auto_unmount'; ends
+up -o auto_unmount; umount mnt; mount -t tmpfs tmpfs mnt; soon eval '! daemon > /dev/null'; mountpoint -q mnt; umount mnt
+up -o auto_unmount; pkill -TERM -f 'revfs mount -o auto_unmount'; ends
+install -d -o nobody -g $(id -gn nobody) own own/store own/mnt
+as nobody revfs mount own/store own/mnt -o auto_unmount; pkill -9 -f 'revfs mount -o auto_unmount'
+soon gone /mnt/own/mnt; soon eval '! daemon > /dev/null'
+"##,
+    );
+}
+
+#[test]
+fn umount_waits_for_the_daemon() {
+    let place = Place::new();
+    for round in 0..5 {
+        let (store, point) = (place.store(), place.point());
+        assert!(revfs(&["mount".as_ref(), store.as_os_str(), point.as_os_str()]).status.success());
+        fs::write(point.join("a.json"), format!("{{\"n\":{round}}}")).unwrap();
+        let out = revfs(&["umount".as_ref(), point.as_os_str()]);
+        assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+        assert_eq!(holders(&store), 0, "round {round}");
+    }
+}
+
+/// How many processes have a file open below a directory.
+fn holders(dir: &std::path::Path) -> usize {
+    let holds = |process: &fs::DirEntry| {
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { return false };
+        files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|path| path.starts_with(dir)))
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(holds).count()
+}
+
+/// With a helper of its own umount(8) waits, too, as systemd calls it (`-c`). By an absolute path alone it finds no helper:
+/// it takes the type from statfs then, which knows `fuse` and no more.
+#[test]
+fn umount_of_the_disk_below_works_next() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    in_private(
+        &place,
+        r##"
+ln -s /mnt/revfs $sbin/umount.fuse.revfs
+mkdir disk other
+for how in 'umount mnt' 'revfs umount mnt' 'umount /mnt/mnt -c' 'umount.fuse.revfs mnt -n' 'umount -l mnt'; do
+    mount -t tmpfs tmpfs disk; mount -t fuse.revfs disk mnt -o allow_other
+    echo '{}' > mnt/a.json; $how; umount disk || { echo "after $how"; exit 1; }
+done
+revfs mount store mnt
+exec 5> mnt/a.json; fails 32 'busy' umount mnt; exec 5>&-
+fails 1 'unexpected argument' umount.fuse.revfs mnt --nosuch
+# Elsewhere it is mounted still.
+mount --bind mnt other; is "$(revfs umount mnt 2>&1)" "revfs: /mnt/mnt is unmounted, but it is mounted at /mnt/other, too: process $(pgrep -ox revfs) goes on"
+umount other; soon eval '! daemon > /dev/null'
+fails 1 'not mounted' revfs umount mnt
+chown nobody store mnt; as nobody revfs mount store mnt; as nobody revfs umount mnt
+"##,
+    );
+}
+
+#[test]
+fn umount_lazily_says_who_goes_on() {
+    let place = Place::new();
+    let mut m = place.mount(&[]);
+    m.write("a.json", "{}");
+    let held = fs::File::open(m.path("a.json")).unwrap();
+    let out = revfs(&["umount".as_ref(), "-l".as_ref(), place.point().as_os_str()]);
+    assert!(out.status.success(), "{out:?}");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains(&format!("process {} goes on", m.pid())), "{said}");
+    assert!(!m.has_ended());
+    drop(held);
+    wait_for("the daemon's end", || m.has_ended());
 }
