@@ -17,6 +17,7 @@ use crate::rev::{ObjectId, Rev};
 mod dir;
 mod fault;
 mod memory;
+mod no_io;
 
 /// For tests that walk through every system call of a change.
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) use dir::faults;
 pub use dir::{DirBackend, LinkMethod, Medium, close, flush};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
+pub use no_io::NoIo;
 
 /// What is known of a revision's file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -66,6 +66,7 @@ pub mod replay;
 mod saving;
 pub mod scratch;
 mod table;
+mod tables;
 mod views;
 mod xattr;
 
@@ -220,7 +221,7 @@ impl Fs {
         });
         let asked = watcher.clone();
         store.remember_while(move |id| asked.is_watched_and_told(id));
-        let mut tables = NodeTable::new();
+        let mut tables = NodeTable::new(options.grace);
         if options.read_only {
             tables.remember_all();
         }

@@ -21,6 +21,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
+use crate::backend::NoIo;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -153,6 +154,7 @@ impl Watcher {
         if self.state.lock().by_id.contains_key(id) {
             return self.hears_all;
         }
+        NoIo::assert_none();
         // MODIFY: the original writes in place, and a child that was forked meanwhile puts off the end of the write.
         let mask = WatchFlags::CREATE
             | WatchFlags::MODIFY
@@ -195,9 +197,13 @@ impl Watcher {
         }
     }
 
-    /// Ends the watch of an object's directory.
-    pub fn unwatch(&self, id: &ObjectId) {
+    /// Ends the watch of an object's directory if it `is_unused`: asked while nobody else can begin or end a watch.
+    pub fn unwatch(&self, id: &ObjectId, is_unused: impl FnOnce() -> bool) {
+        NoIo::assert_none();
         let mut state = self.state.lock();
+        if !state.by_id.contains_key(id) || !is_unused() {
+            return;
+        }
         if let (Some(queue), Some(wd)) = (&self.queue, state.by_id.remove(id)) {
             state.by_watch.remove(&wd);
             let _ = inotify::remove_watch(queue, wd);

@@ -1,7 +1,6 @@
 //! Nodes by their numbers: what a file handle holds (open_by_handle_at, NFS servers), when the kernel has forgotten the
 //! node; and what is left of removed objects.
 
-use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -16,9 +15,6 @@ use super::objects::SHOWN_TRIES;
 use super::scratch::{self, Dir, ScratchNode};
 use super::table::{Node, NodeTable, Shown, object_ino};
 use crate::rev::ObjectId;
-
-/// How many numbers are remembered that files had before.
-const BECAME: usize = 16_384;
 
 /// How often a file is followed that has become one after the other.
 const HOPS: usize = 16;
@@ -46,7 +42,7 @@ impl Fs {
             Err(_) => match self.object_of(ino)? {
                 Some(id) => {
                     self.resolve(&id)?;
-                    self.nodes.lock().lead_to(&id, ino);
+                    self.nodes().lead_to(&id, ino);
                     self.hold_number(&id, ino)
                 }
                 None => self.find_scratch(ino),
@@ -73,7 +69,7 @@ impl Fs {
     /// Counts the kernel's reference to an object's node that it asks for by number.
     fn hold_number(&self, id: &ObjectId, ino: Ino) -> Result<Found> {
         self.come_home(id, ino);
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
         let Node::Revision(shown) = entry.node.clone() else { return Err(FsError::Stale) };
         entry.by_number |= entry.lookups == 0;
@@ -83,7 +79,7 @@ impl Fs {
 
     fn hold_again(&self, ino: Ino, scratch: &ScratchNode) -> Result<Found> {
         let attr = self.masked(scratch.attr()?);
-        self.nodes.lock().nodes.get_mut(&ino).ok_or(FsError::Stale)?.lookups += 1;
+        self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.lookups += 1;
         Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
@@ -96,8 +92,8 @@ impl Fs {
             if let Some(id) = ids.iter().find(|id| object_ino(id) == number) {
                 return Ok(Some(id.clone()));
             }
-            match self.nodes.lock().became.get(number) {
-                Some(id) => number = object_ino(id),
+            match self.nodes().what_became_of(number) {
+                Some(id) => number = object_ino(&id),
                 None => break,
             }
         }
@@ -126,7 +122,7 @@ impl Fs {
                 (Handle::Bytes { node: ino, bytes: gone.map_err(|_| FsError::Stale)? }, true)
             }
         };
-        self.nodes.lock().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
+        self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
         Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
     }
 
@@ -150,43 +146,15 @@ impl Fs {
     }
 }
 
-/// What files have become whose numbers nothing has any more: a scratch file that was moved onto an object, an object that
-/// was renamed, a draft. The latest are remembered.
-#[derive(Default)]
-pub(super) struct Became {
-    objects: HashMap<Ino, ObjectId>,
-    order: VecDeque<Ino>,
-}
-
-impl Became {
-    pub(super) fn insert(&mut self, number: Ino, id: &ObjectId) {
-        if number == object_ino(id) {
-            return;
-        }
-        if self.objects.insert(number, id.clone()).is_none() {
-            self.order.push_back(number);
-        }
-        if self.order.len() > BECAME
-            && let Some(first) = self.order.pop_front()
-        {
-            self.objects.remove(&first);
-        }
-    }
-
-    fn get(&self, number: Ino) -> Option<&ObjectId> {
-        self.objects.get(&number)
-    }
-}
-
 impl NodeTable {
     /// Makes a number that nothing has now one of an object's, beside the node that its name leads to.
     fn lead_to(&mut self, id: &ObjectId, ino: Ino) {
-        let current = self.objects.get(id).and_then(|object| object.current_node);
+        let current = self.current_node(id);
         if let Some(Node::Revision(shown)) =
             current.filter(|current| *current != ino).and_then(|current| self.node(current)).cloned()
             && self.add_at(ino, Node::Revision(shown)) == ino
         {
-            self.object(id).stale_nodes.push(ino);
+            self.active_mut(id).stale_nodes.push(ino);
         }
     }
 }

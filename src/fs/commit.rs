@@ -14,7 +14,7 @@ use super::attr::{Attr, Ino};
 use super::errno::{FsError, Result};
 use super::objects::NEW_NAME_FILE;
 use super::replay::Change;
-use super::table::{Deleted, Node, Notice, ObjectState, object_ino};
+use super::table::{Deleted, Node, Notice, object_ino};
 use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
 use crate::base::{Evidence, Process, Writer};
@@ -77,8 +77,8 @@ impl Fs {
                 let _saving = self.saving(node, d);
                 self.refuse(d, &why)?;
                 // The object goes on to be what it was.
-                if let Some(object) = self.nodes.lock().objects.get_mut(&d.id) {
-                    object.emptied = None;
+                if let Some(active) = self.nodes().active.get_mut(&d.id) {
+                    active.emptied = None;
                 }
                 Err(FsError::Store(Error::NotObject(why)))
             }
@@ -172,9 +172,7 @@ impl Fs {
             return;
         }
         if let Some(rev) = d.emptied.take() {
-            let mut t = self.nodes.lock();
-            t.object(&d.id).emptied = Some((Instant::now(), rev));
-            t.waiting.insert(d.id.clone());
+            self.nodes().active_mut(&d.id).emptied = Some((Instant::now(), rev));
         }
     }
 
@@ -201,12 +199,12 @@ impl Fs {
         if d.is_new_name {
             self.unpark(&d.id, NEW_NAME_FILE, d.text());
             d.is_new_name = false;
-            let mut t = self.nodes.lock();
-            let object = t.object(&d.id);
-            object.new_draft = None;
-            if t.is_open(node) {
-                let opener = d.opener.clone();
-                t.object(&d.id).drafts.push((node, opener));
+            let mut t = self.nodes();
+            let open = t.is_open(node);
+            let active = t.active_mut(&d.id);
+            active.new_draft = None;
+            if open {
+                active.drafts.push((node, d.opener.clone()));
             }
             t.leave(&d.id, node);
         }
@@ -235,9 +233,9 @@ impl Fs {
     ) -> Result<Saved> {
         let before = self.before(id);
         let op = {
-            let mut t = self.nodes.lock();
-            let recent = t.object(id).deleted.as_ref().filter(|d| d.since.elapsed() < self.options.grace);
-            recent.map(|d| d.op.clone())
+            let t = self.nodes();
+            let recent = t.deleted(id).filter(|deleted| deleted.since.elapsed() < self.options.grace);
+            recent.map(|deleted| deleted.op.clone())
         };
         let plain = self.without_view(id, given);
         let text = plain.as_deref().unwrap_or(given);
@@ -258,14 +256,14 @@ impl Fs {
 
     /// A save begins.
     pub(super) fn before(&self, id: &ObjectId) -> Before<'_> {
-        Before { change: self.echoes.begin(id), version: self.nodes.lock().object(id).version }
+        Before { change: self.echoes.begin(id), version: self.nodes().object(id).version }
     }
 
     /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
     /// succeeds.
     pub(super) fn not_saved(&self, id: &ObjectId) {
         let mut notices = self.notices();
-        self.nodes.lock().invalidate(id, &mut notices);
+        self.nodes().invalidate(id, &mut notices);
         self.notify_kernel(notices);
     }
 
@@ -297,16 +295,16 @@ impl Fs {
             Counts::add(&self.counts.revisions);
         }
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let object = t.object(id);
         let new = object.current_node.is_none();
-        if object.hidden.is_some() || object.deleted.is_some() || object.emptied.is_some() {
-            (object.hidden, object.deleted, object.emptied) = (None, None, None);
-        }
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
         let unchanged =
             object.current_node.is_some() && object.version == before.version && !self.options.object_view;
         let watched = object.watched;
+        if let Some(active) = t.active.get_mut(id) {
+            active.end_waits();
+        }
         if unchanged {
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
             if watched {
@@ -315,7 +313,7 @@ impl Fs {
         } else if !t.shows(id, &saved.rev) {
             t.invalidate(id, &mut notices);
         }
-        let left = !t.object(id).stale_nodes.is_empty() || t.is_in_place_of_another(id, writer);
+        let left = !t.stale_nodes(id).is_empty() || t.is_in_place_of_another(id, writer);
         drop(t);
         // The tables first: until it is made, the revision's own sign says nothing new.
         before.change.made(Some(&saved.rev));
@@ -394,7 +392,7 @@ impl Fs {
     /// Commits every draft that is complete and keeps every other: the mount is about to end.
     pub fn shutdown(&self) {
         let drafts: Vec<(Ino, Arc<Mutex<Draft>>)> = {
-            let t = self.nodes.lock();
+            let t = self.nodes();
             let open = t.nodes.iter().filter(|(_, e)| e.handles > 0);
             open.filter_map(|(ino, e)| match &e.node {
                 Node::Draft(draft) => Some((*ino, draft.clone())),
@@ -412,31 +410,22 @@ impl Fs {
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
     pub fn end_grace(&self, grace: Duration) {
         let mut due = Vec::new();
-        let closing;
         {
-            let mut t = self.nodes.lock();
-            t.tidy();
-            closing = t.take_closing();
-            for id in t.waiting.iter().cloned().collect::<Vec<_>>() {
-                let object = t.objects.get(&id);
-                match object.and_then(|o| o.hidden.as_ref()) {
+            let mut t = self.nodes();
+            t.expire_retries();
+            for id in t.active.keys().cloned().collect::<Vec<_>>() {
+                match t.hidden(&id) {
                     // Somebody is at work on what comes after it.
                     Some(_) if !grace.is_zero() && t.is_made_anew(&id) => {}
                     Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.clone())),
                     Some(_) => {}
-                    None if object.is_some_and(|o| o.is_waiting(self.options.grace)) => {}
-                    None => {
-                        t.waiting.remove(&id);
-                        self.forget_object(&mut t, &id);
-                    }
+                    None => t.forget_object(&id),
                 }
             }
         }
-        drop(closing);
         for (id, hidden) in due {
             // A second half may have come while others were made final.
-            let since = |o: &ObjectState| o.hidden.as_ref().map(|h| h.since);
-            if self.nodes.lock().objects.get(&id).and_then(since) != Some(hidden.since) {
+            if self.nodes().hidden(&id).map(|hidden| hidden.since) != Some(hidden.since) {
                 continue;
             }
             let change = self.echoes.begin(&id);
@@ -454,11 +443,11 @@ impl Fs {
                 }
             };
             let mut notices = self.notices().with(Notice::Root);
-            let mut t = self.nodes.lock();
-            let object = t.object(&id);
-            if object.hidden.take().is_none() {
+            let mut t = self.nodes();
+            let active = t.active_mut(&id);
+            if active.hidden.take().is_none() {
                 // It has come now: the history goes on with it.
-                object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
+                active.deleted = op.map(|op| Deleted { since: Instant::now(), op });
             }
             t.invalidate(&id, &mut notices);
             drop(t);
@@ -473,10 +462,8 @@ impl Fs {
 
     /// Forgets nodes and names that nobody holds.
     pub fn sweep(&self) {
-        let mut t = self.nodes.lock();
-        for id in t.sweep(self.options.grace) {
-            self.forget_object(&mut t, &id);
-        }
+        let mut t = self.nodes();
+        t.sweep();
     }
 
     /// How long names wait for their second half.

@@ -81,10 +81,10 @@ impl Fs {
             draft.is_new_name = true;
         }
         let draft = Arc::new(Mutex::new(draft));
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let node = t.add(Node::Draft(draft.clone()));
         if !there {
-            t.object(id).new_draft = Some(node);
+            t.active_mut(id).new_draft = Some(node);
         }
         drop(t);
         if !there {

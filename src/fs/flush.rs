@@ -72,9 +72,8 @@ impl Fs {
     fn is_open_elsewhere(&self, opener: Option<&Process>, node: Ino, d: &Draft) -> bool {
         let numbers = [node, object_ino(&d.id)].map(|ino| ino.to_string());
         let others: Vec<u32> = {
-            let t = self.nodes.lock();
-            let drafts = t.objects.get(&d.id).map(|o| o.drafts.as_slice()).unwrap_or_default();
-            let others = drafts.iter().filter(|(other, _)| *other != node);
+            let t = self.nodes();
+            let others = t.drafts(&d.id).iter().filter(|(other, _)| *other != node);
             others.filter_map(|(_, opener)| opener.as_ref().map(Process::pid)).collect()
         };
         let writes = |info: &str| {

@@ -39,7 +39,7 @@ impl Fs {
         let Some(process) = self.process(caller) else { return Ok(None) };
         // Asked before a draft is made, and again once it is: what held may hold no more.
         if self.resolve(&shown.id).ok() != Some(ino)
-            || self.nodes.lock().can_be_in_place(&shown.id, ino, refused).is_none()
+            || self.nodes().can_be_in_place(&shown.id, ino, refused).is_none()
         {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ impl Fs {
             false if draft.is_empty() => return Ok(None),
             false => {}
         }
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let now = t
             .can_be_in_place(&shown.id, ino, refused)
             .filter(|now| draft.shown_rev.as_ref() == Some(&now.rev));
@@ -84,8 +84,8 @@ impl Fs {
             (d.id.clone(), d.opener.clone(), mode.write || !refused || self.goes_on_with(&d))
         };
         {
-            let t = self.nodes.lock();
-            match t.pending(caller.thread, &id) {
+            let t = self.nodes();
+            match t.retries.announced(caller.thread, &id) {
                 Some(node) if node == ino || mode.write => return None,
                 _ if !t.is_open(ino) => return None,
                 _ => {}
@@ -106,7 +106,7 @@ impl Fs {
     /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
     /// writes it, as long as it goes on with that; to all others, and to who reads past it (`reads`), what the name shows.
     pub(super) fn shown_in_place(&self, caller: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
-        let (id, opener) = match self.nodes.lock().in_place.get(&ino) {
+        let (id, opener) = match self.nodes().in_place.get(&ino) {
             Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
         };
@@ -121,10 +121,10 @@ impl Fs {
         match self.shown(&id, false) {
             Ok((_, shown, _)) => Ok(Some(shown)),
             Err(FsError::NotFound) => {
-                let mut t = self.nodes.lock();
+                let mut t = self.nodes();
                 // The kernel has moved the node to the name that the object was renamed to, and has yet to look that up.
-                let moved = t.objects.get(&id).is_some_and(|o| o.hidden.is_some());
-                if moved && t.request_retry(caller.thread, &id) { Err(FsError::Stale) } else { Ok(None) }
+                let moved = t.hidden(&id).is_some();
+                if moved && t.retries.request(caller.thread, &id) { Err(FsError::Stale) } else { Ok(None) }
             }
             Err(fail) => Err(fail),
         }
@@ -134,7 +134,7 @@ impl Fs {
     /// in place.
     pub(super) fn end_in_place(&self, node: Ino, d: &Draft) {
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         if !t.restore_in_place(node, d, &mut notices)
             && (t.end_draft(node, d) || t.in_place.contains_key(&node))
         {
@@ -166,10 +166,10 @@ impl NodeTable {
     fn can_be_in_place(&self, id: &ObjectId, ino: Ino, refused: bool) -> Option<Arc<Shown>> {
         let object = self.objects.get(id)?;
         let current = object.is_valid() && object.current_node == Some(ino);
-        let free = object.drafts.is_empty() || (refused && self.nodes_in_place(id).next().is_none());
+        let free = self.drafts(id).is_empty() || (refused && self.nodes_in_place(id).next().is_none());
         let entry = self.nodes.get(&ino)?;
         match &entry.node {
-            Node::Revision(shown) if current && free && object.hidden.is_none() && entry.handles == 0 => {
+            Node::Revision(shown) if current && free && self.hidden(id).is_none() && entry.handles == 0 => {
                 Some(shown.clone())
             }
             _ => None,
@@ -184,21 +184,20 @@ impl NodeTable {
             entry.node = Node::Draft(draft);
             entry.handles += 1;
         }
-        self.take_file(ino);
-        let object = self.object(&id);
-        object.current_node = Some(shadow);
-        object.drafts.push((ino, Some(opener.clone())));
+        self.drop_file(ino);
+        self.object(&id).current_node = Some(shadow);
+        self.active_mut(&id).drafts.push((ino, Some(opener.clone())));
         self.in_place.insert(ino, InPlace { id, opener, shadow });
     }
 
     /// A draft's node that nobody has open shows the object for whoever holds it otherwise. Not if somebody is on the way to
     /// the draft.
     fn end_draft(&mut self, ino: Ino, d: &Draft) -> bool {
-        let current = self.objects.get(&d.id).and_then(|object| object.current_node);
+        let current = self.current_node(&d.id);
         let Some(Node::Revision(shown)) = current.and_then(|current| self.node(current)).cloned() else {
             return false;
         };
-        let awaited = self.pending.values().any(|pending| pending.node == ino);
+        let awaited = self.retries.awaits(ino);
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         if !is_elsewhere(d) || awaited || d.unlinked || d.is_new_name || entry.handles > 0 {
             return false;
@@ -211,8 +210,7 @@ impl NodeTable {
     fn restore_in_place(&mut self, ino: Ino, d: &Draft, notices: &mut Vec<Notice>) -> bool {
         let Some(lent) = self.in_place.get(&ino) else { return false };
         let shadow = lent.shadow;
-        let named =
-            lent.id == d.id && self.objects.get(&d.id).is_some_and(|o| o.current_node == Some(shadow));
+        let named = lent.id == d.id && self.current_node(&d.id) == Some(shadow);
         let Some(Node::Revision(shown)) = self.node(shadow).cloned() else { return false };
         if !named || d.unlinked || !is_elsewhere(d) {
             return false;
@@ -223,11 +221,8 @@ impl NodeTable {
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         entry.node = Node::Revision(shown);
         entry.turned |= !same;
-        let object = self.object(&d.id);
-        object.current_node = Some(ino);
-        if !object.stale_nodes.is_empty() {
-            object.stale_nodes.retain(|node| *node != ino);
-        }
+        self.object(&d.id).current_node = Some(ino);
+        self.drop_stale(&d.id, ino);
         self.in_place.remove(&ino);
         if !same {
             notices.push(Notice::Attr(ino));
@@ -327,7 +322,7 @@ mod tests {
             assert_eq!(p.lookup(p.other), node);
         }
         assert_eq!(p.text(p.other, node), [NEW, b"\n"].concat());
-        assert_eq!(p.fs.nodes.lock().nodes.len(), 2, "the root and the object");
+        assert_eq!(p.fs.nodes().nodes.len(), 2, "the root and the object");
     }
 
     #[test]
@@ -360,7 +355,7 @@ mod tests {
         assert_eq!(p.lookup(p.other), node);
         assert_eq!(p.text(p.other, node), NEW);
         assert!(matches!(p.fs.open(p.other, there, mode(OFlags::RDONLY)), Err(FsError::Stale)));
-        assert!(p.fs.nodes.lock().in_place.is_empty());
+        assert!(p.fs.nodes().in_place.is_empty());
     }
 
     #[test]
@@ -379,7 +374,7 @@ mod tests {
         p.fs.release(second);
         p.fs.release(first);
         assert_eq!(p.others.winner(&p.id).unwrap().text, b"{\"n\": 3}");
-        assert!(p.fs.nodes.lock().nodes[&node].turned, "its pages are not the text");
+        assert!(p.fs.nodes().nodes[&node].turned, "its pages are not the text");
         assert_eq!(p.lookup(p.writer), node);
         let opened = p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap();
         assert!(!opened.keep && p.fs.read(opened.handle, 0, 100).unwrap() == b"{\"n\": 3}");
@@ -407,7 +402,7 @@ mod tests {
             p.fs.write(handle, 0, text).unwrap();
             let _ = p.fs.flush(p.writer, handle);
             p.fs.release(handle);
-            assert!(p.fs.nodes.lock().nodes[&node].turned, "{}", String::from_utf8_lossy(text));
+            assert!(p.fs.nodes().nodes[&node].turned, "{}", String::from_utf8_lossy(text));
             assert_eq!(p.lookup(p.other), node);
             assert_eq!(p.text(p.other, node), p.others.winner(&p.id).unwrap().text);
         }

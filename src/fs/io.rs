@@ -177,7 +177,7 @@ impl Fs {
     }
 
     pub(super) fn drop_handle_of(&self, node: Ino) {
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
         }
@@ -221,7 +221,7 @@ impl Fs {
     /// The kernel knows a file that a draft has become under its name as another node, which has changed with it.
     pub(super) fn tell_moved(&self, node: Ino) {
         let mut notices = self.notices();
-        let t = self.nodes.lock();
+        let t = self.nodes();
         let named = match t.node(node) {
             Some(Node::Scratch(scratch)) => {
                 t.scratch.get(&scratch.key).copied().filter(|named| *named != node)
@@ -277,8 +277,7 @@ impl Fs {
     /// Opens the file of the revision that a node shows. Whoever opens it next finds it open.
     pub(super) fn open_file(&self, node: Ino, id: &ObjectId, rev: &Rev) -> crate::error::Result<Arc<File>> {
         let file = Arc::new(self.store.backend().open(id, rev)?);
-        // What is given up for it is closed once the tables are free.
-        let _closed = self.nodes.lock().keep_file(node, rev, &file, files_limit());
+        self.nodes().keep_file(node, rev, &file, files_limit());
         Ok(file)
     }
 
@@ -287,7 +286,7 @@ impl Fs {
         let bytes = match self.node(ino)? {
             Node::Revision(shown) if self.options.object_view => self.text_of(&shown.id, &shown.rev)?,
             Node::Revision(shown) => {
-                let held = self.nodes.lock().file(ino);
+                let held = self.nodes().file(ino);
                 match held.map_or_else(|| self.open_file(ino, &shown.id, &shown.rev), Ok) {
                     Ok(file) => return read_at(&file, offset, size),
                     Err(Error::NoObject(_) | Error::NoRevision(..)) => {
@@ -386,7 +385,7 @@ impl Fs {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
         if let Handle::Echo { .. } = &*handle {
-            self.nodes.lock().reap(node);
+            self.nodes().reap(node);
             return self.end_echo(node);
         }
         let draft = self.draft_behind(&handle).or_else(|| match self.node(node) {
@@ -410,18 +409,16 @@ impl Fs {
         }
         // Counted down under the draft's lock, or of two that go at once neither is the last.
         let mut held = draft.as_ref().map(|draft| draft.lock());
-        let last = self.nodes.lock().nodes.get(&node).is_none_or(|e| e.handles <= 1);
+        let last = self.nodes().nodes.get(&node).is_none_or(|e| e.handles <= 1);
         if let Some(d) = &mut held
             && last
         {
             self.finish_draft(node, d);
-            let mut t = self.nodes.lock();
-            if let Some(object) = t.objects.get_mut(&d.id) {
-                object.drafts.retain(|(n, _)| *n != node);
-            }
-            self.forget_object(&mut t, &d.id);
+            let mut t = self.nodes();
+            t.drop_draft(&d.id, node);
+            t.forget_object(&d.id);
         }
-        if let Some(entry) = self.nodes.lock().nodes.get_mut(&node) {
+        if let Some(entry) = self.nodes().nodes.get_mut(&node) {
             entry.handles = entry.handles.saturating_sub(1);
             entry.note_closed();
         }
@@ -429,7 +426,7 @@ impl Fs {
             self.end_in_place(node, d);
         }
         drop(held);
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.reap(node);
         let object = match t.node(node) {
             // The number that programs see: layers above know the object by it.

@@ -119,7 +119,7 @@ impl Fs {
         if root {
             self.drain();
         }
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
         drop(t);
         let handle = self.add_handle(Handle::Directory { node: ino, stream: Mutex::new(None) });
@@ -194,7 +194,7 @@ impl Fs {
     /// attributes, which are made up, count for no moment.
     fn unheld(&self, dir: Ino, item: Listed<'_>) -> Option<Found> {
         let id = ObjectId::from_file_name(item.name).filter(|_| dir == super::attr::ROOT)?;
-        let t = self.nodes.lock();
+        let t = self.nodes();
         if !t.is_full() || t.objects.contains_key(&id) || t.node(object_ino(&id)).is_some() {
             return None;
         }
@@ -239,10 +239,8 @@ impl Fs {
     /// The names that show a draft because there is no object: those that are kept, and those that are open.
     fn fresh_ids(&self, kept: HashSet<ObjectId>) -> HashSet<ObjectId> {
         let mut ids = kept;
-        let t = self.nodes.lock();
-        let open = t.objects.iter().filter(|(_, o)| {
-            o.new_draft.and_then(|node| t.nodes.get(&node)).is_some_and(|entry| entry.handles > 0)
-        });
+        let t = self.nodes();
+        let open = t.active.iter().filter(|(_, active)| active.new_draft.is_some_and(|node| t.is_open(node)));
         ids.extend(open.map(|(id, _)| id.clone()));
         ids
     }

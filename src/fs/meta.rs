@@ -43,7 +43,7 @@ impl Fs {
                 Ok((self.root_attr()?, LONG))
             }
             Node::Revision(shown) => match self.revision_attr(caller, ino, shown.clone())? {
-                Some(answer) => Ok(self.nodes.lock().attr_as_linked(&shown.id, answer)),
+                Some(answer) => Ok(self.nodes().attr_as_linked(&shown.id, answer)),
                 // It has become somebody's draft.
                 None => self.getattr(caller, ino, None),
             },
@@ -76,7 +76,7 @@ impl Fs {
                 Err(FsError::NotFound) => None,
                 Err(fail) => return Err(fail),
             };
-            let t = self.nodes.lock();
+            let t = self.nodes();
             if current.is_none_or(|current| t.nodes.contains_key(&current)) {
                 break (current, t);
             }
@@ -96,7 +96,7 @@ impl Fs {
         }
         // What others removed a moment ago may be asked for by its name. Who was told ESTALE before finds out by what it does
         // next.
-        if !open && !t.is_unnamed(&now) && t.request_retry(caller.thread, &now.id) {
+        if !open && !t.is_unnamed(&now) && t.retries.request(caller.thread, &now.id) {
             return Err(FsError::Stale);
         }
         Ok(Some((self.attr_of_left(&now), NOW)))
@@ -217,7 +217,7 @@ impl Fs {
     /// earlier revision open changes that one.
     fn named(&self, ino: Ino, shown: Arc<Shown>) -> Result<Arc<Shown>> {
         match self.shown(&shown.id, false) {
-            Ok((_, now, _)) if self.nodes.lock().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
+            Ok((_, now, _)) if self.nodes().nodes.get(&ino).is_some_and(|e| e.handles == 0) => Ok(now),
             Ok(_) | Err(FsError::NotFound) => Ok(shown),
             Err(fail) => Err(fail),
         }
@@ -228,7 +228,7 @@ impl Fs {
         if size > self.options.max_size {
             return Err(FsError::TooLarge);
         }
-        self.nodes.lock().finish_retry(caller.thread, &shown.id);
+        self.nodes().finish_retry(caller.thread, &shown.id);
         let mut draft = self.new_draft(caller, &shown.id, size == 0)?;
         if draft.shown_rev.is_none() && shown.removed.is_some() {
             // The text is in `.deleted`.
@@ -255,7 +255,7 @@ impl Fs {
             if size > self.options.max_size {
                 return Err(FsError::TooLarge);
             }
-            let open = self.nodes.lock().is_open(ino);
+            let open = self.nodes().is_open(ino);
             if !open && size > 0 {
                 self.renew(caller, &mut d)?;
             }
@@ -264,11 +264,7 @@ impl Fs {
                 self.note_written(ino, &draft, &mut d);
                 self.commit_awaited(ino, &mut d);
             } else {
-                let key = (caller.thread, d.id.clone());
-                let mut t = self.nodes.lock();
-                t.pending.remove(&key);
-                t.retrying.remove(&key);
-                drop(t);
+                self.nodes().retries.finish(caller.thread, &d.id);
                 self.truncated(ino, &mut d)?;
             }
         }
@@ -292,8 +288,8 @@ impl Fs {
     pub(super) fn attrs_changed(&self, id: &ObjectId, rev: &Rev, meta: Meta) {
         self.close_kept(id, meta.mode);
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
-        let current = t.objects.get(id).and_then(|o| o.current_node);
+        let mut t = self.nodes();
+        let current = t.current_node(id);
         if let Some(current) = current
             && let Some(entry) = t.nodes.get_mut(&current)
             && let Node::Revision(shown) = &mut entry.node

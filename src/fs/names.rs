@@ -30,7 +30,7 @@ impl Fs {
     pub(super) fn hold_scratch(&self, node: ScratchNode, dir: &Dir, name: &OsStr) -> Result<Found> {
         let attr = self.masked(node.attr()?);
         let ttl = self.scratch_ttl();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let (ino, new) = t.add_scratch(node, dir, name, attr.kind);
         t.nodes.get_mut(&ino).ok_or(FsError::Stale)?.lookups += 1;
         drop(t);
@@ -198,7 +198,7 @@ impl Fs {
     pub(super) fn unlink_fresh(&self, id: &ObjectId) -> Result<bool> {
         let Some((_, draft)) = self.fresh_draft(id)? else { return Ok(false) };
         draft.lock().unlinked = true;
-        self.nodes.lock().object(id).new_draft = None;
+        self.nodes().active_mut(id).new_draft = None;
         self.discard_fresh(id);
         Ok(true)
     }
@@ -214,8 +214,8 @@ impl Fs {
         id: &ObjectId,
         opened: impl Fn(&Option<Process>) -> bool,
     ) -> Vec<(Ino, Arc<Mutex<Draft>>)> {
-        let t = self.nodes.lock();
-        let nodes = t.objects.get(id).map(|o| o.drafts.as_slice()).unwrap_or_default();
+        let t = self.nodes();
+        let nodes = t.drafts(id);
         let drafts = nodes.iter().filter(|(_, opener)| opened(opener)).filter_map(|(node, _)| {
             let Some(Node::Draft(draft)) = t.node(*node) else { return None };
             Some((*node, draft.clone()))
@@ -239,15 +239,14 @@ impl Fs {
         };
         change.made(None);
         let mut notices = self.notices().with(Notice::Root);
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.hide(id, &mut notices);
         t.bump_version(id);
-        let object = t.object(id);
+        let active = t.active_mut(id);
         // What is written into them is no text of this name's next file.
-        object.drafts.clear();
-        (object.hidden, object.emptied) = (None, None);
-        object.deleted = op.map(|op| Deleted { since: Instant::now(), op });
-        t.waiting.insert(id.clone());
+        active.drafts.clear();
+        active.end_waits();
+        active.deleted = op.map(|op| Deleted { since: Instant::now(), op });
         drop(t);
         self.notify_kernel(notices);
         self.echoes.left_behind(id);

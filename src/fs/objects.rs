@@ -16,7 +16,7 @@ use rustix::fs::FileType;
 use super::attr::{Attr, BRIEF, Caller, Found, Ino, LONG, NOW};
 use super::errno::{FsError, Result};
 use super::parked::load_file;
-use super::table::{Node, NodeTable, Notice, Shown, object_ino};
+use super::table::{Node, Notice, Shown, object_ino};
 use super::{APART, Fs, Name};
 use crate::backend::Meta;
 use crate::base::Process;
@@ -63,7 +63,7 @@ impl Fs {
 
     /// The kernel forgets `lookups` of its references to a node.
     pub fn forget(&self, ino: Ino, lookups: u64) {
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let Some(entry) = t.nodes.get_mut(&ino) else { return };
         entry.lookups = entry.lookups.saturating_sub(lookups);
         let id = match &entry.node {
@@ -72,27 +72,19 @@ impl Fs {
         };
         t.reap(ino);
         if let Some(id) = id {
-            self.forget_object(&mut t, &id);
-        }
-    }
-
-    /// Forgets what is known of an object that nobody holds. Its watch ends under the same lock that it is checked
-    /// under in [`resolve`](Self::resolve), or an object could seem watched that is not.
-    pub(super) fn forget_object(&self, t: &mut NodeTable, id: &ObjectId) {
-        if t.forget_object(id, self.options.grace) && !self.watches_idle() {
-            self.watcher.unwatch(id);
+            t.forget_object(&id);
         }
     }
 
     pub(super) fn node(&self, ino: Ino) -> Result<Node> {
-        self.nodes.lock().node(ino).cloned().ok_or(FsError::Stale)
+        self.nodes().node(ino).cloned().ok_or(FsError::Stale)
     }
 
     fn lookup_object(&self, caller: Caller, id: &ObjectId) -> Result<Found> {
         if !id.has_file_name() {
             return Err(FsError::NameTooLong);
         }
-        let pending = self.nodes.lock().pending(caller.thread, id);
+        let pending = self.nodes().retries.announced(caller.thread, id);
         if let Some(node) = pending
             && let Ok(Node::Draft(draft)) = self.node(node)
             && let Ok(found) = self.hold_draft(node, &draft)
@@ -106,7 +98,7 @@ impl Fs {
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
                 Err(FsError::Stale) => {}
-                Ok(found) => return Ok(self.nodes.lock().as_linked(id, found)),
+                Ok(found) => return Ok(self.nodes().as_linked(id, found)),
                 Err(fail) => {
                     let fresh = match fail {
                         FsError::NotFound => self.fresh_draft(id)?,
@@ -117,7 +109,7 @@ impl Fs {
                         Some(held) => return held,
                         None => {
                             // It does not come back to open anything.
-                            self.nodes.lock().retrying.remove(&(caller.thread, id.clone()));
+                            self.nodes().retries.answer(caller.thread, id);
                             return Err(fail);
                         }
                     }
@@ -131,14 +123,11 @@ impl Fs {
     /// come to. Who has no descriptor of it and opens it is sent on to what the name shows.
     fn hold_own(&self, caller: Caller, id: &ObjectId) -> Option<Found> {
         {
-            let mut t = self.nodes.lock();
-            if !t.retrying.is_empty()
-                && let Some(refused) = t.retrying.get_mut(&(caller.thread, id.clone()))
-            {
-                refused.looked_up = true;
+            let mut t = self.nodes();
+            if t.retries.lead(caller.thread, id) {
                 return None;
             }
-            if t.objects.get(id)?.drafts.is_empty() {
+            if t.drafts(id).is_empty() {
                 return None;
             }
         }
@@ -161,7 +150,7 @@ impl Fs {
         for _ in 0..SHOWN_TRIES {
             match self.hold_name(id) {
                 Err(FsError::Stale) => {}
-                held => return held.map(|found| self.nodes.lock().as_linked(id, found)),
+                held => return held.map(|found| self.nodes().as_linked(id, found)),
             }
         }
         Err(FsError::Busy)
@@ -169,13 +158,10 @@ impl Fs {
 
     /// Counts the kernel's reference to an object's home and answers with it.
     fn hold_home(&self, id: &ObjectId, current: Ino) -> Result<Found> {
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let sure = t.objects.get(id).is_some_and(|o| o.is_valid() && o.current_node == Some(current));
-        let drafting = t.objects.get(id).is_some_and(|o| !o.drafts.is_empty());
+        let drafting = !t.drafts(id).is_empty();
         t.admit(current);
-        for other in t.take_dropped() {
-            self.forget_object(&mut t, &other);
-        }
         let sure = sure && !t.is_transient(current);
         let entry = t.nodes.get_mut(&current).ok_or(FsError::Stale)?;
         let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
@@ -196,7 +182,7 @@ impl Fs {
     /// Counts the kernel's reference to a draft's node and answers with it, for this moment only.
     pub(super) fn hold_draft(&self, node: Ino, draft: &Mutex<Draft>) -> Result<Found> {
         let attr = self.attr_of_draft(node, draft);
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.nodes.get_mut(&node).ok_or(FsError::Stale)?.lookups += 1;
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
@@ -224,34 +210,35 @@ impl Fs {
         self.drain();
         for attempt in 0.. {
             let version = {
-                let mut t = self.nodes.lock();
+                let mut t = self.nodes();
                 let object = t.object(id);
-                let sure = object.is_valid();
-                match object.current_node {
-                    _ if sure && object.hidden.is_some() => return Err(FsError::NotFound),
+                let (sure, current, version) = (object.is_valid(), object.current_node, object.version);
+                match current {
+                    _ if sure && t.hidden(id).is_some() => return Err(FsError::NotFound),
                     Some(current) if sure => return Ok(current),
-                    _ => object.version,
+                    _ => version,
                 }
             };
             let watched = self.watcher.watch(id);
             let winner = self.winner(id);
             let mut notices = self.notices();
-            let mut t = self.nodes.lock();
+            let mut t = self.nodes();
             let object = t.object(id);
-            object.watched = watched && self.watcher.is_watched(id);
             let certain = object.version == version;
+            object.watched = watched && certain;
             if !certain && attempt < RESCANS {
                 continue;
             }
             match winner {
                 Ok((rev, meta)) => {
                     object.validated_at = Some(version);
-                    // Only to look: of most objects nothing more is remembered.
-                    let back = object.hidden.as_ref().is_some_and(|hidden| hidden.rev != rev);
-                    match if back { object.hidden.take() } else { None } {
-                        _ if object.hidden.is_some() => return Err(FsError::NotFound),
+                    match t.hidden(id).map(|hidden| hidden.rev == rev) {
+                        Some(true) => return Err(FsError::NotFound),
                         // Others have gone on with what was renamed away here.
-                        Some(_) => notices.push(Notice::Root),
+                        Some(false) => {
+                            t.active_mut(id).hidden = None;
+                            notices.push(Notice::Root);
+                        }
                         None => {}
                     }
                     let current = t.show(id, rev, meta, &mut notices);
@@ -266,7 +253,7 @@ impl Fs {
                     let absent = matches!(fail, FsError::Store(Error::NoObject(_)));
                     if absent {
                         t.hide(id, &mut notices);
-                        self.forget_object(&mut t, id);
+                        t.forget_object(id);
                     }
                     drop(t);
                     self.notify_kernel(notices);
@@ -322,8 +309,8 @@ impl Fs {
     /// The draft that a name shows where there is no object: one that somebody writes now, or a text kept from before.
     pub(super) fn fresh_draft(&self, id: &ObjectId) -> Result<Option<(Ino, Arc<Mutex<Draft>>)>> {
         {
-            let t = self.nodes.lock();
-            if let Some(node) = t.objects.get(id).and_then(|o| o.new_draft)
+            let t = self.nodes();
+            if let Some(node) = t.new_draft(id)
                 && let Some(entry) = t.nodes.get(&node)
                 && let Node::Draft(draft) = &entry.node
                 && entry.handles > 0
@@ -332,15 +319,15 @@ impl Fs {
             }
         }
         let Some((text, attr)) = self.kept_fresh(id)? else { return Ok(None) };
-        let mut t = self.nodes.lock();
-        let fresh = t.object(id).new_draft;
+        let mut t = self.nodes();
+        let fresh = t.new_draft(id);
         let node = match fresh {
             Some(node) if matches!(t.node(node), Some(Node::Draft(_))) => node,
             _ => {
                 let mut draft = Draft::new(id.clone(), None);
                 draft.is_new_name = true;
                 let node = t.add(Node::Draft(Arc::new(Mutex::new(draft))));
-                t.object(id).new_draft = Some(node);
+                t.active_mut(id).new_draft = Some(node);
                 node
             }
         };
@@ -363,8 +350,8 @@ impl Fs {
         if events.is_empty() {
             return false;
         }
-        let (mut notices, mut lost) = (self.notices(), Vec::new());
-        let mut t = self.nodes.lock();
+        let (mut notices, mut lost, mut watch) = (self.notices(), Vec::new(), Vec::new());
+        let mut t = self.nodes();
         events.retain(|event| {
             match event {
                 Event::Object(id, came) => {
@@ -391,8 +378,8 @@ impl Fs {
                     if *came {
                         self.note_recently_created(id);
                     }
-                    if *came && self.watches_idle() {
-                        self.watcher.watch(id);
+                    if *came {
+                        watch.push(id.clone());
                     }
                     t.invalidate(id, &mut notices);
                     notices.push(Notice::Root);
@@ -412,6 +399,9 @@ impl Fs {
             self.root_epoch.fetch_add(1, Ordering::AcqRel);
         }
         drop((t, turn));
+        for id in watch.iter().filter(|_| self.watches_idle()) {
+            self.watcher.watch(id);
+        }
         notices.dedup();
         let new = !notices.is_empty();
         self.notify_kernel(notices);

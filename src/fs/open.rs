@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -19,7 +18,7 @@ use super::errno::{FsError, Result};
 use super::flush::await_release;
 use super::io::{Handle, Mode, Opened};
 use super::scratch::ScratchNode;
-use super::table::{Node, NodeEntry, ObjectState, Pending};
+use super::table::{Node, NodeEntry, ObjectState};
 use super::views::View;
 use crate::base::Process;
 use crate::draft::{Draft, Verdict};
@@ -63,13 +62,13 @@ impl Fs {
             },
             opened => opened,
         };
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         match &opened {
             Err(FsError::Stale) => {
-                t.request_retry(caller.thread, &id);
+                t.retries.request(caller.thread, &id);
             }
             _ => {
-                t.retrying.remove(&(caller.thread, id));
+                t.retries.answer(caller.thread, &id);
             }
         }
         drop(t);
@@ -119,13 +118,12 @@ impl Fs {
         }
         self.drain();
         let (file, shown) = {
-            let mut t = self.nodes.lock();
+            let mut t = self.nodes();
             let Node::Revision(shown) = t.node(ino)? else { return None };
             let shown = shown.clone();
-            let refused =
-                !t.retrying.is_empty() && t.retrying.contains_key(&(caller.thread, shown.id.clone()));
-            let right = |o: &ObjectState| o.is_valid() && o.current_node == Some(ino) && o.hidden.is_none();
-            if refused || !t.objects.get(&shown.id).is_some_and(right) {
+            let refused = t.retries.is_exhausted(caller.thread, &shown.id);
+            let right = |o: &ObjectState| o.is_valid() && o.current_node == Some(ino);
+            if refused || !t.objects.get(&shown.id).is_some_and(right) || t.hidden(&shown.id).is_some() {
                 return None;
             }
             let file = t.file(ino)?;
@@ -162,7 +160,7 @@ impl Fs {
         }
         // Whatever the node shows now is opened; it stays with that until the handle is closed.
         let (rev, turned, restless) = {
-            let mut t = self.nodes.lock();
+            let mut t = self.nodes();
             let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
             let rev = shown.rev.clone();
@@ -197,7 +195,7 @@ impl Fs {
             Err(FsError::NotFound) => return self.open_removed(caller, node),
             shown => shown?,
         };
-        self.nodes.lock().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
+        self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
         let handle = self.add_handle(Handle::Bytes { node, bytes });
         self.note_read(caller, id, &shown.rev);
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
@@ -207,7 +205,7 @@ impl Fs {
     /// returned, and who then writes through the same handle or descriptor would be told the old size.
     fn await_readers(&self, node: Ino) {
         await_release(RELEASE, || {
-            let t = self.nodes.lock();
+            let t = self.nodes();
             let read = |entry: &NodeEntry| entry.handles > 0 && matches!(entry.node, Node::Revision(_));
             t.nodes.get(&node).is_some_and(read)
         });
@@ -215,12 +213,12 @@ impl Fs {
 
     /// Has the object's name lead to a node that somebody has come to without it, if that is one it led to before.
     pub(super) fn come_home(&self, id: &ObjectId, node: Ino) {
-        if !self.nodes.lock().objects.get(id).is_some_and(|object| object.stale_nodes.contains(&node)) {
+        if !self.nodes().stale_nodes(id).contains(&node) {
             return;
         }
         let mut notices = self.notices();
         if self.resolve(id).is_ok() {
-            self.nodes.lock().come_home(id, node, &mut notices);
+            self.nodes().come_home(id, node, &mut notices);
         }
         self.notify_kernel(notices);
     }
@@ -234,14 +232,12 @@ impl Fs {
 
     /// Whether the thread was told ESTALE a moment ago, by whatever call, or must never be.
     fn was_refused(&self, caller: Caller, id: &ObjectId) -> bool {
-        let t = self.nodes.lock();
-        caller.thread == 0 || t.retrying.contains_key(&(caller.thread, id.clone()))
+        self.nodes().retries.is_exhausted(caller.thread, id)
     }
 
     /// Whether the thread was told ESTALE, and has looked the name up since.
     pub(super) fn was_led(&self, caller: Caller, id: &ObjectId) -> bool {
-        let t = self.nodes.lock();
-        t.retrying.get(&(caller.thread, id.clone())).is_some_and(|refused| refused.looked_up)
+        self.nodes().retries.was_led(caller.thread, id)
     }
 
     /// Prepares a draft for the thread and has it look the name up again.
@@ -256,8 +252,8 @@ impl Fs {
                 Err(fail) => return fail,
             },
         };
-        let mut t = self.nodes.lock();
-        t.tidy();
+        let mut t = self.nodes();
+        t.expire_retries();
         if shared.is_some_and(|node| !t.is_open(node) || !matches!(t.node(node), Some(Node::Draft(_)))) {
             // Its last descriptor was closed at this moment.
             drop(t);
@@ -265,7 +261,7 @@ impl Fs {
         }
         let draft = draft.map(|draft| t.add(Node::Draft(Arc::new(Mutex::new(draft)))));
         if let Some(node) = shared.or(draft) {
-            t.pending.insert((caller.thread, id.clone()), Pending { node, since: Instant::now() });
+            t.retries.announce(caller.thread, id, node);
         }
         FsError::Stale
     }
@@ -294,15 +290,15 @@ impl Fs {
     /// Whether the object was truncated to nothing a moment ago, and nobody has saved since: its name shows `rev`. (The
     /// kernel may forget the node that does at any moment.)
     fn is_emptied(&self, id: &ObjectId, rev: &Rev) -> bool {
-        let t = self.nodes.lock();
-        let emptied = t.objects.get(id).and_then(|object| object.emptied.as_ref());
+        let t = self.nodes();
+        let emptied = t.active.get(id).and_then(|active| active.emptied.as_ref());
         emptied.is_some_and(|(t0, was)| t0.elapsed() < self.options.grace && was == rev)
     }
 
     /// Whether the thread cannot be led to a draft's node by ESTALE and a lookup: something else has used up its one
     /// retry, or it cannot be told from another thread that is on its way to its own draft.
     pub(super) fn retry_exhausted(&self, caller: Caller, id: &ObjectId) -> bool {
-        !self.nodes.lock().request_retry(caller.thread, id)
+        !self.nodes().retries.request(caller.thread, id)
     }
 
     /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft. Of an
@@ -321,18 +317,17 @@ impl Fs {
         if mode.truncate {
             draft.truncate(0);
         }
-        draft.nameless =
-            self.nodes.lock().objects.get(id).is_none_or(|object| object.current_node != Some(ino));
+        draft.nameless = self.nodes().current_node(id) != Some(ino);
         let (opener, unlinked) = (draft.opener.clone(), draft.unlinked);
         let draft = Arc::new(Mutex::new(draft));
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.finish_retry(caller.thread, id);
         let node = t.add(Node::Draft(draft.clone()));
         if let Some(entry) = t.nodes.get_mut(&node) {
             entry.handles += 1;
         }
         if !unlinked {
-            t.object(id).drafts.push((node, opener.clone()));
+            t.active_mut(id).drafts.push((node, opener.clone()));
         }
         drop(t);
         let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
@@ -367,7 +362,7 @@ impl Fs {
         let mut d = draft.lock();
         let id = d.id.clone();
         let (first, writers) = {
-            let mut t = self.nodes.lock();
+            let mut t = self.nodes();
             let entry = t.nodes.get_mut(&node).ok_or(FsError::Stale)?;
             if !matches!(&entry.node, Node::Draft(now) if Arc::ptr_eq(now, &draft)) {
                 // Its last descriptor was closed at this moment.
@@ -375,8 +370,7 @@ impl Fs {
                 return self.open_node(caller, node, mode, self.was_refused(caller, &id));
             }
             let writers = entry.handles;
-            t.pending.remove(&(caller.thread, id.clone()));
-            t.retrying.remove(&(caller.thread, id.clone()));
+            t.retries.finish(caller.thread, &id);
             (writers == 0, writers)
         };
         if !mode.write && !d.is_new_name && first {
@@ -385,7 +379,7 @@ impl Fs {
             let (_, _, bytes) = self
                 .shown(&id, true)
                 .map_err(|f| if let FsError::NotFound = f { FsError::Stale } else { f })?;
-            self.nodes.lock().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
+            self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
             let handle = self.add_handle(Handle::Bytes { node, bytes });
             return Ok(Opened { handle, keep: false, no_flush: true, direct: true });
         }
@@ -406,11 +400,11 @@ impl Fs {
             d.truncate(0);
         }
         let in_place = {
-            let mut t = self.nodes.lock();
+            let mut t = self.nodes();
             t.nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
             if first && mode.write && !d.is_new_name {
                 let opener = d.opener.clone();
-                t.object(&id).drafts.push((node, opener));
+                t.active_mut(&id).drafts.push((node, opener));
             }
             t.in_place.contains_key(&node)
         };
@@ -463,7 +457,7 @@ impl Fs {
         mode: Mode,
     ) -> Opened {
         scratch.add_handle(mode.write);
-        if let Some(entry) = self.nodes.lock().nodes.get_mut(&node) {
+        if let Some(entry) = self.nodes().nodes.get_mut(&node) {
             entry.handles += 1;
         }
         if mode.read

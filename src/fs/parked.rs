@@ -209,8 +209,8 @@ impl Fs {
             Err(fail) => self.not_stored(id, &fail, None),
         }
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
-        if vacant || t.object(id).hidden.take().is_some() {
+        let mut t = self.nodes();
+        if vacant || t.active_mut(id).hidden.take().is_some() {
             notices.push(Notice::Root);
             notices.extend(id.file_name().map(Notice::Entry));
         }

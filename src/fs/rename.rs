@@ -84,10 +84,10 @@ impl Fs {
             End::Object(id) if !flags.no_replace => Some(id.clone()),
             _ => None,
         };
-        let linked = under.as_ref().map_or(Ok(false), |id| self.link_once_more(caller, id))?;
+        under.as_ref().map_or(Ok(()), |id| self.link_once_more(caller, id))?;
         let moved = self.move_name(caller, (from, name), (to, newparent, newname), flags);
         if let Some(id) = under {
-            self.overlaid(&id, moved.is_ok(), linked);
+            self.overlaid(caller, &id, moved.is_ok());
         }
         moved
     }
@@ -278,7 +278,7 @@ impl Fs {
 
     /// The node of a scratch file, if programs have it open for writing.
     fn writer_of(&self, file: &ScratchNode) -> Option<Arc<ScratchNode>> {
-        let t = self.nodes.lock();
+        let t = self.nodes();
         match t.node(*t.scratch.get(&file.key)?)? {
             Node::Scratch(node) if node.has_writers() => Some(node.clone()),
             _ => None,
@@ -293,8 +293,8 @@ impl Fs {
         // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
         shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
-        t.became.insert(file.ino(), id);
+        let mut t = self.nodes();
+        t.note_became(file.ino(), id);
         if let Some(node) = t.scratch.remove(&file.key)
             && let Some(entry) = t.nodes.get_mut(&node)
         {
@@ -311,7 +311,7 @@ impl Fs {
     /// A scratch file has another name: the descriptor that its node holds can be found again there.
     fn found_at(&self, dir: &Dir, name: &OsStr) {
         if let Ok(key) = scratch::key(dir.as_fd(), name) {
-            let t = self.nodes.lock();
+            let t = self.nodes();
             if let Some(Node::Scratch(node)) = t.scratch.get(&key).and_then(|ino| t.node(*ino)) {
                 node.add_place(dir, name);
             }
@@ -329,7 +329,7 @@ impl Fs {
         let unfinished = draft.awaited;
         let draft = Arc::new(Mutex::new(draft));
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let named = t.scratch.remove(&file.key);
         // An object that was moved away and comes back is open at nodes of its own.
         let is_open = |entry: &NodeEntry| {
@@ -343,8 +343,8 @@ impl Fs {
             let Some(entry) = t.nodes.get_mut(node) else { continue };
             entry.node = Node::Draft(draft.clone());
             match object {
-                true => t.object(&id).drafts.push((*node, opener.clone())),
-                false => t.object(&id).new_draft = Some(held.unwrap_or(*node)),
+                true => t.active_mut(&id).drafts.push((*node, opener.clone())),
+                false => t.active_mut(&id).new_draft = Some(held.unwrap_or(*node)),
             }
             notices.push(Notice::Attr(*node));
         }
@@ -379,12 +379,11 @@ impl Fs {
         }
         self.memory.moved(node.key, id, &shown.rev);
         let mut notices = self.notices().with(Notice::Root);
-        let mut t = self.nodes.lock();
-        t.object(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
-        t.waiting.insert(id.clone());
+        let mut t = self.nodes();
+        t.active_mut(id).hidden = Some(Hidden { since: Instant::now(), rev: shown.rev.clone() });
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, node.clone(), &mut notices);
-        t.object(id).drafts.clear();
+        t.active_mut(id).drafts.clear();
         // The kernel has moved the entry along, with the time for which it held.
         notices.push(Notice::EntryIn(parent, name.to_owned()));
         drop(t);
@@ -463,27 +462,27 @@ impl Fs {
         }
         self.discard_fresh(to);
         let shown = self.shown(to, false);
+        self.watcher.unwatch(from, || true);
         let mut notices = self.notices().with(Notice::Root);
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         if let Ok((_, shown, _)) = shown {
             // The kernel has moved the node to the new name.
             t.become_other(from, &shown, &mut notices);
         }
         t.hide(from, &mut notices);
         t.bump_version(from);
-        t.object(to).hidden = None;
+        t.active_mut(to).hidden = None;
         if moved {
             t.bump_version(to);
         }
         notices.extend(to.file_name().map(Notice::Entry));
-        self.watcher.unwatch(from);
         drop(t);
         self.notify_kernel(notices);
         Ok(())
     }
 
     pub(super) fn was_deleted(&self, id: &ObjectId) -> bool {
-        self.nodes.lock().object(id).deleted.as_ref().is_some_and(|d| d.since.elapsed() < self.options.grace)
+        self.nodes().deleted(id).is_some_and(|d| d.since.elapsed() < self.options.grace)
     }
 }
 

@@ -305,7 +305,7 @@ impl Fs {
     pub fn echoes(&self, timeout: Duration) -> Vec<ReplayCall> {
         let mut echoes = Vec::new();
         for (id, change) in self.echoes.take(timeout) {
-            let seen = self.nodes.lock().objects.get(&id).is_some_and(|o| o.current_node.is_some());
+            let seen = self.nodes().objects.get(&id).is_some_and(|o| o.current_node.is_some());
             if change.foreign && seen {
                 // Moves the name on to another node, so that the one before is known to be left.
                 let _ = self.resolve(&id);
@@ -323,23 +323,22 @@ impl Fs {
                 continue;
             }
             let gone = {
-                let t = self.nodes.lock();
-                let object = t.objects.get(&id);
+                let t = self.nodes();
                 // Renamed away here: that had its event, and the store has not changed.
-                if object.is_some_and(|o| o.hidden.is_some()) {
+                if t.hidden(&id).is_some() {
                     continue;
                 }
-                now.as_ref().map_or(object.is_some_and(|o| o.deleted.is_some()), Option::is_none)
+                now.as_ref().map_or(t.deleted(&id).is_some(), Option::is_none)
             };
             if let Some(now) = now {
                 echoes.extend(self.echoes.decide(&id, change, now));
             }
-            let mut t = self.nodes.lock();
-            let current = t.objects.get(&id).and_then(|o| o.current_node);
+            let mut t = self.nodes();
+            let current = t.current_node(&id);
             let overlaid = current
                 .and_then(|current| t.nodes.get_mut(&current))
                 .is_some_and(|entry| std::mem::take(&mut entry.overlaid));
-            let former = t.objects.get(&id).map(|o| o.stale_nodes.as_slice()).unwrap_or_default();
+            let former = t.stale_nodes(&id);
             let nodes =
                 former.iter().copied().chain(t.nodes_in_place(&id).filter(|node| !former.contains(node)));
             let nodes = nodes.chain(current.filter(|_| overlaid));
@@ -380,7 +379,7 @@ impl Fs {
                 }
                 if leaving {
                     // The node that the name led to last: who watches it hears that it went.
-                    let last = self.nodes.lock().objects.get(&id).and_then(|o| o.stale_nodes.last().copied());
+                    let last = self.nodes().stale_nodes(&id).last().copied();
                     return match last.map(|node| self.hold_former(node)) {
                         Some(Ok(found)) => Ok(found),
                         _ => self.lookup_view(View::ReplayTarget),
@@ -400,7 +399,7 @@ impl Fs {
             _ => return Err(FsError::NotFound),
         };
         let attr = self.object_attr(&shown.id, &shown.meta);
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.nodes.get_mut(&node).ok_or(FsError::NotFound)?.lookups += 1;
         let (attr, _) = t.attr_as_linked(&shown.id, (attr, NOW));
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
@@ -429,7 +428,7 @@ impl Fs {
         match self.node(node)? {
             Node::Revision(shown) => {
                 let attr = self.object_attr(&shown.id, &shown.meta);
-                Ok(self.nodes.lock().attr_as_linked(&shown.id, (attr, NOW)).0)
+                Ok(self.nodes().attr_as_linked(&shown.id, (attr, NOW)).0)
             }
             Node::Draft(draft) => Ok(self.draft_attr(&draft.lock())),
             Node::View(view) => self.view_attr(node, &view),
@@ -444,7 +443,7 @@ impl Fs {
 
     /// The node of [`DIR`], if the kernel knows it.
     pub(super) fn echo_dir(&self) -> Option<Ino> {
-        self.nodes.lock().views.get(&View::Echo).copied()
+        self.nodes().views.get(&View::Echo).copied()
     }
 }
 

@@ -4,17 +4,17 @@
 //! handle is open; an object's state lives while one of its nodes does or something about its name is to be remembered.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lru::LruCache;
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::attr::{Ino, ROOT};
-use super::by_number::Became;
 use super::scratch::{Dir, Key, ScratchNode};
 use super::views::View;
 use crate::backend::Meta;
@@ -22,12 +22,16 @@ use crate::base::Process;
 use crate::draft::Draft;
 use crate::rev::{ObjectId, Rev, fnv1a};
 
+mod became;
 mod evict;
 mod object;
+mod retry;
 mod shown;
 
-pub use object::{Deleted, Hidden, ObjectState};
+pub use object::{Active, Deleted, Hidden, ObjectState};
+pub use retry::Retries;
 
+use became::Became;
 use evict::NODES;
 
 /// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
@@ -37,10 +41,6 @@ const OTHERS: Ino = 1 << 52;
 
 /// Removed objects.
 const REMOVED: Ino = OTHERS + OBJECTS;
-
-/// How long a thread that was told ESTALE may take to come back, and the draft that was made for it waits. The kernel tries
-/// again at once, but on a machine with thirty programs for each core that took more than a second.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A node that turns again within this time turns often.
 const OFTEN: Duration = Duration::from_millis(500);
@@ -72,8 +72,6 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
-    /// Forgotten before the kernel forgets it.
-    transient: bool,
     /// It showed another revision before, whose size and pages the kernel may have.
     pub turned: bool,
     /// When it did so last, and whether that was soon after the time before.
@@ -83,8 +81,6 @@ pub struct NodeEntry {
     pub overlaid: bool,
     /// The kernel knows it by its number alone.
     pub by_number: bool,
-    /// A revision's file, once it was opened: who opens it next finds it open.
-    file: Option<Arc<File>>,
     /// Nobody held it when [`NodeTable::sweep`] came by.
     idle: bool,
 }
@@ -95,13 +91,11 @@ impl NodeEntry {
             node,
             lookups: 0,
             handles: 0,
-            transient: false,
             turned: false,
             turned_at: None,
             turns_often: false,
             overlaid: false,
             by_number: false,
-            file: None,
             idle: false,
         }
     }
@@ -156,74 +150,54 @@ pub struct InPlace {
     pub shadow: Ino,
 }
 
-/// A thread that was told ESTALE.
-pub struct Retrying {
-    pub since: Instant,
-    /// It has looked the name up since: what it opens it was led to.
-    pub looked_up: bool,
-}
-
-/// The draft that a thread's next lookup of a name must find.
-pub struct Pending {
-    pub node: Ino,
-    pub since: Instant,
-}
-
 /// All of it.
 pub struct NodeTable {
     pub nodes: HashMap<Ino, NodeEntry>,
     pub objects: HashMap<ObjectId, ObjectState>,
+    /// Objects that are being changed, or were a moment ago.
+    pub active: HashMap<ObjectId, Active>,
     pub scratch: HashMap<Key, Ino>,
     pub views: HashMap<View, Ino>,
-    pub pending: HashMap<(u32, ObjectId), Pending>,
     /// By the nodes that the kernel takes for what names lead to.
     pub in_place: HashMap<Ino, InPlace>,
-    pub(super) became: Became,
-    /// The objects whose names wait for something until a grace is over.
-    pub waiting: HashSet<ObjectId>,
-    /// Threads that were told ESTALE, by whatever call: the kernel retries once, and their next open for writing must
-    /// succeed.
-    pub retrying: HashMap<(u32, ObjectId), Retrying>,
-    /// Threads that move a file onto an object and were sent to look it up once more.
-    pub overlaying: HashMap<(u32, ObjectId), Instant>,
-    /// Objects that files are moved onto: by how many calls, and since when.
-    pub linked: HashMap<ObjectId, (usize, Instant)>,
+    became: Became,
+    pub retries: Retries,
     /// Nobody says so who has a file open: a read-only mount.
     pub opened_unasked: bool,
     /// How many nodes are remembered for as long as the kernel knows them.
     limit: usize,
-    /// The nodes beyond those, in the order in which they came.
-    transient: VecDeque<Ino>,
-    dropped: Vec<ObjectId>,
-    /// The nodes whose files are held open, in the order in which they were.
-    files: VecDeque<Ino>,
-    /// Files that are to be closed outside the lock: their revisions are no object's any more.
-    closing: Vec<Arc<File>>,
+    /// The nodes beyond those, forgotten before the kernel forgets them.
+    transient: LruCache<Ino, ()>,
+    /// Revisions' files that are held open: who opens the node next finds it open.
+    files: LruCache<Ino, Arc<File>>,
+    /// How long a name waits for the second half of an update.
+    grace: Duration,
+    /// What is to be done once the table is free: objects whose watches end, files to be closed.
+    unwatch: Vec<ObjectId>,
+    close: Vec<Arc<File>>,
     next: Ino,
     /// The last epoch that any object had.
     last_version: u64,
 }
 
 impl NodeTable {
-    pub fn new() -> NodeTable {
+    pub fn new(grace: Duration) -> NodeTable {
         let mut tables = NodeTable {
             nodes: HashMap::new(),
             objects: HashMap::new(),
             scratch: HashMap::new(),
             views: HashMap::new(),
-            pending: HashMap::new(),
             in_place: HashMap::new(),
             became: Became::default(),
-            waiting: HashSet::new(),
-            retrying: HashMap::new(),
-            overlaying: HashMap::new(),
-            linked: HashMap::new(),
+            active: HashMap::new(),
+            retries: Retries::default(),
             opened_unasked: false,
             limit: NODES,
-            transient: VecDeque::new(),
-            dropped: Vec::new(),
-            files: VecDeque::new(),
-            closing: Vec::new(),
+            transient: LruCache::unbounded(),
+            files: LruCache::unbounded(),
+            grace,
+            unwatch: Vec::new(),
+            close: Vec::new(),
             next: OTHERS,
             last_version: 0,
         };
@@ -233,15 +207,6 @@ impl NodeTable {
 
     pub fn node(&self, ino: Ino) -> Option<&Node> {
         self.nodes.get(&ino).map(|e| &e.node)
-    }
-
-    /// What is known of an object. No epoch of one that was forgotten comes back: whoever scans the store meanwhile would
-    /// take what it found for true.
-    pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
-        self.objects.entry(id.clone()).or_insert_with(|| {
-            self.last_version += 1;
-            ObjectState { version: self.last_version, ..ObjectState::default() }
-        })
     }
 
     /// Bumps the object's version: what a scan that began earlier finds must not be remembered.
@@ -336,7 +301,7 @@ impl NodeTable {
 
     /// Whether a program writes a new file under the object's name.
     pub fn is_made_anew(&self, id: &ObjectId) -> bool {
-        self.objects.get(id).and_then(|object| object.new_draft).is_some_and(|node| self.is_open(node))
+        self.new_draft(id).is_some_and(|node| self.is_open(node))
     }
 
     /// The revision that the object's home node shows, known to be right or not.
@@ -349,16 +314,14 @@ impl NodeTable {
 
     /// Forgets a node that nobody holds.
     pub fn reap(&mut self, ino: Ino) {
-        let held = |e: &NodeEntry| {
-            // The kernel drops what the first of its two lookups found before it makes the second.
-            let announced = matches!(e.node, Node::Draft(_)) && self.pending.values().any(|p| p.node == ino);
-            e.is_held() || announced
-        };
+        let held =
+            |e: &NodeEntry| e.is_held() || matches!(e.node, Node::Draft(_)) && self.retries.awaits(ino);
         if ino == ROOT || self.nodes.get(&ino).is_none_or(held) {
             return;
         }
         let Some(entry) = self.nodes.remove(&ino) else { return };
-        self.closing.extend(entry.file);
+        self.transient.pop(&ino);
+        self.drop_file(ino);
         match entry.node {
             Node::Root => {}
             Node::Scratch(scratch) => {
@@ -373,44 +336,28 @@ impl NodeTable {
                 self.in_place.remove(&ino);
                 // Who holds the draft's lock now will find the number dead; that is as good.
                 let Some(draft) = draft.try_lock() else { return };
-                if let Some(object) = self.objects.get_mut(&draft.id) {
-                    object.new_draft.take_if(|node| *node == ino);
-                    object.stale_nodes.retain(|node| *node != ino);
+                if let Some(active) = self.active.get_mut(&draft.id) {
+                    active.new_draft.take_if(|node| *node == ino);
+                    active.stale_nodes.retain(|node| *node != ino);
                 }
                 if !draft.unlinked {
-                    self.became.insert(ino, &draft.id);
+                    self.note_became(ino, &draft.id);
                 }
             }
             Node::Revision(shown) => {
-                if let Some(object) = self.objects.get_mut(&shown.id) {
-                    if object.current_node == Some(ino) {
-                        (object.current_node, object.validated_at) = (None, None);
-                    }
-                    object.stale_nodes.retain(|node| *node != ino);
+                if let Some(object) = self.objects.get_mut(&shown.id).filter(|o| o.current_node == Some(ino))
+                {
+                    (object.current_node, object.validated_at) = (None, None);
                 }
-                self.became.insert(ino, &shown.id);
+                self.drop_stale(&shown.id, ino);
+                self.note_became(ino, &shown.id);
             }
         }
     }
 
-    /// Whether anything about the object's name is worth remembering; if not it is forgotten.
-    pub fn forget_object(&mut self, id: &ObjectId, grace: Duration) -> bool {
-        let idle = self.objects.get(id).is_some_and(|o| {
-            o.current_node.is_none()
-                && o.drafts.is_empty()
-                && o.new_draft.is_none()
-                && o.stale_nodes.is_empty()
-                && !o.is_waiting(grace)
-        });
-        if idle {
-            self.objects.remove(id);
-        }
-        idle
-    }
-
     /// Ends what no event ends: times of grace, and nodes that were made for one call. A node must be met idle twice, for
-    /// a call may be about to hold it. Returns the objects of which something is known.
-    pub fn sweep(&mut self, grace: Duration) -> Vec<ObjectId> {
+    /// a call may be about to hold it.
+    pub fn sweep(&mut self) {
         let mut idle = Vec::new();
         let stand_ins: HashSet<Ino> = self.in_place.values().map(|lent| lent.shadow).collect();
         for (ino, entry) in &mut self.nodes {
@@ -421,58 +368,24 @@ impl NodeTable {
             entry.idle = unheld;
         }
         idle.into_iter().for_each(|ino| self.reap(ino));
-        for object in self.objects.values_mut().filter(|object| object.more.is_some()) {
-            object.deleted.take_if(|d| d.since.elapsed() > grace);
-            object.emptied.take_if(|(t, _)| t.elapsed() > grace);
-            object.new_draft.take_if(|node| !self.nodes.contains_key(node));
-            object.drafts.retain(|(node, _)| self.nodes.contains_key(node));
-            object.stale_nodes.retain(|node| self.nodes.contains_key(node));
-            object.more.take_if(|more| more.is_nothing());
-        }
-        self.transient.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.transient));
-        // Twice the same number where a node came back: the later one counts.
-        self.files.retain(|node| self.nodes.get(node).is_some_and(|entry| entry.file.is_some()));
-        let unused = |object: &ObjectState| object.current_node.is_none() && object.more.is_none();
-        let ids = self.objects.iter().filter(|(_, object)| unused(object));
-        ids.map(|(id, _)| id.clone()).collect()
+        self.sweep_active();
     }
 
-    /// The draft announced to a thread.
-    pub fn pending(&self, thread: u32, id: &ObjectId) -> Option<Ino> {
-        let pending = self.pending.get(&(thread, id.clone()))?;
-        (pending.since.elapsed() < RETRY_TIMEOUT).then_some(pending.node)
-    }
-
-    /// Notes that a thread is told ESTALE. `false` where it must not be: the kernel would send it no further, or it cannot
-    /// be told from others and would take what is meant for them.
-    pub fn request_retry(&mut self, thread: u32, id: &ObjectId) -> bool {
-        let refused = Retrying { since: Instant::now(), looked_up: false };
-        thread != 0 && self.retrying.insert((thread, id.clone()), refused).is_none()
+    /// What is to be done now that the table is free: objects whose watches end, files to be closed.
+    pub fn take_deferred(&mut self) -> (Vec<ObjectId>, Vec<Arc<File>>) {
+        (std::mem::take(&mut self.unwatch), std::mem::take(&mut self.close))
     }
 
     /// A thread that was told ESTALE is served: what was prepared for it is for nobody.
     pub fn finish_retry(&mut self, thread: u32, id: &ObjectId) {
-        let key = (thread, id.clone());
-        self.retrying.remove(&key);
-        if let Some(pending) = self.pending.remove(&key) {
-            self.reap(pending.node);
+        if let Some(draft) = self.retries.finish(thread, id) {
+            self.reap(draft);
         }
     }
 
-    /// Drops announcements whose thread never came back.
-    pub fn tidy(&mut self) {
-        let mut dead = Vec::new();
-        self.pending.retain(|_, p| {
-            let alive = p.since.elapsed() < RETRY_TIMEOUT;
-            if !alive {
-                dead.push(p.node);
-            }
-            alive
-        });
-        dead.into_iter().for_each(|node| self.reap(node));
-        self.retrying.retain(|_, refused| refused.since.elapsed() < RETRY_TIMEOUT);
-        self.overlaying.retain(|_, since| since.elapsed() < RETRY_TIMEOUT);
-        self.linked.retain(|_, (_, since)| since.elapsed() < RETRY_TIMEOUT);
+    /// Forgets threads that never came back, and the drafts that were made for them.
+    pub fn expire_retries(&mut self) {
+        self.retries.expire().into_iter().for_each(|draft| self.reap(draft));
     }
 }
 
@@ -518,12 +431,13 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_never_taken_for_new() {
-        let mut t = NodeTable::new();
+        let mut t = NodeTable::new(Duration::ZERO);
         let id = ObjectId::new("a").unwrap();
         let rev = |n| Rev::new(format!("{n}-{:032x}", 1)).unwrap();
         // Somebody reads the directory, and meanwhile the kernel forgets the object and looks it up anew.
         let before = t.object(&id).version;
-        assert!(t.forget_object(&id, Duration::ZERO));
+        t.forget_object(&id);
+        assert_eq!(t.take_deferred().0, std::slice::from_ref(&id));
         assert_ne!(t.object(&id).version, before);
         // Meanwhile somebody else has read it, too, after a save whose event says nothing new.
         let before = t.object(&id).version;
@@ -541,28 +455,26 @@ mod tests {
 
     #[test]
     fn what_nobody_holds_is_swept_away() {
-        let mut t = NodeTable::new();
-        let grace = Duration::ZERO;
+        let mut t = NodeTable::new(Duration::ZERO);
         let id = |name| ObjectId::new(name).unwrap();
         let draft = |t: &mut NodeTable, name| {
             let node = t.add(Node::Draft(Arc::new(Mutex::new(Draft::new(id(name), None)))));
-            t.object(&id(name)).new_draft = Some(node);
+            t.active_mut(&id(name)).new_draft = Some(node);
             node
         };
-        t.object(&id("unlinked")).deleted = Some(Deleted { since: Instant::now(), op: String::new() });
-        t.object(&id("emptied")).emptied = Some((Instant::now(), Rev::new(format!("0-{:032x}", 1)).unwrap()));
+        t.active_mut(&id("unlinked")).deleted = Some(Deleted { since: Instant::now(), op: String::new() });
+        t.active_mut(&id("emptied")).emptied =
+            Some((Instant::now(), Rev::new(format!("0-{:032x}", 1)).unwrap()));
         t.object(&id("nothing"));
         draft(&mut t, "idle");
         let held = draft(&mut t, "held");
         t.nodes.get_mut(&held).unwrap().lookups = 1;
         std::thread::sleep(Duration::from_millis(1));
         for nodes in [3, 2] {
-            for id in t.sweep(grace) {
-                t.forget_object(&id, grace);
-            }
+            t.sweep();
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
-        assert_eq!(t.objects.keys().collect::<Vec<_>>(), [&id("held")]);
+        assert!(t.objects.is_empty() && t.active.keys().eq([&id("held")]));
     }
 
     #[test]
@@ -574,7 +486,7 @@ mod tests {
         let flags = rustix::fs::OFlags::DIRECTORY;
         let at: Dir = Arc::new(rustix::fs::open(dir.path(), flags, rustix::fs::Mode::empty()).unwrap());
         let node = |name: &str| ScratchNode::at(at.as_fd(), OsStr::new(name)).unwrap();
-        let mut t = NodeTable::new();
+        let mut t = NodeTable::new(Duration::ZERO);
         let (file, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
         let key = new.unwrap().key;
         let (again, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);

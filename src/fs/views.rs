@@ -72,15 +72,15 @@ impl View {
 
 impl Fs {
     pub(super) fn lookup_view(&self, view: View) -> Result<Found> {
-        let node = self.nodes.lock().add_view(view.clone());
+        let node = self.nodes().add_view(view.clone());
         let attr = match self.view_attr(node, &view) {
             Ok(attr) => attr,
             Err(fail) => {
-                self.nodes.lock().reap(node);
+                self.nodes().reap(node);
                 return Err(fail);
             }
         };
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         t.nodes.get_mut(&node).ok_or(FsError::Stale)?.lookups += 1;
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }

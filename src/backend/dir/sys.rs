@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::backend::{Attrs, Meta};
+use crate::backend::{Attrs, Meta, NoIo};
 
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
@@ -20,6 +20,7 @@ pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Runs a system call, again if a signal interrupted it. In tests a chosen one fails instead.
 fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
+    NoIo::assert_none();
     #[cfg(test)]
     super::faults::step()?;
     retry_on_intr(f)
@@ -274,6 +275,7 @@ pub fn write_all(fd: BorrowedFd, mut text: &[u8]) -> Result<()> {
 
 /// Closes a file and tells how that went: network file systems and FUSE say there that bytes could not be written.
 pub fn close(file: OwnedFd) -> Result<()> {
+    NoIo::assert_none();
     #[cfg(test)]
     super::faults::step()?;
     // SAFETY: the descriptor is owned, and given up here; it is closed whatever this returns. rustix drops the result.

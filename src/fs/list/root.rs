@@ -67,14 +67,14 @@ impl Fs {
         // In the store's order, whatever is known of them: cookies stay the same as long as the names do.
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(LOOKED_AT) {
-            let t = self.nodes.lock();
+            let t = self.nodes();
             for id in some {
                 if !id.has_file_name() {
                     warn!("object {id} has an id longer than 250 bytes: no file here, use the commands");
                 }
-                match t.objects.get(id) {
-                    Some(object) if object.hidden.is_some() => walk.hidden.push(id.clone()),
-                    known => found.push((id, known.is_some_and(|object| object.current_node.is_some()))),
+                match t.hidden(id) {
+                    Some(_) => walk.hidden.push(id.clone()),
+                    None => found.push((id, t.current_node(id).is_some())),
                 }
             }
         }

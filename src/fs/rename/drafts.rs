@@ -64,7 +64,7 @@ impl Fs {
                         scratch.add_handle(*write);
                     }
                 }
-                let mut t = self.nodes.lock();
+                let mut t = self.nodes();
                 t.in_place.remove(&node);
                 if let Some(entry) = t.nodes.get_mut(&node) {
                     entry.node = Node::Scratch(scratch.clone());
@@ -85,7 +85,7 @@ impl Fs {
 
     /// The drafts of an object, which has none then.
     pub(super) fn take_drafts(&self, id: &ObjectId) -> Vec<(Ino, Option<Process>)> {
-        std::mem::take(&mut self.nodes.lock().object(id).drafts)
+        std::mem::take(&mut self.nodes().active_mut(id).drafts)
     }
 
     pub(super) fn give_drafts(&self, drafts: Vec<(Ino, Option<Process>)>, to: &ObjectId, with_history: bool) {
@@ -100,12 +100,12 @@ impl Fs {
                 d.shown_rev.clone_from(&shown_rev);
             }
         }
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         for (node, _) in &drafts {
             if let Some(lent) = t.in_place.get_mut(node) {
                 lent.id = to.clone();
             }
         }
-        t.object(to).drafts.extend(drafts);
+        t.active_mut(to).drafts.extend(drafts);
     }
 }

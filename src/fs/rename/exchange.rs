@@ -82,7 +82,7 @@ impl Fs {
             None => self.become_former(id, &file),
         }
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         let node = Arc::new(node.into_cached(dir, name, FileType::RegularFile));
         self.become_scratch(&mut t, id, node.clone(), &mut notices);
         notices.push(Notice::EntryIn(parent, name.to_owned()));
@@ -110,7 +110,7 @@ impl Fs {
         self.give_drafts(of_b, a, false);
         // The kernel has exchanged the nodes; both are looked up again.
         let mut notices = self.notices();
-        let mut t = self.nodes.lock();
+        let mut t = self.nodes();
         for (id, current) in [(a, home_a), (b, home_b)] {
             t.hide(id, &mut notices);
             t.invalidate(id, &mut notices);

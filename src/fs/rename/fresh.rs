@@ -36,7 +36,7 @@ impl Fs {
             sync_moved(&scratch, dir)?;
         }
         let scratch = Arc::new(scratch.into_cached(dir, name, FileType::RegularFile));
-        let node = self.nodes.lock().object(id).new_draft.take();
+        let node = self.nodes().active_mut(id).new_draft.take();
         scratch.enlist();
         match node {
             Some(node) => self.move_drafts(vec![(vec![node], d)], &scratch),
@@ -59,10 +59,10 @@ impl Fs {
             self.unlink_fresh(to)?;
         }
         let mut d = draft.lock();
-        let node = self.nodes.lock().object(from).new_draft;
+        let node = self.nodes().new_draft(from);
         if over && !(d.is_empty() && d.is_dirty()) {
             // Over an object only an object, or what its writer has not finished.
-            let open = node.is_some_and(|node| self.nodes.lock().is_open(node));
+            let open = node.is_some_and(|node| self.nodes().is_open(node));
             match document::check(document::strip_bom(d.text())) {
                 Err(NotObject::Incomplete) if open => d.awaited = true,
                 checked => {
@@ -74,12 +74,12 @@ impl Fs {
         self.discard_fresh(from);
         let opener = d.opener.clone();
         {
-            let mut t = self.nodes.lock();
-            t.object(from).new_draft = None;
+            let mut t = self.nodes();
+            t.active_mut(from).new_draft = None;
             if let Some(node) = node {
                 match over {
-                    true => t.object(to).drafts.push((node, opener)),
-                    false => t.object(to).new_draft = Some(node),
+                    true => t.active_mut(to).drafts.push((node, opener)),
+                    false => t.active_mut(to).new_draft = Some(node),
                 }
             }
         }
@@ -89,12 +89,11 @@ impl Fs {
         let result = self.flush_draft(
             node,
             &mut d,
-            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.nodes.lock().is_open(node)),
+            Asks::Close(&|d| matches!(d.verdict(), Verdict::Refuse(_)) && self.nodes().is_open(node)),
         );
-        if !self.nodes.lock().is_open(node) {
+        if !self.nodes().is_open(node) {
             self.finish_draft(node, &mut d);
-            let mut t = self.nodes.lock();
-            t.object(to).drafts.retain(|(n, _)| *n != node);
+            self.nodes().drop_draft(to, node);
         }
         // A text that is no object may have a new name, too.
         if over { result } else { Ok(()) }

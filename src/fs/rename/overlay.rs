@@ -6,7 +6,7 @@
 //! up once more, and finds the object with two links. Until the move is answered everybody is told of two: the answer to a
 //! `stat` would take the one more back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::fs::Fs;
 use crate::fs::attr::{Attr, Caller, Found, NOW};
@@ -15,41 +15,31 @@ use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
 
 impl Fs {
-    /// `Stale` once for each move onto a file that the kernel knows; whether that has been.
-    pub(super) fn link_once_more(&self, caller: Caller, id: &ObjectId) -> Result<bool> {
+    /// Fails with `Stale` once for each move onto a file that the kernel knows.
+    pub(super) fn link_once_more(&self, caller: Caller, id: &ObjectId) -> Result<()> {
         if caller.thread == 0 {
-            return Ok(false);
+            return Ok(());
         }
-        let mut t = self.nodes.lock();
-        if t.overlaying.remove(&(caller.thread, id.clone())).is_some() {
-            return Ok(true);
+        {
+            let t = self.nodes();
+            if t.retries.overlays(caller.thread, id) || !t.is_home_known(id) {
+                return Ok(());
+            }
         }
-        if !t.is_home_known(id) {
-            return Ok(false);
-        }
-        drop(t);
         // A server in the kernel would pass the error on.
         if self.process(caller).is_none_or(|process| process.is_kernel()) {
-            return Ok(false);
+            return Ok(());
         }
-        let mut t = self.nodes.lock();
-        t.overlaying.insert((caller.thread, id.clone()), Instant::now());
-        let (calls, since) = t.linked.entry(id.clone()).or_insert((0, Instant::now()));
-        (*calls, *since) = (*calls + 1, Instant::now());
+        self.nodes().retries.begin_overlay(caller.thread, id);
         Err(FsError::Stale)
     }
 
-    /// The move was made, or failed, after it was `linked` once more: if the kernel goes on to know the file it is watched, and who watches it is told what a
-    /// writer's close would tell.
-    pub(super) fn overlaid(&self, id: &ObjectId, made: bool, linked: bool) {
-        let mut t = self.nodes.lock();
-        if let Some((calls, _)) = t.linked.get_mut(id).filter(|_| linked) {
-            *calls -= 1;
-            if *calls == 0 {
-                t.linked.remove(id);
-            }
-        }
-        let current = t.objects.get(id).and_then(|object| object.current_node);
+    /// The move was made, or failed. If the kernel goes on to know the object's file, that is watched, and who watches it is
+    /// told what a writer's close would tell.
+    pub(super) fn overlaid(&self, caller: Caller, id: &ObjectId, made: bool) {
+        let mut t = self.nodes();
+        t.retries.end_overlay(caller.thread, id);
+        let current = t.current_node(id);
         let entry =
             current.and_then(|current| t.nodes.get_mut(&current)).filter(|entry| made && entry.lookups > 0);
         if let Some(entry) = entry {
@@ -62,18 +52,13 @@ impl Fs {
 
 impl NodeTable {
     fn is_home_known(&self, id: &ObjectId) -> bool {
-        let current = self.objects.get(id).and_then(|object| object.current_node);
+        let current = self.current_node(id);
         current.and_then(|current| self.nodes.get(&current)).is_some_and(|entry| entry.lookups > 0)
-    }
-
-    /// Whether the kernel must take an object's file for one with two links.
-    fn is_linked(&self, id: &ObjectId) -> bool {
-        self.linked.contains_key(id)
     }
 
     /// What a lookup has `found`, as it is to be told now.
     pub fn as_linked(&self, id: &ObjectId, mut found: Found) -> Found {
-        if !self.linked.is_empty() && self.is_linked(id) {
+        if self.retries.is_overlaid(id) {
             found.attr.nlink += 1;
             (found.attr_ttl, found.entry_ttl) = (NOW, NOW);
         }
@@ -82,7 +67,7 @@ impl NodeTable {
 
     /// The same of the attributes of a node.
     pub fn attr_as_linked(&self, id: &ObjectId, (attr, ttl): (Attr, Duration)) -> (Attr, Duration) {
-        match !self.linked.is_empty() && attr.nlink == 1 && self.is_linked(id) {
+        match attr.nlink == 1 && self.retries.is_overlaid(id) {
             true => (Attr { nlink: 2, ..attr }, NOW),
             false => (attr, ttl),
         }

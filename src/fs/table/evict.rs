@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Node, NodeEntry, NodeTable};
 use crate::fs::attr::Ino;
-use crate::rev::{ObjectId, Rev};
+use crate::rev::Rev;
 
 /// How many nodes are remembered for as long as the kernel knows them: it forgets none of its own accord while it has
 /// memory, and there may be millions of objects. More would be of little use, for there are no watches for more objects, and
@@ -30,7 +30,7 @@ impl NodeTable {
 
     /// Whether a node is one that is forgotten before the kernel forgets it.
     pub fn is_transient(&self, ino: Ino) -> bool {
-        self.nodes.get(&ino).is_some_and(|entry| entry.transient)
+        self.transient.contains(&ino)
     }
 
     /// The kernel comes to know a revision's node. Of one too many it is told nothing that lasts, so that it asks for the
@@ -38,68 +38,54 @@ impl NodeTable {
     pub fn admit(&mut self, ino: Ino) {
         let full = self.is_full();
         let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
-        entry.transient = full;
         // It may have been known before, with another revision's pages.
         entry.turned |= full;
         if full {
-            self.transient.push_back(ino);
+            self.transient.put(ino, ());
+        } else {
+            self.transient.pop(&ino);
         }
         // Two for each that comes, for those in use stay.
         for _ in 0..2 {
             if self.transient.len() <= PASSING {
                 return;
             }
-            let Some(first) = self.transient.pop_front() else { return };
-            let Some(NodeEntry { node: Node::Revision(shown), handles, transient: true, .. }) =
-                self.nodes.get(&first)
-            else {
+            let Some((first, ())) = self.transient.pop_lru() else { return };
+            let Some(NodeEntry { node: Node::Revision(shown), handles, .. }) = self.nodes.get(&first) else {
                 continue;
             };
             let id = shown.id.clone();
-            let busy = *handles > 0
-                || self.objects.get(&id).is_none_or(|o| o.current_node != Some(first) || o.more.is_some());
-            if busy {
-                self.transient.push_back(first);
+            if *handles > 0 || self.current_node(&id) != Some(first) || self.active.contains_key(&id) {
+                self.transient.put(first, ());
                 continue;
             }
             if let Some(entry) = self.nodes.get_mut(&first) {
                 entry.lookups = 0;
             }
             self.reap(first);
-            self.dropped.push(id);
+            self.forget_object(&id);
         }
-    }
-
-    /// The objects whose nodes were forgotten before the kernel forgot them.
-    pub fn take_dropped(&mut self) -> Vec<ObjectId> {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// The files that nobody needs any more.
-    pub fn take_closing(&mut self) -> Vec<Arc<File>> {
-        std::mem::take(&mut self.closing)
     }
 
     /// A revision's file, if it is held open.
-    pub fn file(&self, node: Ino) -> Option<Arc<File>> {
-        self.nodes.get(&node)?.file.clone()
+    pub fn file(&mut self, node: Ino) -> Option<Arc<File>> {
+        self.files.get(&node).cloned()
     }
 
-    /// Holds a revision's file open, if the node still shows that revision, and at most `limit` in all. Returns what is to
-    /// be closed instead, outside the lock.
-    pub fn keep_file(&mut self, node: Ino, rev: &Rev, file: &Arc<File>, limit: usize) -> Option<Arc<File>> {
-        let entry = self.nodes.get_mut(&node)?;
-        if !matches!(&entry.node, Node::Revision(shown) if shown.rev == *rev) {
-            return None;
+    /// Holds a revision's file open, if the node still shows that revision, and at most `limit` in all.
+    pub fn keep_file(&mut self, node: Ino, rev: &Rev, file: &Arc<File>, limit: usize) {
+        if !matches!(self.node(node), Some(Node::Revision(shown)) if shown.rev == *rev) {
+            return;
         }
-        if entry.file.replace(file.clone()).is_none() {
-            self.files.push_back(node);
+        self.close.extend(self.files.put(node, file.clone()));
+        while self.files.len() > limit {
+            self.close.extend(self.files.pop_lru().map(|(_, file)| file));
         }
-        if self.files.len() <= limit {
-            return None;
-        }
-        let first = self.files.pop_front()?;
-        self.nodes.get_mut(&first)?.file.take()
+    }
+
+    /// The file that is held open for a node is needed no more.
+    pub fn drop_file(&mut self, node: Ino) {
+        self.close.extend(self.files.pop(&node));
     }
 }
 
@@ -109,10 +95,11 @@ mod tests {
 
     use super::*;
     use crate::fs::table::tests::meta;
+    use crate::rev::ObjectId;
 
     #[test]
     fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
-        let mut t = NodeTable::new();
+        let mut t = NodeTable::new(Duration::ZERO);
         t.limit = 11;
         let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
         let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();
@@ -128,14 +115,12 @@ mod tests {
             kept.iter().all(|&node| !t.is_transient(node)) && t.is_transient(open) && t.is_transient(written)
         );
         t.nodes.get_mut(&open).unwrap().handles = 1;
-        t.object(&id(11)).drafts.push((7, None));
+        t.active_mut(&id(11)).drafts.push((7, None));
         for n in 0..2 * PASSING {
             look_up(&mut t, 100 + n);
-            for gone in t.take_dropped() {
-                assert!(t.forget_object(&gone, Duration::ZERO));
-            }
         }
         assert!(t.nodes.len() <= 12 + PASSING && t.objects.len() < t.nodes.len());
+        assert!(t.take_deferred().0.len() >= PASSING - 12, "their watches end");
         assert!(kept.iter().chain([&open, &written]).all(|node| t.nodes.contains_key(node)));
         // Known again, once there is room: for as long as the kernel knows it.
         t.limit = usize::MAX;

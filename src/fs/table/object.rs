@@ -1,13 +1,13 @@
-//! What is remembered about an object's name.
+//! What is remembered about an object's name: a little of each, more of those that are being changed.
 
-use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use super::NodeTable;
 use crate::base::Process;
 use crate::fs::attr::Ino;
-use crate::rev::Rev;
+use crate::rev::{ObjectId, Rev};
 
-/// What is remembered about an object's name.
+/// What an object's name shows. There may be a million.
 #[derive(Default)]
 pub struct ObjectState {
     /// The node that the name shows.
@@ -19,13 +19,18 @@ pub struct ObjectState {
     pub validated_at: Option<u64>,
     /// Changes raise the epoch: no need to look.
     pub watched: bool,
-    /// Of most objects there is nothing more to say, and there may be a million.
-    pub(super) more: Option<Box<More>>,
 }
 
-/// What is remembered of an object that is being changed.
+impl ObjectState {
+    /// Whether what the name shows is known to be right, without a look at the store.
+    pub fn is_valid(&self) -> bool {
+        self.watched && self.validated_at == Some(self.version)
+    }
+}
+
+/// An object that is being changed, or was a moment ago.
 #[derive(Default)]
-pub struct More {
+pub struct Active {
     /// Open drafts and the processes that opened them.
     pub drafts: Vec<(Ino, Option<Process>)>,
     /// The draft that everybody sees under the name, where there is no object.
@@ -41,46 +46,25 @@ pub struct More {
     pub emptied: Option<(Instant, Rev)>,
 }
 
-impl Deref for ObjectState {
-    type Target = More;
-
-    fn deref(&self) -> &More {
-        static NOTHING: More = More {
-            drafts: Vec::new(),
-            new_draft: None,
-            stale_nodes: Vec::new(),
-            hidden: None,
-            deleted: None,
-            emptied: None,
-        };
-        self.more.as_deref().unwrap_or(&NOTHING)
-    }
-}
-
-impl DerefMut for ObjectState {
-    fn deref_mut(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
-    }
-}
-
-impl More {
-    pub(super) fn is_nothing(&self) -> bool {
-        let waits = self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some();
-        !waits && self.drafts.is_empty() && self.new_draft.is_none() && self.stale_nodes.is_empty()
-    }
-}
-
-impl ObjectState {
-    /// Whether what the name shows is known to be right, without a look at the store.
-    pub fn is_valid(&self) -> bool {
-        self.watched && self.validated_at == Some(self.version)
+impl Active {
+    /// Whether there is nothing to remember.
+    fn is_over(&self) -> bool {
+        !self.waits() && self.drafts.is_empty() && self.new_draft.is_none() && self.stale_nodes.is_empty()
     }
 
-    /// Whether the name waits for the second half of an update.
-    pub fn is_waiting(&self, grace: Duration) -> bool {
-        self.hidden.is_some()
-            || self.deleted.as_ref().is_some_and(|d| d.since.elapsed() <= grace)
-            || self.emptied.as_ref().is_some_and(|(t, _)| t.elapsed() <= grace)
+    fn waits(&self) -> bool {
+        self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some()
+    }
+
+    /// Ends waits that are longer than `grace`, but for a hidden name's.
+    fn expire(&mut self, grace: Duration) {
+        self.deleted.take_if(|deleted| deleted.since.elapsed() > grace);
+        self.emptied.take_if(|(since, _)| since.elapsed() > grace);
+    }
+
+    /// Something has come under the name: nothing is waited for any more.
+    pub fn end_waits(&mut self) {
+        (self.hidden, self.deleted, self.emptied) = (None, None, None);
     }
 }
 
@@ -95,4 +79,98 @@ pub struct Hidden {
 pub struct Deleted {
     pub since: Instant,
     pub op: String,
+}
+
+impl NodeTable {
+    /// What is known of an object. No epoch of one that was forgotten comes back: whoever scans the store meanwhile would
+    /// take what it found for true.
+    pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
+        self.objects.entry(id.clone()).or_insert_with(|| {
+            self.last_version += 1;
+            ObjectState { version: self.last_version, ..ObjectState::default() }
+        })
+    }
+
+    /// What is known of an object that is about to be changed.
+    pub fn active_mut(&mut self, id: &ObjectId) -> &mut Active {
+        self.active.entry(id.clone()).or_default()
+    }
+
+    /// The node that an object's name shows, right or not.
+    pub fn current_node(&self, id: &ObjectId) -> Option<Ino> {
+        self.objects.get(id)?.current_node
+    }
+
+    /// The open drafts of an object and the processes that opened them.
+    pub fn drafts(&self, id: &ObjectId) -> &[(Ino, Option<Process>)] {
+        self.active.get(id).map_or(&[], |active| &active.drafts)
+    }
+
+    /// A draft of an object that nobody has open any more.
+    pub fn drop_draft(&mut self, id: &ObjectId, node: Ino) {
+        if let Some(active) = self.active.get_mut(id) {
+            active.drafts.retain(|(draft, _)| *draft != node);
+        }
+    }
+
+    /// The draft that everybody sees under a name that holds no object.
+    pub fn new_draft(&self, id: &ObjectId) -> Option<Ino> {
+        self.active.get(id)?.new_draft
+    }
+
+    /// Nodes that the object's name led to before and that the kernel still knows.
+    pub fn stale_nodes(&self, id: &ObjectId) -> &[Ino] {
+        self.active.get(id).map_or(&[], |active| &active.stale_nodes)
+    }
+
+    /// A node is none of those any more.
+    pub fn drop_stale(&mut self, id: &ObjectId, node: Ino) {
+        if let Some(active) = self.active.get_mut(id) {
+            active.stale_nodes.retain(|stale| *stale != node);
+        }
+    }
+
+    /// The revision that was renamed away, where the name is hidden for that.
+    pub fn hidden(&self, id: &ObjectId) -> Option<&Hidden> {
+        self.active.get(id)?.hidden.as_ref()
+    }
+
+    /// The removal of an object through this mount, until the grace is over.
+    pub fn deleted(&self, id: &ObjectId) -> Option<&Deleted> {
+        self.active.get(id)?.deleted.as_ref()
+    }
+
+    /// Forgets the object, and has its watch end, unless somebody holds it or something about its name is worth remembering.
+    pub fn forget_object(&mut self, id: &ObjectId) {
+        if self.current_node(id).is_some() {
+            return;
+        }
+        if let Some(active) = self.active.get_mut(id) {
+            active.expire(self.grace);
+            if !active.is_over() {
+                return;
+            }
+            self.active.remove(id);
+        }
+        if self.objects.remove(id).is_some() {
+            self.unwatch.push(id.clone());
+        }
+    }
+
+    /// Ends what no event ends of changes, and forgets the objects of which nothing is left then.
+    pub(super) fn sweep_active(&mut self) {
+        let nodes = &self.nodes;
+        self.active.retain(|_, active| {
+            active.expire(self.grace);
+            active.new_draft.take_if(|node| !nodes.contains_key(node));
+            active.drafts.retain(|(node, _)| nodes.contains_key(node));
+            active.stale_nodes.retain(|node| nodes.contains_key(node));
+            !active.is_over()
+        });
+        let unused = |(id, object): &(&ObjectId, &ObjectState)| {
+            object.current_node.is_none() && !self.active.contains_key(*id)
+        };
+        let unused: Vec<ObjectId> = self.objects.iter().filter(unused).map(|(id, _)| id.clone()).collect();
+        unused.iter().for_each(|id| self.forget_object(id));
+    }
 }

@@ -37,11 +37,11 @@ impl NodeTable {
             notices.extend(id.file_name().map(Notice::Entry));
         }
         let wanted = object_ino(id);
-        let former = self.objects.get(id).is_some_and(|object| object.stale_nodes.contains(&wanted));
+        let former = self.stale_nodes(id).contains(&wanted);
         let ino = match former && self.turn(wanted, &shown) {
             // It was removed and is there again, and somebody has held on to it.
             true => {
-                self.object(id).stale_nodes.retain(|node| *node != wanted);
+                self.drop_stale(id, wanted);
                 notices.push(Notice::Attr(wanted));
                 wanted
             }
@@ -65,7 +65,7 @@ impl NodeTable {
         *old = shown.clone();
         if moved {
             entry.note_turned();
-            self.closing.extend(entry.file.take());
+            self.drop_file(ino);
         }
         true
     }
@@ -73,51 +73,44 @@ impl NodeTable {
     /// Makes the object's name lead to a node that it led to before, which somebody has come to without the name. Whether it
     /// does then: not while somebody has that node open, or writes the object.
     pub fn come_home(&mut self, id: &ObjectId, ino: Ino, notices: &mut Vec<Notice>) -> bool {
-        let Some(object) = self.objects.get(id).filter(|object| object.stale_nodes.contains(&ino)) else {
+        let Some(current) = self.current_node(id).filter(|_| self.stale_nodes(id).contains(&ino)) else {
             return false;
         };
-        let Some(current) = object.current_node else { return false };
         let lent = self.in_place.values().any(|lent| lent.shadow == current);
         let Some(Node::Revision(shown)) = self.node(current).cloned() else { return false };
         if lent || !self.turn(ino, &shown) {
             return false;
         }
-        let object = self.object(id);
-        object.current_node = Some(ino);
-        object.stale_nodes.retain(|node| *node != ino);
+        self.object(id).current_node = Some(ino);
+        self.drop_stale(id, ino);
         self.leave(id, current);
         notices.push(Notice::Attr(ino));
         notices.extend(id.file_name().map(Notice::Entry));
         true
     }
 
-    /// The file that is held open for a node is needed no more.
-    pub fn take_file(&mut self, node: Ino) {
-        let file = self.nodes.get_mut(&node).and_then(|entry| entry.file.take());
-        self.closing.extend(file);
-    }
-
     /// A node that the object's name leads to no more.
     pub fn leave(&mut self, id: &ObjectId, node: Ino) {
-        self.take_file(node);
+        self.drop_file(node);
         self.reap(node);
-        if self.nodes.contains_key(&node) && !self.object(id).stale_nodes.contains(&node) {
-            self.object(id).stale_nodes.push(node);
+        if self.nodes.contains_key(&node) && !self.stale_nodes(id).contains(&node) {
+            self.active_mut(id).stale_nodes.push(node);
         }
     }
 
     /// Whether no name that the kernel knows leads to a removed object: it was removed here, or the kernel was told since.
     pub fn is_unnamed(&self, shown: &Shown) -> bool {
-        let here = || self.objects.get(&shown.id).is_some_and(|object| object.deleted.is_some());
-        shown.removed.is_some_and(|since| since.elapsed() > TOLD || here())
+        shown.removed.is_some_and(|since| since.elapsed() > TOLD || self.deleted(&shown.id).is_some())
     }
 
     /// An object has become another one, which is `shown`: who holds a node of it holds one of that.
     pub fn become_other(&mut self, from: &ObjectId, shown: &Arc<Shown>, notices: &mut Vec<Notice>) {
-        self.became.insert(object_ino(from), &shown.id);
+        self.note_became(object_ino(from), &shown.id);
         let object = self.object(from);
         object.validated_at = None;
-        let nodes = object.current_node.take().into_iter().chain(std::mem::take(&mut object.stale_nodes));
+        let current = object.current_node.take();
+        let stale = self.active.get_mut(from).map(|active| std::mem::take(&mut active.stale_nodes));
+        let nodes = current.into_iter().chain(stale.unwrap_or_default());
         for node in nodes.collect::<Vec<_>>() {
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
             let Node::Revision(now) = &mut entry.node else { continue };
@@ -135,7 +128,7 @@ impl NodeTable {
         let Some(object) = self.objects.get_mut(id) else { return };
         object.validated_at = None;
         let current = object.current_node.take();
-        for node in current.into_iter().chain(object.stale_nodes.clone()) {
+        for node in current.into_iter().chain(self.stale_nodes(id).to_vec()) {
             notices.push(Notice::Attr(node));
             if let Some(Node::Revision(shown)) = self.nodes.get_mut(&node).map(|entry| &mut entry.node)
                 && shown.removed.is_none()
