@@ -163,7 +163,13 @@ up; mount --bind mnt side; mkdir moved; mount --move mnt moved; pkill -TERM -x r
 gone /mnt/side; gone /mnt/moved
 # Somebody else has mounted there since: that stays.
 up; umount -l mnt; mount -t tmpfs tmpfs mnt; pkill -TERM -x revfs || true; soon eval '! daemon > /dev/null'
-is "$(findmnt -no FSTYPE mnt)" tmpfs
+is "$(findmnt -no FSTYPE mnt)" tmpfs; umount mnt
+# Also where that has got the device number of a mount whose end the daemon hears of together with the signal.
+for i in 1 2 3 4; do
+    up; pkill -STOP -x revfs; umount -l mnt; mount -t tmpfs tmpfs mnt; pkill -TERM -x revfs; pkill -CONT -x revfs
+    soon eval '! daemon > /dev/null'; is "$(findmnt -no FSTYPE mnt)" tmpfs; umount mnt
+done
+mount -t tmpfs tmpfs mnt
 fails 1 'is not a revfs mount but one of type tmpfs; use umount' revfs umount mnt
 # Over another mount, and back.
 revfs mount store mnt; revfs umount mnt; is "$(findmnt -no FSTYPE mnt)" tmpfs; umount mnt
