@@ -248,6 +248,22 @@ fn open_by_dev_fd_goes_on_with_the_text_that_is_written() {
     assert_eq!(m.sh_ok("ls; ls .conflicts"), "");
 }
 
+/// Editors open for writing to see whether they may.
+#[test]
+fn open_for_writing_and_close_change_nothing() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    m.write("a.json", "{\"a\":1}\n");
+    m.sh_ok(
+        "python3 -c '
+import os
+for flags in (os.O_RDWR, os.O_WRONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_APPEND):
+    os.close(os.open(\"a.json\", flags))
+'; : >> a.json; sed -i s/nomatch/x/ a.json",
+    );
+    assert_eq!((m.read("a.json").as_str(), place.revs("a").len()), ("{\"a\":1}\n", 1));
+}
+
 #[test]
 fn open_is_never_told_that_a_handle_is_stale() {
     let place = Place::new();

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::mem::MaybeUninit;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{RawDir, SeekFrom};
 
@@ -180,6 +180,8 @@ fn readdir_never_lists_the_views_that_are_reachable() {
     let status: serde_json::Value = serde_json::from_str(&m.read(".status")).unwrap();
     assert_eq!(status["objects"], 1);
     assert!(!m.sh("rm -rf .conflicts").status.success());
+    m.sh("rm -rf .conflicts/a");
+    assert_eq!((m.names(), place.revs("a").len()), (vec!["a.json".to_owned()], 2));
     assert!(!m.sh("echo x > .conflicts/x").status.success());
     assert!(!m.sh("mkdir .drafts").status.success());
     let listed = Command::new("find").arg(m.path("")).output().unwrap();
@@ -191,19 +193,27 @@ fn readdir_never_lists_the_views_that_are_reachable() {
 fn readdir_does_not_wait_for_a_save_that_does() {
     let place = Place::new();
     let m = place.mount(&[]);
-    // Half of a revision, which the save waits for.
-    fs::create_dir(place.store().join("new")).unwrap();
-    let half = place.store().join("new").join(format!("3-{}", "a".repeat(32)));
-    fs::write(&half, "{").unwrap();
-    std::thread::scope(|scope| {
-        let saver = scope
-            .spawn(|| m.sh_ok("umask 027; printf '{\"new\":1}' | dd status=none of=new.json conv=fsync"));
-        std::thread::sleep(Duration::from_millis(200));
-        let start = Instant::now();
-        m.sh_ok("ls -l > ../listed");
-        let took = start.elapsed();
-        assert!(took < Duration::from_millis(500) && !saver.is_finished(), "{took:?}");
-    });
-    let listed = fs::read_to_string(place.store().with_file_name("listed")).unwrap();
-    assert!(listed.contains(" 9 ") && listed.contains("rw-r-----"), "{listed}");
+    let while_it_waits = |round: usize| {
+        // Half of a revision, which the save waits for.
+        let id = format!("new{round}");
+        fs::create_dir(place.store().join(&id)).unwrap();
+        let half = place.store().join(&id).join(format!("3-{}", "a".repeat(32)));
+        fs::write(&half, "{").unwrap();
+        let save = format!("umask 027; printf '{{\"new\":1}}' | dd status=none of={id}.json conv=fsync");
+        let waits = std::thread::scope(|scope| {
+            let saver = scope.spawn(|| m.sh_ok(&save));
+            std::thread::sleep(Duration::from_millis(200));
+            m.sh_ok("ls -l > ../listed");
+            !saver.is_finished()
+        });
+        let listed = fs::read_to_string(place.store().with_file_name("listed")).unwrap();
+        let line = listed.lines().find(|line| line.ends_with(&format!(" {id}.json")));
+        assert!(
+            !waits || line.is_some_and(|line| line.contains(" 9 ") && line.contains("rw-r-----")),
+            "{listed}"
+        );
+        waits
+    };
+    // A busy machine may be too slow once.
+    assert!((0..10).any(while_it_waits), "whoever lists waits, too");
 }
