@@ -16,7 +16,8 @@ fn remount_makes_a_mount_read_only_and_back() {
     in_private(
         &place,
         r##"
-mount -t fuse.revfs store mnt -o suid,noexec,allow_other,grace=1
+# mount(8) keeps `suid` to itself.
+revfs mount store mnt -o suid,noexec,allow_other,grace=1
 exec 5>> mnt/a.json
 fails 32 'a file there is open for writing' mount -o remount,ro mnt
 echo >&5; exec 5>&-

@@ -150,17 +150,17 @@ fn watch_on_a_file_lasts_through_every_kind_of_save() {
     let saves: [(&str, &str); 5] = [
         ("in place", "echo '{\"n\": 1}' > $F.json"),
         ("sed -i", "sed -i 's/[{]/{\"s\": 1, /' $F.json"),
-        ("mv", "echo '{\"n\": 2}' > t; mv t $F.json"),
-        ("mv of an object", "echo '{\"n\": 3}' > o.json; mv o.json $F.json"),
+        ("mv", "echo '{\"n\": 2}' > t-$F; mv t-$F $F.json"),
+        ("mv of an object", "echo '{\"n\": 3}' > o-$F.json; mv o-$F.json $F.json"),
         ("by another process", "echo '{\"n\": 5}' | $PUT $F > /dev/null"),
     ];
     let put = format!("{} put {}", env!("CARGO_BIN_EXE_revfs"), place.store().display());
-    for (first, _) in &saves {
+    let lasts = |first: &str| {
         let name = first.replace(' ', "-");
         mount.write(&format!("{name}.json"), "{\"first\": 1}");
         let number = fs::metadata(mount.path(format!("{name}.json"))).unwrap().ino();
         let mut watch = Watch::new(&mount.path(format!("{name}.json")));
-        let order = saves.iter().filter(|(kind, _)| kind == first).chain(&saves);
+        let order = saves.iter().filter(|(kind, _)| *kind == first).chain(&saves);
         for (kind, script) in order {
             mount.sh_ok(&script.replace("$PUT", &put).replace("$F", &name));
             wait_for(&format!("{kind} with {first} first"), || {
@@ -170,7 +170,13 @@ fn watch_on_a_file_lasts_through_every_kind_of_save() {
             assert!(!watch.settle().contains("DELETE_SELF"), "{kind} with {first} first");
             assert_eq!(fs::metadata(mount.path(format!("{name}.json"))).unwrap().ino(), number);
         }
-    }
+    };
+    // Each watches a file of its own, and waits most of the time.
+    std::thread::scope(|scope| {
+        for (first, _) in &saves {
+            scope.spawn(|| lasts(first));
+        }
+    });
 }
 
 #[test]
