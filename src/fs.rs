@@ -1,28 +1,31 @@
 //! The file system as plain calls: who asks, what for, and the answer as values.
 //!
-//! | module | what it knows |
+//! | files | what is there |
 //! |---|---|
-//! | [`attr`] | `stat` and the life time of answers |
-//! | [`errno`] | all failures and the one errno table |
-//! | `table` | nodes, what names show, what is open: the state, under one lock that is never held over I/O |
-//! | `objects` | which revision an object's name shows, and when that changed |
-//! | `open`, `create`, `io`, `flush` | open and create; read, write, release; close |
-//! | `in_place` | the node that a name leads to is its writer's draft for a while |
-//! | `commit`, `parked`, `saving` | when a draft becomes a revision, where it goes when it cannot, what it is meanwhile |
-//! | `names`, `rename` | names come, go and move; the one-update rule |
-//! | `meta` | getattr, setattr, statfs |
-//! | `list` | directories |
-//! | `by_number` | what file handles hold |
-//! | `scratch`, `mount_lock` | everything that is not an object; whether another mount shares it |
+//! | [`attr`], [`errno`], `ino`, `node`, `handle`, `dir_stream` | types: `stat`, failures and the one errno table, numbers, what a node and a handle are |
+//! | `table` | nodes, what names show, what is being changed: the state, under one lock |
+//! | `core` | what every call needs: the locked table, what the kernel is told, handles, who calls |
+//! | `object/` | objects: which revision a name shows (`shown`), drafts and how threads are led to them (`drafts`, `hand_off`, `in_place`), when one becomes a revision (`commit`, `save`) or is kept (`parked`, `kept`) |
+//! | `scratch/` | every name that is not an object's |
 //! | `views` | `.conflicts` and its like |
-//! | `xattr` | extended attributes |
+//! | `lookup`, `open`, `create`, `meta`, `io`, `flush`, `list`, `names`, `rename/`, `xattr`, `by_number` | the calls: each finds the kind of its node and hands on |
 //! | [`replay`] | changes by others, made known to inotify |
 //!
-//! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in the order draft,
-//! `draining`, `telling`, tables. The tables are locked neither over I/O nor while the kernel is told something. Attribute
-//! invalidations are sent inline: they never block. Entry invalidations may block until a LOOKUP of ours is answered, so a
-//! thread of their own sends them. No call that a closing descriptor makes reads `/proc/<pid>/stat`: it may come from the
-//! middle of that process's execve.
+//! No file uses one that stands below it in the list that `tests/it/tidy.rs` holds.
+//!
+//! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in this order:
+//!
+//! 1. a draft's (never two, but for a rename's in the order of their nodes),
+//! 2. `draining`, held from reading events until the table has them,
+//! 3. `telling`, read from before the table changes until the kernel is told of it,
+//! 4. the watcher's,
+//! 5. the table's,
+//! 6. all others, of which nobody takes a second: handles, memory, the replay's, the store's index, the small lists here.
+//!
+//! Nothing waits for a disk, the kernel or a program under the table's lock: what it asks for is done when it is given back
+//! (`core`). Attribute invalidations are sent inline: they never block. Entry invalidations may block until a LOOKUP of
+//! ours is answered, so a thread of their own sends them. No call that a closing descriptor makes reads
+//! `/proc/<pid>/stat`: it may come from the middle of that process's execve.
 //!
 //! A node is one published revision, which never changes while anybody has it open, or one draft, or one scratch file.
 //! Pages and sizes of two revisions therefore never mix, whatever the kernel caches.
@@ -31,14 +34,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 
-use crate::backend::{DirBackend, Durability};
+use crate::backend::DirBackend;
 use crate::base::{Memory, Process};
 use crate::draft::Draft;
 use crate::error::Result;
@@ -48,35 +51,35 @@ use crate::watch::{Event, Watcher};
 
 pub mod attr;
 mod by_number;
-mod commit;
+mod core;
 mod create;
+mod dir_stream;
 pub mod errno;
 mod flush;
-mod in_place;
+mod handle;
+mod ino;
 mod io;
 mod list;
+mod lookup;
 mod meta;
-mod mount_lock;
 mod names;
-mod objects;
+mod node;
+mod object;
 mod open;
-mod parked;
 mod rename;
 pub mod replay;
-mod saving;
 pub mod scratch;
 mod table;
-mod tables;
 mod views;
 mod xattr;
 
-pub use io::{Mode, NO_HANDLE, Opened};
-pub use list::{Listed, OpenedDir};
+pub use dir_stream::{Listed, OpenedDir};
+pub use handle::{Mode, NO_HANDLE, Opened};
 pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
-use io::Handle;
-use mount_lock::MountLock;
+use handle::Handle;
+use scratch::MountLock;
 use table::NodeTable;
 
 /// How a mount behaves.
@@ -173,7 +176,7 @@ pub struct Fs {
     /// The last text that was whole found no room.
     full: AtomicBool,
     /// Texts that could not be stored.
-    held: Mutex<Vec<parked::Held>>,
+    held: Mutex<Vec<object::parked::Held>>,
     /// The attributes of drafts that are being saved, for those who only look: a save may wait for the disk.
     saving: Mutex<HashMap<Ino, attr::Attr>>,
     /// Drafts that have been written to since they were saved.
@@ -272,89 +275,12 @@ impl Fs {
     pub fn store(&self) -> &Store {
         &self.store
     }
-
-    fn scratch_root(&self) -> errno::Result<&scratch::Dir> {
-        self.scratch.as_ref().ok_or(errno::FsError::NotFound)
-    }
-
-    fn drafts_root(&self) -> errno::Result<BorrowedFd<'_>> {
-        self.drafts.as_ref().map(AsFd::as_fd).ok_or(errno::FsError::NotFound)
-    }
-
-    fn durability(&self) -> Durability {
-        if self.options.durable { Durability::Full } else { Durability::Ordered }
-    }
-
-    /// What the kernel is to be told of a change of the tables, which are not locked yet.
-    fn notices(&self) -> Notices<'_> {
-        Notices { list: Vec::new(), _telling: self.telling.read_recursive() }
-    }
-
-    /// Waits until the kernel was told of all that the tables show; whether it was.
-    fn is_told(&self) -> bool {
-        self.telling.try_write_for(TOLD).is_some()
-    }
-
-    /// Carries out what a change of the tables asks for; no lock may be held.
-    fn notify_kernel(&self, mut notices: Notices<'_>) {
-        let Some(kernel) = self.kernel.get() else { return };
-        for notice in notices.list.drain(..) {
-            match notice {
-                table::Notice::Attr(node) => kernel.forget_attr(node),
-                table::Notice::Entry(name) => kernel.forget_entry(attr::ROOT, &name),
-                table::Notice::EntryIn(parent, name) => kernel.forget_entry(parent, &name),
-                table::Notice::Echoed(node) => {
-                    if let Some(dir) = self.echo_dir() {
-                        kernel.forget_entry(dir, OsStr::new(&node.to_string()));
-                    }
-                }
-                table::Notice::Root => {
-                    self.root_epoch.fetch_add(1, Ordering::AcqRel);
-                    kernel.forget_attr(attr::ROOT);
-                }
-            }
-        }
-    }
-}
-
-/// How long an open waits for what the kernel is being told.
-const TOLD: Duration = Duration::from_millis(100);
-
-/// What the kernel is to be told, from before the tables show it until it is told.
-///
-/// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
-/// with the size that it had, and reads NUL bytes behind the end. So who opens a node that has come to show another revision
-/// is answered when all have told ([`Fs::is_told`]): what it asks then comes after that.
-struct Notices<'a> {
-    list: Vec<table::Notice>,
-    _telling: RwLockReadGuard<'a, ()>,
-}
-
-impl Notices<'_> {
-    fn with(mut self, notice: table::Notice) -> Self {
-        self.list.push(notice);
-        self
-    }
-}
-
-impl std::ops::Deref for Notices<'_> {
-    type Target = Vec<table::Notice>;
-
-    fn deref(&self) -> &Vec<table::Notice> {
-        &self.list
-    }
-}
-
-impl std::ops::DerefMut for Notices<'_> {
-    fn deref_mut(&mut self) -> &mut Vec<table::Notice> {
-        &mut self.list
-    }
 }
 
 /// What a name in the root directory is.
 enum Name {
     Object(ObjectId),
-    View(views::View),
+    View(node::View),
     Scratch,
 }
 
@@ -363,7 +289,7 @@ impl Name {
         if name.len() > crate::rev::NAME_MAX {
             return Err(errno::FsError::NameTooLong);
         }
-        Ok(match (views::View::at_root(name), ObjectId::from_file_name(name)) {
+        Ok(match (node::View::at_root(name), ObjectId::from_file_name(name)) {
             (Some(view), _) => Name::View(view),
             (None, Some(id)) => Name::Object(id),
             (None, None) => Name::Scratch,

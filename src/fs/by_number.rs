@@ -2,18 +2,18 @@
 //! node; and what is left of removed objects.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
-use super::Fs;
-use super::attr::{Caller, Found, Ino, NOW, ROOT};
-use super::errno::{FsError, Result};
-use super::io::{Handle, Opened};
-use super::objects::SHOWN_TRIES;
-use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Node, NodeTable, Shown, object_ino};
+use crate::fs::attr::{Found, Ino, NOW, ROOT};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::ino::object_ino;
+use crate::fs::node::Node;
+use crate::fs::object::shown::SHOWN_TRIES;
+use crate::fs::scratch::ScratchNode;
+use crate::fs::table::NodeTable;
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 /// How often a file is followed that has become one after the other.
@@ -66,23 +66,6 @@ impl Fs {
         Ok(Found { node: ROOT, attr: self.root_attr()?, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    /// Counts the kernel's reference to an object's node that it asks for by number.
-    fn hold_number(&self, id: &ObjectId, ino: Ino) -> Result<Found> {
-        self.come_home(id, ino);
-        let mut t = self.nodes();
-        let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
-        let Node::Revision(shown) = entry.node.clone() else { return Err(FsError::Stale) };
-        entry.by_number |= entry.lookups == 0;
-        entry.lookups += 1;
-        Ok(Found { node: ino, attr: self.object_attr(id, &shown.meta), attr_ttl: NOW, entry_ttl: NOW })
-    }
-
-    fn hold_again(&self, ino: Ino, scratch: &ScratchNode) -> Result<Found> {
-        let attr = self.masked(scratch.attr()?);
-        self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.lookups += 1;
-        Ok(Found { node: ino, attr, attr_ttl: NOW, entry_ttl: NOW })
-    }
-
     /// The object that has an inode number, or that the file of that number has become. There is no index of objects'
     /// numbers: all ids are looked at.
     fn object_of(&self, ino: Ino) -> Result<Option<ObjectId>> {
@@ -98,51 +81,6 @@ impl Fs {
             }
         }
         Ok(None)
-    }
-
-    /// What a node shows whose object was removed.
-    pub(super) fn removed(&self, ino: Ino) -> Option<Arc<Shown>> {
-        match self.node(ino) {
-            Ok(Node::Revision(shown)) => Some(shown).filter(|shown| shown.removed.is_some()),
-            _ => None,
-        }
-    }
-
-    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
-    pub(super) fn open_removed(&self, caller: Caller, ino: Ino) -> Result<Opened> {
-        let shown = self.removed(ino).ok_or(FsError::Stale)?;
-        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
-            Handle::Revision { file, .. } => Some(file.clone()),
-            _ => None,
-        });
-        let (handle, direct) = match held {
-            Some(file) => (Handle::Revision { node: ino, file }, caller.thread == 0),
-            None => {
-                let gone = self.store.backend().read_removed(&shown.id, &shown.rev);
-                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| FsError::Stale)? }, true)
-            }
-        };
-        self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
-        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
-    }
-
-    /// The scratch file that has an inode number, found by looking at all of them.
-    fn find_scratch(&self, ino: Ino) -> Result<Found> {
-        let mut dirs: Vec<Dir> = vec![self.scratch_root()?.clone()];
-        while let Some(dir) = dirs.pop() {
-            for (name, kind) in scratch::list(dir.as_fd())? {
-                if scratch::key(dir.as_fd(), &name).is_ok_and(|(_, number)| number == ino) {
-                    return self.hold_scratch(ScratchNode::at(dir.as_fd(), &name)?, &dir, &name);
-                }
-                if kind == FileType::Directory {
-                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let below: rustix::io::Result<OwnedFd> =
-                        rustix::fs::openat(&dir, &name, flags, Mode::empty());
-                    dirs.extend(below.ok().map(Arc::new));
-                }
-            }
-        }
-        Err(FsError::Stale)
     }
 }
 

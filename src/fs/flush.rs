@@ -4,30 +4,18 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use super::Fs;
-use super::attr::{Caller, Ino};
-use super::commit::Asks;
-use super::errno::{FsError, Result};
-use super::io::Handle;
-use super::table::object_ino;
 use crate::base::Process;
 use crate::document::NotObject;
 use crate::draft::{Draft, Verdict};
-
-/// Waits at most so many milliseconds while a release is `pending`: the kernel sends it some time after a program's close has
-/// returned.
-pub(super) fn await_release(millis: usize, pending: impl Fn() -> bool) {
-    for _ in 0..millis {
-        if !pending() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
+use crate::fs::Fs;
+use crate::fs::attr::{Caller, Ino};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::Handle;
+use crate::fs::ino::object_ino;
+use crate::fs::object::commit::Asks;
 
 impl Fs {
     /// A descriptor is closed: what is complete becomes a revision before this returns, and the error is the closer's.

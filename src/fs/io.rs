@@ -3,131 +3,18 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 
-use super::Fs;
-use super::attr::Ino;
-use super::commit::Asks;
-use super::errno::{FsError, Result};
-use super::list::Stream;
-use super::scratch::{ScratchNode, os};
-use super::table::{Node, Notice, object_ino};
-use crate::base::Process;
-use crate::draft::Draft;
 use crate::error::Error;
-use crate::rev::{ObjectId, Rev};
-
-/// How a file is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct Mode {
-    pub read: bool,
-    pub write: bool,
-    pub truncate: bool,
-    /// As the program gave them.
-    pub flags: i32,
-}
-
-impl Mode {
-    pub fn new(flags: i32) -> Mode {
-        let bits = OFlags::from_bits_retain(flags as u32);
-        let access = bits & OFlags::ACCMODE;
-        let truncate = bits.contains(OFlags::TRUNC);
-        Mode { read: access != OFlags::WRONLY, write: access != OFlags::RDONLY || truncate, truncate, flags }
-    }
-
-    pub(super) fn append(&self) -> bool {
-        OFlags::from_bits_retain(self.flags as u32).contains(OFlags::APPEND)
-    }
-
-    pub(super) fn exclusive(&self) -> bool {
-        OFlags::from_bits_retain(self.flags as u32).contains(OFlags::EXCL)
-    }
-}
-
-/// What the kernel calls the handle of a file that it has opened without asking.
-pub const NO_HANDLE: u64 = 0;
-
-/// An open handle, and what the kernel may keep of the node's pages.
-#[derive(Clone, Copy, Debug)]
-pub struct Opened {
-    pub handle: u64,
-    /// Pages cached before are still right.
-    pub keep: bool,
-    /// Closing needs no call.
-    pub no_flush: bool,
-    /// Go around the page cache: the handle does not read what the node holds.
-    pub direct: bool,
-}
-
-/// What a handle reads and writes.
-pub(super) enum Handle {
-    Revision {
-        node: Ino,
-        file: Arc<File>,
-    },
-    Bytes {
-        node: Ino,
-        bytes: Vec<u8>,
-    },
-    /// `append`: writes go to the end, wherever the kernel takes that to be.
-    Draft {
-        node: Ino,
-        draft: Arc<Mutex<Draft>>,
-        write: bool,
-        append: bool,
-        read: bool,
-        opener: Option<Process>,
-    },
-    Scratch {
-        node: Ino,
-        scratch: Arc<ScratchNode>,
-        file: File,
-        write: bool,
-        /// The process that opened it, where it may be making a backup.
-        copier: Option<Process>,
-    },
-    /// See `echo`.
-    Echo {
-        node: Ino,
-    },
-    Directory {
-        node: Ino,
-        stream: Mutex<Option<Stream>>,
-    },
-}
-
-impl Handle {
-    pub(super) fn draft(node: Ino, draft: Arc<Mutex<Draft>>, mode: Mode, opener: Option<Process>) -> Handle {
-        Handle::Draft { node, draft, write: mode.write, append: mode.append(), read: mode.read, opener }
-    }
-
-    pub(super) fn node(&self) -> Ino {
-        match self {
-            Handle::Revision { node, .. }
-            | Handle::Bytes { node, .. }
-            | Handle::Draft { node, .. }
-            | Handle::Scratch { node, .. }
-            | Handle::Echo { node }
-            | Handle::Directory { node, .. } => *node,
-        }
-    }
-
-    /// The file that is read.
-    fn file(&self) -> Option<&File> {
-        match self {
-            Handle::Revision { file, .. } => Some(file),
-            Handle::Scratch { file, .. } => Some(file),
-            _ => None,
-        }
-    }
-
-    pub(super) fn writes(&self) -> bool {
-        matches!(self, Handle::Draft { write: true, .. } | Handle::Scratch { write: true, .. })
-    }
-}
+use crate::fs::Fs;
+use crate::fs::attr::Ino;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::Handle;
+use crate::fs::ino::object_ino;
+use crate::fs::node::Node;
+use crate::fs::object::commit::Asks;
+use crate::fs::scratch::os;
 
 /// At most `size` bytes of a file from `offset` on.
 fn read_at(file: &File, offset: u64, size: usize) -> Result<Vec<u8>> {
@@ -151,105 +38,7 @@ fn part(bytes: &[u8], offset: u64, size: usize) -> Vec<u8> {
     bytes[start..start.saturating_add(size).min(bytes.len())].to_vec()
 }
 
-/// How many revisions' files are held open at most: a quarter of what the process may open, and never more than is of use.
-fn files_limit() -> usize {
-    static LIMIT: OnceLock<usize> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        most.map_or(usize::MAX, |n| usize::try_from(n / 4).unwrap_or(usize::MAX)).min(8192)
-    })
-}
-
 impl Fs {
-    pub(super) fn add_handle(&self, handle: Handle) -> u64 {
-        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        self.handles.lock().insert(number, Arc::new(handle));
-        number
-    }
-
-    pub(super) fn handle(&self, number: u64) -> Result<Arc<Handle>> {
-        self.handles.lock().get(&number).cloned().ok_or(FsError::BadHandle)
-    }
-
-    /// The handles of a node.
-    pub(super) fn handles_of(&self, node: Ino) -> Vec<Arc<Handle>> {
-        self.handles.lock().values().filter(|handle| handle.node() == node).cloned().collect()
-    }
-
-    pub(super) fn drop_handle_of(&self, node: Ino) {
-        let mut t = self.nodes();
-        if let Some(entry) = t.nodes.get_mut(&node) {
-            entry.handles = entry.handles.saturating_sub(1);
-        }
-        t.reap(node);
-    }
-
-    /// The draft that a handle reads and writes. A file goes where its name goes: a scratch file that was renamed over an
-    /// object while a program has it open has become the object's draft, and the other way round.
-    pub(super) fn draft_behind(&self, handle: &Handle) -> Option<Arc<Mutex<Draft>>> {
-        match handle {
-            Handle::Draft { node, draft, .. } => match self.node(*node) {
-                Ok(Node::Scratch(_)) => None,
-                // Moved away and on to an object's name.
-                Ok(Node::Draft(now)) => Some(now),
-                _ => Some(draft.clone()),
-            },
-            Handle::Scratch { node, .. } => match self.node(*node) {
-                Ok(Node::Draft(draft)) => Some(draft),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Does something to the draft that a handle reads and writes; `None` where it is none. What is moved away at this moment
-    /// is waited for.
-    pub(super) fn with_draft<T>(
-        &self,
-        handle: &Handle,
-        act: impl FnOnce(&Arc<Mutex<Draft>>, &mut Draft) -> T,
-    ) -> Option<T> {
-        loop {
-            let draft = self.draft_behind(handle)?;
-            let mut d = draft.lock();
-            if self.draft_behind(handle).is_some_and(|now| Arc::ptr_eq(&now, &draft)) {
-                return Some(act(&draft, &mut d));
-            }
-        }
-    }
-
-    /// The kernel knows a file that a draft has become under its name as another node, which has changed with it.
-    pub(super) fn tell_moved(&self, node: Ino) {
-        let mut notices = self.notices();
-        let t = self.nodes();
-        let named = match t.node(node) {
-            Some(Node::Scratch(scratch)) => {
-                t.scratch.get(&scratch.key).copied().filter(|named| *named != node)
-            }
-            _ => None,
-        };
-        drop(t);
-        notices.extend(named.map(Notice::Attr));
-        self.notify_kernel(notices);
-    }
-
-    /// The scratch file that is behind a handle since its name was moved, opened anew: a draft's, or another than the handle
-    /// was opened with.
-    fn moved_file(&self, handle: &Handle) -> Result<Option<File>> {
-        let (node, write, own) = match handle {
-            Handle::Draft { node, write, .. } => (*node, *write, None),
-            Handle::Scratch { node, scratch, write, .. } => (*node, *write, Some(scratch.key)),
-            _ => return Ok(None),
-        };
-        match self.node(node)? {
-            Node::Scratch(scratch) if Some(scratch.key) != own => {
-                let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
-                scratch.open(flags.bits() as i32).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// Reads at most `size` bytes.
     pub fn read(&self, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>> {
         let handle = self.handle(handle)?;
@@ -272,13 +61,6 @@ impl Fs {
             Handle::Bytes { bytes, .. } => Ok(part(bytes, offset, size)),
             Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. } => Err(FsError::BadHandle),
         }
-    }
-
-    /// Opens the file of the revision that a node shows. Whoever opens it next finds it open.
-    pub(super) fn open_file(&self, node: Ino, id: &ObjectId, rev: &Rev) -> crate::error::Result<Arc<File>> {
-        let file = Arc::new(self.store.backend().open(id, rev)?);
-        self.nodes().keep_file(node, rev, &file, files_limit());
-        Ok(file)
     }
 
     /// Reads of a node that was opened without asking, see [`open`](Self::open).

@@ -6,63 +6,37 @@
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use log::debug;
-use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, RenameFlags};
+use rustix::fs::{AtFlags, FileType};
 
-use super::attr::{Attr, Caller, Ino};
-use super::errno::{FsError, Result};
-use super::flush::await_release;
-use super::parked::load_file;
-use super::scratch::{self, Dir, ScratchNode};
-use super::table::{Hidden, Node, NodeEntry, NodeTable, Notice, Shown};
-use super::views::View;
-use super::{Fs, Name};
 use crate::backend::Attrs;
 use crate::base::Writer;
 use crate::document::{self, NotObject};
 use crate::draft::Draft;
 use crate::error::Error;
+use crate::fs::attr::{Caller, Ino};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::node::{Node, Notice};
+use crate::fs::object::kept::load_file;
+use crate::fs::rename::drafts::{locked, sync_moved};
+use crate::fs::rename::end::End;
+use crate::fs::rename::landed::attrs_of;
+use crate::fs::scratch::{Dir, ScratchNode};
+use crate::fs::table::Hidden;
+use crate::fs::{Fs, Name, scratch};
 use crate::rev::ObjectId;
-use crate::store::{SaveOptions, Saved};
 
 mod drafts;
+mod end;
 mod exchange;
 mod fresh;
+mod landed;
 mod overlay;
 mod views;
 
-use drafts::{locked, sync_moved};
-
-/// How many milliseconds a file that was closed is waited for at most.
-const RELEASE: usize = 200;
-
-/// How a rename treats a target that exists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    pub no_replace: bool,
-    pub exchange: bool,
-}
-
-impl Flags {
-    fn bits(self) -> RenameFlags {
-        let no_replace = if self.no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
-        let exchange = if self.exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
-        no_replace | exchange
-    }
-}
-
-/// One end of a rename.
-enum End {
-    Object(ObjectId),
-    /// A name of an object, but there is only a draft.
-    Fresh(ObjectId, Arc<Mutex<Draft>>),
-    Scratch(Dir),
-    View(View),
-}
+pub use end::Flags;
 
 impl Fs {
     /// Moves a name. What lands on an object's name becomes its next revision; what leaves one becomes a scratch file.
@@ -175,15 +149,6 @@ impl Fs {
         Ok(self.is_object(id)? || self.fresh_draft(id)?.is_some())
     }
 
-    /// Whether a name shows a revision.
-    pub(super) fn is_object(&self, id: &ObjectId) -> Result<bool> {
-        match self.resolve(id) {
-            Ok(_) => Ok(true),
-            Err(FsError::NotFound) => Ok(false),
-            Err(fail) => Err(fail),
-        }
-    }
-
     /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
     fn scratch_to_object(&self, caller: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
@@ -234,132 +199,6 @@ impl Fs {
         self.adopt_as_draft(caller, &file, draft)
     }
 
-    /// Makes the text of a scratch file, which stays, an object.
-    pub(super) fn save_scratch(&self, caller: Caller, file: &ScratchNode, id: &ObjectId) -> Result<()> {
-        let attr = file.attr()?;
-        if attr.kind != FileType::RegularFile {
-            return Err(FsError::NotPermitted("an object is a regular file"));
-        }
-        let text = file.read_all(self.options.max_size)?;
-        document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
-        self.save_file(caller, file, id, &text, &self.save_options(attrs_of(&attr)))?;
-        Ok(())
-    }
-
-    /// Saves the text of a scratch file. What who wrote it last knew counts beside what who moves it knows.
-    fn save_file(
-        &self,
-        caller: Caller,
-        file: &ScratchNode,
-        id: &ObjectId,
-        text: &[u8],
-        options: &SaveOptions,
-    ) -> Result<Saved> {
-        let mover = self.process(caller);
-        let writers: Vec<Writer> =
-            mover.clone().map(Writer::from).into_iter().chain(self.memory.writer(file.key)).collect();
-        let mut evidence = self.memory.evidence(&writers, id);
-        if let Some((from, rev)) = self.memory.moved_from(file.key)
-            && from == *id
-        {
-            evidence.known.push(rev);
-        }
-        evidence.named = evidence.named.or_else(|| self.base_of_scratch(file));
-        self.save_by(mover.as_ref(), id, text, &evidence, options)
-    }
-
-    /// Whether programs write a scratch file, asked again while its last writer's release may be under way: the kernel tells
-    /// of that some time after the program's close has returned.
-    fn is_written(&self, file: &ScratchNode) -> bool {
-        let closed = |node: &ScratchNode| node.closed.load(Ordering::Acquire);
-        await_release(RELEASE, || self.writer_of(file).is_some_and(|node| closed(&node)));
-        self.writer_of(file).is_some()
-    }
-
-    /// The node of a scratch file, if programs have it open for writing.
-    fn writer_of(&self, file: &ScratchNode) -> Option<Arc<ScratchNode>> {
-        let t = self.nodes();
-        match t.node(*t.scratch.get(&file.key)?)? {
-            Node::Scratch(node) if node.has_writers() => Some(node.clone()),
-            _ => None,
-        }
-    }
-
-    /// The kernel has moved a scratch file's node along to an object's name: it is one that the name leads to no more, so
-    /// that the name is looked up again.
-    fn become_former(&self, id: &ObjectId, file: &ScratchNode) {
-        let Ok((_, shown, _)) = self.shown(id, false) else { return };
-        let mut shown = Shown::clone(&shown);
-        // Who has it open goes on reading what was written, which may be longer: a `_rev` or a byte order mark is in it.
-        shown.meta.size = file.stat().map_or(shown.meta.size, |s| s.st_size as u64);
-        let mut notices = self.notices();
-        let mut t = self.nodes();
-        t.note_became(file.ino(), id);
-        if let Some(node) = t.scratch.remove(&file.key)
-            && let Some(entry) = t.nodes.get_mut(&node)
-        {
-            // Its pages are what was written, which may have been stamped since.
-            (entry.node, entry.turned) = (Node::Revision(Arc::new(shown)), true);
-            t.leave(id, node);
-            notices.push(Notice::Attr(node));
-            notices.extend(id.file_name().map(Notice::Entry));
-        }
-        drop(t);
-        self.notify_kernel(notices);
-    }
-
-    /// A scratch file has another name: the descriptor that its node holds can be found again there.
-    fn found_at(&self, dir: &Dir, name: &OsStr) {
-        if let Ok(key) = scratch::key(dir.as_fd(), name) {
-            let t = self.nodes();
-            if let Some(Node::Scratch(node)) = t.scratch.get(&key).and_then(|ino| t.node(*ino)) {
-                node.add_place(dir, name);
-            }
-        }
-    }
-
-    /// A renamed scratch file that programs still write, or that is empty, goes on as the object's draft.
-    fn adopt_as_draft(&self, caller: Caller, file: &ScratchNode, mut draft: Draft) -> Result<()> {
-        let id = draft.id.clone();
-        let object = self.is_object(&id)?;
-        // Who writes it is not who moves it.
-        let opener =
-            self.memory.writer(file.key).map(|writer| writer.process).or_else(|| self.process(caller));
-        (draft.opener, draft.is_new_name) = (opener.clone(), !object);
-        let unfinished = draft.awaited;
-        let draft = Arc::new(Mutex::new(draft));
-        let mut notices = self.notices();
-        let mut t = self.nodes();
-        let named = t.scratch.remove(&file.key);
-        // An object that was moved away and comes back is open at nodes of its own.
-        let is_open = |entry: &NodeEntry| {
-            entry.handles > 0 && matches!(&entry.node, Node::Scratch(scratch) if scratch.key == file.key)
-        };
-        let open = t.nodes.iter().filter(|(_, entry)| is_open(entry)).map(|(node, _)| *node);
-        let mut nodes: Vec<Ino> = open.collect();
-        let held = nodes.first().copied();
-        nodes.extend(named.filter(|named| !nodes.contains(named)));
-        for node in &nodes {
-            let Some(entry) = t.nodes.get_mut(node) else { continue };
-            entry.node = Node::Draft(draft.clone());
-            match object {
-                true => t.active_mut(&id).drafts.push((*node, opener.clone())),
-                false => t.active_mut(&id).new_draft = Some(held.unwrap_or(*node)),
-            }
-            notices.push(Notice::Attr(*node));
-        }
-        notices.extend(id.file_name().map(Notice::Entry));
-        notices.push(Notice::Root);
-        drop(t);
-        match held {
-            None => self.finish_draft(named.unwrap_or(0), &mut draft.lock()),
-            Some(node) if unfinished => self.note_written(node, &draft, &mut draft.lock()),
-            Some(_) => {}
-        }
-        self.notify_kernel(notices);
-        Ok(())
-    }
-
     /// vim, `mv x.json x.json~`: the text becomes a scratch file; the store waits for the second half of the update.
     fn object_to_scratch(
         &self,
@@ -391,26 +230,6 @@ impl Fs {
         self.move_drafts(held, &node);
         self.notify_kernel(notices);
         Ok(())
-    }
-
-    /// The kernel has moved the node along with the name: from now on it is the scratch file.
-    fn become_scratch(
-        &self,
-        t: &mut NodeTable,
-        id: &ObjectId,
-        node: Arc<ScratchNode>,
-        notices: &mut Vec<Notice>,
-    ) {
-        let object = t.object(id);
-        object.validated_at = None;
-        if let Some(current) = object.current_node.take()
-            && let Some(entry) = t.nodes.get_mut(&current)
-        {
-            let key = node.key;
-            entry.node = Node::Scratch(node);
-            t.scratch.insert(key, current);
-            notices.push(Notice::Attr(current));
-        }
     }
 
     /// `mv a.json b.json`: the history goes along to a new name; on an existing object the text is its next revision.
@@ -480,14 +299,6 @@ impl Fs {
         self.notify_kernel(notices);
         Ok(())
     }
-
-    pub(super) fn was_deleted(&self, id: &ObjectId) -> bool {
-        self.nodes().deleted(id).is_some_and(|d| d.since.elapsed() < self.options.grace)
-    }
-}
-
-fn attrs_of(attr: &Attr) -> Attrs {
-    Attrs { mtime: Some(attr.mtime), mode: Some(attr.perm), owner: Some((attr.uid, attr.gid)) }
 }
 
 #[cfg(test)]

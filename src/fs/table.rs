@@ -5,22 +5,21 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use became::Became;
+use evict::NODES;
 use lru::LruCache;
-use parking_lot::Mutex;
 use rustix::fs::FileType;
 
-use super::attr::{Ino, ROOT};
-use super::scratch::{Dir, Key, ScratchNode};
-use super::views::View;
-use crate::backend::Meta;
-use crate::base::Process;
-use crate::draft::Draft;
-use crate::rev::{ObjectId, Rev, fnv1a};
+use crate::fs::attr::{Ino, ROOT};
+use crate::fs::ino::OTHERS;
+use crate::fs::node::{InPlace, Node, NodeEntry, Notice, View};
+use crate::fs::scratch::{Dir, Key, ScratchNode};
+use crate::rev::{ObjectId, Rev};
 
 mod became;
 mod evict;
@@ -30,125 +29,6 @@ mod shown;
 
 pub use object::{Active, Deleted, Hidden, ObjectState};
 pub use retry::Retries;
-
-use became::Became;
-use evict::NODES;
-
-/// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
-const OBJECTS: Ino = 1 << 51;
-/// Nodes that need a number of their own: drafts, views, objects whose number is taken.
-const OTHERS: Ino = 1 << 52;
-
-/// Removed objects.
-const REMOVED: Ino = OTHERS + OBJECTS;
-
-/// A node that turns again within this time turns often.
-const OFTEN: Duration = Duration::from_millis(500);
-
-/// A published revision as a node shows it.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    pub id: ObjectId,
-    pub rev: Rev,
-    pub meta: Meta,
-    /// When the object was removed: what comes under its name is another file.
-    pub removed: Option<Instant>,
-}
-
-/// What a node is.
-#[derive(Clone)]
-pub enum Node {
-    Root,
-    Revision(Arc<Shown>),
-    Draft(Arc<Mutex<Draft>>),
-    Scratch(Arc<ScratchNode>),
-    View(View),
-}
-
-/// A node and who holds it.
-pub struct NodeEntry {
-    pub node: Node,
-    /// Lookups that the kernel has not forgotten.
-    pub lookups: u64,
-    /// Open handles.
-    pub handles: u32,
-    /// It showed another revision before, whose size and pages the kernel may have.
-    pub turned: bool,
-    /// When it did so last, and whether that was soon after the time before.
-    turned_at: Option<Instant>,
-    turns_often: bool,
-    /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
-    pub overlaid: bool,
-    /// The kernel knows it by its number alone.
-    pub by_number: bool,
-    /// Nobody held it when [`NodeTable::sweep`] came by.
-    idle: bool,
-}
-
-impl NodeEntry {
-    fn new(node: Node) -> NodeEntry {
-        NodeEntry {
-            node,
-            lookups: 0,
-            handles: 0,
-            turned: false,
-            turned_at: None,
-            turns_often: false,
-            overlaid: false,
-            by_number: false,
-            idle: false,
-        }
-    }
-
-    /// Shows another revision than before.
-    fn note_turned(&mut self) {
-        self.turned = self.lookups > 0;
-        self.turns_often = self.has_just_turned();
-        self.turned_at = Some(Instant::now());
-    }
-
-    fn has_just_turned(&self) -> bool {
-        self.turned_at.is_some_and(|at| at.elapsed() < OFTEN)
-    }
-
-    /// Whether it changes so often that the kernel may miss its size each time: it drops what it is told of a size while it is
-    /// told of a change. Then readers go past the pages.
-    pub fn is_restless(&self) -> bool {
-        self.turned && self.turns_often && self.has_just_turned()
-    }
-
-    /// A program has closed it: once nobody has it open, the kernel has no page of before. It may have the size.
-    pub fn note_closed(&mut self) {
-        self.turned &= self.handles > 0 || self.has_just_turned();
-    }
-
-    /// Whether the kernel knows it or a program has it open.
-    pub fn is_held(&self) -> bool {
-        self.lookups > 0 || self.handles > 0
-    }
-}
-
-/// What the kernel must be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    Attr(Ino),
-    Entry(OsString),
-    /// A name in a scratch directory.
-    EntryIn(Ino, OsString),
-    /// A node's number as a name, see `replay`.
-    Echoed(Ino),
-    /// The root directory has another time or other names.
-    Root,
-}
-
-/// A home node that is its writer's draft for a while, see `in_place`.
-pub struct InPlace {
-    /// Whose draft it is, or was.
-    pub id: ObjectId,
-    pub opener: Process,
-    /// The node that took its part as home.
-    pub shadow: Ino,
-}
 
 /// All of it.
 pub struct NodeTable {
@@ -389,27 +269,12 @@ impl NodeTable {
     }
 }
 
-/// An object's inode number: the same in every mount of every copy of the store.
-pub fn object_ino(id: &ObjectId) -> Ino {
-    ino_of(id.as_os_str().as_encoded_bytes())
-}
-
-/// The inode number of an object that was removed and that programs have open still: another than that of whatever comes
-/// under its name.
-pub fn removed_ino(id: &ObjectId) -> Ino {
-    REMOVED + (object_ino(id) - OBJECTS)
-}
-
-/// [`object_ino`] of the bytes of an id.
-pub fn ino_of(id: &[u8]) -> Ino {
-    let mut h = fnv1a(id);
-    h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    h ^= h >> 33;
-    OBJECTS + (h & (OBJECTS - 1))
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::backend::Meta;
+    use crate::draft::Draft;
+    use parking_lot::Mutex;
+    use std::time::Instant;
     use std::time::SystemTime;
 
     use super::*;

@@ -12,63 +12,18 @@ use std::time::Instant;
 
 use rustix::fs::{AtFlags, FileType};
 
-use super::Fs;
-use super::attr::{Attr, Caller, Found, Ino, NOW};
-use super::errno::{FsError, Result};
-use super::list::DirItem;
-use super::objects::NEW_NAME_FILE;
-use super::scratch::{self, ScratchNode};
 use crate::backend::{Durability, Meta};
 use crate::base::Process;
 use crate::error::Error;
+use crate::fs::attr::{Attr, Caller, Found, Ino, NOW};
+use crate::fs::dir_stream::DirItem;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::node::View;
+use crate::fs::{Fs, scratch};
 use crate::rev::{ObjectId, Rev};
-
-/// What a view's node shows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum View {
-    Conflicts,
-    Conflict(ObjectId),
-    Revision(ObjectId, Rev),
-    Drafts,
-    DraftsOf(ObjectId),
-    Draft(ObjectId, OsString),
-    Deleted,
-    DeletedOf(ObjectId),
-    DeletedRevision(ObjectId, Rev),
-    Status,
-    /// The nodes by number, see `replay`.
-    Echo,
-    /// What an echo finds where an object was.
-    ReplayTarget,
-}
 
 /// In how many objects `.status` looks for conflicts; where there are more, it says `null`.
 const STATUS_LOOKS: usize = 10_000;
-
-impl View {
-    /// The view of a reserved name in the root directory.
-    pub fn at_root(name: &OsStr) -> Option<View> {
-        match name.to_str()? {
-            ".conflicts" => Some(View::Conflicts),
-            ".drafts" => Some(View::Drafts),
-            ".deleted" => Some(View::Deleted),
-            ".status" => Some(View::Status),
-            _ => None,
-        }
-    }
-
-    fn kind(&self) -> FileType {
-        match self {
-            View::Conflicts | View::Conflict(_) | View::Drafts | View::DraftsOf(_) => FileType::Directory,
-            View::Deleted | View::DeletedOf(_) | View::Echo => FileType::Directory,
-            View::Revision(..)
-            | View::Draft(..)
-            | View::DeletedRevision(..)
-            | View::Status
-            | View::ReplayTarget => FileType::RegularFile,
-        }
-    }
-}
 
 impl Fs {
     pub(super) fn lookup_view(&self, view: View) -> Result<Found> {
@@ -265,24 +220,6 @@ impl Fs {
         Ok(revs)
     }
 
-    pub(super) fn draft_file(&self, id: &ObjectId, name: &OsStr) -> Result<ScratchNode> {
-        let dir = self.drafts_of(id, false)?.ok_or(FsError::NotFound)?;
-        let file = ScratchNode::at(std::os::fd::AsFd::as_fd(&dir), name)?;
-        match file.kind()? {
-            FileType::RegularFile => Ok(file),
-            _ => Err(FsError::NotFound),
-        }
-    }
-
-    /// The revision that a process has opened in `.conflicts/<id>` and now saves as it is: it puts that one in force
-    /// (`cp .conflicts/x/R x.json`, and `cat` as well).
-    pub(super) fn promoted(&self, by: &Process, id: &ObjectId, text: &[u8]) -> Option<Rev> {
-        let picked = self.memory.picked(by, id).into_iter();
-        let live = |rev: &Rev| self.store.backend().read(id, rev).is_ok_and(|(bytes, _)| bytes == text);
-        let conflicts = || self.store.conflicts(id).unwrap_or_default();
-        picked.into_iter().find(live).filter(|rev| conflicts().iter().any(|group| group.contains(rev)))
-    }
-
     /// `rm .conflicts/<id>/<rev>`: a losing revision of a conflict is discarded; it stays among what is gone.
     pub(super) fn discard(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
         let rev = Rev::new(name).map_err(|_| FsError::NotFound)?;
@@ -300,18 +237,6 @@ impl Fs {
             true => Ok(()),
             false => Err(FsError::NotPermitted("only a losing revision of a conflict can be discarded")),
         }
-    }
-
-    /// `rm .drafts/<id>/<text>`: the one thing that is removed for good. It was never saved, and somebody looked at it.
-    pub(super) fn drop_draft(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
-        if name == NEW_NAME_FILE {
-            return Err(FsError::NotPermitted("this text shows under the object's name; remove that"));
-        }
-        self.draft_file(id, name)?;
-        let dir = self.drafts_of(id, false)?.ok_or(FsError::NotFound)?;
-        rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
-        let _ = rustix::fs::unlinkat(self.drafts_root()?, id.as_os_str(), AtFlags::REMOVEDIR);
-        Ok(())
     }
 
     /// The ids of which only what is gone is left, and not purged.

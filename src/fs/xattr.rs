@@ -19,12 +19,11 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, XattrFlags};
 
-use super::Fs;
-use super::attr::{Caller, Ino};
-use super::errno::{FsError, Result};
-use super::scratch::{ScratchNode, proc_path};
-use super::table::Node;
-use super::views::View;
+use crate::fs::Fs;
+use crate::fs::attr::{Caller, Ino};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::node::{Node, View};
+use crate::fs::scratch::{ScratchNode, proc_path};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Role;
 
@@ -160,16 +159,6 @@ impl Fs {
         })
     }
 
-    /// The base that was named for a scratch file's text.
-    pub(super) fn base_of_scratch(&self, file: &ScratchNode) -> Option<Rev> {
-        if !self.options.xattr {
-            return None;
-        }
-        let mut value = vec![0; LONGEST];
-        let len = rustix::fs::getxattr(proc_path(&*file.fd().ok()?), BASE, &mut value[..]).ok()?;
-        rev(&value[..len]).ok()
-    }
-
     fn with_xattrs(&self, ino: Ino, name: Option<&OsStr>) -> Result<Arc<ScratchNode>> {
         if !self.options.xattr {
             return Err(FsError::Unimplemented);
@@ -183,6 +172,16 @@ impl Fs {
             }
             _ => Err(FsError::NotSupported),
         }
+    }
+
+    /// The base that was named for a scratch file's text.
+    pub(super) fn base_of_scratch(&self, file: &ScratchNode) -> Option<Rev> {
+        if !self.options.xattr {
+            return None;
+        }
+        let mut value = vec![0; LONGEST];
+        let len = rustix::fs::getxattr(proc_path(&*file.fd().ok()?), BASE, &mut value[..]).ok()?;
+        rev(&value[..len]).ok()
     }
 }
 

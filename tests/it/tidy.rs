@@ -134,6 +134,136 @@ fn modules_know_only_what_stands_before_them() {
     none(found, "each module knows only those before it");
 }
 
+/// The files of `src/fs/`, in the order in which they may use each other: types before behaviour, what is asked of one kind
+/// of node before the calls that match the kind. A module whose files are few and one thing stands for all of them.
+const FS_ORDER: &[&str] = &[
+    "attr",
+    "errno",
+    "ino",
+    "scratch",
+    "scratch/cached",
+    "scratch/mount_lock",
+    "node",
+    "dir_stream",
+    "handle",
+    "table",
+    "replay",
+    "core",
+    "scratch/calls",
+    "object/shown",
+    "object/draft_attr",
+    "object/kept",
+    "object/parked",
+    "object/save",
+    "object/commit",
+    "object/drafts",
+    "object/hand_off",
+    "object/lookup",
+    "object/in_place",
+    "object/open",
+    "object/create",
+    "object/meta",
+    "object/remove",
+    "views",
+    "xattr",
+    "rename/end",
+    "rename/overlay",
+    "rename/drafts",
+    "rename/landed",
+    "rename/exchange",
+    "rename/fresh",
+    "rename/views",
+    "rename",
+    "replay/calls",
+    "by_number",
+    "lookup",
+    "list/root",
+    "list",
+    "create",
+    "open",
+    "meta",
+    "flush",
+    "io",
+    "names",
+];
+
+/// The place of a path below `fs` in [`FS_ORDER`]: of `object/kept/load_file` that of `object/kept`.
+fn fs_place(path: &str) -> Option<usize> {
+    let place = |end: usize| FS_ORDER.iter().position(|unit| *unit == &path[..end]);
+    path.match_indices('/').map(|(at, _)| at).chain([path.len()]).filter_map(place).next_back()
+}
+
+/// The paths that a text names below `prefix::`, as far as they are modules, with slashes.
+fn paths_below(text: &str, prefix: &str) -> Vec<String> {
+    let start = format!("{prefix}::");
+    let rests = text.match_indices(&start).map(|(at, _)| &text[at + start.len()..]);
+    rests
+        .flat_map(|rest| {
+            let path: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect();
+            let inner =
+                rest[path.len()..].strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or("");
+            let path = path.trim_end_matches(':').to_owned();
+            let join =
+                |name: &str| format!("{path}::{}", name.trim()).trim_start_matches(':').replace("::", "/");
+            match inner {
+                "" => vec![path.replace("::", "/")],
+                list => list.split(',').map(join).collect(),
+            }
+        })
+        .collect()
+}
+
+/// The methods of `Fs` that a file has, and those that they call.
+fn methods_and_calls(code: &str) -> (Vec<String>, BTreeSet<String>) {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let of_fs = code.split("\nimpl Fs {\n").skip(1).map(|block| block.split("\n}\n").next().unwrap_or(block));
+    let of_fs = of_fs.collect::<Vec<_>>().join("\n");
+    let lines = of_fs.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));
+    let methods = lines.filter_map(|line| line.split("fn ").nth(1)).map(name).collect();
+    let calls = of_fs.match_indices("self").map(|(at, _)| of_fs[at + 4..].trim_start());
+    let calls = calls.filter_map(|rest| rest.strip_prefix('.')).filter_map(|rest| {
+        let called = name(rest);
+        rest[called.len()..].starts_with('(').then_some(called)
+    });
+    (methods, calls.collect())
+}
+
+#[test]
+fn files_of_the_mount_know_only_those_before_them() {
+    let mut found = Vec::new();
+    let mut files_of = Vec::new();
+    for (path, text) in files("src/fs", ".rs") {
+        let name = path.strip_prefix("src/fs").unwrap().with_extension("").to_str().unwrap().to_owned();
+        // Their parents declare them, and hold nothing.
+        if name == "object" {
+            continue;
+        }
+        match fs_place(&name) {
+            Some(place) => files_of.push((name, place, code(&text))),
+            None => found.push(format!("{name} has no place in the order")),
+        }
+    }
+    let homes: Vec<(String, usize)> = files_of
+        .iter()
+        .flat_map(|(_, place, code)| methods_and_calls(code).0.into_iter().map(|method| (method, *place)))
+        .collect();
+    assert!(homes.len() > 200, "{} methods", homes.len());
+    for (name, own, code) in &files_of {
+        for used in paths_below(code, "crate::fs") {
+            if fs_place(&used).is_some_and(|place| place > *own) {
+                found.push(format!("{name} uses {used}"));
+            }
+        }
+        for called in methods_and_calls(code).1 {
+            if homes.iter().any(|(method, place)| *method == called && place > own) {
+                found.push(format!("{name} calls {called}"));
+            }
+        }
+    }
+    none(found, "each file of src/fs knows only those before it");
+}
+
 /// Words that meant several things, see `src/words.md` for those in their place.
 const RETIRED: [&str; 40] = [
     "Ahead",

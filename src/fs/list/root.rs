@@ -1,42 +1,21 @@
 //! The root: objects, names that show a draft where there is no object, scratch files; no name twice.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+
+use std::os::fd::AsFd;
 
 use log::warn;
 
-use super::{LOOKED_AT, Listing, scratch_items};
-use crate::fs::Fs;
+use crate::fs::dir_stream::{DirItem, IdsLeft, Listing, RootWalk};
 use crate::fs::errno::Result;
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
-use crate::store::IdStream;
 
 /// A directory of this many bytes, some 20,000 names on ext4, is listed by a thread of its own.
 const LARGE: i64 = 1 << 20;
 
-/// The root as far as it was not listed yet.
-pub(in crate::fs) struct RootWalk {
-    ids: IdsLeft,
-    /// The names that show a draft, but for those that were found to be objects.
-    fresh: HashSet<ObjectId>,
-    /// Names that were renamed away.
-    hidden: Vec<ObjectId>,
-    recent: HashSet<ObjectId>,
-}
-
-enum IdsLeft {
-    All(Vec<ObjectId>),
-    Coming(IdStream),
-}
-
-impl IdsLeft {
-    fn next(&mut self) -> Result<Option<Vec<ObjectId>>> {
-        match self {
-            IdsLeft::All(ids) => Ok(Some(std::mem::take(ids)).filter(|ids| !ids.is_empty())),
-            IdsLeft::Coming(ids) => Ok(ids.next().transpose()?),
-        }
-    }
-}
+/// How many objects of which nothing is known are looked at before they are listed: that costs more than to list them.
+const LOOKED_AT: usize = 4096;
 
 impl Fs {
     /// Begins to list the root.
@@ -112,4 +91,14 @@ impl RootWalk {
         listing.add_object(id);
         self.fresh.remove(id);
     }
+}
+
+/// The entries of a directory of scratch files.
+pub(in crate::fs) fn scratch_items(dir: &scratch::Dir) -> Result<impl Iterator<Item = DirItem> + use<>> {
+    let dir = dir.clone();
+    Ok(scratch::list(dir.as_fd())?.into_iter().filter_map(move |(name, kind)| {
+        // One that has gone meanwhile needs no number.
+        let (_, ino) = scratch::key(dir.as_fd(), &name).ok()?;
+        Some(DirItem { name, ino, kind })
+    }))
 }

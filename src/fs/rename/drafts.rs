@@ -7,12 +7,12 @@ use rustix::fs::OFlags;
 
 use crate::base::Process;
 use crate::draft::Draft;
-use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::Result;
-use crate::fs::io::Handle;
-use crate::fs::scratch::{self, Dir, ScratchNode};
-use crate::fs::table::{Node, Notice};
+use crate::fs::handle::Handle;
+use crate::fs::node::{Node, Notice};
+use crate::fs::scratch::{Dir, ScratchNode};
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 /// A draft that programs have open, locked, and its nodes: a file that was moved away and came back has one for each of

@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, RenameFlags};
 
-use super::drafts::locked;
-use super::{End, attrs_of};
 use crate::backend::Attrs;
 use crate::base::Evidence;
 use crate::document;
 use crate::draft::Draft;
 use crate::error::Error;
-use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
-use crate::fs::parked::load_file;
-use crate::fs::scratch::{self, Dir, ScratchNode};
-use crate::fs::table::Notice;
+use crate::fs::node::Notice;
+use crate::fs::object::kept::load_file;
+use crate::fs::rename::drafts::locked;
+use crate::fs::rename::end::End;
+use crate::fs::rename::landed::attrs_of;
+use crate::fs::scratch::{Dir, ScratchNode};
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 impl Fs {

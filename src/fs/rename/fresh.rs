@@ -7,16 +7,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fs::FileType;
 
-use super::Flags;
-use super::drafts::sync_moved;
 use crate::document::{self, NotObject};
 use crate::draft::{Draft, Verdict};
-use crate::fs::Fs;
 use crate::fs::attr::Ino;
-use crate::fs::commit::Asks;
 use crate::fs::errno::Result;
-use crate::fs::scratch::{self, Dir};
-use crate::fs::table::Notice;
+use crate::fs::node::Notice;
+use crate::fs::object::commit::Asks;
+use crate::fs::rename::drafts::sync_moved;
+use crate::fs::rename::end::Flags;
+use crate::fs::scratch::Dir;
+use crate::fs::{Fs, scratch};
 use crate::rev::ObjectId;
 
 impl Fs {

@@ -11,8 +11,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::fs::attr::Caller;
 use crate::fs::errno::{FsError, Result};
-use crate::fs::table::Notice;
-use crate::fs::views::View;
+use crate::fs::node::{Notice, View};
 use crate::rev::ObjectId;
 
 impl Fs {

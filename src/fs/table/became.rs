@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{NodeTable, object_ino};
 use crate::fs::attr::Ino;
+use crate::fs::ino::object_ino;
+use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
 
 /// How many numbers are remembered that files had before.

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use super::{Node, NodeEntry, NodeTable};
 use crate::fs::attr::Ino;
+use crate::fs::node::{Node, NodeEntry};
+use crate::fs::table::NodeTable;
 use crate::rev::Rev;
 
 /// How many nodes are remembered for as long as the kernel knows them: it forgets none of its own accord while it has

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::NodeTable;
 use crate::base::Process;
 use crate::fs::attr::Ino;
+use crate::fs::table::NodeTable;
 use crate::rev::{ObjectId, Rev};
 
 /// What an object's name shows. There may be a million.

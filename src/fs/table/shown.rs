@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Node, NodeEntry, NodeTable, Notice, Shown, object_ino};
 use crate::backend::Meta;
 use crate::fs::attr::Ino;
+use crate::fs::ino::object_ino;
+use crate::fs::node::{Node, NodeEntry, Notice, Shown};
+use crate::fs::table::NodeTable;
 use crate::rev::{ObjectId, Rev};
 
 /// How long the kernel may take to forget a name at most.

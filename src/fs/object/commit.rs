@@ -7,35 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::error;
 use parking_lot::Mutex;
 
-use super::attr::{Attr, Ino};
-use super::errno::{FsError, Result};
-use super::objects::NEW_NAME_FILE;
-use super::replay::Change;
-use super::table::{Deleted, Node, Notice, object_ino};
-use super::{Counts, Fs};
 use crate::backend::{Attrs, Durability};
-use crate::base::{Evidence, Process, Writer};
-use crate::document;
+use crate::base::Writer;
 use crate::draft::{Draft, Verdict};
 use crate::error::Error;
-use crate::rev::ObjectId;
-use crate::store::{Outcome, SaveOptions, Saved};
+use crate::fs::Fs;
+use crate::fs::attr::Ino;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::node::{Node, Notice};
+use crate::fs::object::kept::NEW_NAME_FILE;
+use crate::fs::table::Deleted;
+use crate::store::SaveOptions;
 
 /// How long a whole text must not have changed to be published though programs have it open.
 const RESTED: Duration = Duration::from_secs(1);
 
-/// What held when a save began.
-pub(super) struct Before<'a> {
-    change: Change<'a>,
-    /// The object's epoch: one that has risen since means that others may have saved.
-    version: u64,
-}
-
 /// Who asks for a draft to be saved.
-pub(super) enum Asks<'a> {
+pub(in crate::fs) enum Asks<'a> {
     /// A descriptor is closed; whether the same open file goes on to be written by another one.
     Close(&'a dyn Fn(&Draft) -> bool),
     /// The bytes are to be durable. That is no moment to refuse a text: its program is not done with it.
@@ -49,7 +40,7 @@ impl Fs {
     ///
     /// # Errors
     /// `NotObject` where the text is not a JSON object: it was kept among the drafts.
-    pub(super) fn flush_draft(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
+    pub(in crate::fs) fn flush_draft(&self, node: Ino, d: &mut Draft, asks: Asks<'_>) -> Result<()> {
         if d.unlinked {
             return Ok(());
         }
@@ -87,7 +78,7 @@ impl Fs {
 
     /// Publishes a draft whose last change has made it whole, if somebody waits for that. Where that fails its bytes are
     /// written all the same; the failure is that of the next fsync or close.
-    pub(super) fn commit_awaited(&self, node: Ino, d: &mut Draft) {
+    pub(in crate::fs) fn commit_awaited(&self, node: Ino, d: &mut Draft) {
         if !d.awaited || d.unlinked || !d.may_be_whole() || d.verdict() != Verdict::Publish {
             return;
         }
@@ -123,14 +114,14 @@ impl Fs {
     }
 
     /// A draft has been changed that was not before: it is looked at until it is saved.
-    pub(super) fn note_written(&self, node: Ino, draft: &Arc<Mutex<Draft>>, d: &mut Draft) {
+    pub(in crate::fs) fn note_written(&self, node: Ino, draft: &Arc<Mutex<Draft>>, d: &mut Draft) {
         if !std::mem::replace(&mut d.listed, true) {
             self.written.lock().push((node, Arc::downgrade(draft)));
         }
     }
 
     /// The last handle is gone: publishes what is complete, keeps what is not.
-    pub(super) fn finish_draft(&self, node: Ino, d: &mut Draft) {
+    pub(in crate::fs) fn finish_draft(&self, node: Ino, d: &mut Draft) {
         if d.unlinked {
             // The name was removed while the text was written: on a disk it would be no more. It is kept all the same.
             if d.is_dirty() && !d.is_empty() && !d.is_parked() {
@@ -216,152 +207,6 @@ impl Fs {
         Ok(())
     }
 
-    /// How this mount saves a text that is to look like `attrs`.
-    pub(super) fn save_options(&self, attrs: Attrs) -> SaveOptions {
-        SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale }
-    }
-
-    /// Saves a text under the rules of this mount and makes the object's name show it. `writer`: who saves it, if that can be
-    /// told; `evidence`: what is known of who wrote the text.
-    pub(super) fn save_by(
-        &self,
-        writer: Option<&Process>,
-        id: &ObjectId,
-        given: &[u8],
-        evidence: &Evidence,
-        options: &SaveOptions,
-    ) -> Result<Saved> {
-        let before = self.before(id);
-        let op = {
-            let t = self.nodes();
-            let recent = t.deleted(id).filter(|deleted| deleted.since.elapsed() < self.options.grace);
-            recent.map(|deleted| deleted.op.clone())
-        };
-        let plain = self.without_view(id, given);
-        let text = plain.as_deref().unwrap_or(given);
-        let promoted = writer.and_then(|writer| self.promoted(writer, id, text));
-        let saved = match op {
-            _ if let Some(rev) = promoted => self.store.promote(id, &rev, options),
-            // unlink and create: one update (mv from another file system, install, git checkout).
-            Some(op) => match self.store.revive(id, &op, text, evidence, options) {
-                Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, evidence, options),
-                other => other,
-            },
-            None => self.store.save(id, text, evidence, options),
-        };
-        let saved = saved.inspect_err(|_| self.not_saved(id))?;
-        self.saved(writer, id, given, &saved, before);
-        Ok(saved)
-    }
-
-    /// A save begins.
-    pub(super) fn before(&self, id: &ObjectId) -> Before<'_> {
-        Before { change: self.echoes.begin(id), version: self.nodes().object(id).version }
-    }
-
-    /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
-    /// succeeds.
-    pub(super) fn not_saved(&self, id: &ObjectId) {
-        let mut notices = self.notices();
-        self.nodes().invalidate(id, &mut notices);
-        self.notify_kernel(notices);
-    }
-
-    /// The object's name shows what was `saved`, and `writer` has seen it.
-    pub(super) fn saved(
-        &self,
-        writer: Option<&Process>,
-        id: &ObjectId,
-        given: &[u8],
-        saved: &Saved,
-        before: Before<'_>,
-    ) {
-        if let Some(writer) = writer {
-            self.memory.saved(writer, id, &saved.rev, saved.own(given, self.options.on_stale));
-        }
-        match saved.outcome {
-            Outcome::Same => {}
-            Outcome::Merge => {
-                Counts::add(&self.counts.merges);
-                info!("{id}: merged with a newer revision into {}", saved.rev);
-            }
-            Outcome::Overlap | Outcome::Stale => {
-                Counts::add(&self.counts.conflicts);
-                warn!("{id}: in conflict, {} wins; see .conflicts/{id}", saved.rev);
-            }
-            Outcome::Update | Outcome::Restore | Outcome::Created => {}
-        }
-        if saved.outcome != Outcome::Same {
-            Counts::add(&self.counts.revisions);
-        }
-        let mut notices = self.notices();
-        let mut t = self.nodes();
-        let object = t.object(id);
-        let new = object.current_node.is_none();
-        // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
-        let unchanged =
-            object.current_node.is_some() && object.version == before.version && !self.options.object_view;
-        let watched = object.watched;
-        if let Some(active) = t.active.get_mut(id) {
-            active.end_waits();
-        }
-        if unchanged {
-            t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
-            if watched {
-                t.mark_valid(id);
-            }
-        } else if !t.shows(id, &saved.rev) {
-            t.invalidate(id, &mut notices);
-        }
-        let left = !t.stale_nodes(id).is_empty() || t.is_in_place_of_another(id, writer);
-        drop(t);
-        // The tables first: until it is made, the revision's own sign says nothing new.
-        before.change.made(Some(&saved.rev));
-        if new {
-            notices.push(Notice::Root);
-        }
-        self.notify_kernel(notices);
-        if left {
-            self.echoes.left_behind(id);
-        }
-    }
-
-    /// Under `-o view=object` a text that only carries the stamps it was shown with is the revision itself.
-    fn without_view(&self, id: &ObjectId, text: &[u8]) -> Option<Vec<u8>> {
-        if !self.options.object_view {
-            return None;
-        }
-        let object = self.store.winner(id).ok()?;
-        let view = document::object_view(&object.text, &id.to_text(), object.rev.as_str());
-        document::same(text, &view).then_some(object.text)
-    }
-
-    /// A draft's attributes: the object's inode number, so that no program sees two files (vim's E949).
-    pub(super) fn draft_attr(&self, d: &Draft) -> Attr {
-        self.masked(self.unmasked_attr(d))
-    }
-
-    pub(super) fn unmasked_attr(&self, d: &Draft) -> Attr {
-        let (uid, gid) = d
-            .owner
-            .unwrap_or_else(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
-        let published = d.published.as_ref().filter(|_| !d.is_dirty()).map(|(_, meta)| meta);
-        Attr {
-            ino: object_ino(&d.id),
-            size: d.len(),
-            blocks: d.len().div_ceil(512),
-            atime: published.map_or(d.mtime(), |m| m.atime),
-            mtime: d.mtime(),
-            ctime: published.map_or(d.mtime(), |m| m.ctime),
-            kind: rustix::fs::FileType::RegularFile,
-            perm: d.mode.unwrap_or(0o644),
-            nlink: u32::from(!d.unlinked),
-            uid,
-            gid,
-            rdev: 0,
-        }
-    }
-
     /// `touch` and `chmod` of an open file that nobody wrote to: its revision gets what was set.
     fn flush_attrs(&self, d: &mut Draft) -> Result<()> {
         if d.is_dirty() || d.is_new_name || !d.take_attrs_set() {
@@ -384,7 +229,7 @@ impl Fs {
     }
 
     /// Sets attributes of a draft; of one that is published already, of its revision too.
-    pub(super) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
+    pub(in crate::fs) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
         d.set_attrs(attrs);
         if d.published.is_some() { self.flush_attrs(d) } else { Ok(()) }
     }

@@ -12,20 +12,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Fs;
-use super::attr::{Caller, Ino};
-use super::errno::{FsError, Result};
-use super::io::{Handle, Mode, Opened};
-use super::table::{InPlace, Node, NodeEntry, NodeTable, Notice, Shown};
 use crate::base::Process;
 use crate::draft::Draft;
+use crate::fs::Fs;
+use crate::fs::attr::{Caller, Ino};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::{Handle, Mode, Opened};
+use crate::fs::node::{InPlace, Node, NodeEntry, Notice, Shown};
+use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
 
 impl Fs {
     /// Opens the node that a name leads to as a draft, if that can be: it was known to show what the name shows, and
     /// nobody has it open. `refused`: the caller was sent to look the name up, and has come back to this node; it reads past
     /// the node's pages then.
-    pub(super) fn open_in_place(
+    pub(in crate::fs) fn open_in_place(
         &self,
         caller: Caller,
         ino: Ino,
@@ -67,7 +68,7 @@ impl Fs {
     /// The object whose draft a node is that programs have open, if the caller does not come for the draft: it was not led to
     /// it, and has no descriptor. Who has one (`> /dev/stdout`) comes again without a lookup, which would have led to the
     /// draft that was made for it the first time; to read, if it writes the draft or was started by who does (`refused`).
-    pub(super) fn seeks_object(
+    pub(in crate::fs) fn seeks_object(
         &self,
         caller: Caller,
         ino: Ino,
@@ -105,7 +106,12 @@ impl Fs {
 
     /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
     /// writes it, as long as it goes on with that; to all others, and to who reads past it (`reads`), what the name shows.
-    pub(super) fn shown_in_place(&self, caller: Caller, ino: Ino, reads: bool) -> Result<Option<Arc<Shown>>> {
+    pub(in crate::fs) fn shown_in_place(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        reads: bool,
+    ) -> Result<Option<Arc<Shown>>> {
         let (id, opener) = match self.nodes().in_place.get(&ino) {
             Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
@@ -132,7 +138,7 @@ impl Fs {
 
     /// The last descriptor of a draft is closed: its node shows the object again, as the one that the name leads to if it was
     /// in place.
-    pub(super) fn end_in_place(&self, node: Ino, d: &Draft) {
+    pub(in crate::fs) fn end_in_place(&self, node: Ino, d: &Draft) {
         let mut notices = self.notices();
         let mut t = self.nodes();
         if !t.restore_in_place(node, d, &mut notices)
@@ -244,11 +250,11 @@ fn is_elsewhere(d: &Draft) -> bool {
 mod tests {
     use rustix::fs::OFlags;
 
-    use super::super::attr::{LONG, ROOT};
-    use super::super::scratch;
     use super::*;
     use crate::backend::DirBackend;
     use crate::fs::Options;
+    use crate::fs::attr::{LONG, ROOT};
+    use crate::fs::scratch;
     use crate::rev::Rev;
     use crate::store::Store;
 
@@ -414,7 +420,7 @@ mod tests {
         let node = p.lookup(p.writer);
         let handle = p.fs.open(p.writer, node, p.overwrite()).unwrap().handle;
         p.fs.write(handle, 0, NEW).unwrap();
-        let (name, flags) = (p.id.file_name().unwrap(), super::super::RenameFlags::default());
+        let (name, flags) = (p.id.file_name().unwrap(), crate::fs::RenameFlags::default());
         p.fs.rename(p.other, ROOT, &name, ROOT, "b.json".as_ref(), flags).unwrap();
         p.fs.flush(p.writer, handle).unwrap();
         p.fs.release(handle);

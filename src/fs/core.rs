@@ -1,0 +1,342 @@
+//! What every call needs: the locked table, what the kernel is told, handles, and who calls.
+//!
+//! What a change of the table asks for and that may wait for a disk (the end of a watch, the close of a file) is noted in
+//! the table, and done when the lock is given back. Debug builds assert that no system call of the backend and none on a
+//! watch is made while it is held.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use log::warn;
+use parking_lot::{Mutex, MutexGuard, RwLockReadGuard};
+use rustix::fs::{FileType, OFlags, StatVfs};
+
+use crate::backend::{Durability, Meta, NoIo};
+use crate::base::Process;
+use crate::draft::Draft;
+use crate::fs::APART;
+use crate::fs::attr::{Attr, Caller, Ino, ROOT};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::Handle;
+use crate::fs::ino::object_ino;
+use crate::fs::node::{Node, Notice, View};
+use crate::fs::table::NodeTable;
+use crate::fs::{Fs, attr, scratch};
+use crate::rev::{ObjectId, Rev};
+
+/// The locked table.
+pub(in crate::fs) struct Locked<'a> {
+    fs: &'a Fs,
+    table: MutexGuard<'a, NodeTable>,
+    no_io: Option<NoIo>,
+}
+
+impl Fs {
+    /// Locks the node table. Nothing that may wait for a disk, for the kernel or for a program is done meanwhile.
+    pub(in crate::fs) fn nodes(&self) -> Locked<'_> {
+        Locked { fs: self, table: self.nodes.lock(), no_io: Some(NoIo::begin()) }
+    }
+
+    /// Ends the watches of objects that were forgotten, but for those that somebody has come to know since: he counts on it.
+    fn unwatch_forgotten(&self, ids: &[ObjectId]) {
+        for id in ids {
+            if !self.watches_idle() {
+                self.watcher.unwatch(id, || !self.nodes.lock().objects.contains_key(id));
+            }
+        }
+    }
+
+    pub(in crate::fs) fn scratch_root(&self) -> Result<&scratch::Dir> {
+        self.scratch.as_ref().ok_or(FsError::NotFound)
+    }
+
+    pub(in crate::fs) fn drafts_root(&self) -> Result<BorrowedFd<'_>> {
+        self.drafts.as_ref().map(AsFd::as_fd).ok_or(FsError::NotFound)
+    }
+
+    pub(in crate::fs) fn durability(&self) -> Durability {
+        if self.options.durable { Durability::Full } else { Durability::Ordered }
+    }
+
+    /// What the kernel is to be told of a change of the tables, which are not locked yet.
+    pub(in crate::fs) fn notices(&self) -> Notices<'_> {
+        Notices { list: Vec::new(), _telling: self.telling.read_recursive() }
+    }
+
+    /// Waits until the kernel was told of all that the tables show; whether it was.
+    pub(in crate::fs) fn is_told(&self) -> bool {
+        self.telling.try_write_for(TOLD).is_some()
+    }
+
+    /// Carries out what a change of the tables asks for; no lock may be held.
+    pub(in crate::fs) fn notify_kernel(&self, mut notices: Notices<'_>) {
+        let Some(kernel) = self.kernel.get() else { return };
+        for notice in notices.list.drain(..) {
+            match notice {
+                Notice::Attr(node) => kernel.forget_attr(node),
+                Notice::Entry(name) => kernel.forget_entry(ROOT, &name),
+                Notice::EntryIn(parent, name) => kernel.forget_entry(parent, &name),
+                Notice::Echoed(node) => {
+                    if let Some(dir) = self.echo_dir() {
+                        kernel.forget_entry(dir, OsStr::new(&node.to_string()));
+                    }
+                }
+                Notice::Root => {
+                    self.root_epoch.fetch_add(1, Ordering::AcqRel);
+                    kernel.forget_attr(ROOT);
+                }
+            }
+        }
+    }
+
+    pub(in crate::fs) fn add_handle(&self, handle: Handle) -> u64 {
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        self.handles.lock().insert(number, Arc::new(handle));
+        number
+    }
+
+    pub(in crate::fs) fn handle(&self, number: u64) -> Result<Arc<Handle>> {
+        self.handles.lock().get(&number).cloned().ok_or(FsError::BadHandle)
+    }
+
+    /// The handles of a node.
+    pub(in crate::fs) fn handles_of(&self, node: Ino) -> Vec<Arc<Handle>> {
+        self.handles.lock().values().filter(|handle| handle.node() == node).cloned().collect()
+    }
+
+    pub(in crate::fs) fn drop_handle_of(&self, node: Ino) {
+        let mut t = self.nodes();
+        if let Some(entry) = t.nodes.get_mut(&node) {
+            entry.handles = entry.handles.saturating_sub(1);
+        }
+        t.reap(node);
+    }
+
+    /// The draft that a handle reads and writes. A file goes where its name goes: a scratch file that was renamed over an
+    /// object while a program has it open has become the object's draft, and the other way round.
+    pub(in crate::fs) fn draft_behind(&self, handle: &Handle) -> Option<Arc<Mutex<Draft>>> {
+        match handle {
+            Handle::Draft { node, draft, .. } => match self.node(*node) {
+                Ok(Node::Scratch(_)) => None,
+                // Moved away and on to an object's name.
+                Ok(Node::Draft(now)) => Some(now),
+                _ => Some(draft.clone()),
+            },
+            Handle::Scratch { node, .. } => match self.node(*node) {
+                Ok(Node::Draft(draft)) => Some(draft),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Does something to the draft that a handle reads and writes; `None` where it is none. What is moved away at this moment
+    /// is waited for.
+    pub(in crate::fs) fn with_draft<T>(
+        &self,
+        handle: &Handle,
+        act: impl FnOnce(&Arc<Mutex<Draft>>, &mut Draft) -> T,
+    ) -> Option<T> {
+        loop {
+            let draft = self.draft_behind(handle)?;
+            let mut d = draft.lock();
+            if self.draft_behind(handle).is_some_and(|now| Arc::ptr_eq(&now, &draft)) {
+                return Some(act(&draft, &mut d));
+            }
+        }
+    }
+
+    /// The scratch file that is behind a handle since its name was moved, opened anew: a draft's, or another than the handle
+    /// was opened with.
+    pub(in crate::fs) fn moved_file(&self, handle: &Handle) -> Result<Option<File>> {
+        let (node, write, own) = match handle {
+            Handle::Draft { node, write, .. } => (*node, *write, None),
+            Handle::Scratch { node, scratch, write, .. } => (*node, *write, Some(scratch.key)),
+            _ => return Ok(None),
+        };
+        match self.node(node)? {
+            Node::Scratch(scratch) if Some(scratch.key) != own => {
+                let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
+                scratch.open(flags.bits() as i32).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(in crate::fs) fn node(&self, ino: Ino) -> Result<Node> {
+        self.nodes().node(ino).cloned().ok_or(FsError::Stale)
+    }
+
+    /// The draft that a node is.
+    pub(in crate::fs) fn node_of(&self, node: Ino) -> Option<Arc<Mutex<Draft>>> {
+        match self.node(node) {
+            Ok(Node::Draft(draft)) => Some(draft),
+            _ => None,
+        }
+    }
+
+    /// The process behind a thread, where it can be told.
+    pub(in crate::fs) fn process(&self, caller: Caller) -> Option<Process> {
+        static TOLD: Once = Once::new();
+        if caller.thread == 0 {
+            TOLD.call_once(|| warn!("{APART}"));
+        }
+        Process::of_thread(caller.thread)
+    }
+
+    /// `-o uid=,gid=,umask=`.
+    pub(in crate::fs) fn masked(&self, mut attr: Attr) -> Attr {
+        attr.uid = self.options.uid.unwrap_or(attr.uid);
+        attr.gid = self.options.gid.unwrap_or(attr.gid);
+        let mask = match attr.kind {
+            FileType::Directory => self.options.dmask,
+            // Nobody asks a link for permission.
+            FileType::Symlink => None,
+            _ => self.options.fmask,
+        };
+        attr.perm &= !mask.unwrap_or(0);
+        attr
+    }
+
+    pub(in crate::fs) fn object_attr(&self, id: &ObjectId, meta: &Meta) -> Attr {
+        self.masked(Attr::of_revision(object_ino(id), meta))
+    }
+
+    pub(in crate::fs) fn root_attr(&self) -> Result<Attr> {
+        let store = rustix::fs::fstat(self.backend.root())?;
+        let mut a = Attr::of_stat(ROOT, &store);
+        // `find` looks for no more sub-directories than this tells of.
+        (a.kind, a.nlink) = (FileType::Directory, 2);
+        if let Ok(scratch) = self.scratch_root() {
+            let scratch = rustix::fs::fstat(scratch)?;
+            a.mtime = a.mtime.max(attr::time(scratch.st_mtime as i64, scratch.st_mtime_nsec as u32));
+            a.ctime = a.ctime.max(a.mtime);
+            a.nlink = scratch.st_nlink as u32;
+        }
+        Ok(self.masked(a))
+    }
+
+    /// The node of [`DIR`], if the kernel knows it.
+    fn echo_dir(&self) -> Option<Ino> {
+        self.nodes().views.get(&View::Echo).copied()
+    }
+
+    /// Whether a call is an echo.
+    pub(in crate::fs) fn is_replay(&self, caller: Caller) -> bool {
+        caller.thread != 0 && caller.thread == self.echoes.pid.load(Ordering::Relaxed)
+    }
+
+    /// Whether an object is watched even if the kernel knows nothing of it.
+    pub(in crate::fs) fn watches_idle(&self) -> bool {
+        self.watcher.watched() <= self.watch_all.load(Ordering::Relaxed)
+    }
+
+    /// The process knows a revision from now on: it has opened it, or done something to what shows it.
+    pub(in crate::fs) fn note_read(&self, caller: Caller, id: &ObjectId, rev: &Rev) {
+        if let Some(by) = self.process(caller) {
+            self.memory.read(&by, id, rev);
+        }
+    }
+
+    /// An attribute for what exists only here: the root's owner and times.
+    pub(in crate::fs) fn synthetic(&self, ino: Ino, kind: FileType, perm: u32, size: u64) -> Result<Attr> {
+        Ok(Attr::synthetic(ino, kind, perm, size, &self.root_attr()?))
+    }
+
+    /// The kernel forgets `lookups` of its references to a node.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        let mut t = self.nodes();
+        let Some(entry) = t.nodes.get_mut(&ino) else { return };
+        entry.lookups = entry.lookups.saturating_sub(lookups);
+        let id = match &entry.node {
+            Node::Revision(shown) => Some(shown.id.clone()),
+            _ => None,
+        };
+        t.reap(ino);
+        if let Some(id) = id {
+            t.forget_object(&id);
+        }
+    }
+
+    /// The store's file system: space is the store's.
+    pub fn statfs(&self) -> Result<StatVfs> {
+        Ok(rustix::fs::fstatvfs(self.backend.root())?)
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = NodeTable;
+
+    fn deref(&self) -> &NodeTable {
+        &self.table
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut NodeTable {
+        &mut self.table
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let (unwatch, close) = self.table.take_deferred();
+        self.no_io = None;
+        if !unwatch.is_empty() || !close.is_empty() {
+            MutexGuard::unlocked(&mut self.table, || {
+                drop(close);
+                self.fs.unwatch_forgotten(&unwatch);
+            });
+        }
+    }
+}
+
+/// How long an open waits for what the kernel is being told.
+const TOLD: Duration = Duration::from_millis(100);
+
+/// What the kernel is to be told, from before the tables show it until it is told.
+///
+/// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
+/// with the size that it had, and reads NUL bytes behind the end. So who opens a node that has come to show another revision
+/// is answered when all have told ([`Fs::is_told`]): what it asks then comes after that.
+pub(in crate::fs) struct Notices<'a> {
+    list: Vec<Notice>,
+    _telling: RwLockReadGuard<'a, ()>,
+}
+
+impl Notices<'_> {
+    pub(in crate::fs) fn with(mut self, notice: Notice) -> Self {
+        self.list.push(notice);
+        self
+    }
+}
+
+impl std::ops::Deref for Notices<'_> {
+    type Target = Vec<Notice>;
+
+    fn deref(&self) -> &Vec<Notice> {
+        &self.list
+    }
+}
+
+impl std::ops::DerefMut for Notices<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<Notice> {
+        &mut self.list
+    }
+}
+
+/// Waits at most so many milliseconds while a release is `pending`: the kernel sends it some time after a program's close has
+/// returned.
+pub(in crate::fs) fn await_release(millis: usize, pending: impl Fn() -> bool) {
+    for _ in 0..millis {
+        if !pending() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,31 @@
+//! Inode numbers that the mount makes up.
+
+use crate::fs::attr::Ino;
+use crate::rev::{ObjectId, fnv1a};
+
+/// Objects' inode numbers: 51 bits of a hash of the id, from here to 2^52. All numbers are exact as JavaScript numbers.
+const OBJECTS: Ino = 1 << 51;
+/// Nodes that need a number of their own: drafts, views, objects whose number is taken.
+pub const OTHERS: Ino = 1 << 52;
+
+/// Removed objects.
+const REMOVED: Ino = OTHERS + OBJECTS;
+
+/// An object's inode number: the same in every mount of every copy of the store.
+pub fn object_ino(id: &ObjectId) -> Ino {
+    ino_of(id.as_os_str().as_encoded_bytes())
+}
+
+/// The inode number of an object that was removed and that programs have open still: another than that of whatever comes
+/// under its name.
+pub fn removed_ino(id: &ObjectId) -> Ino {
+    REMOVED + (object_ino(id) - OBJECTS)
+}
+
+/// [`object_ino`] of the bytes of an id.
+pub fn ino_of(id: &[u8]) -> Ino {
+    let mut h = fnv1a(id);
+    h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h ^= h >> 33;
+    OBJECTS + (h & (OBJECTS - 1))
+}

@@ -1,0 +1,255 @@
+//! Opening revisions and drafts.
+
+use std::fs::File;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::draft::{Draft, Verdict};
+use crate::fs::Fs;
+use crate::fs::attr::{Caller, Ino};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::{Handle, Mode, Opened};
+use crate::fs::node::{Node, Shown};
+use crate::fs::table::ObjectState;
+use crate::rev::{ObjectId, Rev};
+
+impl Fs {
+    /// Opens for reading what is open already and known to be what the name shows: nothing is asked of the store.
+    pub(in crate::fs) fn open_again(&self, caller: Caller, ino: Ino, mode: Mode) -> Option<Opened> {
+        if mode.write || caller.thread == 0 || self.options.object_view {
+            return None;
+        }
+        self.drain();
+        let (file, shown) = {
+            let mut t = self.nodes();
+            let Node::Revision(shown) = t.node(ino)? else { return None };
+            let shown = shown.clone();
+            let refused = t.retries.is_exhausted(caller.thread, &shown.id);
+            let right = |o: &ObjectState| o.is_valid() && o.current_node == Some(ino);
+            if refused || !t.objects.get(&shown.id).is_some_and(right) || t.hidden(&shown.id).is_some() {
+                return None;
+            }
+            let file = t.file(ino)?;
+            let entry = t.nodes.get_mut(&ino).filter(|entry| !entry.turned)?;
+            entry.handles += 1;
+            (file, shown)
+        };
+        let handle = Handle::Revision { node: ino, file };
+        Some(self.opened_revision(caller, handle, (&shown.id, &shown.rev), true))
+    }
+
+    /// A handle that reads what the node shows.
+    fn opened_revision(
+        &self,
+        caller: Caller,
+        handle: Handle,
+        (id, rev): (&ObjectId, &Rev),
+        keep: bool,
+    ) -> Opened {
+        let handle = self.add_handle(handle);
+        self.note_read(caller, id, rev);
+        // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
+        // apart every writer does.
+        Opened { handle, keep, no_flush: true, direct: caller.thread == 0 }
+    }
+
+    pub(in crate::fs) fn open_revision(&self, caller: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
+        match self.resolve(id) {
+            Ok(current) if current == ino => {}
+            // What the second lookup has found is served, or an object that changes all the time could never be opened.
+            Ok(_) if self.was_led(caller, id) => {}
+            Ok(_) | Err(FsError::NotFound) => return Err(FsError::Stale),
+            Err(fail) => return Err(fail),
+        }
+        // Whatever the node shows now is opened; it stays with that until the handle is closed.
+        let (rev, turned, restless) = {
+            let mut t = self.nodes();
+            let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
+            let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
+            let rev = shown.rev.clone();
+            entry.handles += 1;
+            (rev, entry.turned, entry.is_restless())
+        };
+        let told = !turned || (self.is_told() && !restless);
+        let opened = match self.options.object_view {
+            false => self
+                .open_file(ino, id, &rev)
+                .map(|file| Handle::Revision { node: ino, file })
+                .map_err(FsError::from),
+            true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
+        };
+        match opened {
+            Ok(handle) => {
+                let opened = self.opened_revision(caller, handle, (id, &rev), !turned);
+                Ok(Opened { direct: opened.direct || !told, ..opened })
+            }
+            Err(fail) => {
+                self.drop_handle_of(ino);
+                // Removed between the check and the open: the name is looked up once more.
+                Err(if fail.errno() == FsError::NotFound.errno() { FsError::Stale } else { fail })
+            }
+        }
+    }
+
+    /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
+    /// would send no further.
+    pub(in crate::fs) fn read_around(&self, caller: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
+        let (_, shown, bytes) = match self.shown(id, true) {
+            Err(FsError::NotFound) => return self.open_removed(caller, node),
+            shown => shown?,
+        };
+        self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
+        let handle = self.add_handle(Handle::Bytes { node, bytes });
+        self.note_read(caller, id, &shown.rev);
+        Ok(Opened { handle, keep: false, no_flush: true, direct: true })
+    }
+
+    /// Opens a draft on the node of the revision that others read, past its pages: only the handle leads to the draft. Of an
+    /// object that was removed it is a file without a name, as on a disk.
+    pub(in crate::fs) fn open_around(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        id: &ObjectId,
+        mode: Mode,
+    ) -> Result<Opened> {
+        let mut draft = self.new_draft(caller, id, mode.truncate)?;
+        if draft.shown_rev.is_none()
+            && let Some(shown) = self.removed(ino)
+        {
+            let gone = || self.store.backend().read_removed(id, &shown.rev).map_err(|_| FsError::Stale);
+            let text = if mode.truncate { Vec::new() } else { gone()? };
+            draft.load(None, text, shown.meta.mtime);
+            (draft.mode, draft.owner) = (Some(shown.meta.mode), Some((shown.meta.uid, shown.meta.gid)));
+            draft.unlinked = true;
+        }
+        if mode.truncate {
+            draft.truncate(0);
+        }
+        draft.nameless = self.nodes().current_node(id) != Some(ino);
+        let (opener, unlinked) = (draft.opener.clone(), draft.unlinked);
+        let draft = Arc::new(Mutex::new(draft));
+        let mut t = self.nodes();
+        t.finish_retry(caller.thread, id);
+        let node = t.add(Node::Draft(draft.clone()));
+        if let Some(entry) = t.nodes.get_mut(&node) {
+            entry.handles += 1;
+        }
+        if !unlinked {
+            t.active_mut(id).drafts.push((node, opener.clone()));
+        }
+        drop(t);
+        let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
+        Ok(Opened { handle, keep: false, no_flush: false, direct: true })
+    }
+
+    /// Opens a draft. `None` where the node is no draft any more: its last descriptor was closed at this moment.
+    pub(in crate::fs) fn open_draft(
+        &self,
+        caller: Caller,
+        node: Ino,
+        draft: Arc<Mutex<Draft>>,
+        mode: Mode,
+    ) -> Result<Option<Opened>> {
+        let process = self.process(caller);
+        let mut d = draft.lock();
+        let id = d.id.clone();
+        let (first, writers) = {
+            let mut t = self.nodes();
+            let entry = t.nodes.get_mut(&node).ok_or(FsError::Stale)?;
+            if !matches!(&entry.node, Node::Draft(now) if Arc::ptr_eq(now, &draft)) {
+                return Ok(None);
+            }
+            let writers = entry.handles;
+            t.retries.finish(caller.thread, &id);
+            (writers == 0, writers)
+        };
+        if !mode.write && !d.is_new_name && first {
+            // Not a writer: it came here by a descriptor or because its thread cannot be told from a writer's.
+            drop(d);
+            let (_, _, bytes) = self
+                .shown(&id, true)
+                .map_err(|f| if let FsError::NotFound = f { FsError::Stale } else { f })?;
+            self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
+            let handle = self.add_handle(Handle::Bytes { node, bytes });
+            return Ok(Some(Opened { handle, keep: false, no_flush: true, direct: true }));
+        }
+        let another = process.is_none() || d.opener != process;
+        let half = || !d.is_parked() && matches!(d.verdict(), Verdict::Refuse(_));
+        if !mode.write && d.is_new_name && writers > 0 && another && half() {
+            // Half of the first text of a new name: not there yet. A text that was refused is, though its writer's
+            // release may be under way.
+            return Err(FsError::NotFound);
+        }
+        if first && mode.write {
+            d.opener.clone_from(&process);
+            if !mode.truncate {
+                self.renew(caller, &mut d)?;
+            }
+        }
+        if mode.truncate {
+            d.truncate(0);
+        }
+        let in_place = {
+            let mut t = self.nodes();
+            t.nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
+            if first && mode.write && !d.is_new_name {
+                let opener = d.opener.clone();
+                t.active_mut(&id).drafts.push((node, opener));
+            }
+            t.in_place.contains_key(&node)
+        };
+        drop(d);
+        let handle = self.add_handle(Handle::draft(node, draft, mode, process));
+        // The kernel believes of a node in place what it told whoever asked last: its pages are no good to read.
+        Ok(Some(Opened { handle, keep: false, no_flush: !mode.write, direct: mode.read && in_place }))
+    }
+
+    /// Opens the file of the revision that a node shows. Whoever opens it next finds it open.
+    pub(in crate::fs) fn open_file(
+        &self,
+        node: Ino,
+        id: &ObjectId,
+        rev: &Rev,
+    ) -> crate::error::Result<Arc<File>> {
+        let file = Arc::new(self.store.backend().open(id, rev)?);
+        self.nodes().keep_file(node, rev, &file, files_limit());
+        Ok(file)
+    }
+
+    /// What a node shows whose object was removed.
+    fn removed(&self, ino: Ino) -> Option<Arc<Shown>> {
+        match self.node(ino) {
+            Ok(Node::Revision(shown)) => Some(shown).filter(|shown| shown.removed.is_some()),
+            _ => None,
+        }
+    }
+
+    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
+    fn open_removed(&self, caller: Caller, ino: Ino) -> Result<Opened> {
+        let shown = self.removed(ino).ok_or(FsError::Stale)?;
+        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
+            Handle::Revision { file, .. } => Some(file.clone()),
+            _ => None,
+        });
+        let (handle, direct) = match held {
+            Some(file) => (Handle::Revision { node: ino, file }, caller.thread == 0),
+            None => {
+                let gone = self.store.backend().read_removed(&shown.id, &shown.rev);
+                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| FsError::Stale)? }, true)
+            }
+        };
+        self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
+        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
+    }
+}
+
+/// How many revisions' files are held open at most: a quarter of what the process may open, and never more than is of use.
+fn files_limit() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        most.map_or(usize::MAX, |n| usize::try_from(n / 4).unwrap_or(usize::MAX)).min(8192)
+    })
+}

@@ -1,0 +1,243 @@
+//! Which revision an object's name shows, and how a change by anybody gets there.
+//!
+//! The rule that closes the races: the object's directory is watched before it is read; its epoch is taken before and
+//! compared after; events are drained before anything is answered from memory. So an answer given for longer than now
+//! was true after the last change, or the change's event finds the kernel already told and takes it back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::backend::Meta;
+use crate::document::{self};
+use crate::error::Error;
+use crate::fs::Fs;
+use crate::fs::attr::Ino;
+use crate::fs::errno::{FsError, Result};
+use crate::fs::node::{Node, Notice, Shown};
+use crate::rev::{ObjectId, Rev};
+use crate::watch::Event;
+
+/// How often a scan is repeated when the object changes under it; then the answer is given for now only.
+const RESCANS: usize = 3;
+
+/// How often a revision is looked for that is replaced each time before it can be used.
+pub(in crate::fs) const SHOWN_TRIES: usize = 100;
+
+/// How long the next signs of changes gather where the last were all of this mount's own.
+const COALESCE_WINDOW: Duration = Duration::from_millis(1);
+
+/// How many directories that came a moment ago are remembered.
+const MOST_RECENT: usize = 4096;
+
+/// How long a directory that came may be without a revision because its writer has not got further.
+const CREATION_GRACE: Duration = Duration::from_secs(10);
+
+impl Fs {
+    /// The node that an object's name shows: the winner's. `NotFound` where there is none or the name is hidden.
+    pub(in crate::fs) fn resolve(&self, id: &ObjectId) -> Result<Ino> {
+        self.drain();
+        for attempt in 0.. {
+            let version = {
+                let mut t = self.nodes();
+                let object = t.object(id);
+                let (sure, current, version) = (object.is_valid(), object.current_node, object.version);
+                match current {
+                    _ if sure && t.hidden(id).is_some() => return Err(FsError::NotFound),
+                    Some(current) if sure => return Ok(current),
+                    _ => version,
+                }
+            };
+            let watched = self.watcher.watch(id);
+            let winner = self.winner(id);
+            let mut notices = self.notices();
+            let mut t = self.nodes();
+            let object = t.object(id);
+            let certain = object.version == version;
+            object.watched = watched && certain;
+            if !certain && attempt < RESCANS {
+                continue;
+            }
+            match winner {
+                Ok((rev, meta)) => {
+                    object.validated_at = Some(version);
+                    match t.hidden(id).map(|hidden| hidden.rev == rev) {
+                        Some(true) => return Err(FsError::NotFound),
+                        // Others have gone on with what was renamed away here.
+                        Some(false) => {
+                            t.active_mut(id).hidden = None;
+                            notices.push(Notice::Root);
+                        }
+                        None => {}
+                    }
+                    let current = t.show(id, rev, meta, &mut notices);
+                    if certain {
+                        t.mark_valid(id);
+                    }
+                    drop(t);
+                    self.notify_kernel(notices);
+                    return Ok(current);
+                }
+                Err(fail) => {
+                    let absent = matches!(fail, FsError::Store(Error::NoObject(_)));
+                    if absent {
+                        t.hide(id, &mut notices);
+                        t.forget_object(id);
+                    }
+                    drop(t);
+                    self.notify_kernel(notices);
+                    return Err(if absent { FsError::NotFound } else { fail });
+                }
+            }
+        }
+        Err(FsError::Stale)
+    }
+
+    /// The revision that an object's name shows, with its bytes if they are `wanted`. Others may replace it at any moment;
+    /// what is returned was shown after the call began.
+    pub(in crate::fs) fn shown(&self, id: &ObjectId, wanted: bool) -> Result<(Ino, Arc<Shown>, Vec<u8>)> {
+        for _ in 0..SHOWN_TRIES {
+            let current = self.resolve(id)?;
+            let Ok(Node::Revision(shown)) = self.node(current) else { continue };
+            if !wanted {
+                return Ok((current, shown, Vec::new()));
+            }
+            match self.text_of(id, &shown.rev) {
+                Ok(text) => return Ok((current, shown, text)),
+                Err(fail) if fail.errno() == FsError::NotFound.errno() => {}
+                Err(fail) => return Err(fail),
+            }
+        }
+        Err(FsError::Busy)
+    }
+
+    /// The revision that an object's name shows.
+    pub(in crate::fs) fn shown_rev(&self, id: &ObjectId) -> Option<Rev> {
+        self.shown(id, false).ok().map(|(_, shown, _)| shown.rev.clone())
+    }
+
+    /// The winner as this mount shows it.
+    fn winner(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
+        if !self.options.object_view {
+            return Ok(self.store.winner_meta(id)?);
+        }
+        let object = self.store.winner(id)?;
+        let size = document::object_view(&object.text, &id.to_text(), object.rev.as_str()).len() as u64;
+        Ok((object.rev, Meta { size, ..object.meta }))
+    }
+
+    /// A revision's bytes as this mount shows them.
+    pub(in crate::fs) fn text_of(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        let text = self.store.read(id, rev)?;
+        Ok(match self.options.object_view {
+            true => document::object_view(&text, &id.to_text(), rev.as_str()),
+            false => text,
+        })
+    }
+
+    /// Takes all signs of changes that are there and doubts what they speak of. Whether there was anything to doubt.
+    pub(in crate::fs) fn drain(&self) -> bool {
+        // Whoever comes second must not go on before what the first has taken is in the tables.
+        let turn = self.draining.lock();
+        let mut events = self.watcher.drain();
+        if events.is_empty() {
+            return false;
+        }
+        let (mut notices, mut lost, mut watch) = (self.notices(), Vec::new(), Vec::new());
+        let mut t = self.nodes();
+        events.retain(|event| {
+            match event {
+                Event::Object(id, came) => {
+                    // Our own publishing comes back as the name that is shown already.
+                    match came {
+                        Some(name) if t.current_rev(id).is_some_and(|rev| *name == *rev.as_str()) => {}
+                        Some(name) if self.echoes.is_under_way(id) && self.store.published_here(id, name) => {
+                            t.invalidate_silently(id);
+                            return false;
+                        }
+                        _ => t.invalidate(id, &mut notices),
+                    }
+                }
+                Event::Left(id) => {
+                    if let Some(object) = t.objects.get_mut(id) {
+                        object.watched = false;
+                    }
+                    t.invalidate(id, &mut notices);
+                }
+                Event::Store(id, came) => {
+                    if let Some(object) = t.objects.get_mut(id) {
+                        object.watched = false;
+                    }
+                    if *came {
+                        self.note_recently_created(id);
+                    }
+                    if *came {
+                        watch.push(id.clone());
+                    }
+                    t.invalidate(id, &mut notices);
+                    notices.push(Notice::Root);
+                }
+                Event::Scratch => notices.push(Notice::Root),
+                Event::Lost => {
+                    let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
+                    ids.iter().for_each(|id| t.invalidate(id, &mut notices));
+                    notices.push(Notice::Root);
+                    lost.extend(ids.into_iter().map(|id| Event::Object(id, None)));
+                }
+            }
+            true
+        });
+        if notices.contains(&Notice::Root) {
+            // Whoever opens the directory once the turn is over must not take the kernel's copy for right.
+            self.root_epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        drop((t, turn));
+        for id in watch.iter().filter(|_| self.watches_idle()) {
+            self.watcher.watch(id);
+        }
+        notices.dedup();
+        let new = !notices.is_empty();
+        self.notify_kernel(notices);
+        events.extend(lost);
+        self.echoes.on_events(events.iter());
+        new
+    }
+
+    /// Waits for changes by others, at most `timeout`, and has the kernel forget what they made untrue.
+    pub fn watch(&self, timeout: Duration) {
+        if self.watcher.wait(timeout) {
+            // What is saved here all the time does not wake this thread each time.
+            if !self.drain() {
+                std::thread::sleep(COALESCE_WINDOW);
+            }
+        }
+    }
+
+    /// Whether a name shows a revision.
+    pub(in crate::fs) fn is_object(&self, id: &ObjectId) -> Result<bool> {
+        match self.resolve(id) {
+            Ok(_) => Ok(true),
+            Err(FsError::NotFound) => Ok(false),
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// An object's directory came.
+    fn note_recently_created(&self, id: &ObjectId) {
+        let mut recent = self.recently_created.lock();
+        if recent.len() >= MOST_RECENT {
+            recent.retain(|_, since| since.elapsed() < CREATION_GRACE);
+        }
+        if recent.len() < MOST_RECENT {
+            recent.insert(id.clone(), Instant::now());
+        }
+    }
+
+    /// The objects whose directories came a moment ago.
+    pub(in crate::fs) fn recently_created(&self) -> HashSet<ObjectId> {
+        let mut recent = self.recently_created.lock();
+        recent.retain(|_, since| since.elapsed() < CREATION_GRACE);
+        recent.keys().cloned().collect()
+    }
+}
