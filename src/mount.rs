@@ -317,8 +317,9 @@ fn stop(fs: &Fs, mounted: Option<&str>, ended: &AtomicBool) {
 
 /// Unmounts what is mounted under this device number, wherever that is by now.
 fn take_away(mounted: Option<&str>) {
-    // Somebody may have unmounted, and somebody else mounted there since.
-    for ours in mounts().iter().rev().filter(|m| Some(m.device.as_str()) == mounted) {
+    // Somebody may have unmounted, and somebody else mounted there since, who was given the same number.
+    let is_ours = |m: &&MountInfo| m.fstype == FSTYPE && Some(m.device.as_str()) == mounted;
+    for ours in mounts().iter().rev().filter(is_ours) {
         if let Err(busy) = unmount(&ours.point, UnmountFlags::empty()) {
             info!("{busy}; unmounting lazily");
             if let Err(e) = unmount(&ours.point, UnmountFlags::DETACH) {

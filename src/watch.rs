@@ -239,7 +239,7 @@ impl Watcher {
         std::mem::take(&mut state.taken)
     }
 
-    /// [`is_watched`](Self::is_watched), and all that was queued before this call has been told.
+    /// Whether an object's directory is watched, and that is enough; all that was queued before this call has been told.
     pub fn is_watched_and_told(&self, id: &ObjectId) -> bool {
         let mut state = self.state.lock();
         if self.take(&mut state) {

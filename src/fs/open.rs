@@ -136,7 +136,7 @@ mod tests {
             let other = Caller { thread: 1, ..caller };
             fs.open(other, seen, read).unwrap();
             others.upsert(&id, format!("{{\"m\": {round}}}").as_bytes()).unwrap();
-            std::thread::sleep(Duration::from_millis(1100));
+            fs.nodes().retries.age(Duration::from_secs(29));
             fs.open(caller, seen, read).unwrap();
             seen = lookup();
             fs.open(other, seen, read).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         fs.open(caller, seen, read).unwrap();
 
         assert!(matches!(fs.open(caller, seen, write), Err(FsError::Stale)));
-        std::thread::sleep(Duration::from_millis(1100));
+        fs.nodes().retries.age(Duration::from_secs(29));
         // Its lookup was answered for somebody else: it must not be sent back once more.
         fs.open(caller, seen, write).unwrap();
     }

@@ -9,8 +9,8 @@ use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
-/// How long a text that is being written is waited for, in steps.
-const WAIT: Duration = Duration::from_millis(50);
+/// How long a text that is being written is waited for, in steps. Unit tests have nobody who writes.
+const WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 const WAITS: usize = 20;
 
 /// How often a decision is made anew because another revision won meanwhile.

@@ -366,34 +366,48 @@ fn a_store_of_another_version_is_left_alone() {
     assert!(env.all() == before);
 }
 
+/// Each waits three seconds for its store to be left alone.
 #[test]
 fn the_own_directory_itself_may_be_broken() {
-    for (name, said) in [(".revfs", "not a directory"), (".revfs/gone", "not a directory")] {
+    let in_the_way = |name: &str| {
         let env = Env::new();
         env.sound("a", 1);
         env.leave("a/README", "read me");
         env.leave(name, "in the way");
         let (code, found) = env.revfs(&["check"]);
-        assert!(code == 1 && found.contains(said), "{found}");
+        assert!(code == 1 && found.contains("not a directory"), "{found}");
         let repaired = env.repaired();
-        assert!(repaired.contains(said) && repaired.contains("README"), "{repaired}");
+        assert!(repaired.contains("not a directory") && repaired.contains("README"), "{repaired}");
         assert!(env.all().iter().any(|(_, bytes)| bytes == b"in the way"));
         assert_eq!(env.original().as_array().unwrap().len(), 1);
-    }
-    let env = Env::new();
-    env.sound("a", 1);
-    env.leave(".revfs/format", "format of somebody");
-    assert!(env.revfs(&["check"]).1.contains("not one of revfs"));
-    assert!(env.repaired().contains("a new one was written"));
-    assert!(env.all().iter().any(|(_, bytes)| bytes == b"format of somebody"));
-    let env = Env::new();
-    env.leave(".revfs/format/deep", "a directory");
-    env.sound("a", 1);
-    assert!(env.repaired().contains("not a file"));
-    let env = Env::new();
-    env.sound("a", 1);
-    env.leave(".revfs/gone/a/x~discarded", "");
-    assert!(env.repaired().contains(".revfs/format: it is missing"));
+    };
+    let somebodys = || {
+        let env = Env::new();
+        env.sound("a", 1);
+        env.leave(".revfs/format", "format of somebody");
+        assert!(env.revfs(&["check"]).1.contains("not one of revfs"));
+        assert!(env.repaired().contains("a new one was written"));
+        assert!(env.all().iter().any(|(_, bytes)| bytes == b"format of somebody"));
+    };
+    let a_directory = || {
+        let env = Env::new();
+        env.leave(".revfs/format/deep", "a directory");
+        env.sound("a", 1);
+        assert!(env.repaired().contains("not a file"));
+    };
+    let missing = || {
+        let env = Env::new();
+        env.sound("a", 1);
+        env.leave(".revfs/gone/a/x~discarded", "");
+        assert!(env.repaired().contains(".revfs/format: it is missing"));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| in_the_way(".revfs"));
+        scope.spawn(|| in_the_way(".revfs/gone"));
+        scope.spawn(somebodys);
+        scope.spawn(a_directory);
+        scope.spawn(missing);
+    });
 }
 
 #[test]

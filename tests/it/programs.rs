@@ -14,16 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::mounted::{Mount, Place};
 
 mod archives;
+mod by_hand;
 mod editors;
 mod files;
 mod languages;
-mod listing;
-mod locks;
 mod names;
 mod walks;
 
 /// The text that every `x.json` starts from.
-const FIRST: &str = "{\"v\":1}\n";
+pub const FIRST: &str = "{\"v\":1}\n";
 
 /// Rows of one table that run at a time; most of them wait for programs to start.
 const AT_A_TIME: usize = 3;
@@ -390,25 +389,25 @@ const BESIDES: &str = "rm -rf $E/*[!y]; mkdir -p $E/home dir/deep; echo '{\"need
      touch -h -d 2020-02-01 notes.txt empty .hidden dir/deep/x.json dir/deep dir l";
 
 /// A program that only looks, or changes nothing but attributes.
-struct Look {
+pub struct Look {
     program: &'static str,
     script: &'static str,
     saves: bool,
 }
 
-fn look(program: &'static str, script: &'static str) -> Look {
+pub fn look(program: &'static str, script: &'static str) -> Look {
     Look { program, script, saves: false }
 }
 
 impl Look {
     /// It saves objects, more than once.
-    fn saves(self) -> Look {
+    pub fn saves(self) -> Look {
         Look { saves: true, ..self }
     }
 }
 
 /// Runs all of them on one mount and beside it: each prints the same, leaves the same files, and makes no revision.
-fn looks(all: &[Look]) {
+pub fn looks(all: &[Look]) {
     let place = Place::new();
     let plain = place.work().join("x");
     fs::create_dir(&plain).unwrap();

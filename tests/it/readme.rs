@@ -1,5 +1,6 @@
 //! The README's tour, run: what it shows is what happens.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -42,5 +43,23 @@ struct Unmount(PathBuf);
 impl Drop for Unmount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn systemd_takes_the_units_of_the_readme() {
+    let place = Place::new();
+    let units: Vec<_> = README.split("\n```ini\n# ").skip(1).collect();
+    assert_eq!(units.len(), 2);
+    for unit in units {
+        let (path, text) = unit.split_once('\n').unwrap();
+        let (text, _) = text.split_once("\n```").unwrap();
+        let file = place.work().join(path.rsplit('/').next().unwrap());
+        fs::write(&file, text.replace("/usr/local/bin/revfs", env!("CARGO_BIN_EXE_revfs"))).unwrap();
+        let mut verify = Command::new("systemd-analyze");
+        let output = verify.args(["verify", "--man=no"]).arg(&file).env("LC_ALL", "C").output();
+        let output = output.expect("systemd-analyze is there (package systemd)");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{path}: {said}");
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use revfs::backend::{DirBackend, Durability};
@@ -69,10 +69,23 @@ fn one<'a, T>(dice: &mut Dice, of: &'a [T]) -> Option<&'a T> {
     (!of.is_empty()).then(|| &of[dice.roll(of.len())])
 }
 
-/// Memory, where there is some: thousands of stores are made.
+/// A store in memory, where there is some: thousands are made, so that only the first finds out what the medium can do. (To
+/// end an inotify that has watched takes the kernel milliseconds.)
 pub fn place() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
+    static MEDIUM: OnceLock<Vec<u8>> = OnceLock::new();
+    let empty = || {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
+    };
+    let found = MEDIUM.get_or_init(|| {
+        let first = empty();
+        drop(DirBackend::open(first.path()).unwrap());
+        fs::read(first.path().join(".revfs/medium")).unwrap()
+    });
+    let place = empty();
+    fs::create_dir(place.path().join(".revfs")).unwrap();
+    fs::write(place.path().join(".revfs/medium"), found).unwrap();
+    place
 }
 
 /// The digits of new names from `first` on: they are the same in every run and do not repeat.

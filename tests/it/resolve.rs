@@ -576,6 +576,7 @@ fn beside_live_writers_nothing_is_lost() {
 fn many_generations_in_conflict() {
     let mut dice = Dice(7);
     let mut settled: BTreeMap<String, usize> = BTreeMap::new();
+    let mut all = Vec::new();
     for n in 0..60 {
         let env = Env::new();
         let store = Store::open(env.store()).unwrap();
@@ -605,11 +606,28 @@ fn many_generations_in_conflict() {
         };
         *settled.entry(way[0].to_owned()).or_default() += 1;
         env.docs(&[&["resolve", "x"], &way[..]].concat(), "").ok();
-        let (groups, object) = original(&env, "x");
+        all.push((env, store, before, winner, way[0].to_owned()));
+    }
+    let stores: Vec<_> = all.iter().map(|(env, ..)| env.store().to_str().unwrap().to_owned()).collect();
+    // All by one process, which takes long to start.
+    let js = "const library = require('multiprocess-store');
+        (async () => {
+            const told = [];
+            for (const dir of JSON.parse(require('fs').readFileSync(0))) {
+                const store = await library.createStore(dir);
+                told.push([await store.getConflicts('x'), await store.getObject('x')]);
+            }
+            console.log(JSON.stringify(told));
+        })()";
+    let told = seed::node(js, &serde_json::to_vec(&stores).unwrap());
+    let told: Vec<(Value, Value)> = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told.len(), all.len());
+    for ((env, store, before, winner, way), (groups, object)) in all.into_iter().zip(told) {
+        let id = ObjectId::new("x").unwrap();
         assert_eq!(groups, json!([]), "{way:?}");
         let now = store.winner(&id).unwrap();
         assert_eq!(object["_rev"], now.rev.as_str());
-        if way[0] == "--ours" {
+        if way == "--ours" {
             assert_eq!(now.rev, winner.rev);
         }
         assert!(texts(&env.store()).is_superset(&before), "{way:?}");

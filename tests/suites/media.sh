@@ -1,6 +1,6 @@
 # A store on disks that are programs and servers, and on some that are not: nothing that was acknowledged is lost when the
 # daemon is killed, when two mounts save at once, and when the medium's own daemon is stopped and started; and the cases 1 to
-# 25 pass there. Only with --long; what cannot be had here is skipped. KILLS and SAVES set the sizes, LIMIT the seconds that
+# 25 of tests/cases and of medium/ pass there. Only with --long; what cannot be had here is skipped. KILLS and SAVES set the sizes, LIMIT the seconds that
 # each may take on a slow medium, MEDIA which.
 [ -n "$long" ] || { skip 'media: only with --long'; return 0; }
 : "${KILLS:=24}" "${SAVES:=1800}" "${LIMIT:=300}" \
@@ -202,8 +202,12 @@ cases() {
     cephfs) out=' 18 19 ' ;;
     sshfs | juicefs | gocryptfs) out=' 18 ' ;;
   esac
-  SEED=$seed B=$disk/cases N=${N:-300} TMO=300 "$root/tests/cases/run.sh" "$place/revfs mount --foreground" \
-    $(seq 25 | while read -r n; do [[ $out == *" $n "* ]] || echo "$n"; done)
+  local failed=0 dir wanted=$(seq 25 | while read -r n; do [[ $out == *" $n "* ]] || echo "$n"; done)
+  for dir in cases suites/medium; do
+    CASES=$root/tests/$dir SEED=$seed B=$disk/cases N=${N:-300} TMO=300 "$root/tests/cases/run.sh" \
+      "$place/revfs mount --foreground" $wanted || failed=1
+  done
+  return $failed
 }
 
 for medium in $MEDIA; do

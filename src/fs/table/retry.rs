@@ -154,6 +154,12 @@ impl Retries {
         });
         dead
     }
+
+    /// Lets time pass.
+    #[cfg(test)]
+    pub fn age(&mut self, time: Duration) {
+        self.0.values_mut().for_each(|retry| retry.since -= time);
+    }
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn objects(place: &Place, ids: &[&str]) {
 }
 
 #[test]
-fn changes_by_the_original_raise_events_in_the_directory() {
+fn watch_on_the_directory_tells_of_changes_by_the_original() {
     let place = Place::new();
     objects(&place, &["seen", "idle"]);
     let mount = place.mount(&[]);
@@ -115,7 +115,7 @@ fn changes_by_the_original_raise_events_in_the_directory() {
 }
 
 #[test]
-fn a_watched_file_stays_watched_through_saves_by_anybody() {
+fn watch_on_a_file_lasts_through_saves_by_anybody() {
     let place = Place::new();
     objects(&place, &["x"]);
     let mount = place.mount(&[]);
@@ -144,23 +144,23 @@ fn a_watched_file_stays_watched_through_saves_by_anybody() {
 
 /// Whichever kind of save comes first, and after each other: none ends the watch, and all are heard.
 #[test]
-fn a_watch_on_a_file_lasts_through_every_kind_of_save() {
+fn watch_on_a_file_lasts_through_every_kind_of_save() {
     let place = Place::new();
     let mount = place.mount(&[]);
     let saves: [(&str, &str); 5] = [
         ("in place", "echo '{\"n\": 1}' > $F.json"),
         ("sed -i", "sed -i 's/[{]/{\"s\": 1, /' $F.json"),
-        ("mv", "echo '{\"n\": 2}' > t; mv t $F.json"),
-        ("mv of an object", "echo '{\"n\": 3}' > o.json; mv o.json $F.json"),
+        ("mv", "echo '{\"n\": 2}' > t-$F; mv t-$F $F.json"),
+        ("mv of an object", "echo '{\"n\": 3}' > o-$F.json; mv o-$F.json $F.json"),
         ("by another process", "echo '{\"n\": 5}' | $PUT $F > /dev/null"),
     ];
     let put = format!("{} put {}", env!("CARGO_BIN_EXE_revfs"), place.store().display());
-    for (first, _) in &saves {
+    let lasts = |first: &str| {
         let name = first.replace(' ', "-");
         mount.write(&format!("{name}.json"), "{\"first\": 1}");
         let number = fs::metadata(mount.path(format!("{name}.json"))).unwrap().ino();
         let mut watch = Watch::new(&mount.path(format!("{name}.json")));
-        let order = saves.iter().filter(|(kind, _)| kind == first).chain(&saves);
+        let order = saves.iter().filter(|(kind, _)| *kind == first).chain(&saves);
         for (kind, script) in order {
             mount.sh_ok(&script.replace("$PUT", &put).replace("$F", &name));
             wait_for(&format!("{kind} with {first} first"), || {
@@ -170,11 +170,17 @@ fn a_watch_on_a_file_lasts_through_every_kind_of_save() {
             assert!(!watch.settle().contains("DELETE_SELF"), "{kind} with {first} first");
             assert_eq!(fs::metadata(mount.path(format!("{name}.json"))).unwrap().ino(), number);
         }
-    }
+    };
+    // Each watches a file of its own, and waits most of the time.
+    std::thread::scope(|scope| {
+        for (first, _) in &saves {
+            scope.spawn(|| lasts(first));
+        }
+    });
 }
 
 #[test]
-fn who_watches_a_file_that_somebody_holds_open_hears_of_saves_by_others() {
+fn watch_on_a_file_that_is_held_open_tells_of_saves_by_others() {
     let place = Place::new();
     objects(&place, &["x"]);
     let mount = place.mount(&[]);
@@ -210,7 +216,7 @@ for line in sys.stdin:
 "#;
 
 #[test]
-fn who_watches_the_directory_hears_of_saves_by_handle() {
+fn watch_on_the_directory_tells_of_saves_by_handle() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root may open files by their handles");
         return;
@@ -251,7 +257,7 @@ fn who_watches_the_directory_hears_of_saves_by_handle() {
 }
 
 #[test]
-fn saves_through_the_mount_are_told_as_on_any_disk() {
+fn watch_tells_of_saves_through_the_mount_as_on_any_disk() {
     let place = Place::new();
     objects(&place, &["x"]);
     let mount = place.mount(&[]);
@@ -269,7 +275,7 @@ fn saves_through_the_mount_are_told_as_on_any_disk() {
 }
 
 #[test]
-fn two_mounts_tell_of_each_others_saves() {
+fn watch_tells_of_saves_through_another_mount() {
     let place = Place::new();
     objects(&place, &["x"]);
     let other = place.work().join("mnt");
@@ -288,7 +294,7 @@ fn two_mounts_tell_of_each_others_saves() {
 }
 
 #[test]
-fn node_watches_see_what_another_node_saves() {
+fn watch_by_node_sees_what_another_node_saves() {
     let place = Place::new();
     objects(&place, &["x"]);
     let _mount = place.mount(&[]);
@@ -307,7 +313,7 @@ fn node_watches_see_what_another_node_saves() {
 }
 
 #[test]
-fn an_echo_leaves_nothing_behind_and_keeps_nothing_busy() {
+fn watch_replay_leaves_nothing_behind_and_keeps_nothing_busy() {
     let place = Place::new();
     objects(&place, &["x", "y"]);
     let mount = place.mount(&[]);
@@ -343,7 +349,7 @@ fn replaying(mount: &Mount) -> Vec<i32> {
 }
 
 #[test]
-fn without_echoes_there_is_no_process_and_no_event() {
+fn watch_without_replay_has_no_process_and_no_event() {
     let place = Place::new();
     objects(&place, &["x"]);
     for (options, processes) in [(&["-o", "nonotify"][..], 0), (&["-o", "ro"], 0), (&[], 1)] {
@@ -361,7 +367,7 @@ fn without_echoes_there_is_no_process_and_no_event() {
 }
 
 #[test]
-fn the_process_ends_with_a_killed_daemon() {
+fn watch_replay_ends_with_a_killed_daemon() {
     let place = Place::new();
     objects(&place, &["x"]);
     let mount = place.mount(&[]);
@@ -380,7 +386,7 @@ fn the_process_ends_with_a_killed_daemon() {
 }
 
 #[test]
-fn the_id_of_the_process_is_nobody_elses_while_the_daemon_lives() {
+fn watch_replay_keeps_its_process_id_while_the_daemon_lives() {
     let place = Place::new();
     objects(&place, &["x"]);
     // A program that ignores SIGCHLD hands that on to those it starts.

@@ -1,9 +1,74 @@
-//! Who may read and change what, where a daemon of root's serves several users.
+//! Attributes: what `stat` shows, and what `chmod` and `chown` do, also to what an object was before.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 
 use crate::mounted::Place;
-use crate::system::{in_private, is_root};
+use crate::namespaces::{in_private, is_root};
+
+#[test]
+fn stat_is_the_same_before_and_after_close() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    for first in [true, false] {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).open(m.path("a.json")).unwrap();
+        file.write_all(if first { b"{\"a\":1}" } else { b"{\"a\":1,\"b\":2}" }).unwrap();
+        let through = file.metadata().unwrap();
+        drop(file);
+        let after = fs::metadata(m.path("a.json")).unwrap();
+        let facts = |m: &fs::Metadata| (m.ino(), m.len(), m.mtime(), m.mtime_nsec());
+        assert_eq!(facts(&through), facts(&after));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert_eq!(facts(&through), facts(&fs::metadata(m.path("a.json")).unwrap()));
+    }
+    let before = fs::metadata(m.path("a.json")).unwrap();
+    m.stop();
+    let m = place.mount(&[]);
+    let after = fs::metadata(m.path("a.json")).unwrap();
+    assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
+}
+
+#[test]
+fn stat_shows_the_owner_and_modes_that_the_options_say() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.seed("a", 0, r#"{"a":1}"#);
+    in_private(
+        &place,
+        r##"
+chmod 644 store/a/0-*; chmod 755 store
+M="mount -t fuse.revfs store mnt"
+show() { stat -c '%u %g %a' "$@" | xargs; }
+$M -o allow_other; show mnt mnt/a.json > out; is "$(cat out)" "0 0 755 0 0 644"
+# Permissions are checked: others read, and only the owner writes.
+is "$(as nobody cat mnt/a.json)" '{"a":1}'
+fails 1 'Permission denied' as nobody touch mnt/a.json
+fails 1 'Permission denied' as nobody touch mnt/b.json
+fails 1 'Permission denied' as nobody rm -f mnt/a.json
+chmod 600 mnt/a.json; fails 1 'Permission denied' as nobody cat mnt/a.json; chmod 644 mnt/a.json
+umount mnt
+$M -o allow_other,uid=65534,gid=1,umask=027
+is "$(show mnt mnt/a.json)" "65534 1 750 65534 1 640"
+# Who is shown as the owner may write, and what is written looks the same.
+as nobody sh -c 'echo "{\"a\":2}" > mnt/a.json; echo "{}" > mnt/b.json; echo x > mnt/t; mkdir mnt/d'
+is "$(show mnt/a.json mnt/b.json mnt/t mnt/d)" "65534 1 640 65534 1 640 65534 1 640 65534 1 750"
+fails 1 'Permission denied' as bin cat mnt/a.json
+runuser -u daemon -g daemon -- cat mnt/a.json > /dev/null
+as nobody sh -c 'chmod 600 mnt/b.json; sed -i s/2/3/ mnt/a.json; cp -p mnt/a.json mnt/c.json'
+is "$(cat mnt/c.json)" '{"a":3}'
+umount mnt
+$M -o allow_other,fmask=0137,dmask=0022; is "$(show mnt mnt/a.json)" "$(show mnt) $(stat -c '%u %g' mnt/a.json) 640"; umount mnt
+$M -o uid=65534; is "$(show mnt/a.json | cut -d' ' -f1)" 65534
+# Without allow_other a mount is its maker's, whatever it shows.
+fails 1 'Permission denied' as nobody cat mnt/a.json; umount mnt
+$M -o allow_root; fails 2 'Permission denied' as nobody ls mnt; umount mnt
+"##,
+    );
+}
 
 /// `a` and `b` run a command as one user and another. `leak WHEN` ends where `b` can read a secret anywhere.
 const USERS: &str = r##"
@@ -21,7 +86,7 @@ mount -t fuse.revfs store mnt -o allow_other
 "##;
 
 #[test]
-fn what_was_is_no_more_open_than_what_is() {
+fn chmod_closes_what_was_as_it_closes_what_is() {
     if !is_root() {
         return;
     }
@@ -77,7 +142,7 @@ cd ..; leak 'a name of two owners'
 }
 
 #[test]
-fn what_is_copied_out_of_a_view_can_be_gone_on_with() {
+fn chmod_is_not_needed_to_go_on_with_what_is_copied_out_of_a_view() {
     if !is_root() {
         return;
     }
@@ -104,7 +169,7 @@ is "$(xargs < modes)" 'c.json 644 p.json 644 i.json 644 m.json 644 s2.json 644 s
 }
 
 #[test]
-fn after_a_daemon_of_roots_the_stores_owner_goes_on_alone() {
+fn chown_of_all_that_a_daemon_of_roots_leaves_is_the_store_owners() {
     if !is_root() {
         return;
     }

@@ -121,6 +121,7 @@ os.replace(f.name, 'a.json')\"",
         "node -e \"const fs=require('fs').promises;(async()=>{const o=JSON.parse(await fs.readFile('a.json'));o.v=16;await fs.writeFile('t.tmp',JSON.stringify(o));await fs.rename('t.tmp','a.json')})()\"",
         "echo '{\"v\":17}' > ../side/s.json && rsync -a ../side/s.json a.json",
         "echo '{\"v\":18,\"longer\":1}' > ../side/s.json && rsync -a --inplace ../side/s.json a.json",
+        "echo '{\"v\":19}' > ../side/s.json && rsync -a --inplace --ignore-times ../side/s.json a.json",
     ] {
         let before = value(&m);
         m.sh_ok(&format!("set -o pipefail; {script}"));
@@ -207,6 +208,10 @@ fn git_keeps_the_objects_as_its_work_tree() {
     m.sh_ok(&format!("{git} reset -q --hard && {git} stash list && {git} clean -nd"));
     assert_eq!(m.read("a.json"), "{\"a\":2}\n");
     assert_eq!(m.sh_ok(&format!("{git} ls-files")), "a.json\nb.json\n");
+    // Its index holds for the next mount.
+    m.stop();
+    let m = place.mount(&[]);
+    assert_eq!(m.sh_ok(&format!("{git} diff-files --name-only")), "");
     place.assert_clean();
 }
 

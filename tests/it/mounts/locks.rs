@@ -1,10 +1,6 @@
-//! Locks between processes, and files that have no name.
+//! Locks between processes.
 
-use rustix::fs::{Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
-
-use super::{look, looks};
-use crate::mounted::Place;
+use crate::programs::{look, looks};
 
 macro_rules! python {
     ($body:literal) => {
@@ -101,54 +97,4 @@ for _ in range(2):
 for pid in children: assert os.waitpid(pid, 0)[1] == 0
 print(open('o1.json').read())")).saves(),
     ]);
-}
-
-#[test]
-fn what_a_file_system_may_refuse_is_refused_as_documented() {
-    let place = Place::new();
-    place.seed("x", 0, super::FIRST);
-    let mount = place.mount(&[]);
-    let flags = OFlags::TMPFILE | OFlags::RDWR;
-    assert_eq!(rustix::fs::open(mount.path(""), flags, Mode::RUSR).unwrap_err(), Errno::OPNOTSUPP);
-    let dir = std::fs::File::open(mount.path("")).unwrap();
-    mount.write("s", "{}");
-    let rename =
-        |from: &str, to: &str| rustix::fs::renameat_with(&dir, from, &dir, to, RenameFlags::WHITEOUT);
-    for (from, to) in [("s", "t"), ("s", "x.json"), ("x.json", "s"), ("x.json", "y.json")] {
-        assert_eq!(rename(from, to), Err(Errno::INVAL), "{from} to {to}");
-    }
-    let link = |from: &str, to: &str| rustix::fs::linkat(&dir, from, &dir, to, rustix::fs::AtFlags::empty());
-    for (from, to, why) in [
-        ("x.json", "y.json", Errno::PERM),
-        (".status", "t", Errno::PERM),
-        ("s", "x.json", Errno::EXIST),
-        ("x.json", "s", Errno::EXIST),
-        ("none", "t", Errno::NOENT),
-    ] {
-        assert_eq!(link(from, to), Err(why), "{from} to {to}");
-    }
-    for name in ["y.json", ".status", ".conflicts"] {
-        assert!(std::os::unix::fs::symlink("s", mount.path(name)).is_err(), "{name}");
-        assert!(std::fs::create_dir(mount.path(name)).is_err(), "{name}");
-    }
-    // What programs do then.
-    for script in [
-        "cp -l x.json t; cmp t x.json; ! test t -ef x.json; rm t; ! ln x.json z.json; ! ln .status t",
-        "ln x.json t; ! ln t x.json 2> e; grep -q exists e; echo '{\"v\": 2}' > t; cmp -s t x.json && exit 1; rm t e",
-        "echo '{' > t; ! ln t z.json 2> e; grep -q 'Bad message' e; test ! -e z.json; rm t e",
-        "! cp -al . ../side/linked 2>/dev/null; ls ../side/linked/x.json 2>/dev/null || true",
-        "mkdir d; rsync -a --link-dest=$PWD/ --include x.json --exclude '*' ./ d/; cmp x.json d/x.json; rm -r d",
-        "mkdir d; echo 1 > d/a; ln d/a d/b; rsync -aH d/ e/; test e/a -ef e/b; cp -al d f; test d/a -ef f/a; rm -r d e f",
-        "git init -q g; git -C g -c user.name=t -c user.email=t@t commit -q --allow-empty -m m; git clone -q g h; rm -rf g h",
-        "python3 -c 'import tempfile
-with tempfile.TemporaryFile(dir=\".\") as f: f.write(b\"x\"); f.seek(0); assert f.read() == b\"x\"
-import os; assert sorted(os.listdir(\".\")) == [\"s\", \"x.json\"], os.listdir(\".\")'",
-        "gawk -i inplace -v inplace::suffix=.bak '{print}' x.json; cmp x.json x.json.bak; rm x.json.bak",
-    ] {
-        mount.sh_ok(&format!("set -e; {script}"));
-        assert_eq!(mount.names(), ["s", "x.json"], "{script}");
-        assert_eq!(mount.read("x.json"), super::FIRST, "{script}");
-    }
-    assert_eq!(place.revs("x").len(), 1);
-    place.assert_clean();
 }
