@@ -150,11 +150,11 @@ impl Watcher {
     /// Watches an object's directory. `false` where it cannot be (none there, or no watches left) or that is not enough:
     /// its readers must then look for themselves.
     pub fn watch(&self, id: &ObjectId) -> bool {
+        NoIo::assert_none();
         let Some(queue) = &self.queue else { return false };
         if self.state.lock().by_id.contains_key(id) {
             return self.hears_all;
         }
-        NoIo::assert_none();
         // MODIFY: the original writes in place, and a child that was forked meanwhile puts off the end of the write.
         let mask = WatchFlags::CREATE
             | WatchFlags::MODIFY
@@ -219,11 +219,13 @@ impl Watcher {
 
     /// How many objects can be watched at most.
     pub fn limit(&self) -> usize {
+        NoIo::assert_none();
         self.state.lock().limit
     }
 
     /// How many objects are watched.
     pub fn watched(&self) -> usize {
+        NoIo::assert_none();
         self.state.lock().by_id.len()
     }
 
@@ -234,6 +236,7 @@ impl Watcher {
 
     /// Takes all events that are queued now. Never blocks.
     pub fn drain(&self) -> Vec<Event> {
+        NoIo::assert_none();
         let mut state = self.state.lock();
         self.take(&mut state);
         std::mem::take(&mut state.taken)
@@ -241,6 +244,7 @@ impl Watcher {
 
     /// Whether an object's directory is watched, and that is enough; all that was queued before this call has been told.
     pub fn is_watched_and_told(&self, id: &ObjectId) -> bool {
+        NoIo::assert_none();
         let mut state = self.state.lock();
         if self.take(&mut state) {
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());

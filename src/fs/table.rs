@@ -339,7 +339,7 @@ mod tests {
             t.sweep();
             assert_eq!(t.nodes.len(), nodes, "the root, what is held, and once what is not");
         }
-        assert!(t.objects.is_empty() && t.active.keys().eq([&id("held")]));
+        assert!(t.objects.keys().eq([&id("held")]) && t.active.keys().eq([&id("held")]));
     }
 
     #[test]

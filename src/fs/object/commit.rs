@@ -257,7 +257,8 @@ impl Fs {
         {
             let mut t = self.nodes();
             t.expire_retries();
-            for id in t.active.keys().cloned().collect::<Vec<_>>() {
+            let waiting = t.active.iter().filter(|(_, active)| active.waits());
+            for id in waiting.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
                 match t.hidden(&id) {
                     // Somebody is at work on what comes after it.
                     Some(_) if !grace.is_zero() && t.is_made_anew(&id) => {}

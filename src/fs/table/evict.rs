@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::fs::attr::Ino;
 use crate::fs::node::{Node, NodeEntry};
 use crate::fs::table::NodeTable;
-use crate::rev::Rev;
+use crate::rev::{ObjectId, Rev};
 
 /// How many nodes are remembered for as long as the kernel knows them: it forgets none of its own accord while it has
 /// memory, and there may be millions of objects. More would be of little use, for there are no watches for more objects, and
@@ -52,14 +52,16 @@ impl NodeTable {
                 return;
             }
             let Some((first, ())) = self.transient.pop_lru() else { return };
-            let Some(NodeEntry { node: Node::Revision(shown), handles, .. }) = self.nodes.get(&first) else {
-                continue;
+            let Some(NodeEntry { node, handles, .. }) = self.nodes.get(&first) else { continue };
+            let id = match node {
+                Node::Revision(shown) if *handles == 0 => Some(shown.id.clone()),
+                _ => None,
             };
-            let id = shown.id.clone();
-            if *handles > 0 || self.current_node(&id) != Some(first) || self.active.contains_key(&id) {
+            let idle = |id: &ObjectId| self.current_node(id) == Some(first) && !self.active.contains_key(id);
+            let Some(id) = id.filter(idle) else {
                 self.transient.put(first, ());
                 continue;
-            }
+            };
             if let Some(entry) = self.nodes.get_mut(&first) {
                 entry.lookups = 0;
             }
@@ -96,7 +98,6 @@ mod tests {
 
     use super::*;
     use crate::fs::table::tests::meta;
-    use crate::rev::ObjectId;
 
     #[test]
     fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {

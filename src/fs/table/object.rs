@@ -52,7 +52,8 @@ impl Active {
         !self.waits() && self.drafts.is_empty() && self.new_draft.is_none() && self.stale_nodes.is_empty()
     }
 
-    fn waits(&self) -> bool {
+    /// Whether something is to happen, or to be forgotten, when a grace is over.
+    pub fn waits(&self) -> bool {
         self.hidden.is_some() || self.deleted.is_some() || self.emptied.is_some()
     }
 
@@ -91,8 +92,9 @@ impl NodeTable {
         })
     }
 
-    /// What is known of an object that is about to be changed.
+    /// What is known of an object that is about to be changed. As long as that is remembered, so is the object.
     pub fn active_mut(&mut self, id: &ObjectId) -> &mut Active {
+        self.object(id);
         self.active.entry(id.clone()).or_default()
     }
 

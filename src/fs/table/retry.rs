@@ -17,8 +17,8 @@ struct Retry {
     requested: bool,
     /// It has looked the name up since: what it opens it was led to.
     led: bool,
-    /// The draft that its next lookup of the name must find.
-    draft: Option<Ino>,
+    /// The draft that its next lookup of the name must find, and since when.
+    draft: Option<(Ino, Instant)>,
     /// It moves a file onto the object, which has two links until that is done, see `overlay`.
     overlays: bool,
 }
@@ -93,18 +93,19 @@ impl Retries {
 
     /// Has the thread's next lookup find a draft.
     pub fn announce(&mut self, thread: u32, id: &ObjectId, draft: Ino) {
-        self.entry(thread, id).draft = Some(draft);
+        self.entry(thread, id).draft = Some((draft, Instant::now()));
     }
 
     /// The draft announced to a thread.
     pub fn announced(&self, thread: u32, id: &ObjectId) -> Option<Ino> {
-        self.get(thread, id).filter(|retry| retry.since.elapsed() < TIMEOUT)?.draft
+        let (draft, since) = self.get(thread, id)?.draft?;
+        (since.elapsed() < TIMEOUT).then_some(draft)
     }
 
     /// Whether a thread is on the way to a draft. The kernel drops what the first of its two lookups found before it makes
     /// the second.
     pub fn awaits(&self, draft: Ino) -> bool {
-        self.0.values().any(|retry| retry.draft == Some(draft))
+        self.0.values().any(|retry| retry.draft.is_some_and(|(announced, _)| announced == draft))
     }
 
     /// The thread's call is answered. What was announced to it waits on.
@@ -117,7 +118,7 @@ impl Retries {
         let mut draft = None;
         self.change(thread, id, |retry| {
             retry.requested = false;
-            draft = retry.draft.take();
+            draft = retry.draft.take().map(|(draft, _)| draft);
         });
         draft
     }
@@ -148,7 +149,7 @@ impl Retries {
         self.0.retain(|_, retry| {
             let alive = retry.since.elapsed() < TIMEOUT;
             if !alive {
-                dead.extend(retry.draft);
+                dead.extend(retry.draft.map(|(draft, _)| draft));
             }
             alive
         });
