@@ -23,7 +23,11 @@ mod no_io;
 #[cfg(test)]
 pub(crate) use dir::faults;
 
-pub use dir::{DirBackend, LinkMethod, Medium, close, flush};
+pub use dir::DirBackend;
+/// For the tests of a backend: what the medium is taken for.
+#[doc(hidden)]
+pub use dir::LinkMethod;
+pub(crate) use dir::{close, flush};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 pub use no_io::NoIo;
@@ -37,13 +41,17 @@ pub struct Meta {
     pub blocks: u64,
     /// When the text was written; a program may set it (`cp -p`, `rsync -t`).
     pub mtime: SystemTime,
+    /// Last read, as far as the medium records it.
     pub atime: SystemTime,
+    /// Last change of the attributes or of the number of names.
     pub ctime: SystemTime,
     /// Birth time (`btime` of statx), if the file system records it: a lower bound for the time of publication.
     pub born: Option<SystemTime>,
     /// Permission bits, 12 of them.
     pub mode: u32,
+    /// The owner's user id.
     pub uid: u32,
+    /// The owning group's id.
     pub gid: u32,
 }
 
@@ -73,6 +81,7 @@ impl Meta {
 /// What a new revision's file is to look like; `None` leaves it to the medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attrs {
+    /// When the text was written.
     pub mtime: Option<SystemTime>,
     /// Permission bits, 12 of them.
     pub mode: Option<u32>,
@@ -103,18 +112,37 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Removal {
     /// One revision and why: `discarded`, `purged`, the name of the revision that superseded it, …
-    Rev { rev: Rev, why: String },
+    Rev {
+        /// The revision.
+        rev: Rev,
+        /// The reason, a file name's worth of text.
+        why: String,
+    },
     /// A whole object, deleted at once by operation `op`, with the revisions it had.
-    Object { op: String, revs: Vec<Rev> },
+    Object {
+        /// The operation's name, 32 hex digits.
+        op: String,
+        /// In no order.
+        revs: Vec<Rev>,
+    },
     /// The deletion by `op` was taken back: it counts for nothing, also where it is still known.
-    Withdrawn { op: String },
+    Withdrawn {
+        /// The deletion's name.
+        op: String,
+    },
     /// Things that were no revisions, out of the way since operation `op`. No fact about any revision.
-    Aside { op: String, names: Vec<OsString> },
+    Aside {
+        /// The operation's name, 32 hex digits.
+        op: String,
+        /// What they were called in the object's directory.
+        names: Vec<OsString>,
+    },
 }
 
 /// One place among what is gone that a removed revision has; it may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
+    /// The revision that was removed.
     pub rev: Rev,
     /// As in [`Removal::Rev`]; of a whole object's deletion the operation.
     pub why: String,
@@ -127,7 +155,11 @@ pub struct Tombstone {
 }
 
 /// Takes a step towards less, at the price of the room that is kept for that. `removes`: nothing is added on the way.
-pub fn at_need<T>(backend: &dyn Backend, removes: bool, mut step: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn at_need<T>(
+    backend: &dyn Backend,
+    removes: bool,
+    mut step: impl FnMut() -> Result<T>,
+) -> Result<T> {
     loop {
         match step() {
             Err(e) if e.is_no_room() && backend.make_room(removes) => {}

@@ -13,4 +13,4 @@ pub mod rules;
 
 pub use memory::{Memory, Writer};
 pub use process::Process;
-pub use rules::{Base, Evidence, View, Winner, base};
+pub use rules::{Base, Evidence, View, base};

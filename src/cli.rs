@@ -2,7 +2,7 @@
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show`. `place` finds the store,
-//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output. Invariants:
+//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -27,6 +27,7 @@ pub mod exit;
 mod gone;
 mod graph;
 mod log;
+mod logger;
 mod mount;
 mod place;
 mod read;
@@ -136,8 +137,18 @@ impl Names {
     }
 }
 
+/// What is written beyond `ulimit -f` fails with EFBIG where the signal that comes with it is caught. Programs that are
+/// started do not inherit that, as they would if it was ignored.
+fn survive_file_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler does nothing, so it may run at any moment.
+    unsafe { libc::signal(libc::SIGXFSZ, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+}
+
 /// Runs the program with `args`, the first of which is the name it was called by.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    survive_file_limit();
+    logger::start();
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(helper) = mount::as_helper(&args) {
         return ExitCode::from(helper);

@@ -37,19 +37,34 @@ pub enum NotObject {
     Incomplete,
     /// The bytes from `offset` (0-based) are not UTF-8.
     #[error("byte {offset} is not UTF-8; save it as UTF-8")]
-    NotUtf8 { offset: usize },
+    NotUtf8 {
+        /// In bytes, from 0.
+        offset: usize,
+    },
     /// A byte order mark: of UTF-16, UTF-32, or one of UTF-8 that [`strip_bom`] did not take off.
     #[error("it starts with a byte order mark; save it as UTF-8 without one")]
     Bom,
     /// JSON, but not an object; says what: "an array", "a string", "a number", "true", "false", "null".
     #[error("it is {0}")]
     Kind(&'static str),
-    /// An object, and then something else. Lines, and characters in the line, count from 1.
+    /// An object, and then something else.
     #[error("something follows the object at line {line}, column {column}")]
-    Trailing { line: usize, column: usize },
-    /// Not JSON from here on. Lines, and characters in the line, count from 1.
+    Trailing {
+        /// Of the first character that follows, from 1.
+        line: usize,
+        /// The character in that line, from 1.
+        column: usize,
+    },
+    /// Not JSON from here on.
     #[error("line {line}, column {column}: {what}")]
-    Syntax { line: usize, column: usize, what: String },
+    Syntax {
+        /// Where it stops being JSON, from 1.
+        line: usize,
+        /// The character in that line, from 1.
+        column: usize,
+        /// What was expected there and what was found.
+        what: String,
+    },
 }
 
 /// The text without a UTF-8 byte order mark.
@@ -224,11 +239,6 @@ pub fn declared_rev(text: &[u8]) -> Option<String> {
     let value = &text[values(&layout, "_rev").last()?];
     let decoded = value.starts_with(b"\"").then(|| string::decode(value))?;
     String::from_utf8(decoded.into_owned()).ok()
-}
-
-/// Whether the text is an object with a top-level `_rev` or `_id`.
-pub fn has_stamp(text: &[u8]) -> bool {
-    layout(text).is_ok_and(|layout| STAMPS.iter().any(|name| values(&layout, name).next().is_some()))
 }
 
 /// The text with each top-level `_id` and `_rev` that it has telling the truth, whatever type of value it had.
@@ -579,12 +589,6 @@ mod tests {
         ] {
             assert_eq!(declared_rev(text.as_bytes()).as_deref(), rev, "{text}");
         }
-        assert!(
-            has_stamp(br#"{"_id":1}"#)
-                && has_stamp(br#"{"a":1,"_rev":null}"#)
-                && has_stamp(br#"{"_\u0069d":1}"#)
-        );
-        assert!(!has_stamp(br#"{"a":{"_id":1}}"#) && !has_stamp(b"_id") && !has_stamp(br#"["_id"]"#));
     }
 
     #[test]

@@ -38,8 +38,6 @@ pub struct Draft {
     pub unlinked: bool,
     /// Its writer came to it by no name: who watches the directory may not hear of what is saved.
     pub nameless: bool,
-    /// Something of the text that was loaded may be left.
-    pub base_left: bool,
     /// Something was appended where the kernel does not take it to be: its pages are not the text.
     pub pages_differ: bool,
     /// The change that makes the text whole is to be saved at once: it was to be durable before, or was moved to its name.
@@ -51,6 +49,8 @@ pub struct Draft {
     /// The revision that it became last.
     pub published: Option<(Rev, Meta)>,
     text: Vec<u8>,
+    /// So many bytes from the start were written since the text was loaded or saved.
+    rewritten: usize,
     state: State,
     mtime: SystemTime,
     /// The text was refused and kept as it is now.
@@ -113,13 +113,13 @@ impl Draft {
             is_new_name: false,
             unlinked: false,
             nameless: false,
-            base_left: false,
             pages_differ: false,
             awaited: false,
             assured: 0,
             listed: false,
             published: None,
             text: Vec::new(),
+            rewritten: 0,
             state: State::Clean,
             mtime: SystemTime::now(),
             parked: false,
@@ -134,8 +134,7 @@ impl Draft {
     /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
     pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
         self.shown_rev.clone_from(&rev);
-        self.base_left = rev.is_some();
-        (self.base, self.exact) = (rev, true);
+        (self.base, self.exact, self.rewritten) = (rev, true, 0);
         (self.text, self.mtime) = (text, mtime);
         self.state = State::Clean;
     }
@@ -178,6 +177,11 @@ impl Draft {
         self.state == State::Dirty || self.shown_rev == shown()
     }
 
+    /// The revision that bytes of the text were left from, not written since.
+    pub fn goes_on_from(&self) -> Option<&Rev> {
+        self.base.as_ref().filter(|_| self.rewritten < self.text.len())
+    }
+
     /// Whether the text as it is now was put aside after a refusal.
     pub fn is_parked(&self) -> bool {
         self.parked
@@ -212,7 +216,9 @@ impl Draft {
         if let Some(synced) = &mut self.synced {
             synced.upto = synced.upto.min(offset);
         }
-        self.base_left &= offset > 0 || end < self.text.len();
+        if offset <= self.rewritten {
+            self.rewritten = self.rewritten.max(end);
+        }
         self.text[offset..end].copy_from_slice(bytes);
         self.touched();
     }
@@ -224,7 +230,7 @@ impl Draft {
         {
             self.emptied = Some(base);
         }
-        self.base_left &= size > 0;
+        self.rewritten = self.rewritten.min(size);
         if let Some(synced) = &mut self.synced {
             synced.upto = synced.upto.min(size);
         }
@@ -283,7 +289,7 @@ impl Draft {
     pub fn set_published(&mut self, rev: Rev, meta: Meta, shown_rev: Option<Rev>, exact: bool) {
         (self.shown_rev, self.exact) = (shown_rev, exact);
         self.published = Some((rev.clone(), meta));
-        self.base = Some(rev);
+        (self.base, self.rewritten) = (Some(rev), 0);
         self.state = State::Clean;
         self.assured = 0;
         (self.emptied, self.parked, self.attrs_set, self.awaited) = (None, false, false, false);

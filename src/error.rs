@@ -26,7 +26,12 @@ pub enum Error {
     Exists(ObjectId),
     /// The name cannot be an object id.
     #[error("{name:?} cannot be an object id: {why}")]
-    BadId { name: String, why: &'static str },
+    BadId {
+        /// As it was given; bytes that are not UTF-8 as U+FFFD.
+        name: String,
+        /// What is wrong with it: "it starts with a dot".
+        why: &'static str,
+    },
     /// The name cannot be a revision.
     #[error("{0:?} is not a revision: expected <generation>-<32 hex digits>")]
     BadRev(String),
@@ -35,19 +40,43 @@ pub enum Error {
     NotObject(#[from] NotObject),
     /// A stale save under the policy `refuse`.
     #[error("object {id} has moved on from {base} to {winner}; read it again and repeat the change")]
-    Stale { id: ObjectId, base: Rev, winner: Rev },
+    Stale {
+        /// The object.
+        id: ObjectId,
+        /// What the text was made from.
+        base: Rev,
+        /// What readers get by now.
+        winner: Rev,
+    },
     /// The object's generations are used up (2^53-2, the last one that the original library counts exactly).
     #[error("object {0} has reached generation 2^53-2; store its text under another id")]
     GenerationLimit(ObjectId),
     /// There is no directory to be the store, or nobody here may look into it.
     #[error("cannot open the store {}: {source}{}", path.display(), hint(source))]
-    NoStore { path: PathBuf, source: io::Error },
+    NoStore {
+        /// As it was given.
+        path: PathBuf,
+        /// What opening it returned.
+        source: io::Error,
+    },
     /// The directory is not a store, or one of an unknown version.
     #[error("{} is not a store: {why}", path.display())]
-    NotAStore { path: PathBuf, why: String },
+    NotAStore {
+        /// As it was given.
+        path: PathBuf,
+        /// What it is instead, in words.
+        why: String,
+    },
     /// The medium failed. `op` is a verb: "read", "publish", "list".
     #[error("cannot {op} {}: {source}", path.display())]
-    Io { op: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// What was being done.
+        op: &'static str,
+        /// To what; for messages, not for opening anything.
+        path: PathBuf,
+        /// What the system returned.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -65,7 +94,7 @@ impl Error {
 }
 
 /// `None` where the object or its revision is not there, or not any more.
-pub fn found<T>(asked: Result<T>) -> Result<Option<T>> {
+pub(crate) fn found<T>(asked: Result<T>) -> Result<Option<T>> {
     match asked {
         Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(None),
         answer => answer.map(Some),

@@ -15,7 +15,7 @@
 //!
 //! Architecture invariants: no FUSE types here, no clap. Only `errno` names errnos. Locks are taken in this order:
 //!
-//! 1. a draft's (never two, but for a rename's in the order of their nodes),
+//! 1. drafts' (a rename takes several, in the order in which they were opened),
 //! 2. `draining`, held from reading events until the table has them,
 //! 3. `telling`, read from before the table changes until the kernel is told of it,
 //! 4. the watcher's,
@@ -73,7 +73,7 @@ mod table;
 mod views;
 mod xattr;
 
-pub use dir_stream::{Listed, OpenedDir};
+pub use dir_stream::OpenedDir;
 pub use handle::{Mode, NO_HANDLE, Opened};
 pub use rename::Flags as RenameFlags;
 
@@ -147,7 +147,7 @@ pub struct Fs {
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Arc<Watcher>,
-    /// Held to read while the kernel is to be told of what the tables show already, see [`Notices`].
+    /// Held to read while the kernel is to be told of what the tables show already, see `Notices` in `core`.
     telling: RwLock<()>,
     /// Serialises [`Fs::drain`]: held from reading inotify events until the tables have them, so that who reads none can rely
     /// on the tables.
@@ -269,11 +269,6 @@ impl Fs {
     /// Why objects are not watched that should be.
     pub fn unwatched(&self) -> Option<&str> {
         self.watcher.lacking()
-    }
-
-    /// The store that is mounted.
-    pub fn store(&self) -> &Store {
-        &self.store
     }
 }
 

@@ -21,14 +21,18 @@
 //!                               and bytes                 belong  of change    calls
 //! ```
 //!
-//! [`words`] says what each term means. Start with [`rev`] (what wins), [`store`] (what a save does), [`fs`] (what a program sees). Without FUSE:
+//! [`words`] says what each term means, [`mod@format`] what lies on the disk. Start with [`rev`] (what wins), [`store`] (what a save does), `src/fs.rs` (what a
+//! program sees). What is public is the library: a [`Store`] in a program of one's own, without FUSE. The modules from
+//! `draft` on, and `check`, are the program's.
 //!
 //! ```
-//! # fn main() -> revfs::error::Result<()> {
+//! use revfs::{ObjectId, Store};
+//!
+//! # fn main() -> revfs::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
 //! # let path = dir.path();
-//! let store = revfs::store::Store::open_or_create(path)?;
-//! let id = revfs::rev::ObjectId::new("alice")?;
+//! let store = Store::open_or_create(path)?;
+//! let id = ObjectId::new("alice")?;
 //! store.create(&id, br#"{"email": "alice@example.com"}"#)?;
 //! store.upsert(&id, br#"{"admin": true}"#)?;
 //! assert_eq!(store.history(&id)?.len(), 2);
@@ -37,29 +41,48 @@
 //! ```
 //!
 //! Invariants, each the business of one module: nothing but finished revisions enters an object's directory
-//! ([`backend`]); what is not one JSON object never gets a revision's name, and is kept elsewhere ([`store`], [`draft`]);
+//! ([`backend`]); what is not one JSON object never gets a revision's name, and is kept elsewhere ([`store`], `draft`);
 //! stored bytes are the writer's own but for the value of a `_rev` or `_id` that was already there ([`document`]);
 //! the winner is the original library's ([`rev`]); no text that was acknowledged is dropped, ever (all).
 //!
 //! Assumed of the medium: a rename within one file system is atomic, names are bytes, and what `fsync` returned for
 //! survives a power cut.
 
+#![warn(missing_docs)]
+// What the mount alone needs of the other modules is unused without it.
+#![cfg_attr(not(feature = "fuse"), allow(dead_code, unused_imports, reason = "only the mount needs it"))]
+
 pub mod backend;
+// Evidence is the library's; how the mount comes to it is tested from outside.
+#[doc(hidden)]
 pub mod base;
-pub mod check;
-pub mod cli;
+mod check;
+mod cli;
 pub mod document;
-pub mod draft;
+#[cfg(feature = "fuse")]
+mod draft;
 pub mod error;
-pub mod fs;
 #[cfg(feature = "fuse")]
-pub mod fuse;
+mod fs;
 #[cfg(feature = "fuse")]
-pub mod mount;
+mod fuse;
+#[cfg(feature = "fuse")]
+mod mount;
 pub mod resolve;
 pub mod rev;
-
 pub mod store;
-pub mod watch;
+#[cfg(feature = "fuse")]
+mod watch;
+#[doc = include_str!("format.md")]
+pub mod format {}
 #[doc = include_str!("words.md")]
 pub mod words {}
+
+#[doc(inline)]
+pub use base::{Evidence, View};
+pub use error::{Error, Result};
+pub use rev::{ObjectId, Rev};
+pub use store::{Object, OnStale, Outcome, SaveOptions, Saved, Store};
+
+#[doc(hidden)]
+pub use cli::main;

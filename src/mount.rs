@@ -56,7 +56,7 @@ mod system;
 pub use daemon::keep;
 pub use end::end;
 pub use journal::to_syslog;
-pub use options::{Access, Options, Row, TABLE, help};
+pub use options::{Access, Options, help};
 pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve};
 
 /// How often the housekeeping runs.

@@ -19,6 +19,9 @@ mod plan;
 
 pub use apply::{Report, settle};
 pub use conflict_set::{Base, ConflictSet, Group, Side};
-pub use exec::{Exec, Workplace};
+pub use exec::Exec;
 pub use lineage::{Lineage, Parent};
-pub use plan::{Pair, Plan, Publish, Strategy, Verdict, is_captured, merge};
+pub use plan::{Pair, Strategy, Verdict, merge};
+
+pub(crate) use exec::Workplace;
+pub(crate) use plan::is_captured;

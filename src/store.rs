@@ -37,11 +37,12 @@ mod unfinished;
 
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
-pub use id_stream::IdStream;
-pub use open::expand;
-pub use remove::Astray;
 pub use revision_set::RevisionSet;
 pub use undo::Deletion;
+
+pub(crate) use id_stream::IdStream;
+pub(crate) use open::expand;
+pub(crate) use remove::Astray;
 
 use index::Index;
 use locks::{ObjectLock, ObjectLocks};
@@ -66,9 +67,11 @@ pub enum OnStale {
 /// An object as readers get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
+    /// Its id.
     pub id: ObjectId,
     /// The winner.
     pub rev: Rev,
+    /// Of the winner's file.
     pub meta: Meta,
     /// The winner's bytes: one JSON object.
     pub text: Vec<u8>,
@@ -98,7 +101,9 @@ pub enum Outcome {
 pub struct Saved {
     /// What readers now get.
     pub rev: Rev,
+    /// Of its file.
     pub meta: Meta,
+    /// What was published, and why.
     pub outcome: Outcome,
     /// Readers get other bytes than were given: stamped, merged, without the BOM, or another revision.
     pub altered: bool,
@@ -107,6 +112,7 @@ pub struct Saved {
 impl Saved {
     /// The text as it was given, where readers get one that says something else: a merge of it, or the winner above a
     /// sibling. `on_stale`: the policy of the save.
+    #[doc(hidden)]
     pub fn own(&self, given: &[u8], on_stale: OnStale) -> Option<Arc<[u8]>> {
         let merged = match self.outcome {
             Outcome::Merge | Outcome::Overlap => true,
@@ -118,7 +124,7 @@ impl Saved {
     }
 
     /// What readers now get, if that says what was given and nothing of others' (as far as that is known).
-    pub fn as_given(&self) -> Option<&Rev> {
+    pub(crate) fn as_given(&self) -> Option<&Rev> {
         let merged = matches!(self.outcome, Outcome::Merge | Outcome::Overlap);
         (!merged && (self.outcome != Outcome::Same || !self.altered)).then_some(&self.rev)
     }
@@ -129,7 +135,9 @@ impl Saved {
 pub struct SaveOptions {
     /// For the new revision. Mode and owner are those of the revision before where not given.
     pub attrs: Attrs,
+    /// How far the revision must have got when the call returns.
     pub how: Durability,
+    /// What happens where the base is not the winner any more.
     pub on_stale: OnStale,
 }
 

@@ -212,6 +212,7 @@ impl Watcher {
     }
 
     /// Whether an object's directory is watched now, and that is enough.
+    #[cfg(test)]
     pub fn is_watched(&self, id: &ObjectId) -> bool {
         self.hears_all && self.state.lock().by_id.contains_key(id)
     }
@@ -238,7 +239,7 @@ impl Watcher {
         std::mem::take(&mut state.taken)
     }
 
-    /// [`is_watched`](Self::is_watched), and all that was queued before this call has been told.
+    /// Whether an object's directory is watched, and that is enough; all that was queued before this call has been told.
     pub fn is_watched_and_told(&self, id: &ObjectId) -> bool {
         let mut state = self.state.lock();
         if self.take(&mut state) {

@@ -36,8 +36,10 @@ mod trash;
 use layout::Layout;
 use stage::Stage;
 
-pub use medium::{LinkMethod, Medium};
-pub use sys::{close, flush};
+use medium::Medium;
+
+pub use medium::LinkMethod;
+pub(crate) use sys::{close, flush};
 
 /// A store in a directory, which the original library may use at the same time.
 ///
@@ -98,13 +100,13 @@ impl DirBackend {
     }
 
     /// Whether the directory holds a store of a version that this program does not know.
-    pub fn has_other_version(path: impl AsRef<Path>) -> bool {
+    pub(crate) fn has_other_version(path: impl AsRef<Path>) -> bool {
         let format = path.as_ref().join(layout::NAME).join(layout::FORMAT);
         std::fs::read(format).is_ok_and(|text| layout::other_version(&text).is_some())
     }
 
     /// Whether a name can be one in `.revfs/gone/<id>`, of a directory or of a file.
-    pub fn is_gone_name(name: &OsStr, is_dir: bool, is_file: bool) -> bool {
+    pub(crate) fn is_gone_name(name: &OsStr, is_dir: bool, is_file: bool) -> bool {
         trash::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
     }
 
@@ -112,6 +114,7 @@ impl DirBackend {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    #[doc(hidden)]
     pub fn open_forced(path: &Path, way: LinkMethod) -> Result<DirBackend> {
         let mut backend = DirBackend::open_read_only(path)?;
         backend.stage.force(way);
@@ -119,12 +122,12 @@ impl DirBackend {
     }
 
     /// What the store lies on.
-    pub fn medium(&self) -> &Medium {
+    pub(crate) fn medium(&self) -> &Medium {
         &self.stage.medium
     }
 
     /// The store's directory, for calls relative to it.
-    pub fn root(&self) -> BorrowedFd<'_> {
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.private.root()
     }
 
@@ -143,7 +146,7 @@ impl DirBackend {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn private_dir(&self, name: &str) -> Result<OwnedFd> {
+    pub(crate) fn private_dir(&self, name: &str) -> Result<OwnedFd> {
         at_need(self, true, || {
             self.private.dir(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
         })
@@ -151,7 +154,7 @@ impl DirBackend {
 
     /// The permissions of a new file or directory for which a program asked for `mode`, under its `umask`: the store's default
     /// access list takes the place of that.
-    pub fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
+    pub(crate) fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
         self.private.mode_of_new(mode, umask)
     }
 
@@ -159,7 +162,7 @@ impl DirBackend {
     ///
     /// # Errors
     /// As fallocate(2); none where that cannot be told.
-    pub fn try_room(&self, len: u64) -> rustix::io::Result<()> {
+    pub(crate) fn try_room(&self, len: u64) -> rustix::io::Result<()> {
         let room = self.private.stage().and_then(|stage| sys::unnamed(stage, 0o600));
         match room.and_then(|file| sys::allocate(file.as_fd(), len)) {
             Err(e) if full::is_no_room(e) => Err(e),
@@ -168,7 +171,7 @@ impl DirBackend {
     }
 
     /// Reserves room for removing things anew, where some was given up.
-    pub fn reserve(&self) {
+    pub(crate) fn reserve(&self) {
         if self.private.is_spent() {
             self.private.reserve();
         }
@@ -178,7 +181,7 @@ impl DirBackend {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn lock_file(&self, name: &str) -> Result<OwnedFd> {
+    pub(crate) fn lock_file(&self, name: &str) -> Result<OwnedFd> {
         self.private.lock_file(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
@@ -186,7 +189,7 @@ impl DirBackend {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
+    pub(crate) fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
         self.private.dir_if_any(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
@@ -227,7 +230,7 @@ impl DirBackend {
     ///
     /// # Errors
     /// As mkdir(2) and open(2).
-    pub fn private_dir_in(&self, at: BorrowedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    pub(crate) fn private_dir_in(&self, at: BorrowedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
         self.private.shared_dir(at, name)
     }
 

@@ -1,6 +1,6 @@
 //! Who read or saved which revision, and when: the last of it, of each object.
 //!
-//! Bounds: of one process the first and the last [`OWN`] events of an object; of processes that have ended about [`ENDED`]
+//! Bounds: of one process the first and the last `OWN` events of an object; of processes that have ended about `ENDED`
 //! events of an object, the first and the newest below each living process among them; 65,536 events in all, beyond which
 //! whole objects are forgotten, for half of what is known of a writer would make a stranger of it.
 
@@ -120,7 +120,7 @@ impl Memory {
         Memory { inner: Mutex::new(inner), limit }
     }
 
-    /// The process has opened this revision for reading, or has written a text that goes on from it.
+    /// The process has opened this revision for reading.
     pub fn read(&self, by: &Process, id: &ObjectId, rev: &Rev) {
         let mut inner = self.inner.lock();
         let mut several = false;
@@ -141,6 +141,23 @@ impl Memory {
         }
         let what = What::Read { copied: false, again: false };
         self.add(&mut inner, id, rev, by, what);
+    }
+
+    /// The process has written a text that has bytes of this revision: whatever it has read since, that is not from there.
+    pub fn goes_on(&self, by: &Process, id: &ObjectId, rev: &Rev) {
+        let has = {
+            let inner = self.inner.lock();
+            let events = inner.objects.get(id).map_or(&[][..], |entry| &entry.events);
+            let mut own = events.iter().rev().filter(|event| event.by == *by).enumerate();
+            // Right after its save there is nothing to add; of a merge it has its own text, not this revision's.
+            own.any(|(n, event)| match &event.what {
+                What::Saved { own } => event.rev == *rev && (n == 0 || own.is_some()),
+                What::Read { .. } => false,
+            })
+        };
+        if !has {
+            self.read(by, id, rev);
+        }
     }
 
     /// The process has saved, and this is the revision that its text is in: a new one, or the winner where the text was

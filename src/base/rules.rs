@@ -48,6 +48,7 @@ pub struct Evidence {
 /// A revision that a process has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
+    /// The revision.
     pub rev: Rev,
     /// It made a copy of it, and did not read it again.
     pub copied: bool,
@@ -107,29 +108,23 @@ impl Evidence {
     }
 }
 
-/// The revision that a save meets.
-#[derive(Clone, Copy)]
-pub struct Winner<'a> {
-    pub rev: &'a Rev,
-    pub text: &'a [u8],
-}
-
-/// Decides by the table of this module. `declared` is C; `read` gives the text of any revision, `None` where it is lost.
+/// Decides by the table of this module. `winner` is L, `declared` is C; `read` gives the text of any revision, `None`
+/// where it is lost.
 ///
 /// # Errors
 /// What `read` returns.
 pub fn base(
     evidence: &Evidence,
-    winner: Winner<'_>,
+    winner: &Rev,
     text: &[u8],
     declared: Option<&Rev>,
     read: impl Fn(&Rev) -> Result<Option<Vec<u8>>>,
 ) -> Result<Base> {
-    let of = |rev: &Rev| if rev == winner.rev { Base::Winner } else { Base::older(rev) };
+    let of = |rev: &Rev| if rev == winner { Base::Winner } else { Base::older(rev) };
     if let Some(named) = &evidence.named {
         return Ok(of(named));
     }
-    let declared = declared.filter(|rev| *rev != winner.rev).ok_or(declared.is_some());
+    let declared = declared.filter(|rev| *rev != winner).ok_or(declared.is_some());
     if let Ok(rev) = declared
         && !evidence.own.contains(rev)
         && read(rev)?.is_some_and(|old| document::same(&old, text))
@@ -144,13 +139,13 @@ pub fn base(
     {
         return Ok(Base::Older { rev: rev.clone(), own: Some(own.clone()), doubt: false });
     }
-    if known.is_some_and(|rev| rev >= winner.rev) {
+    if known.is_some_and(|rev| rev >= winner) {
         return Ok(Base::Winner);
     }
     let (view, doubt) = view(evidence, text, &read)?;
     match (view, doubt, declared) {
         (Some(view), true, _) => Ok(Base::Older { rev: view.clone(), own: None, doubt }),
-        (Some(view), ..) if view >= winner.rev => Ok(Base::Winner),
+        (Some(view), ..) if view >= winner => Ok(Base::Winner),
         (_, _, Err(true)) => Ok(Base::Winner),
         (_, _, Ok(rev))
             if !evidence.all().any(|known| known == rev) && evidence.lost.as_ref() < Some(rev) =>
@@ -249,9 +244,8 @@ mod tests {
 
     fn decide(evidence: &Evidence, text: &str, declared: Option<u64>) -> Base {
         let winner = rev(7);
-        let met = Winner { rev: &winner, text: stored(&winner).unwrap().as_bytes() };
         let read = |rev: &Rev| Ok(stored(rev).map(|text| text.as_bytes().to_vec()));
-        base(evidence, met, text.as_bytes(), declared.map(rev).as_ref(), read).unwrap()
+        base(evidence, &winner, text.as_bytes(), declared.map(rev).as_ref(), read).unwrap()
     }
 
     fn known(generations: &[u64]) -> Evidence {

@@ -69,11 +69,11 @@ pub fn lstat(at: BorrowedFd, name: &OsStr) -> io::Result<Option<Item>> {
         kind: FileType::from_raw_mode(x.st_mode),
         mode: x.st_mode & 0o7777,
         size: u64::try_from(x.st_size).unwrap_or(0),
-        #[allow(clippy::useless_conversion)]
+        #[allow(clippy::useless_conversion, reason = "its type differs from platform to platform")]
         modified: time(x.st_mtime.into(), x.st_mtime_nsec.try_into().unwrap_or(0)),
-        #[allow(clippy::useless_conversion)]
+        #[allow(clippy::useless_conversion, reason = "its type differs from platform to platform")]
         changed: time(x.st_ctime.into(), x.st_ctime_nsec.try_into().unwrap_or(0)),
-        #[allow(clippy::useless_conversion)]
+        #[allow(clippy::useless_conversion, reason = "its type differs from platform to platform")]
         links: x.st_nlink.into(),
         inode: x.st_ino,
     }))

@@ -45,8 +45,11 @@ pub fn merge(base: &[u8], latest: &[u8], mine: &[u8]) -> Result<Merged, NotObjec
 pub struct Overlap<'a> {
     /// As in [`Change`].
     pub path: String,
+    /// Before both changed it.
     pub base: Option<&'a [u8]>,
+    /// In the first text.
     pub ours: Option<&'a [u8]>,
+    /// In the second text.
     pub theirs: Option<&'a [u8]>,
 }
 
@@ -55,6 +58,7 @@ pub struct Overlap<'a> {
 pub enum Pick {
     /// It stays as it is in ours.
     Ours,
+    /// It becomes what it is in theirs.
     Theirs,
     /// This JSON value takes its place.
     Value(Vec<u8>),
@@ -173,6 +177,7 @@ pub struct Change {
     /// A JSON pointer (RFC 6901) with names as they stand in a JSON string: one line, whatever the names hold.
     /// Beyond 256 bytes it is cut and ends in `…`. Empty where the texts as a whole differ.
     pub path: String,
+    /// What became of it.
     pub kind: Kind,
     /// Where the value stands in the old text, unless it was added.
     pub old: Option<Range<usize>>,
@@ -183,8 +188,11 @@ pub struct Change {
 /// What became of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// The new text has it, the old one not.
     Added,
+    /// The old text has it, the new one not.
     Removed,
+    /// Both have it, with values that are not equal.
     Changed,
 }
 

@@ -221,7 +221,7 @@ impl Fs {
         Ok(self.masked(a))
     }
 
-    /// The node of [`DIR`], if the kernel knows it.
+    /// The node of [`DIR`](crate::fs::replay::DIR), if the kernel knows it.
     fn echo_dir(&self) -> Option<Ino> {
         self.nodes().views.get(&View::Echo).copied()
     }

@@ -24,8 +24,12 @@ pub fn removed_ino(id: &ObjectId) -> Ino {
 
 /// [`object_ino`] of the bytes of an id.
 pub fn ino_of(id: &[u8]) -> Ino {
-    let mut h = fnv1a(id);
-    h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    h ^= h >> 33;
-    OBJECTS + (h & (OBJECTS - 1))
+    OBJECTS + (mixed(id) & (OBJECTS - 1))
+}
+
+/// A hash of which every bit depends on every bit of `bytes`.
+pub fn mixed(bytes: &[u8]) -> u64 {
+    let h = fnv1a(bytes);
+    let h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h ^ (h >> 33)
 }

@@ -19,10 +19,8 @@ impl Fs {
         handle: Option<u64>,
     ) -> Result<(Attr, std::time::Duration)> {
         let handle = handle.and_then(|handle| self.handle(handle).ok());
-        match self.node(ino)? {
-            Node::Revision(_) | Node::Draft(_)
-                if let Some(Handle::Draft { node, draft, .. }) = handle.as_deref() =>
-            {
+        match (self.node(ino)?, handle.as_deref()) {
+            (Node::Revision(_) | Node::Draft(_), Some(Handle::Draft { node, draft, .. })) => {
                 let draft = match self.node(*node) {
                     Ok(Node::Scratch(scratch)) => return Ok((self.masked(scratch.attr()?), NOW)),
                     Ok(Node::Draft(now)) => now,
@@ -31,27 +29,27 @@ impl Fs {
                 // Perhaps opened past the node, which is of something else: the end is the draft's.
                 Ok((self.draft_attr(&draft.lock()), NOW))
             }
-            Node::Root => {
+            (Node::Root, _) => {
                 self.drain();
                 Ok((self.root_attr()?, LONG))
             }
-            Node::Revision(shown) => match self.revision_attr(caller, ino, shown.clone())? {
+            (Node::Revision(shown), _) => match self.revision_attr(caller, ino, shown.clone())? {
                 Some(answer) => Ok(self.nodes().attr_as_linked(&shown.id, answer)),
                 // It has become somebody's draft.
                 None => self.getattr(caller, ino, None),
             },
-            Node::Draft(draft) => {
+            (Node::Draft(draft), _) => {
                 let attr = match self.shown_in_place(caller, ino, handle.is_some())? {
                     Some(shown) => self.object_attr(&shown.id, &shown.meta),
                     None => self.attr_of_draft(ino, &draft),
                 };
                 Ok((attr, NOW))
             }
-            Node::Scratch(scratch) => {
+            (Node::Scratch(scratch), _) => {
                 let ttl = self.scratch_ttl();
                 Ok((self.masked(scratch.attr()?), ttl))
             }
-            Node::View(view) => Ok((self.view_attr(ino, &view)?, NOW)),
+            (Node::View(view), _) => Ok((self.view_attr(ino, &view)?, NOW)),
         }
     }
 

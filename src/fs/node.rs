@@ -53,7 +53,7 @@ pub struct NodeEntry {
     pub overlaid: bool,
     /// The kernel knows it by its number alone.
     pub by_number: bool,
-    /// Nobody held it when [`NodeTable::sweep`] came by.
+    /// Nobody held it when [`NodeTable::sweep`](crate::fs::table::NodeTable::sweep) came by.
     pub(in crate::fs) idle: bool,
 }
 

@@ -168,7 +168,7 @@ impl Fs {
             true => written || !over,
             false => written && verdict == Err(NotObject::Incomplete),
         };
-        let mut shown_rev = None;
+        let (mut shown_rev, mut saved_as) = (None, None);
         if !unfinished {
             verdict.map_err(|why| self.refuse_moved(id, &text, &attr, why))?;
             let options = self.save_options(attrs_of(&attr));
@@ -176,6 +176,7 @@ impl Fs {
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
             shown_rev = saved.as_given().cloned();
+            saved_as = Some((saved.rev, saved.altered));
         } else if over {
             shown_rev = self.shown_rev(id);
         } else {
@@ -195,6 +196,9 @@ impl Fs {
             draft.set_dirty();
         }
         (draft.shown_rev, draft.awaited) = (shown_rev, unfinished);
+        if let Some((rev, altered)) = saved_as {
+            (draft.base, draft.exact) = (Some(rev), !altered);
+        }
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         self.adopt_as_draft(caller, &file, draft)
     }

@@ -489,5 +489,11 @@ mod tests {
             assert!(help.contains(&format!("  {}{} ", row.name, row.value)), "{}", row.name);
         }
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        let readme = include_str!("../../README.md").split_once("## Mount options").unwrap().1;
+        let readme = readme.split("\n## ").next().unwrap();
+        for row in TABLE {
+            let named = [format!("`{}`", row.name), format!("`{}=", row.name)];
+            assert!(named.iter().any(|name| readme.contains(name.as_str())), "README: {}", row.name);
+        }
     }
 }

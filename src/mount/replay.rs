@@ -1,4 +1,4 @@
-//! The process that echoes changes made by others, so that inotify tells of them (see [`crate::fs::echo`]).
+//! The process that echoes changes made by others, so that inotify tells of them (see [`crate::fs::replay`]).
 //!
 //! It must be a process: a thread of the daemon that waits for a request on its own mount keeps `/dev/fuse` open, so
 //! that after `kill -9` neither it nor the mount could end. It holds no descriptor of the mount while it has nothing to

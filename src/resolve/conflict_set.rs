@@ -19,6 +19,7 @@ const TRIES: usize = 32;
 /// One object: its winner, and all that is in conflict.
 #[derive(Clone, Debug)]
 pub struct ConflictSet {
+    /// The object.
     pub id: ObjectId,
     /// What readers get; `None` where no live revision holds an object.
     pub winner: Option<Side>,
@@ -28,6 +29,7 @@ pub struct ConflictSet {
     /// another of its generation, or has no live revision of the next generation. (The original, saving what it read before
     /// the history was pruned.)
     pub strays: Vec<Side>,
+    /// Which revision was made from which, live or gone.
     pub lineage: Lineage,
 }
 
@@ -51,6 +53,7 @@ impl Group {
 /// One revision.
 #[derive(Clone, Debug)]
 pub struct Side {
+    /// Its name.
     pub rev: Rev,
     /// `None` where it is not a file.
     pub meta: Option<Meta>,
@@ -65,7 +68,9 @@ pub struct Side {
 /// A revision that two others were made from.
 #[derive(Clone, Debug)]
 pub struct Base {
+    /// Its name.
     pub rev: Rev,
+    /// Its bytes, a JSON object.
     pub text: Vec<u8>,
 }
 

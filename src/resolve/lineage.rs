@@ -18,6 +18,7 @@ pub struct Lineage {
 /// What a revision was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
+    /// Its name.
     pub rev: Rev,
     /// Its name does not say so.
     pub assumed: bool,
@@ -64,11 +65,6 @@ impl Lineage {
         line
     }
 
-    /// Whether `rev` was made, over any number of steps, from `ancestor`.
-    pub fn descends(&self, rev: &Rev, ancestor: &Rev) -> bool {
-        self.line(rev).iter().skip(1).any(|one| one == ancestor)
-    }
-
     /// Where the line of `rev` parts from that of `other`: the youngest revision that both were made from, one of the two
     /// included; where their lines are not known to meet, the parent of `rev`.
     pub fn parting(&self, rev: &Rev, other: &Rev) -> Option<Rev> {
@@ -111,7 +107,6 @@ mod tests {
         assert_eq!(lineage.parent(&theirs), Some(Parent { rev: ours.clone(), assumed: true }));
         assert_eq!(lineage.parent(&root), None);
         assert_eq!(lineage.line(&theirs), [theirs.clone(), ours.clone(), root.clone()]);
-        assert!(lineage.descends(&theirs, &root) && !lineage.descends(&root, &root));
         // Two before, and nobody knows.
         let other = rev(1, 'c');
         let lineage = Lineage::new(&[root.clone(), ours, other, theirs.clone()], &[]);

@@ -24,6 +24,7 @@ pub enum Strategy<'a> {
 /// Two texts that are to become one.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
+    /// The object.
     pub id: &'a ObjectId,
     /// What both were made from, where that is known.
     pub base: Option<&'a Base>,
@@ -31,7 +32,9 @@ pub struct Pair<'a> {
     pub winner: &'a Rev,
     /// The winner's text, with what came of the losers before this one.
     pub ours: &'a [u8],
+    /// The revision that is to go.
     pub loser: &'a Rev,
+    /// Its text.
     pub theirs: &'a [u8],
 }
 

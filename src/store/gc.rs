@@ -26,6 +26,7 @@ pub enum Keep {
 /// What a call took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
+    /// Ascending.
     pub revs: Vec<Rev>,
     /// The size of their texts, in bytes.
     pub bytes: u64,
@@ -35,7 +36,7 @@ impl Store {
     /// Retires the old revisions of an object. With `dry` it only says which.
     ///
     /// # Errors
-    /// [`Error::NoObject`], [`Error::Io`].
+    /// [`NoObject`](crate::Error::NoObject), [`Io`](crate::Error::Io).
     pub fn retire_old(&self, id: &ObjectId, keep: Keep, dry: bool) -> Result<Cleared> {
         let _turn = self.lock_object(id);
         let history = self.history(id)?;
@@ -73,7 +74,7 @@ impl Store {
     /// With `dry` it only says which.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Io`](crate::Error::Io).
     pub fn purge(
         &self,
         id: &ObjectId,

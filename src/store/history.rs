@@ -11,9 +11,11 @@ use crate::rev::{self, ObjectId, Rev};
 /// One live revision among the others of its object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
+    /// Its name.
     pub rev: Rev,
     /// `None` where it is not a file.
     pub meta: Option<Meta>,
+    /// What it is to the object.
     pub role: Role,
     /// The revision that it was made from, where its name says so and that one is known, live or gone.
     pub parent: Option<Rev>,

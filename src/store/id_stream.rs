@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// `None` where the system gives no thread for it.
-    pub fn stream_ids(&self) -> Option<IdStream> {
+    pub(crate) fn stream_ids(&self) -> Option<IdStream> {
         let (give, take) = sync_channel(WAITING);
         let store = self.clone();
         let list = move || {

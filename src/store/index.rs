@@ -186,22 +186,22 @@ fn slot(id: &ObjectId) -> usize {
 }
 
 /// A store that is told of changes, for as long as anybody else holds it.
-pub struct ChangeListener(Weak<Inner>);
+pub(crate) struct ChangeListener(Weak<Inner>);
 
 impl Store {
     /// Lets the store remember what it has listed of objects for which `watched` is true. Before it answers, `watched`
     /// must have told ([`ChangeListener::changed`]) of every change that was complete when it was called. The first call counts.
-    pub fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
+    pub(crate) fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
         let _ = self.0.index.watched.set(Box::new(watched));
     }
 
     /// Whether a sign speaks of a revision that this store has just published or is about to. `false` says nothing.
-    pub fn published_here(&self, id: &ObjectId, name: &OsStr) -> bool {
+    pub(crate) fn published_here(&self, id: &ObjectId, name: &OsStr) -> bool {
         self.0.index.is_own(id, name)
     }
 
     /// For whoever tells of changes.
-    pub fn change_listener(&self) -> ChangeListener {
+    pub(crate) fn change_listener(&self) -> ChangeListener {
         ChangeListener(Arc::downgrade(&self.0))
     }
 }
@@ -227,6 +227,8 @@ impl ChangeListener {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::backend::{Attrs, Backend, Durability, Entry, MemoryBackend};
@@ -349,5 +351,103 @@ mod tests {
         store.winner(&long).unwrap();
         assert!(store.0.index.recall(&long).is_none());
         assert_eq!(store.upsert(&long, b"{\"m\":1}").unwrap().rev.generation(), Some(200));
+    }
+
+    /// Somebody who changes an object.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Save { by_us: bool, id: u8 },
+        Delete { by_us: bool, id: u8 },
+        Rename { by_us: bool, from: u8, to: u8 },
+        Undelete { by_us: bool, id: u8 },
+        Retire { id: u8 },
+        Plant { id: u8, generation: u8 },
+        Ask { id: u8 },
+        Lose,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (by_us, id, to) = (any::<bool>(), 0..3u8, 0..3u8);
+        (0..20u8, by_us, id, to, 0..9u8).prop_map(|(what, by_us, id, to, generation)| match what {
+            0..8 => Step::Save { by_us, id },
+            8..10 => Step::Delete { by_us, id },
+            10..12 => Step::Rename { by_us, from: id, to },
+            12 => Step::Undelete { by_us, id },
+            13 => Step::Retire { id },
+            14 => Step::Plant { id, generation },
+            15 => Step::Lose,
+            _ => Step::Ask { id },
+        })
+    }
+
+    /// What a watcher would tell between two states of the objects.
+    fn events(before: &[Vec<Entry>], after: &[Vec<Entry>]) -> Vec<(u8, Option<Rev>)> {
+        let mut events = Vec::new();
+        for (id, (old, new)) in before.iter().zip(after).enumerate() {
+            if old.iter().any(|entry| !new.contains(entry)) {
+                events.push((id as u8, None));
+            }
+            let came = new.iter().filter(|entry| !old.contains(entry));
+            events.extend(came.map(|entry| match entry {
+                Entry::Rev(rev) => (id as u8, Some(rev.clone())),
+                _ => (id as u8, None),
+            }));
+        }
+        events
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+        #[test]
+        fn what_is_remembered_is_what_a_fresh_look_finds(steps in prop::collection::vec(step(), 1..60)) {
+            let backend = Arc::new(MemoryBackend::new());
+            let (ours, others) = (Store::with_backend(backend.clone()), Store::with_backend(backend.clone()));
+            let queue = Arc::new(Mutex::new(Vec::<(u8, Option<Rev>)>::new()));
+            let listener = ours.change_listener();
+            let id = |n: u8| ObjectId::new(format!("o{n}")).unwrap();
+            let taken = queue.clone();
+            // All that is queued is told before anything is answered.
+            ours.remember_while(move |_| {
+                for (n, came) in taken.lock().drain(..) {
+                    listener.changed(&id(n), came.as_ref().map(|rev| OsStr::new(rev.as_str())));
+                }
+                true
+            });
+            let entries = || -> Vec<Vec<Entry>> { (0..3).map(|n| backend.entries(&id(n)).unwrap_or_default()).collect() };
+            for (n, step) in steps.into_iter().enumerate() {
+                let before = entries();
+                let by = |by_us| if by_us { &ours } else { &others };
+                match step {
+                    Step::Save { by_us, id: of } => drop(by(by_us).upsert(&id(of), format!("{{\"n\":{n}}}").as_bytes())),
+                    Step::Delete { by_us, id: of } => drop(by(by_us).delete(&id(of))),
+                    Step::Rename { by_us, from, to } => drop(by(by_us).rename(&id(from), &id(to))),
+                    Step::Undelete { by_us, id: of } => drop(by(by_us).undelete(&id(of), None)),
+                    Step::Retire { id: of } => {
+                        if let Ok((winner, _)) = others.winner_meta(&id(of)) {
+                            let _ = backend.retire(&id(of), &winner, "discarded", Durability::Ordered);
+                        }
+                    }
+                    Step::Plant { id: of, generation } => {
+                        let name = Rev::new(format!("{generation}-{n:032x}")).unwrap();
+                        backend.plant(&id(of), Entry::Rev(name), b"{}");
+                    }
+                    Step::Ask { id: of } => drop(ours.winner_meta(&id(of))),
+                    Step::Lose => {
+                        queue.lock().clear();
+                        ours.change_listener().all_changed();
+                    }
+                }
+                queue.lock().extend(events(&before, &entries()));
+                let fresh = Store::with_backend(backend.clone());
+                for n in 0..3 {
+                    prop_assert_eq!(
+                        ours.winner_meta(&id(n)).ok().map(|(rev, _)| rev),
+                        fresh.winner_meta(&id(n)).ok().map(|(rev, _)| rev),
+                        "o{} after {:?}", n, step
+                    );
+                    prop_assert_eq!(ours.revisions(&id(n)).ok(), fresh.revisions(&id(n)).ok());
+                }
+            }
+        }
     }
 }

@@ -55,7 +55,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    pub fn put_over(&self, id: &ObjectId, winner: &Rev, parent: &Rev, text: &[u8]) -> Result<Option<Saved>> {
+    pub(crate) fn put_over(
+        &self,
+        id: &ObjectId,
+        winner: &Rev,
+        parent: &Rev,
+        text: &[u8],
+    ) -> Result<Option<Saved>> {
         let text = checked(text)?;
         let _turn = self.lock_object(id);
         let SaveContext { set, latest, .. } = self.prepare(id)?;
@@ -73,7 +79,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
+    pub(crate) fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
         let deletions = self.deletions(id)?;
         for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
             let text = found(self.backend().read_removed(id, rev))?;

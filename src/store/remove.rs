@@ -174,7 +174,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
-    pub fn temporary_revisions(&self, id: &ObjectId, age: Duration) -> Result<usize> {
+    pub(crate) fn temporary_revisions(&self, id: &ObjectId, age: Duration) -> Result<usize> {
         const FEW: usize = 8;
         let set = self.existing_revision_set(id)?;
         if set.live.len() > FEW || set.names() > set.live.len() || set.foreign {
@@ -194,7 +194,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoObject`], [`Error::Io`].
-    pub fn pass_on(&self, id: &ObjectId, into: &ObjectId) -> Result<bool> {
+    pub(crate) fn pass_on(&self, id: &ObjectId, into: &ObjectId) -> Result<bool> {
         let winner = self.winner(into)?;
         let _turn = self.lock_object(id);
         let set = self.existing_revision_set(id)?;
@@ -242,7 +242,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn astray(&self, id: &ObjectId) -> Result<Astray> {
+    pub(crate) fn astray(&self, id: &ObjectId) -> Result<Astray> {
         let set = self.revision_set(id)?;
         let kept = |rev: &Rev| self.backend().read_removed(id, rev).is_ok();
         let missing = match set.exists {

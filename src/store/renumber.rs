@@ -16,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoObject`], [`Error::GenerationLimit`], [`Error::Io`].
-    pub fn renumber(&self, id: &ObjectId, dry: bool) -> Result<Vec<(Rev, Rev)>> {
+    pub(crate) fn renumber(&self, id: &ObjectId, dry: bool) -> Result<Vec<(Rev, Rev)>> {
         let _turn = self.lock_object(id);
         let set = self.existing_revision_set(id)?;
         let Some(winner) = found(self.winner(id))? else { return Ok(Vec::new()) };

@@ -6,7 +6,7 @@ use super::plan::{Decision, Latest, Place, Plan, plan};
 use super::revision_set::RevisionSet;
 use super::{Object, OnStale, Outcome, SaveOptions, Saved, Scan, Store, TRIES, unsteady};
 use crate::backend::{Attrs, Durability, Entry, Meta, Removal};
-use crate::base::{Base, Evidence, Winner, base};
+use crate::base::{Base, Evidence, base};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
@@ -166,9 +166,8 @@ impl Store {
             Some((rev, bytes)) => {
                 let read = |rev: &Rev| self.read_if_kept(id, rev);
                 let declared = declared(stripped, &set, &[]);
-                let met = Winner { rev, text: bytes };
                 let evidence = evidence.clone().of_this_life(|rev| set.contains_in_this_life(rev));
-                let mut base = base(&evidence, met, stripped, declared.as_ref(), read)?;
+                let mut base = base(&evidence, rev, stripped, declared.as_ref(), read)?;
                 // Who takes a file away and puts an older text in its place does so on purpose (`git checkout`).
                 if options.on_stale == OnStale::Conflict
                     && let Base::Older { rev, .. } = &base
@@ -239,8 +238,7 @@ impl Store {
                     let evidence = evidence.of_this_life(|rev| set.contains_in_this_life(rev));
                     let read = |rev: &Rev| self.read_if_kept(id, rev);
                     let declared = declared(stripped, &set, &renamed);
-                    let met = Winner { rev: &latest.rev, text: &latest.text };
-                    let base = base(&evidence, met, stripped, declared.as_ref(), read)?;
+                    let base = base(&evidence, &latest.rev, stripped, declared.as_ref(), read)?;
                     let met = Latest { id, rev: &latest.rev, text: &latest.text };
                     match plan(met, &base, stripped, options.on_stale, read)? {
                         Decision::Nothing { winner } => self.unchanged(latest, text, winner, options),
@@ -308,7 +306,7 @@ impl Store {
 
     /// Publishes what is the only revision that can be read. It goes above what the writer has `seen`, too: the original
     /// deletes without leaving a trace, and elsewhere those revisions may still be.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "all that there is to a save")]
     fn first(
         &self,
         id: &ObjectId,

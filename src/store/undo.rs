@@ -17,6 +17,7 @@ use crate::rev::{ObjectId, Rev};
 pub struct Deletion {
     /// Its name.
     pub op: String,
+    /// When it happened, as far as the medium tells.
     pub at: SystemTime,
     /// What the object had then, ascending, without what was purged since.
     pub revs: Vec<Rev>,

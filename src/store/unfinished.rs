@@ -24,7 +24,7 @@ impl Store {
     /// the object is to be looked at again.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Io`](crate::Error::Io).
     pub(super) fn await_writers(
         &self,
         id: &ObjectId,
@@ -45,8 +45,8 @@ impl Store {
     /// Whether a revision holds no object, and was changed a moment ago: its writer may be about to go on.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
+    /// [`Io`](crate::Error::Io).
+    pub(crate) fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
         let read = found(self.backend().read(id, rev))?;
         Ok(read.is_some_and(|(text, meta)| is_young(&meta) && document::check(&text).is_err()))
     }

@@ -418,9 +418,11 @@ fn help_and_version() {
         assert!(env.feed(&[command, "--help"], b"").ok().contains("Usage: revfs "), "{command}");
     }
     let readme = include_str!("../../README.md");
-    for exit in revfs::cli::exit::Exit::ALL {
-        assert!(help.contains(exit.meaning()));
-        assert!(readme.contains(&format!("| {} | {} |", exit as u8, exit.meaning())), "README: {exit:?}");
+    let (_, codes) = help.split_once("\nExit codes:\n").unwrap();
+    let codes: Vec<_> = codes.lines().filter_map(|line| line.trim().split_once("  ")).collect();
+    assert_eq!(codes.len(), 5, "{help}");
+    for (code, meaning) in codes {
+        assert!(readme.contains(&format!("| {code} | {meaning} |")), "README: {code} {meaning}");
     }
     let words = ["on_stale=", "view=", "grace=", "max_size=", "allow_other", "durable", "umask="];
     let mount = env.feed(&["mount", "--help"], b"").ok();

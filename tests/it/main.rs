@@ -8,6 +8,9 @@ mod conflicts;
 mod conformance;
 mod dice;
 mod document;
+mod examples;
+#[cfg(feature = "fuse")]
+mod format;
 #[cfg(feature = "fuse")]
 mod gone;
 mod histories;

@@ -99,6 +99,9 @@ impl Place {
     }
 }
 
+/// What statfs(2) says of a FUSE file system.
+const FUSE_MAGIC: u64 = 0x6573_5546;
+
 /// A live mount, served in the foreground.
 pub struct Mount {
     daemon: Child,
@@ -132,8 +135,9 @@ impl Mount {
             if let Some(status) = mount.daemon.try_wait().unwrap() {
                 panic!("revfs mount ended with {status}: {}", mount.log());
             }
-            // A dead one that is still there answers `stat` from the cache, this with an error.
-            mount.is_live() && rustix::fs::statfs(point).is_ok()
+            // A dead one that is still there answers `stat` from the cache, this with an error; where it is being cleared
+            // away the directory below answers.
+            mount.is_live() && rustix::fs::statfs(point).is_ok_and(|s| s.f_type as u64 == FUSE_MAGIC)
         });
         mount
     }

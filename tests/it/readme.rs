@@ -47,16 +47,6 @@ impl Drop for Unmount {
 }
 
 #[test]
-fn the_readme_names_every_mount_option() {
-    let (_, options) = README.split_once("## Mount options").unwrap();
-    let (options, _) = options.split_once("\n## ").unwrap();
-    for row in revfs::mount::TABLE {
-        let named = [format!("`{}`", row.name), format!("`{}=", row.name)];
-        assert!(named.iter().any(|name| options.contains(name.as_str())), "{}", row.name);
-    }
-}
-
-#[test]
 fn systemd_takes_the_units_of_the_readme() {
     let place = Place::new();
     let units: Vec<_> = README.split("\n```ini\n# ").skip(1).collect();

@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 
@@ -56,6 +57,10 @@ def run(*args, given=None, **more):
     if done.returncode:
         raise OSError((done.stderr or done.stdout).decode(errors='replace').strip().splitlines()[-1:] or f'exit {done.returncode}')
     return done.stdout
+
+
+# What both sides use, ended after them.
+AFTER = contextlib.ExitStack()
 
 
 class Side:
@@ -599,10 +604,22 @@ class Pysmb(Client):
         return sorted(f.filename for f in self.c.listPath('s', '/') if f.filename.endswith('.json'))
 
 
+def registrar():
+    """Where NFS 3 servers register, or do not start and wait long before they end: there until both sides have ended."""
+    try:
+        listens(111)()
+    except OSError:
+        child = subprocess.Popen(['rpcbind', '-f'], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        AFTER.callback(lambda: (child.terminate(), child.wait()))
+        until('rpcbind', listens(111))
+
+
 class Nfs4(Client):
     """libnfs' tools, and the library itself for what they cannot do. Ganesha keeps no attributes, and files open no longer
     than it has to: who has a file open keeps what it opened."""
     pause = 2.5
+    # One after the other: a second that starts takes the first one's registration as its own to renew, or ends.
+    starting = threading.Lock()
     version, attributes, cache = 4, 'Attr_Expiration_Time = 0;', 'MDCACHE { FD_LWMark_Percent = 0; FD_HWMark_Percent = 1; LRU_Run_Interval = 1; }'
 
     def __init__(self, side):
@@ -616,18 +633,11 @@ EXPORT {{ Export_Id = 1; Path = "{side.point}"; Pseudo = "/s"; Access_Type = RW;
 {self.cache}
 LOG {{ Default_Log_Level = EVENT; }}
 ''')
-        if self.version == 3 and side.name == 'plain':
-            # It registers, or does not start.
-            try:
-                listens(111)()
-            except OSError:
-                side.rpcbind = subprocess.Popen(['rpcbind', '-f', '-w'], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                side.ends.callback(lambda: (side.rpcbind.terminate(), side.rpcbind.wait()))
-                until('rpcbind', listens(111))
-        if self.version == 3:
-            until('rpcbind', listens(111))
-        side.start('ganesha.nfsd', '-F', '-f', f'{side.work}/ganesha.conf', '-L', f'{side.work}/ganesha.log', '-p', f'{side.work}/ganesha.pid')
-        until('ganesha', listens(port), 60)
+        with Nfs4.starting:
+            if self.version == 3:
+                registrar()
+            side.start('ganesha.nfsd', '-F', '-f', f'{side.work}/ganesha.conf', '-L', f'{side.work}/ganesha.log', '-p', f'{side.work}/ganesha.pid')
+            until('ganesha', listens(port), 60)
         export = '/s' if self.version == 4 else side.point
         more = f'version={self.version}&nfsport={port}&mountport={mount}'
         self.url = lambda name: f'nfs://127.0.0.1{export}/{name}?{more}'
@@ -1049,7 +1059,7 @@ def main():
     sides = Side('plain', plain, f'{place}/plain.work', revfs), Side('mount', mount, f'{place}/mount.work', revfs, store)
     try:
         until(mount, lambda: os.path.ismount(mount))
-        with concurrent.futures.ThreadPoolExecutor() as pool:
+        with AFTER, concurrent.futures.ThreadPoolExecutor() as pool:
             (p, psaves, perrors), (m, msaves, merrors) = pool.map(lambda side: play(kind, side), sides)
     finally:
         until('umount', lambda: subprocess.run(['umount', mount], stderr=subprocess.DEVNULL).returncode == 0, 10)

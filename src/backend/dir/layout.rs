@@ -66,7 +66,7 @@ impl Layout {
         once(&self.gone, || self.dir("gone"))
     }
 
-    /// [`removed`](Self::removed) for reading: `None` where it has never been needed.
+    /// [`gone`](Self::gone) for reading: `None` where it has never been needed.
     pub fn gone_if_any(&self) -> Result<Option<BorrowedFd<'_>>> {
         if let Some(gone) = self.gone.get() {
             return Ok(Some(gone.as_fd()));

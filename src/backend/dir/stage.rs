@@ -158,7 +158,7 @@ impl Stage {
     }
 
     /// Makes a directory with one file in it and moves it to `dir`/`name`, where nothing may be (`EEXIST`).
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "a backend's `create`, and where")]
     pub fn create(
         &self,
         private: &Layout,

@@ -153,7 +153,6 @@ impl DirBackend {
         self.sync_dirs(how, &[gone.as_fd(), root]).map_err(|e| self.io("delete", id, None, e))
     }
 
-    #[allow(clippy::too_many_arguments)]
     /// Moves a removed object back, with a newer revision where one is given.
     pub(super) fn bring_back(
         &self,

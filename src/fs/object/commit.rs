@@ -171,9 +171,8 @@ impl Fs {
     fn save_draft(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let _saving = self.saving(node, d);
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
-        if let (Some(opener), Some(base), true) = (&d.opener, &d.base, d.base_left) {
-            // The text goes on from that one.
-            self.memory.read(opener, &d.id, base);
+        if let (Some(opener), Some(base)) = (&d.opener, d.goes_on_from()) {
+            self.memory.goes_on(opener, &d.id, base);
         }
         // A child that ends closes its copies of descriptors, and a draft is saved then that it has moved, perhaps.
         let writers: Vec<Writer> = d.opener.iter().chain(&d.closer).cloned().map(Writer::from).collect();

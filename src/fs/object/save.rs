@@ -47,14 +47,14 @@ impl Fs {
         let plain = self.without_view(id, given);
         let text = plain.as_deref().unwrap_or(given);
         let promoted = writer.and_then(|writer| self.promoted(writer, id, text));
-        let saved = match op {
-            _ if let Some(rev) = promoted => self.store.promote(id, &rev, options),
+        let saved = match (promoted, op) {
+            (Some(rev), _) => self.store.promote(id, &rev, options),
             // unlink and create: one update (mv from another file system, install, git checkout).
-            Some(op) => match self.store.revive(id, &op, text, evidence, options) {
+            (None, Some(op)) => match self.store.revive(id, &op, text, evidence, options) {
                 Err(Error::NoObject(_) | Error::Exists(_)) => self.store.save(id, text, evidence, options),
                 other => other,
             },
-            None => self.store.save(id, text, evidence, options),
+            (None, None) => self.store.save(id, text, evidence, options),
         };
         let saved = saved.inspect_err(|_| self.not_saved(id))?;
         self.saved(writer, id, given, &saved, before);

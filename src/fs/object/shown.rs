@@ -241,3 +241,83 @@ impl Fs {
         recent.keys().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::backend::{Attrs, DirBackend};
+    use crate::base::Evidence;
+    use crate::fs::Options;
+    use crate::store::{SaveOptions, Store};
+
+    /// Others save, remove, rename and bring back objects as fast as they can, so does this mount; what a name shows is each
+    /// time what a fresh look at the store finds before and after.
+    #[test]
+    fn what_a_name_shows_is_what_a_fresh_look_finds() {
+        const OBJECTS: usize = 4;
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open_or_create(dir.path()).unwrap();
+        let id = |n: usize| ObjectId::new(format!("o{}", n % OBJECTS)).unwrap();
+        (0..OBJECTS).for_each(|n| drop(open().create(&id(n), b"{}").unwrap()));
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let fresh = |id: &ObjectId| match open().winner_meta(id) {
+            Ok((rev, _)) => Some(rev),
+            Err(Error::NoObject(_)) => None,
+            Err(e) => panic!("{id}: {e}"),
+        };
+        /// Ends the others, also where this thread panics.
+        struct Done<'a>(&'a AtomicBool);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let done = AtomicBool::new(false);
+        let (mut checked, mut wrong) = (0, Vec::new());
+        std::thread::scope(|scope| {
+            for others in 0..2 {
+                let done = &done;
+                scope.spawn(move || {
+                    let store = open();
+                    // Histories grow, and each look reads all of one.
+                    for n in 0..600 {
+                        let (one, two) = (id(n * 7 + others), id(n * 3 + others + 1));
+                        // Each may fail, as the others do the same.
+                        let _ = match n % 13 {
+                            3 => store.delete(&one).map(drop),
+                            7 => store.rename(&one, &two).map(drop),
+                            9 => store.undelete(&one, None).map(drop),
+                            _ => store.upsert(&one, format!("{{\"n\":{n}}}").as_bytes()).map(drop),
+                        };
+                        if done.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
+                });
+            }
+            let _done = Done(&done);
+            for n in 0..600 {
+                let id = id(n);
+                if n % 5 == 0 {
+                    let options =
+                        SaveOptions { attrs: Attrs::default(), ..fs.save_options(Attrs::default()) };
+                    let text = format!("{{\"mount\":{n}}}");
+                    fs.save_by(None, &id, text.as_bytes(), &Evidence::default(), &options).unwrap();
+                }
+                let before = fresh(&id);
+                let shown = fs.shown_rev(&id);
+                // Of two names of nothing there may have been something between.
+                if before.is_some() && before == fresh(&id) {
+                    checked += 1;
+                    if shown != before {
+                        wrong.push((n, before, shown));
+                    }
+                }
+            }
+        });
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(checked > 100, "{checked} of 600 looks could be compared");
+    }
+}

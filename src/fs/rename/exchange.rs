@@ -78,6 +78,7 @@ impl Fs {
                 let mut draft = Draft::new(id.clone(), None);
                 load_file(&mut draft, text, &attr);
                 draft.shown_rev = saved.as_given().cloned();
+                (draft.base, draft.exact) = (Some(saved.rev), !saved.altered);
                 self.adopt_as_draft(caller, &file, draft)?
             }
             None => self.become_former(id, &file),

@@ -36,6 +36,45 @@ fn write_and_read_in_one_pipeline() {
     assert_eq!(place.revs("a").len(), 2);
 }
 
+/// NFS-Ganesha keeps what it has written open, and reads by a handle of its own.
+#[test]
+fn write_of_a_part_goes_on_from_the_text_that_its_descriptor_has() {
+    let place = Place::new();
+    let m = place.mount(&[]);
+    for moved in [false, true] {
+        for whole in [false, true] {
+            let id =
+                format!("{}{}", if moved { "moved" } else { "made" }, if whole { "whole" } else { "part" });
+            let (name, first) =
+                (format!("{id}.json"), if moved { "t".to_owned() } else { format!("{id}.json") });
+            let mut options = OpenOptions::new();
+            let file =
+                options.read(true).write(true).create(true).truncate(true).open(m.path(&first)).unwrap();
+            file.write_all_at(b"{\"n\":1,\"pad\":\"long\"}", 0).unwrap();
+            match moved {
+                // A copy that is closed saves.
+                false => drop(file.try_clone().unwrap()),
+                true => fs::rename(m.path(&first), m.path(&name)).unwrap(),
+            }
+            place.seed(&id, 5, "{\"n\":2}");
+            // Who writes has read the other text, too.
+            wait_for("the other text", || m.read(&name) == "{\"n\":2}");
+            match whole {
+                // In pieces, as a program with a small buffer.
+                true => {
+                    file.write_all_at(b"{\"n\"", 0).unwrap();
+                    file.write_all_at(b":3}", 4).unwrap();
+                    file.set_len(7).unwrap();
+                }
+                false => file.write_all_at(b" ", 20).unwrap(),
+            }
+            drop(file);
+            let conflicts = m.sh_ok("ls .conflicts");
+            assert_eq!(conflicts.contains(&id), !whole, "{id}: {}: {conflicts}", m.read(&name));
+        }
+    }
+}
+
 #[test]
 fn write_by_several_processes_is_one_text() {
     let place = Place::new();
