@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::mount::UnmountFlags;
@@ -21,6 +21,9 @@ use super::{MountError, UNMOUNT_GRACE};
 /// How long the daemon is waited for that nobody holds any more. It may have much to save yet.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a mount begins later for the end of a daemon whose mount had its number.
+const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(1);
+
 fn name(device: &str) -> String {
     format!("revfs/{device}")
 }
@@ -29,12 +32,21 @@ fn name(device: &str) -> String {
 pub struct Answers(UnixListener);
 
 impl Answers {
-    /// Begins to listen for those who want to know who serves the mount.
+    /// Begins to listen for those who want to know who serves the mount. A daemon whose mount had the number before may
+    /// be about to end.
     ///
     /// # Errors
     /// Where that is forbidden.
     pub fn begin(device: &str) -> io::Result<Answers> {
-        let socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name(device))?)?;
+        let (address, start) = (SocketAddr::from_abstract_name(name(device))?, Instant::now());
+        let socket = loop {
+            match UnixListener::bind_addr(&address) {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PREDECESSOR_TIMEOUT => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                bound => break bound?,
+            }
+        };
         socket.set_nonblocking(true)?;
         Ok(Answers(socket))
     }
@@ -110,5 +122,22 @@ pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), MountError> {
             "{shown} is unmounted, but process {pid} still has the store: the disk is slow or frozen, or the mount \
              lives on in another mount namespace"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_given_anew_is_listened_under_once_its_last_daemon_has_ended() {
+        let device = format!("test:{}", std::process::id());
+        let last = Answers::begin(&device).unwrap();
+        let ends = std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(last);
+        });
+        Answers::begin(&device).unwrap();
+        ends.join().unwrap();
     }
 }

@@ -1,5 +1,6 @@
-//! Mount and process namespaces of their own for what needs root: mount(8) finds the program there as its helper, and nothing
-//! outlives the test. The place of the test is `/mnt` there, which every user can reach.
+//! Namespaces of their own, of mounts, processes and sockets, for what needs root: mount(8) finds the program there as its
+//! helper, nothing outlives the test, and no daemon of another test listens under the number that a mount gets. The place of
+//! the test is `/mnt` there, which every user can reach.
 
 use std::process::{Command, Output, Stdio};
 
@@ -48,7 +49,18 @@ daemon() { pgrep -x revfs; }
 fn run(place: &Place, script: &str) -> Output {
     let base = place.store().parent().unwrap().to_owned();
     Command::new("timeout")
-        .args(["-k", "5", "100", "unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
+        .args([
+            "-k",
+            "5",
+            "100",
+            "unshare",
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+        ])
         .args(["bash", "-c", &format!("{PRELUDE}\n{script}")])
         .env("BASE", base)
         .env("REVFS", env!("CARGO_BIN_EXE_revfs"))

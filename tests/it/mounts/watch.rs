@@ -348,15 +348,24 @@ fn replaying(mount: &Mount) -> Vec<i32> {
     all.filter(|pid| comm(pid) == "revfs-echo\n").collect()
 }
 
+/// It has its name a moment after its birth.
+fn replay_of(mount: &Mount) -> i32 {
+    wait_for("the process that tells", || replaying(mount).len() == 1);
+    replaying(mount)[0]
+}
+
 #[test]
 fn watch_without_replay_has_no_process_and_no_event() {
     let place = Place::new();
     objects(&place, &["x"]);
     for (options, processes) in [(&["-o", "nonotify"][..], 0), (&["-o", "ro"], 0), (&[], 1)] {
         let mount = place.mount(options);
-        assert_eq!(replaying(&mount).len(), processes, "{options:?}");
+        if processes == 1 {
+            replay_of(&mount);
+        }
         let mut dir = Watch::new(&place.point());
         update(&place, "x");
+        assert_eq!(replaying(&mount).len(), processes, "{options:?}");
         if processes == 0 {
             assert!(dir.settle().is_empty());
         } else {
@@ -371,7 +380,7 @@ fn watch_replay_ends_with_a_killed_daemon() {
     let place = Place::new();
     objects(&place, &["x"]);
     let mount = place.mount(&[]);
-    let child = replaying(&mount)[0];
+    let child = replay_of(&mount);
     for _ in 0..5 {
         place.seed("x", 1, "{}");
     }
@@ -394,7 +403,7 @@ fn watch_replay_keeps_its_process_id_while_the_daemon_lives() {
     starter.args(["-c", "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"]);
     starter.arg(env!("CARGO_BIN_EXE_revfs"));
     let mount = Mount::by(starter, &place.store(), &place.point(), &[]);
-    let child = replaying(&mount)[0];
+    let child = replay_of(&mount);
     let killed = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
     wait_for("the process to die", || {
