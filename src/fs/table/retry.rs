@@ -159,7 +159,10 @@ impl Retries {
     /// Lets time pass.
     #[cfg(test)]
     pub fn age(&mut self, time: Duration) {
-        self.0.values_mut().for_each(|retry| retry.since -= time);
+        for retry in self.0.values_mut() {
+            retry.since -= time;
+            retry.draft = retry.draft.map(|(draft, since)| (draft, since - time));
+        }
     }
 }
 
