@@ -1,7 +1,7 @@
 //! When a draft becomes a revision, and where its text goes when it cannot.
 //!
 //! Commits happen at flush, fsync and rename, before the reply, and the reply carries the error. What is not a JSON
-//! object is refused and kept, see `parked`.
+//! object is refused and kept, see `parked`. What waited for a grace ends here, too, and what nobody holds is swept away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

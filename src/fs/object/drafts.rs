@@ -1,4 +1,4 @@
-//! Drafts of objects: how they begin, and which of them a process goes on with.
+//! Drafts of objects: how they begin, whose they are, and which of them a process goes on with.
 
 use std::sync::Arc;
 
