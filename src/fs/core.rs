@@ -68,9 +68,14 @@ impl Fs {
         Notices { list: Vec::new(), _telling: self.telling.read_recursive() }
     }
 
-    /// Waits until the kernel was told of all that the tables show; whether it was.
-    pub(in crate::fs) fn is_told(&self) -> bool {
-        self.telling.try_write_for(TOLD).is_some()
+    /// Has the kernel ask for the size of a node that was just opened; whether it will. It may have the old one: it makes its
+    /// node when it takes the answer to a lookup, and what it was told of the number before that is gone.
+    pub(in crate::fs) fn has_size_asked(&self, node: Ino) -> bool {
+        let told = self.telling.try_write_for(TOLD).is_some();
+        if let Some(kernel) = self.kernel.get().filter(|_| told) {
+            kernel.forget_attr(node);
+        }
+        told
     }
 
     /// Carries out what a change of the tables asks for; no lock may be held.
@@ -109,12 +114,20 @@ impl Fs {
         self.handles.lock().values().filter(|handle| handle.node() == node).cloned().collect()
     }
 
-    pub(in crate::fs) fn drop_handle_of(&self, node: Ino) {
-        let mut t = self.nodes();
-        if let Some(entry) = t.nodes.get_mut(&node) {
+    /// A node has a handle less.
+    pub(in crate::fs) fn count_closed(&self, node: Ino) {
+        let doubted = self.nodes().nodes.get_mut(&node).is_some_and(|entry| {
             entry.handles = entry.handles.saturating_sub(1);
+            entry.note_closed()
+        });
+        if doubted {
+            self.notify_kernel(self.notices().with(Notice::Attr(node)));
         }
-        t.reap(node);
+    }
+
+    pub(in crate::fs) fn drop_handle_of(&self, node: Ino) {
+        self.count_closed(node);
+        self.nodes().reap(node);
     }
 
     /// The draft that a handle reads and writes. A file goes where its name goes: a scratch file that was renamed over an
@@ -302,8 +315,9 @@ const TOLD: Duration = Duration::from_millis(100);
 /// What the kernel is to be told, from before the tables show it until it is told.
 ///
 /// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
-/// with the size that it had, and reads NUL bytes behind the end. So who opens a node that has come to show another revision
-/// is answered when all have told ([`Fs::is_told`]): what it asks then comes after that.
+/// with the size that it had, and cuts the text or reads NUL bytes behind the end. So who opens a node that has come to show
+/// another revision is answered when all have told ([`Fs::has_size_asked`]): what it asks then comes after that, and until it
+/// closes the node nothing is told of it that can wait ([`NodeTable::invalidate`]).
 pub(in crate::fs) struct Notices<'a> {
     list: Vec<Notice>,
     _telling: RwLockReadGuard<'a, ()>,

@@ -200,10 +200,7 @@ impl Fs {
             t.drop_draft(&d.id, node);
             t.forget_object(&d.id);
         }
-        if let Some(entry) = self.nodes().nodes.get_mut(&node) {
-            entry.handles = entry.handles.saturating_sub(1);
-            entry.note_closed();
-        }
+        self.count_closed(node);
         if let Some(d) = held.as_deref().filter(|_| last) {
             self.end_in_place(node, d);
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rustix::fs::FileType;
@@ -13,9 +13,6 @@ use crate::draft::Draft;
 use crate::fs::attr::Ino;
 use crate::fs::scratch::ScratchNode;
 use crate::rev::{ObjectId, Rev};
-
-/// A node that turns again within this time turns often.
-const OFTEN: Duration = Duration::from_millis(500);
 
 /// A published revision as a node shows it.
 #[derive(Clone, Debug)]
@@ -44,11 +41,12 @@ pub struct NodeEntry {
     pub lookups: u64,
     /// Open handles.
     pub handles: u32,
-    /// It showed another revision before, whose size and pages the kernel may have.
+    /// It showed something else before, whose size and pages the kernel may have.
     pub turned: bool,
-    /// When it did so last, and whether that was soon after the time before.
-    turned_at: Option<Instant>,
-    turns_often: bool,
+    /// The kernel was told the size since, by a call that nothing has made untrue.
+    pub sized: bool,
+    /// There were signs of a change while programs read it, see [`NodeTable::invalidate`](crate::fs::table::NodeTable::invalidate).
+    pub doubted: bool,
     /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
     pub overlaid: bool,
     /// The kernel knows it by its number alone.
@@ -64,34 +62,33 @@ impl NodeEntry {
             lookups: 0,
             handles: 0,
             turned: false,
-            turned_at: None,
-            turns_often: false,
+            sized: false,
+            doubted: false,
             overlaid: false,
             by_number: false,
             idle: false,
         }
     }
 
-    /// Shows another revision than before.
-    pub(in crate::fs) fn note_turned(&mut self) {
-        self.turned = self.lookups > 0;
-        self.turns_often = self.has_just_turned();
-        self.turned_at = Some(Instant::now());
+    /// Shows something else than before.
+    pub fn note_turned(&mut self) {
+        (self.turned, self.sized) = (self.lookups > 0 || self.handles > 0, false);
     }
 
-    pub(in crate::fs) fn has_just_turned(&self) -> bool {
-        self.turned_at.is_some_and(|at| at.elapsed() < OFTEN)
+    /// Whether a reader's pages may get the size from the kernel that it had before: it drops what it is told of a size while
+    /// it is told of a change.
+    pub fn is_size_open(&self) -> bool {
+        self.turned && self.handles > 0
     }
 
-    /// Whether it changes so often that the kernel may miss its size each time: it drops what it is told of a size while it is
-    /// told of a change. Then readers go past the pages.
-    pub fn is_restless(&self) -> bool {
-        self.turned && self.turns_often && self.has_just_turned()
-    }
-
-    /// A program has closed it: once nobody has it open, the kernel has no page of before. It may have the size.
-    pub fn note_closed(&mut self) {
-        self.turned &= self.handles > 0 || self.has_just_turned();
+    /// A program has closed it: once nobody has it open, the kernel has no page of before, and where it has asked since it
+    /// knows the size. Whether signs of a change are to be told now.
+    pub fn note_closed(&mut self) -> bool {
+        if self.handles > 0 {
+            return false;
+        }
+        self.turned &= !self.sized;
+        std::mem::take(&mut self.doubted)
     }
 
     /// Whether the kernel knows it or a program has it open.
@@ -120,6 +117,8 @@ pub struct InPlace {
     pub opener: Process,
     /// The node that took its part as home.
     pub shadow: Ino,
+    /// The kernel was told the size of what the name shows as this node's.
+    pub sized_as_shown: bool,
 }
 
 /// What a view's node shows.

@@ -152,11 +152,16 @@ impl NodeTable {
         ino
     }
 
-    /// There are signs that the object changed.
+    /// There are signs that the object changed. What programs read goes on showing the same; where the kernel is about to learn
+    /// its size it is not disturbed, but told when the last of them has closed it.
     pub fn invalidate(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
         if let Some(current) = self.objects.get(id).map(|object| object.current_node) {
             self.bump_version(id);
-            notices.extend(current.map(Notice::Attr));
+            let entry = current.and_then(|current| self.nodes.get_mut(&current));
+            match entry.filter(|entry| entry.is_size_open()) {
+                Some(entry) => entry.doubted = true,
+                None => notices.extend(current.map(Notice::Attr)),
+            }
             notices.extend(id.file_name().map(Notice::Entry));
         }
     }

@@ -82,12 +82,17 @@ const [,, modules, dir, who, ms, objects, update] = process.argv;
         .map(|w| {
             let point = place.point();
             std::thread::spawn(move || {
-                let (mut acknowledged, mut torn, mut i) = (Vec::new(), 0, 0u64);
+                let (mut acknowledged, mut torn, mut i) = (Vec::new(), Vec::new(), 0u64);
                 while start.elapsed() < time {
                     let path = point.join(format!("o{}.json", (i * 5 + w) % objects));
                     let text = fs::read_to_string(&path).unwrap();
                     if serde_json::from_str::<serde_json::Value>(&text).is_err() {
-                        torn += 1;
+                        torn.push((
+                            path.clone(),
+                            text.len(),
+                            text.chars().take(40).collect::<String>(),
+                            text.trim_start_matches(|c| c != '\0').len(),
+                        ));
                     }
                     let text = format!(
                         "{{\"by\":\"m{w}\",\"i\":{i},\"pad\":\"{}\"}}",
@@ -104,7 +109,7 @@ const [,, modules, dir, who, ms, objects, update] = process.argv;
     let mut saved = HashSet::new();
     for writer in writers {
         let (acknowledged, torn) = writer.join().unwrap();
-        assert_eq!(torn, 0, "a reader on the mount met half a text");
+        assert!(torn.is_empty(), "a reader on the mount met half a text: {torn:?}");
         saved.extend(acknowledged);
     }
     let mut updates = 0;

@@ -105,7 +105,8 @@ impl Fs {
     }
 
     /// What a node in place is to somebody who names no descriptor of the draft: the draft (`None`) to the process that
-    /// writes it, as long as it goes on with that; to all others, and to who reads past it (`reads`), what the name shows.
+    /// writes it, as long as it goes on with that; to all others, and to who reads past it (`reads`), what the name shows. The
+    /// kernel has that size then.
     pub(in crate::fs) fn shown_in_place(
         &self,
         caller: Caller,
@@ -125,7 +126,12 @@ impl Fs {
             return Ok(None);
         }
         match self.shown(&id, false) {
-            Ok((_, shown, _)) => Ok(Some(shown)),
+            Ok((_, shown, _)) => {
+                if let Some(lent) = self.nodes().in_place.get_mut(&ino) {
+                    lent.sized_as_shown = true;
+                }
+                Ok(Some(shown))
+            }
             Err(FsError::NotFound) => {
                 let mut t = self.nodes();
                 // The kernel has moved the node to the name that the object was renamed to, and has yet to look that up.
@@ -193,7 +199,7 @@ impl NodeTable {
         self.drop_file(ino);
         self.object(&id).current_node = Some(shadow);
         self.active_mut(&id).drafts.push((ino, Some(opener.clone())));
-        self.in_place.insert(ino, InPlace { id, opener, shadow });
+        self.in_place.insert(ino, InPlace { id, opener, shadow, sized_as_shown: false });
     }
 
     /// A draft's node that nobody has open shows the object for whoever holds it otherwise. Not if somebody is on the way to
@@ -208,14 +214,15 @@ impl NodeTable {
         if !is_elsewhere(d) || awaited || d.unlinked || d.is_new_name || entry.handles > 0 {
             return false;
         }
-        (entry.node, entry.turned) = (Node::Revision(shown), true);
+        entry.node = Node::Revision(shown);
+        entry.note_turned();
         true
     }
 
     /// The inverse of [`begin_in_place`](Self::begin_in_place).
     fn restore_in_place(&mut self, ino: Ino, d: &Draft, notices: &mut Vec<Notice>) -> bool {
         let Some(lent) = self.in_place.get(&ino) else { return false };
-        let shadow = lent.shadow;
+        let (shadow, sized_as_shown) = (lent.shadow, lent.sized_as_shown);
         let named = lent.id == d.id && self.current_node(&d.id) == Some(shadow);
         let Some(Node::Revision(shown)) = self.node(shadow).cloned() else { return false };
         if !named || d.unlinked || !is_elsewhere(d) {
@@ -223,10 +230,12 @@ impl NodeTable {
         }
         // Of what is empty the kernel has no pages.
         let same = d.is_empty() || (!d.is_dirty() && d.exact && d.base.as_ref() == Some(&shown.rev));
-        let same = same && !d.pages_differ;
+        let same = same && !d.pages_differ && !sized_as_shown;
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         entry.node = Node::Revision(shown);
-        entry.turned |= !same;
+        if !same {
+            entry.note_turned();
+        }
         self.object(&d.id).current_node = Some(ino);
         self.drop_stale(&d.id, ino);
         self.in_place.remove(&ino);
@@ -384,6 +393,8 @@ mod tests {
         assert_eq!(p.lookup(p.writer), node);
         let opened = p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap();
         assert!(!opened.keep && p.fs.read(opened.handle, 0, 100).unwrap() == b"{\"n\": 3}");
+        // The kernel asks for the size before it reads.
+        p.fs.getattr(p.other, node, None).unwrap();
         p.fs.release(opened.handle);
         assert!(p.fs.open(p.other, node, mode(OFlags::RDONLY)).unwrap().keep);
     }

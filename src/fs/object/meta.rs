@@ -37,6 +37,7 @@ impl Fs {
         let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Ok(None) };
         if current == Some(ino) {
+            entry.sized = entry.is_size_open();
             let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_valid) && !t.is_transient(ino);
             return Ok(Some((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW })));
         }

@@ -63,15 +63,15 @@ impl Fs {
             Err(fail) => return Err(fail),
         }
         // Whatever the node shows now is opened; it stays with that until the handle is closed.
-        let (rev, turned, restless) = {
+        let (rev, turned) = {
             let mut t = self.nodes();
             let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            (rev, entry.turned, entry.is_restless())
+            (rev, entry.turned)
         };
-        let told = !turned || (self.is_told() && !restless);
+        let told = !turned || self.has_size_asked(ino);
         let opened = match self.options.object_view {
             false => self
                 .open_file(ino, id, &rev)
@@ -252,4 +252,64 @@ fn files_limit() -> usize {
         let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         most.map_or(usize::MAX, |n| usize::try_from(n / 4).unwrap_or(usize::MAX)).min(8192)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::attr::ROOT;
+    use crate::fs::{Kernel, Options};
+    use crate::store::Store;
+
+    /// The nodes whose attributes the kernel was to forget.
+    #[derive(Default)]
+    struct Forgotten(Mutex<Vec<Ino>>);
+
+    impl Kernel for Forgotten {
+        fn forget_attr(&self, node: Ino) {
+            self.0.lock().push(node);
+        }
+
+        fn forget_entry(&self, _parent: Ino, _name: &OsStr) {}
+    }
+
+    #[test]
+    fn who_reads_a_node_that_has_turned_asks_for_its_size_and_is_not_disturbed() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = Store::open_or_create(dir.path()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        others.create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let kernel = Arc::new(Forgotten::default());
+        fs.connect(kernel.clone());
+        let told = || std::mem::take(&mut *kernel.0.lock());
+        let caller = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let find = || fs.lookup(caller, ROOT, &id.file_name().unwrap()).unwrap().node;
+        let open = |node| fs.open(caller, node, Mode::new(0)).unwrap();
+        let node = find();
+        others.upsert(&id, b"{\"n\": 1}").unwrap();
+        assert_eq!(find(), node);
+        // A lookup may be under way that told the kernel of the size before, and makes its node only now.
+        told();
+        let first = open(node);
+        assert!(!first.keep && !first.direct);
+        assert_eq!(told(), [node]);
+        others.upsert(&id, b"{\"n\": 22}").unwrap();
+        fs.drain();
+        assert!(!told().contains(&node), "the answer to what a reader asks would be dropped");
+        fs.release(first.handle);
+        assert!(told().contains(&node));
+        // A reader that asked for no size leaves it as unsure as it was.
+        let node = find();
+        let second = open(node);
+        fs.getattr(caller, node, None).unwrap();
+        fs.release(second.handle);
+        told();
+        let third = open(node);
+        assert!(third.keep && told().is_empty());
+        fs.release(third.handle);
+    }
 }

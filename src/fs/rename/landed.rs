@@ -120,7 +120,8 @@ impl Fs {
             && let Some(entry) = t.nodes.get_mut(&node)
         {
             // Its pages are what was written, which may have been stamped since.
-            (entry.node, entry.turned) = (Node::Revision(Arc::new(shown)), true);
+            entry.node = Node::Revision(Arc::new(shown));
+            entry.note_turned();
             t.leave(id, node);
             notices.push(Notice::Attr(node));
             notices.extend(id.file_name().map(Notice::Entry));

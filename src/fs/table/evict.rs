@@ -40,7 +40,9 @@ impl NodeTable {
         let full = self.is_full();
         let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
         // It may have been known before, with another revision's pages.
-        entry.turned |= full;
+        if full {
+            (entry.turned, entry.sized) = (true, false);
+        }
         if full {
             self.transient.put(ino, ());
         } else {

@@ -117,7 +117,10 @@ impl NodeTable {
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
             let Node::Revision(now) = &mut entry.node else { continue };
             match entry.handles {
-                0 => (*now, entry.turned) = (shown.clone(), true),
+                0 => {
+                    *now = shown.clone();
+                    entry.note_turned();
+                }
                 _ => Arc::make_mut(now).id = shown.id.clone(),
             }
             self.leave(&shown.id, node);
