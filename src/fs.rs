@@ -219,12 +219,15 @@ impl Fs {
         watcher.subscribe(move |event| match event {
             Event::Object(id, came) => told.changed(id, came.as_deref()),
             Event::Left(id) | Event::Store(id, _) => told.changed(id, None),
-            Event::Scratch => {}
-            Event::Lost => told.all_changed(),
+            Event::Scratch => true,
+            Event::Lost => {
+                told.all_changed();
+                true
+            }
         });
         let asked = watcher.clone();
         store.remember_while(move |id| asked.is_watched_and_told(id));
-        let mut tables = NodeTable::new(options.grace);
+        let mut tables = NodeTable::new(options.grace, store.changes().clone());
         if options.read_only {
             tables.remember_all();
         }

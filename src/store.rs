@@ -16,10 +16,11 @@ use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
+mod cache;
+mod changes;
 mod gc;
 mod history;
 mod id_stream;
-mod index;
 mod locks;
 mod open;
 mod par_map;
@@ -40,11 +41,12 @@ pub use history::{Revision, Role};
 pub use revision_set::RevisionSet;
 pub use undo::Deletion;
 
+pub(crate) use changes::{Changes, Epoch};
 pub(crate) use id_stream::IdStream;
 pub(crate) use open::expand;
 pub(crate) use remove::Astray;
 
-use index::Index;
+use cache::Cache;
 use locks::{ObjectLock, ObjectLocks};
 use par_map::par_map;
 
@@ -146,7 +148,8 @@ pub struct SaveOptions {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    index: Index,
+    cache: Cache,
+    changes: Arc<Changes>,
     backend: Arc<dyn Backend>,
     random: Box<dyn Fn() -> Uuid + Send + Sync>,
     locks: ObjectLocks,
@@ -167,8 +170,10 @@ impl Store {
         backend: Arc<dyn Backend>,
         random: impl Fn() -> Uuid + Send + Sync + 'static,
     ) -> Store {
-        let (index, turns) = (Index::new(), ObjectLocks::default());
-        Store(Arc::new(Inner { index, backend, random: Box::new(random), locks: turns }))
+        let changes = Arc::new(Changes::default());
+        let cache = Cache::new(changes.clone());
+        let (random, locks) = (Box::new(random), ObjectLocks::default());
+        Store(Arc::new(Inner { cache, changes, backend, random, locks }))
     }
 
     /// The medium.
@@ -191,7 +196,7 @@ impl Store {
     /// [`Error::NoObject`] where there is none, [`Error::Io`].
     pub fn winner(&self, id: &ObjectId) -> Result<Object> {
         for _ in 0..TRIES {
-            let (set, winner) = self.scan(id, index::LONG)?;
+            let (set, winner) = self.scan(id, cache::LONG)?;
             if !set.exists {
                 return Err(Error::NoObject(id.clone()));
             }
@@ -207,10 +212,10 @@ impl Store {
     /// # Errors
     /// As [`winner`](Self::winner).
     pub fn winner_meta(&self, id: &ObjectId) -> Result<(Rev, Meta)> {
-        if let Some(winner) = self.0.index.recall(id).and_then(|recall| recall.winner) {
+        if let Some(winner) = self.0.cache.recall(id).and_then(|recall| recall.winner) {
             match found(self.backend().meta(id, &winner))? {
                 Some(meta) => return Ok((winner, meta)),
-                None => self.0.index.forget(id),
+                None => self.0.cache.forget(id),
             }
         }
         self.winner(id).map(|object| (object.rev, object.meta))
@@ -312,13 +317,13 @@ impl Store {
     /// The revisions of an object (none if there is no such object), and the winner if it was read before. A set of at least
     /// `from` names is remembered.
     fn scan(&self, id: &ObjectId, from: usize) -> Result<(Arc<RevisionSet>, Option<Rev>)> {
-        if let Some(recall) = self.0.index.recall(id) {
+        if let Some(recall) = self.0.cache.recall(id) {
             return Ok((recall.set, recall.winner));
         }
-        let ticket = self.0.index.begin(id);
+        let epoch = self.0.cache.begin(id);
         let set = Arc::new(self.revision_set(id)?);
         if set.names() >= from {
-            self.0.index.remember(id, ticket, &set);
+            self.0.cache.remember(id, epoch, &set);
         }
         Ok((set, None))
     }
@@ -328,12 +333,12 @@ impl Store {
         let Some(rev) = winner else {
             let top = self.find_winner(id, set)?;
             if let Scan::Stable(Some(object)) = &top {
-                self.0.index.found(id, set, &object.rev);
+                self.0.cache.found(id, set, &object.rev);
             }
             return Ok(top);
         };
         let Some((text, meta)) = found(self.backend().read(id, &rev))? else {
-            self.0.index.forget(id);
+            self.0.cache.forget(id);
             return Ok(Scan::Raced);
         };
         Ok(Scan::Stable(Some(Object { id: id.clone(), rev, meta, text })))

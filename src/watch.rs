@@ -40,7 +40,7 @@ pub enum Event {
     Lost,
 }
 
-type Hears = Box<dyn Fn(&Event) + Send + Sync>;
+type Hears = Box<dyn Fn(&Event) -> bool + Send + Sync>;
 
 /// A set of watched directories, each under the store's.
 pub struct Watcher {
@@ -52,7 +52,7 @@ pub struct Watcher {
     lacking: OnceLock<String>,
     /// Wakes whoever waits: events were taken that it waits for.
     wake: OwnedFd,
-    /// Who hears of each event as soon as it is taken.
+    /// Who hears of each event as soon as it is taken, and says whether it is news.
     hears: OnceLock<Hears>,
     /// `/proc/self/fd/<n>` of the store's directory: right even where something was mounted over its path.
     root: String,
@@ -229,8 +229,9 @@ impl Watcher {
         self.state.lock().by_id.len()
     }
 
-    /// Has every event told to `hears`, as soon as anybody takes it and before anybody acts on it. The first call counts.
-    pub fn subscribe(&self, hears: impl Fn(&Event) + Send + Sync + 'static) {
+    /// Has every event told to `hears`, as soon as anybody takes it and before anybody acts on it; what it says is no news goes
+    /// no further. The first call counts.
+    pub fn subscribe(&self, hears: impl Fn(&Event) -> bool + Send + Sync + 'static) {
         let _ = self.hears.set(Box::new(hears));
     }
 
@@ -254,21 +255,21 @@ impl Watcher {
 
     /// Whether there was anything to take.
     fn take(&self, state: &mut State) -> bool {
-        let before = state.taken.len();
-        self.read_queue(state);
-        state.taken[before..].iter().for_each(|event| self.publish(event));
-        state.taken.len() > before
+        let mut events = self.read_queue(state);
+        events.retain(|event| self.publish(event));
+        let any = !events.is_empty();
+        state.taken.append(&mut events);
+        any
     }
 
-    fn publish(&self, event: &Event) {
-        if let Some(hears) = self.hears.get() {
-            hears(event);
-        }
+    /// Whether it is news.
+    fn publish(&self, event: &Event) -> bool {
+        self.hears.get().is_none_or(|hears| hears(event))
     }
 
-    fn read_queue(&self, state: &mut State) {
-        let Some(queue) = &self.queue else { return };
-        let mut events = std::mem::take(&mut state.taken);
+    fn read_queue(&self, state: &mut State) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(queue) = &self.queue else { return events };
         let mut buffer = [MaybeUninit::<u8>::uninit(); 16 * 1024];
         let mut reader = inotify::Reader::new(queue, &mut buffer);
         while let Ok(event) = reader.next() {
@@ -312,7 +313,7 @@ impl Watcher {
                 events.push(Event::Object(id, name.filter(|_| came)));
             }
         }
-        state.taken = events;
+        events
     }
 
     /// Waits until something is queued, at most `timeout`.

@@ -293,10 +293,10 @@ impl Fs {
             t.become_other(from, &shown, &mut notices);
         }
         t.hide(from, &mut notices);
-        t.bump_version(from);
+        t.changes.doubt(from);
         t.active_mut(to).hidden = None;
         if moved {
-            t.bump_version(to);
+            t.changes.doubt(to);
         }
         notices.extend(to.file_name().map(Notice::Entry));
         drop(t);

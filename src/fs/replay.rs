@@ -134,11 +134,6 @@ impl Replay {
         Publishing { echoes: self, id: id.clone() }
     }
 
-    /// Whether a program is changing the object through the mount.
-    pub(super) fn is_under_way(&self, id: &ObjectId) -> bool {
-        self.state.lock().under_way.contains_key(id)
-    }
-
     /// Programs have had the event of a change before it could be seen: they are told of it as if it were others'.
     pub(super) fn tell_again(&self, id: &ObjectId) {
         if self.on() {
@@ -171,7 +166,6 @@ impl Replay {
                 Event::Scratch | Event::Lost => continue,
             };
             let ours = match (event, state.told.get(id).map(|(rev, _)| rev)) {
-                (Event::Object(_, Some(name)), Some(Some(rev))) => name == rev.as_str(),
                 (Event::Store(_, true), Some(rev)) => rev.is_some(),
                 (Event::Store(_, false) | Event::Left(_), Some(rev)) => rev.is_none(),
                 _ => false,

@@ -17,9 +17,10 @@ use rustix::fs::FileType;
 
 use crate::fs::attr::{Ino, ROOT};
 use crate::fs::ino::OTHERS;
-use crate::fs::node::{InPlace, Node, NodeEntry, Notice, View};
+use crate::fs::node::{InPlace, Node, NodeEntry, Notice, Shown, View};
 use crate::fs::scratch::{Dir, Key, ScratchNode};
 use crate::rev::{ObjectId, Rev};
+use crate::store::Changes;
 
 mod became;
 mod evict;
@@ -56,12 +57,12 @@ pub struct NodeTable {
     unwatch: Vec<ObjectId>,
     close: Vec<Arc<File>>,
     next: Ino,
-    /// The last epoch that any object had.
-    last_version: u64,
+    /// The epochs of objects.
+    pub changes: Arc<Changes>,
 }
 
 impl NodeTable {
-    pub fn new(grace: Duration) -> NodeTable {
+    pub fn new(grace: Duration, changes: Arc<Changes>) -> NodeTable {
         let mut tables = NodeTable {
             nodes: HashMap::new(),
             objects: HashMap::new(),
@@ -79,7 +80,7 @@ impl NodeTable {
             unwatch: Vec::new(),
             close: Vec::new(),
             next: OTHERS,
-            last_version: 0,
+            changes,
         };
         tables.nodes.insert(ROOT, NodeEntry::new(Node::Root));
         tables
@@ -87,19 +88,6 @@ impl NodeTable {
 
     pub fn node(&self, ino: Ino) -> Option<&Node> {
         self.nodes.get(&ino).map(|e| &e.node)
-    }
-
-    /// Bumps the object's version: what a scan that began earlier finds must not be remembered.
-    pub fn bump_version(&mut self, id: &ObjectId) {
-        self.last_version += 1;
-        let version = self.last_version;
-        self.object(id).version = version;
-    }
-
-    /// What the name shows is right, until the next sign of a change.
-    pub fn mark_valid(&mut self, id: &ObjectId) {
-        let object = self.object(id);
-        object.validated_at = Some(object.version);
     }
 
     /// A node under a number of its own.
@@ -152,11 +140,16 @@ impl NodeTable {
         ino
     }
 
-    /// There are signs that the object changed. What programs read goes on showing the same; where the kernel is about to learn
-    /// its size it is not disturbed, but told when the last of them has closed it.
+    /// The object may have changed.
     pub fn invalidate(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
+        self.changes.doubt(id);
+        self.doubted(id, notices);
+    }
+
+    /// There were signs that the object changed. What programs read goes on showing the same; where the kernel is about to
+    /// learn its size it is not disturbed, but told when the last of them has closed it.
+    pub fn doubted(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
         if let Some(current) = self.objects.get(id).map(|object| object.current_node) {
-            self.bump_version(id);
             let entry = current.and_then(|current| self.nodes.get_mut(&current));
             match entry.filter(|entry| entry.is_size_open()) {
                 Some(entry) => entry.doubted = true,
@@ -166,17 +159,9 @@ impl NodeTable {
         }
     }
 
-    /// The event is for a revision that this mount is publishing: what the name shows is looked for until the thread that
-    /// saves shows the revision.
-    pub fn invalidate_silently(&mut self, id: &ObjectId) {
-        if let Some(object) = self.objects.get_mut(id) {
-            object.validated_at = None;
-        }
-    }
-
     /// Whether the object's name is known to show a revision.
     pub fn shows(&self, id: &ObjectId, rev: &Rev) -> bool {
-        self.objects.get(id).is_some_and(ObjectState::is_valid) && self.current_rev(id) == Some(rev)
+        self.is_valid(id) && self.current_rev(id) == Some(rev)
     }
 
     /// Whether programs have a node open.
@@ -191,8 +176,13 @@ impl NodeTable {
 
     /// The revision that the object's home node shows, known to be right or not.
     pub fn current_rev(&self, id: &ObjectId) -> Option<&Rev> {
-        match self.node(self.objects.get(id)?.current_node?)? {
-            Node::Revision(shown) => Some(&shown.rev),
+        self.current_shown(id).map(|shown| &shown.rev)
+    }
+
+    /// What the object's home node shows, known to be right or not.
+    pub fn current_shown(&self, id: &ObjectId) -> Option<&Arc<Shown>> {
+        match self.node(self.current_node(id)?)? {
+            Node::Revision(shown) => Some(shown),
             _ => None,
         }
     }
@@ -300,32 +290,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_change_is_never_taken_for_new() {
-        let mut t = NodeTable::new(Duration::ZERO);
+    fn what_a_name_shows_is_right_for_an_epoch() {
+        let mut t = NodeTable::new(Duration::ZERO, Arc::default());
         let id = ObjectId::new("a").unwrap();
         let rev = |n| Rev::new(format!("{n}-{:032x}", 1)).unwrap();
-        // Somebody reads the directory, and meanwhile the kernel forgets the object and looks it up anew.
-        let before = t.object(&id).version;
+        let found = |t: &mut NodeTable, n| {
+            let current = t.show(&id, rev(n), meta(), &mut Vec::new());
+            t.object(&id).validated_at = Some(t.changes.epoch(&id));
+            current
+        };
+        let current = found(&mut t, 1);
+        assert!(t.is_valid(&id));
+        // The same once more is no change; another is right only where somebody says so.
+        t.show(&id, rev(1), meta(), &mut Vec::new());
+        assert!(t.is_valid(&id));
+        assert_eq!(t.show(&id, rev(2), meta(), &mut Vec::new()), current);
+        assert!(!t.is_valid(&id));
+        found(&mut t, 2);
+        t.invalidate(&id, &mut Vec::new());
+        assert!(!t.is_valid(&id));
+        // The kernel forgets the object and looks it up anew.
+        found(&mut t, 2);
+        t.reap(current);
         t.forget_object(&id);
         assert_eq!(t.take_deferred().0, std::slice::from_ref(&id));
-        assert_ne!(t.object(&id).version, before);
-        // Meanwhile somebody else has read it, too, after a save whose event says nothing new.
-        let before = t.object(&id).version;
-        let current = t.show(&id, rev(1), meta(), &mut Vec::new());
-        t.mark_valid(&id);
-        assert_ne!(t.object(&id).version, before);
-        // The same once more is no change.
-        let before = t.object(&id).version;
-        assert_eq!(t.show(&id, rev(1), meta(), &mut Vec::new()), current);
-        assert_eq!((t.object(&id).version, t.object(&id).validated_at), (before, Some(before)));
-        t.invalidate(&id, &mut Vec::new());
-        let object = t.object(&id);
-        assert_ne!(object.validated_at, Some(object.version));
+        assert!(!t.is_valid(&id));
     }
 
     #[test]
     fn what_nobody_holds_is_swept_away() {
-        let mut t = NodeTable::new(Duration::ZERO);
+        let mut t = NodeTable::new(Duration::ZERO, Arc::default());
         let id = |name| ObjectId::new(name).unwrap();
         let draft = |t: &mut NodeTable, name| {
             let node = t.add(Node::Draft(Arc::new(Mutex::new(Draft::new(id(name), None)))));
@@ -356,7 +350,7 @@ mod tests {
         let flags = rustix::fs::OFlags::DIRECTORY;
         let at: Dir = Arc::new(rustix::fs::open(dir.path(), flags, rustix::fs::Mode::empty()).unwrap());
         let node = |name: &str| ScratchNode::at(at.as_fd(), OsStr::new(name)).unwrap();
-        let mut t = NodeTable::new(Duration::ZERO);
+        let mut t = NodeTable::new(Duration::ZERO, Arc::default());
         let (file, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);
         let key = new.unwrap().key;
         let (again, new) = t.add_scratch(node("f"), &at, OsStr::new("f"), FileType::RegularFile);

@@ -152,7 +152,7 @@ impl Store {
                 Saved { rev: latest.rev.clone(), meta, outcome: Outcome::Same, altered: false }
             }
         };
-        self.0.index.forget(to);
+        self.0.cache.forget(to);
         let back = self.existing_revision_set(to)?;
         for rev in set.live.iter().filter(|rev| !back.contains(rev)) {
             let (text, meta) = self.backend().read(from, rev)?;
@@ -163,9 +163,9 @@ impl Store {
                 self.retire(to, rev, why, how)?;
             }
         }
-        self.0.index.forget(to);
+        self.0.cache.forget(to);
         self.backend().remove(from, &self.operation(), how)?;
-        self.0.index.forget(from);
+        self.0.cache.forget(from);
         Ok(saved)
     }
 
@@ -202,10 +202,10 @@ impl Store {
             let (text, _) = self.backend().read(id, rev)?;
             if !document::same(&text, &winner.text) {
                 self.backend().keep(into, rev, winner.rev.as_str(), &text, Durability::Ordered)?;
-                self.0.index.forget(into);
+                self.0.cache.forget(into);
             }
         }
-        self.0.index.forget(id);
+        self.0.cache.forget(id);
         self.backend().erase(id, &set.live)
     }
 

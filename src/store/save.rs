@@ -285,7 +285,7 @@ impl Store {
             let set = match renamed.is_empty() && !skipped {
                 true => set,
                 false => {
-                    self.0.index.forget(id);
+                    self.0.cache.forget(id);
                     self.scan(id, 0)?.0
                 }
             };
@@ -362,12 +362,13 @@ impl Store {
         if !set.exists {
             return self.backend().create(id, rev, text, attrs, how);
         }
-        self.0.index.expect(id, rev);
+        self.0.changes.announce(id, rev);
         let published = self.backend().publish(id, rev, text, attrs, how);
         match published {
-            Ok(_) => self.0.index.published(id, rev),
-            Err(_) => self.0.index.forget(id),
+            Ok(_) => self.0.cache.published(id, rev),
+            Err(_) => self.0.cache.forget(id),
         }
+        self.0.changes.done(id, rev, published.is_ok());
         published
     }
 
@@ -408,7 +409,7 @@ impl Store {
         let own = Rev::child_of(Some(&plan.parent), generation, self.random());
         let kept = self.backend().keep(id, &own, published.as_str(), text, how);
         // One more fact.
-        self.0.index.forget(id);
+        self.0.cache.forget(id);
         kept
     }
 

@@ -176,8 +176,7 @@ impl NodeTable {
     /// What an object's home node shows, if that is known to be right and nobody has it open or writes the object; who was
     /// `refused` has no other way, and may write beside others.
     fn can_be_in_place(&self, id: &ObjectId, ino: Ino, refused: bool) -> Option<Arc<Shown>> {
-        let object = self.objects.get(id)?;
-        let current = object.is_valid() && object.current_node == Some(ino);
+        let current = self.current_node(id) == Some(ino) && self.is_valid(id);
         let free = self.drafts(id).is_empty() || (refused && self.nodes_in_place(id).next().is_none());
         let entry = self.nodes.get(&ino)?;
         match &entry.node {

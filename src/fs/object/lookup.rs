@@ -90,7 +90,7 @@ impl Fs {
     /// Counts the kernel's reference to an object's home and answers with it.
     fn hold_home(&self, id: &ObjectId, current: Ino) -> Result<Found> {
         let mut t = self.nodes();
-        let sure = t.objects.get(id).is_some_and(|o| o.is_valid() && o.current_node == Some(current));
+        let sure = t.current_node(id) == Some(current) && t.is_valid(id);
         let drafting = !t.drafts(id).is_empty();
         t.admit(current);
         let sure = sure && !t.is_transient(current);

@@ -12,7 +12,6 @@ use crate::fs::errno::{FsError, Result};
 use crate::fs::node::{Node, Shown};
 use crate::fs::object::commit::Asks;
 use crate::fs::scratch::{Change, SetTime};
-use crate::fs::table::ObjectState;
 
 impl Fs {
     /// `None` where the node is no revision any more.
@@ -38,7 +37,7 @@ impl Fs {
         let Node::Revision(now) = entry.node.clone() else { return Ok(None) };
         if current == Some(ino) {
             entry.sized = entry.is_size_open();
-            let sure = t.objects.get(&now.id).is_some_and(ObjectState::is_valid) && !t.is_transient(ino);
+            let sure = t.is_valid(&now.id) && !t.is_transient(ino);
             return Ok(Some((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW })));
         }
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what

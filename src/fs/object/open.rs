@@ -11,7 +11,6 @@ use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::{Handle, Mode, Opened};
 use crate::fs::node::{Node, Shown};
-use crate::fs::table::ObjectState;
 use crate::rev::{ObjectId, Rev};
 
 impl Fs {
@@ -26,8 +25,8 @@ impl Fs {
             let Node::Revision(shown) = t.node(ino)? else { return None };
             let shown = shown.clone();
             let refused = t.retries.is_exhausted(caller.thread, &shown.id);
-            let right = |o: &ObjectState| o.is_valid() && o.current_node == Some(ino);
-            if refused || !t.objects.get(&shown.id).is_some_and(right) || t.hidden(&shown.id).is_some() {
+            let right = t.current_node(&shown.id) == Some(ino) && t.is_valid(&shown.id);
+            if refused || !right || t.hidden(&shown.id).is_some() {
                 return None;
             }
             let file = t.file(ino)?;

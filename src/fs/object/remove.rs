@@ -51,7 +51,7 @@ impl Fs {
         let mut notices = self.notices().with(Notice::Root);
         let mut t = self.nodes();
         t.hide(id, &mut notices);
-        t.bump_version(id);
+        t.changes.doubt(id);
         let active = t.active_mut(id);
         // What is written into them is no text of this name's next file.
         active.drafts.clear();

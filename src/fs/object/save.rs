@@ -9,17 +9,19 @@ use crate::base::{Evidence, Process};
 use crate::document;
 use crate::error::Error;
 use crate::fs::errno::Result;
-use crate::fs::node::{Node, Notice};
+use crate::fs::node::{Node, Notice, Shown};
 use crate::fs::replay::Publishing;
 use crate::fs::{Counts, Fs};
 use crate::rev::{ObjectId, Rev};
-use crate::store::{Outcome, SaveOptions, Saved};
+use crate::store::{Epoch, Outcome, SaveOptions, Saved};
 
 /// What held when a save began.
 pub(in crate::fs) struct Before<'a> {
     change: Publishing<'a>,
-    /// The object's epoch: one that has risen since means that others may have saved.
-    version: u64,
+    epoch: Epoch,
+    /// What the name showed, and whether that was known to be right.
+    shown: Option<Arc<Shown>>,
+    was_valid: bool,
 }
 
 impl Fs {
@@ -63,7 +65,11 @@ impl Fs {
 
     /// A save begins.
     pub(in crate::fs) fn before(&self, id: &ObjectId) -> Before<'_> {
-        Before { change: self.echoes.begin(id), version: self.nodes().object(id).version }
+        let change = self.echoes.begin(id);
+        let mut t = self.nodes();
+        t.object(id);
+        let (epoch, was_valid) = (t.changes.epoch(id), t.is_valid(id));
+        Before { change, epoch, shown: t.current_shown(id).cloned(), was_valid }
     }
 
     /// A save failed. It may have got as far as to publish the revision, whose sign was then taken for that of a save that
@@ -103,19 +109,19 @@ impl Fs {
         }
         let mut notices = self.notices();
         let mut t = self.nodes();
-        let object = t.object(id);
-        let new = object.current_node.is_none();
+        let new = t.current_node(id).is_none();
         // After a sign of change this may not be the newest any more, and what the name shows may have been found since.
-        let unchanged =
-            object.current_node.is_some() && object.version == before.version && !self.options.object_view;
-        let watched = object.watched;
+        let epoch = t.changes.epoch(id);
+        let same =
+            before.shown.as_ref().zip(t.current_shown(id)).is_some_and(|(then, now)| Arc::ptr_eq(then, now));
+        let unchanged = same && before.epoch.is_same_for_others(epoch) && !self.options.object_view;
         if let Some(active) = t.active.get_mut(id) {
             active.end_waits();
         }
         if unchanged {
             t.show(id, saved.rev.clone(), saved.meta.clone(), &mut notices);
-            if watched {
-                t.mark_valid(id);
+            if before.was_valid && self.store.changes().is_last_published(id, &saved.rev) {
+                t.object(id).validated_at = Some(epoch);
             }
         } else if !t.shows(id, &saved.rev) {
             t.invalidate(id, &mut notices);

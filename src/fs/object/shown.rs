@@ -39,29 +39,27 @@ impl Fs {
     pub(in crate::fs) fn resolve(&self, id: &ObjectId) -> Result<Ino> {
         self.drain();
         for attempt in 0.. {
-            let version = {
+            let epoch = {
                 let mut t = self.nodes();
-                let object = t.object(id);
-                let (sure, current, version) = (object.is_valid(), object.current_node, object.version);
+                let (sure, current) = (t.is_valid(id), t.object(id).current_node);
                 match current {
                     _ if sure && t.hidden(id).is_some() => return Err(FsError::NotFound),
                     Some(current) if sure => return Ok(current),
-                    _ => version,
+                    _ => t.changes.epoch(id),
                 }
             };
             let watched = self.watcher.watch(id);
             let winner = self.winner(id);
             let mut notices = self.notices();
             let mut t = self.nodes();
-            let object = t.object(id);
-            let certain = object.version == version;
-            object.watched = watched && certain;
+            let certain = t.changes.epoch(id) == epoch;
             if !certain && attempt < RESCANS {
                 continue;
             }
+            let validated_at = Some(epoch).filter(|_| watched && certain);
             match winner {
                 Ok((rev, meta)) => {
-                    object.validated_at = Some(version);
+                    t.object(id).validated_at = validated_at;
                     match t.hidden(id).map(|hidden| hidden.rev == rev) {
                         Some(true) => return Err(FsError::NotFound),
                         // Others have gone on with what was renamed away here.
@@ -72,9 +70,7 @@ impl Fs {
                         None => {}
                     }
                     let current = t.show(id, rev, meta, &mut notices);
-                    if certain {
-                        t.mark_valid(id);
-                    }
+                    t.object(id).validated_at = validated_at;
                     drop(t);
                     self.notify_kernel(notices);
                     return Ok(current);
@@ -146,48 +142,35 @@ impl Fs {
         }
         let (mut notices, mut lost, mut watch) = (self.notices(), Vec::new(), Vec::new());
         let mut t = self.nodes();
-        events.retain(|event| {
+        for event in &events {
             match event {
                 Event::Object(id, came) => {
-                    // Our own publishing comes back as the name that is shown already.
-                    match came {
-                        Some(name) if t.current_rev(id).is_some_and(|rev| *name == *rev.as_str()) => {}
-                        Some(name) if self.echoes.is_under_way(id) && self.store.published_here(id, name) => {
-                            t.invalidate_silently(id);
-                            return false;
-                        }
-                        _ => t.invalidate(id, &mut notices),
+                    // Somebody has looked since: that is what the name shows.
+                    if came
+                        .as_ref()
+                        .is_none_or(|name| t.current_rev(id).is_none_or(|rev| *name != *rev.as_str()))
+                    {
+                        t.doubted(id, &mut notices);
                     }
                 }
-                Event::Left(id) => {
-                    if let Some(object) = t.objects.get_mut(id) {
-                        object.watched = false;
-                    }
-                    t.invalidate(id, &mut notices);
-                }
+                Event::Left(id) => t.doubted(id, &mut notices),
                 Event::Store(id, came) => {
-                    if let Some(object) = t.objects.get_mut(id) {
-                        object.watched = false;
-                    }
                     if *came {
                         self.note_recently_created(id);
-                    }
-                    if *came {
                         watch.push(id.clone());
                     }
-                    t.invalidate(id, &mut notices);
+                    t.doubted(id, &mut notices);
                     notices.push(Notice::Root);
                 }
                 Event::Scratch => notices.push(Notice::Root),
                 Event::Lost => {
                     let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
-                    ids.iter().for_each(|id| t.invalidate(id, &mut notices));
+                    ids.iter().for_each(|id| t.doubted(id, &mut notices));
                     notices.push(Notice::Root);
                     lost.extend(ids.into_iter().map(|id| Event::Object(id, None)));
                 }
             }
-            true
-        });
+        }
         if notices.contains(&Notice::Root) {
             // Whoever opens the directory once the turn is over must not take the kernel's copy for right.
             self.root_epoch.fetch_add(1, Ordering::AcqRel);

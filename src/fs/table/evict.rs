@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn nodes_beyond_the_limit_pass_and_those_in_use_stay() {
-        let mut t = NodeTable::new(Duration::ZERO);
+        let mut t = NodeTable::new(Duration::ZERO, Arc::default());
         t.limit = 11;
         let id = |n: usize| ObjectId::new(format!("o{n}")).unwrap();
         let rev = Rev::new(format!("0-{:032x}", 1)).unwrap();

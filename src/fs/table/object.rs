@@ -6,26 +6,15 @@ use crate::base::Process;
 use crate::fs::attr::Ino;
 use crate::fs::table::NodeTable;
 use crate::rev::{ObjectId, Rev};
+use crate::store::Epoch;
 
 /// What an object's name shows. There may be a million.
 #[derive(Default)]
 pub struct ObjectState {
     /// The node that the name shows.
     pub current_node: Option<Ino>,
-    /// Rises with each sign of a change in the store, and whenever the name comes to show something else: who has read
-    /// the directory before that must read it again. No two objects and no two lives of one ever have the same.
-    pub version: u64,
-    /// The epoch in which the home node was found right.
-    pub validated_at: Option<u64>,
-    /// Changes raise the epoch: no need to look.
-    pub watched: bool,
-}
-
-impl ObjectState {
-    /// Whether what the name shows is known to be right, without a look at the store.
-    pub fn is_valid(&self) -> bool {
-        self.watched && self.validated_at == Some(self.version)
-    }
+    /// The epoch in which that was found right, with every change since then heard of.
+    pub validated_at: Option<Epoch>,
 }
 
 /// An object that is being changed, or was a moment ago.
@@ -83,13 +72,15 @@ pub struct Deleted {
 }
 
 impl NodeTable {
-    /// What is known of an object. No epoch of one that was forgotten comes back: whoever scans the store meanwhile would
-    /// take what it found for true.
+    /// What is known of an object.
     pub fn object(&mut self, id: &ObjectId) -> &mut ObjectState {
-        self.objects.entry(id.clone()).or_insert_with(|| {
-            self.last_version += 1;
-            ObjectState { version: self.last_version, ..ObjectState::default() }
-        })
+        self.objects.entry(id.clone()).or_default()
+    }
+
+    /// Whether what the name shows, or that it shows nothing, is known to be right without a look at the store.
+    pub fn is_valid(&self, id: &ObjectId) -> bool {
+        let validated_at = self.objects.get(id).and_then(|object| object.validated_at);
+        validated_at.is_some_and(|epoch| epoch == self.changes.epoch(id))
     }
 
     /// What is known of an object that is about to be changed. As long as that is remembered, so is the object.

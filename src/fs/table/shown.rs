@@ -25,7 +25,7 @@ impl NodeTable {
         {
             return current;
         }
-        self.bump_version(id);
+        self.object(id).validated_at = None;
         if let Some(current) = current {
             let held = self.nodes.get(&current).is_some_and(NodeEntry::is_held);
             if self.turn(current, &shown) {

@@ -2,19 +2,20 @@
 //! while nothing changes.
 //!
 //! Invariants: nothing is remembered of an object that is not watched. Before anything is used, all signs of changes that
-//! are complete have been taken ([`Store::remember_while`]). A sign forgets what it speaks of, but for the name of a
-//! revision that this store published itself. What was listed while a sign came is not remembered. Texts never are; nor
-//! short histories that were only read, of which there may be a million.
+//! are complete have been taken ([`Store::remember_while`]). Signs of changes by others forget what they speak of; what this
+//! store publishes is added. What was listed in another epoch ([`Changes`]) is not remembered. Texts never are; nor short
+//! histories that were only read, of which there may be a million.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use super::Store;
+use super::changes::{Changes, Epoch};
 use super::revision_set::RevisionSet;
-use super::{Inner, Store};
-use crate::rev::{ObjectId, Rev, fnv1a};
+use crate::rev::{ObjectId, Rev};
 
 /// How many names are remembered at most, at about 100 bytes each.
 const MAX_NAMES: usize = 1 << 18;
@@ -22,13 +23,11 @@ const MAX_NAMES: usize = 1 << 18;
 /// From how many names on a history is remembered that was only read.
 pub(super) const LONG: usize = 64;
 
-/// Signs are told apart by object, but for chance.
-const SLOTS: usize = 256;
-
 type Watched = Box<dyn Fn(&ObjectId) -> bool + Send + Sync>;
 
-pub(super) struct Index {
+pub(super) struct Cache {
     watched: OnceLock<Watched>,
+    changes: Arc<Changes>,
     state: Mutex<State>,
 }
 
@@ -36,15 +35,12 @@ struct State {
     set: LruCache<ObjectId, Remembered>,
     names: usize,
     most: usize,
-    events: [u64; SLOTS],
 }
 
 struct Remembered {
     set: Arc<RevisionSet>,
     /// Published since, in this order.
     added: Vec<Rev>,
-    /// About to be published.
-    expected: Vec<Rev>,
     /// The highest name, if it was found to hold an object.
     winner: Option<Rev>,
 }
@@ -56,14 +52,10 @@ pub(super) struct Recall {
     pub winner: Option<Rev>,
 }
 
-/// The signs that had come when somebody began to list an object.
-#[derive(Clone, Copy)]
-pub(super) struct Ticket(u64);
-
-impl Index {
-    pub fn new() -> Index {
-        let state = State { set: LruCache::unbounded(), names: 0, most: MAX_NAMES, events: [0; SLOTS] };
-        Index { watched: OnceLock::new(), state: Mutex::new(state) }
+impl Cache {
+    pub fn new(changes: Arc<Changes>) -> Cache {
+        let state = State { set: LruCache::unbounded(), names: 0, most: MAX_NAMES };
+        Cache { watched: OnceLock::new(), changes, state: Mutex::new(state) }
     }
 
     fn is_watched(&self, id: &ObjectId) -> bool {
@@ -85,21 +77,21 @@ impl Index {
     }
 
     /// Before an object is listed that may be remembered then.
-    pub fn begin(&self, id: &ObjectId) -> Option<Ticket> {
-        self.is_watched(id).then(|| Ticket(self.state.lock().events[slot(id)]))
+    pub fn begin(&self, id: &ObjectId) -> Option<Epoch> {
+        self.is_watched(id).then(|| self.changes.epoch(id))
     }
 
-    /// Remembers what was listed, unless a sign has come since.
-    pub fn remember(&self, id: &ObjectId, ticket: Option<Ticket>, set: &Arc<RevisionSet>) {
+    /// Remembers what was listed since `epoch`, unless the object has changed meanwhile.
+    pub fn remember(&self, id: &ObjectId, epoch: Option<Epoch>, set: &Arc<RevisionSet>) {
         // Signs that are there and were not taken count, too.
-        let Some(Ticket(events)) = ticket.filter(|_| self.is_watched(id)) else { return };
+        let Some(epoch) = epoch.filter(|_| self.is_watched(id)) else { return };
         let mut state = self.state.lock();
-        if state.events[slot(id)] != events || set.names() > state.most {
+        if self.changes.epoch(id) != epoch || set.names() > state.most {
             return;
         }
         state.forget(id);
         state.names += set.names();
-        let new = Remembered { set: set.clone(), added: Vec::new(), expected: Vec::new(), winner: None };
+        let new = Remembered { set: set.clone(), added: Vec::new(), winner: None };
         state.set.put(id.clone(), new);
         while state.names > state.most
             && let Some((_, oldest)) = state.set.pop_lru()
@@ -120,24 +112,10 @@ impl Index {
         }
     }
 
-    /// This store is about to publish a revision; its sign will say nothing new.
-    pub fn expect(&self, id: &ObjectId, rev: &Rev) {
-        if let Some(there) = self.state.lock().set.peek_mut(id) {
-            there.expected.push(rev.clone());
-        }
-    }
-
-    /// Whether a name is that of a revision that this store has published or is about to.
-    fn is_own(&self, id: &ObjectId, name: &OsStr) -> bool {
-        let Ok(rev) = Rev::new(name) else { return false };
-        self.state.lock().set.peek(id).is_some_and(|t| t.expected.contains(&rev) || t.added.contains(&rev))
-    }
-
-    /// Records that a revision announced by [`expect`](Self::expect) was published.
+    /// This store has published a revision.
     pub fn published(&self, id: &ObjectId, rev: &Rev) {
         let mut state = self.state.lock();
         let Some(there) = state.set.peek_mut(id) else { return };
-        there.expected.retain(|expected| expected != rev);
         // It was forgotten meanwhile, and listed anew by somebody else.
         if there.set.live.binary_search(rev).is_ok() {
             return;
@@ -154,18 +132,22 @@ impl Index {
         self.state.lock().forget(id);
     }
 
-    fn changed(&self, id: &ObjectId, came: Option<&OsStr>) {
+    /// Forgets an object, unless all that is new is the name of a revision that is remembered.
+    pub fn forget_unless_listed(&self, id: &ObjectId, came: Option<&OsStr>) {
         let mut state = self.state.lock();
-        let ours = |there: &Remembered| {
-            let Some(rev) = came.and_then(|name| Rev::new(name).ok()) else { return false };
-            there.expected.contains(&rev)
-                || there.added.contains(&rev)
-                || there.set.live.binary_search(&rev).is_ok()
+        let listed = |there: &Remembered| {
+            came.and_then(|name| Rev::new(name).ok())
+                .is_some_and(|rev| there.set.live.binary_search(&rev).is_ok())
         };
-        if !state.set.peek(id).is_some_and(ours) {
-            state.events[slot(id)] += 1;
+        if !state.set.peek(id).is_some_and(listed) {
             state.forget(id);
         }
+    }
+
+    pub fn clear(&self) {
+        let mut state = self.state.lock();
+        state.set.clear();
+        state.names = 0;
     }
 }
 
@@ -181,46 +163,11 @@ impl Remembered {
     }
 }
 
-fn slot(id: &ObjectId) -> usize {
-    fnv1a(id.as_os_str().as_encoded_bytes()) as usize % SLOTS
-}
-
-/// A store that is told of changes, for as long as anybody else holds it.
-pub(crate) struct ChangeListener(Weak<Inner>);
-
 impl Store {
     /// Lets the store remember what it has listed of objects for which `watched` is true. Before it answers, `watched`
     /// must have told ([`ChangeListener::changed`]) of every change that was complete when it was called. The first call counts.
     pub(crate) fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
-        let _ = self.0.index.watched.set(Box::new(watched));
-    }
-
-    /// Whether a sign speaks of a revision that this store has just published or is about to. `false` says nothing.
-    pub(crate) fn published_here(&self, id: &ObjectId, name: &OsStr) -> bool {
-        self.0.index.is_own(id, name)
-    }
-
-    /// For whoever tells of changes.
-    pub(crate) fn change_listener(&self) -> ChangeListener {
-        ChangeListener(Arc::downgrade(&self.0))
-    }
-}
-
-impl ChangeListener {
-    /// An object's directory changed: a name came into it, or anything else happened (`None`).
-    pub fn changed(&self, id: &ObjectId, came: Option<&OsStr>) {
-        if let Some(store) = self.0.upgrade() {
-            store.index.changed(id, came);
-        }
-    }
-
-    /// Anything may have changed.
-    pub fn all_changed(&self) {
-        let Some(store) = self.0.upgrade() else { return };
-        let mut state = store.index.state.lock();
-        state.events.iter_mut().for_each(|events| *events += 1);
-        state.set.clear();
-        state.names = 0;
+        let _ = self.0.cache.watched.set(Box::new(watched));
     }
 }
 
@@ -250,7 +197,7 @@ mod tests {
     }
 
     fn generations(store: &Store) -> Option<Vec<u64>> {
-        let set = store.0.index.recall(&x())?.set;
+        let set = store.0.cache.recall(&x())?.set;
         Some(set.live.iter().filter_map(Rev::generation).collect())
     }
 
@@ -290,14 +237,14 @@ mod tests {
     #[test]
     fn what_was_listed_while_a_sign_came_is_not_remembered() {
         let (store, _, _) = watched();
-        let index = &store.0.index;
-        index.forget(&x());
-        let ticket = index.begin(&x());
+        let cache = &store.0.cache;
+        cache.forget(&x());
+        let epoch = cache.begin(&x());
         let set = Arc::new(store.revision_set(&x()).unwrap());
         store.change_listener().changed(&x(), None);
-        index.remember(&x(), ticket, &set);
+        cache.remember(&x(), epoch, &set);
         assert_eq!(generations(&store), None);
-        index.remember(&x(), index.begin(&x()), &set);
+        cache.remember(&x(), cache.begin(&x()), &set);
         assert!(generations(&store).is_some());
     }
 
@@ -306,10 +253,10 @@ mod tests {
         let (store, _, _) = watched();
         let last = store.update(&x(), b"{\"n\":2}").unwrap().rev;
         assert!(generations(&store).is_some());
-        store.0.index.published(&x(), &last);
-        assert_eq!((generations(&store), store.0.index.state.lock().names), (Some(vec![0, 1, 2]), 3));
-        store.0.index.forget(&x());
-        assert_eq!(store.0.index.state.lock().names, 0);
+        store.0.cache.published(&x(), &last);
+        assert_eq!((generations(&store), store.0.cache.state.lock().names), (Some(vec![0, 1, 2]), 3));
+        store.0.cache.forget(&x());
+        assert_eq!(store.0.cache.state.lock().names, 0);
     }
 
     #[test]
@@ -329,14 +276,14 @@ mod tests {
         let backend = Arc::new(MemoryBackend::new());
         let store = Store::with_backend(backend.clone());
         store.remember_while(|_| true);
-        store.0.index.state.lock().most = 100;
+        store.0.cache.state.lock().most = 100;
         let id = |n: u64| ObjectId::new(format!("o{n}")).unwrap();
         for n in 0..50 {
             store.create(&id(n), b"{}").unwrap();
             for m in 0..n {
                 store.upsert(&id(n), format!("{{\"m\":{m}}}").as_bytes()).unwrap();
             }
-            let state = store.0.index.state.lock();
+            let state = store.0.cache.state.lock();
             let counted: usize = state.set.iter().map(|(_, there)| there.names()).sum();
             assert!(state.names <= 100 + 50 && state.names == counted);
         }
@@ -349,7 +296,7 @@ mod tests {
             };
         }
         store.winner(&long).unwrap();
-        assert!(store.0.index.recall(&long).is_none());
+        assert!(store.0.cache.recall(&long).is_none());
         assert_eq!(store.upsert(&long, b"{\"m\":1}").unwrap().rev.generation(), Some(200));
     }
 
