@@ -125,9 +125,9 @@ impl Changes {
 
     /// A sign has come: a name came into the object's directory, or anything else happened (`None`). Whether it is one that
     /// this store awaits, and then awaits no more.
-    fn hear(&self, id: &ObjectId, came: Option<&OsStr>) -> bool {
+    fn take_sign(&self, id: &ObjectId, came: Option<&OsStr>) -> bool {
         let rev = came.and_then(|name| Rev::new(name).ok());
-        let expected = self.own.lock().peek_mut(id).and_then(|own| own.hear(rev.as_ref()));
+        let expected = self.own.lock().peek_mut(id).and_then(|own| own.take_sign(rev.as_ref()));
         match expected {
             Some(Sign::OfDone) => {}
             // It is there, and who publishes it has yet to say so.
@@ -145,7 +145,7 @@ enum Sign {
 }
 
 impl Own {
-    fn hear(&mut self, rev: Option<&Rev>) -> Option<Sign> {
+    fn take_sign(&mut self, rev: Option<&Rev>) -> Option<Sign> {
         let Some(rev) = rev else {
             // What is removed may come back by other hands.
             self.awaited.clear();
@@ -180,7 +180,7 @@ impl ChangeListener {
     /// none that a revision came which this store has just published or is publishing.
     pub fn changed(&self, id: &ObjectId, came: Option<&OsStr>) -> bool {
         let Some(store) = self.0.upgrade() else { return true };
-        let news = !store.changes.hear(id, came);
+        let news = !store.changes.take_sign(id, came);
         if news {
             store.cache.forget_unless_listed(id, came);
         }
@@ -205,8 +205,8 @@ mod tests {
         ObjectId::new("x").unwrap()
     }
 
-    fn hear(changes: &Changes, rev: &Rev) -> bool {
-        changes.hear(&x(), Some(rev.as_str().as_ref()))
+    fn take_sign(changes: &Changes, rev: &Rev) -> bool {
+        changes.take_sign(&x(), Some(rev.as_str().as_ref()))
     }
 
     #[test]
@@ -217,18 +217,18 @@ mod tests {
         assert_eq!(changes.epoch(&x()), before, "nothing is there yet");
         assert!(!changes.is_last_published(&x(), &one));
         // The sign comes first, to somebody else: what he found before is right no more.
-        assert!(hear(&changes, &one));
+        assert!(sign_is_own(&changes, &one));
         assert!(changes.epoch(&x()) != before && changes.epoch(&x()).is_same_for_others(before));
         changes.done(&x(), &one, true);
-        assert!(changes.is_last_published(&x(), &one) && !hear(&changes, &one));
+        assert!(changes.is_last_published(&x(), &one) && !sign_is_own(&changes, &one));
 
         changes.announce(&x(), &two);
         assert!(!changes.is_last_published(&x(), &one));
         changes.done(&x(), &two, true);
         let after = changes.epoch(&x());
-        assert!(hear(&changes, &two));
+        assert!(sign_is_own(&changes, &two));
         assert_eq!(changes.epoch(&x()), after, "it was known to be there");
-        assert!(!hear(&changes, &two) && !changes.epoch(&x()).is_same_for_others(after));
+        assert!(!sign_is_own(&changes, &two) && !changes.epoch(&x()).is_same_for_others(after));
     }
 
     #[test]
@@ -236,10 +236,10 @@ mod tests {
         let (changes, one, two) = (Changes::default(), rev(1, 'a'), rev(2, 'a'));
         changes.announce(&x(), &one);
         changes.done(&x(), &one, false);
-        assert!(!hear(&changes, &one) && !changes.is_last_published(&x(), &one));
+        assert!(!sign_is_own(&changes, &one) && !changes.is_last_published(&x(), &one));
         changes.announce(&x(), &two);
         changes.done(&x(), &two, true);
-        assert!(!changes.hear(&x(), None) && !hear(&changes, &two));
+        assert!(!changes.take_sign(&x(), None) && !sign_is_own(&changes, &two));
     }
 
     #[test]

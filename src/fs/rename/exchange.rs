@@ -97,11 +97,11 @@ impl Fs {
 
     fn exchange_objects(&self, caller: Caller, a: &ObjectId, b: &ObjectId) -> Result<()> {
         let texts = [a, b].map(|id| -> Result<_> {
-            let (current, shown, _) = self.shown(id, false)?;
-            Ok((current, self.store.read(id, &shown.rev)?, shown.meta.clone()))
+            let (_, shown, _) = self.shown(id, false)?;
+            Ok((self.store.read(id, &shown.rev)?, shown.meta.clone()))
         });
         let [first, second] = texts;
-        let ((home_a, text_a, meta_a), (home_b, text_b, meta_b)) = (first?, second?);
+        let ((text_a, meta_a), (text_b, meta_b)) = (first?, second?);
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
             let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
             let options = self.save_options(attrs);
@@ -110,13 +110,16 @@ impl Fs {
         let [of_a, of_b] = [a, b].map(|id| self.take_drafts(id));
         self.give_drafts(of_a, b, false);
         self.give_drafts(of_b, a, false);
-        // The kernel has exchanged the nodes; both are looked up again.
+        let [now_a, now_b] = [a, b].map(|id| self.shown(id, false).map(|(_, shown, _)| shown));
+        // The kernel will have exchanged the nodes; both names are looked up again.
         let mut notices = self.notices();
         let mut t = self.nodes();
-        for (id, current) in [(a, home_a), (b, home_b)] {
-            t.hide(id, &mut notices);
-            t.invalidate(id, &mut notices);
-            notices.push(Notice::Attr(current));
+        let [of_a, of_b] = [a, b].map(|id| t.take_nodes(id));
+        for (id, nodes, now) in [(a, of_b, now_a), (b, of_a, now_b)] {
+            if let Ok(now) = now {
+                t.nodes_become(nodes, &now, &mut notices);
+            }
+            t.changes.doubt(id);
             notices.extend(id.file_name().map(Notice::Entry));
         }
         drop(t);

@@ -108,12 +108,22 @@ impl NodeTable {
     /// An object has become another one, which is `shown`: who holds a node of it holds one of that.
     pub fn become_other(&mut self, from: &ObjectId, shown: &Arc<Shown>, notices: &mut Vec<Notice>) {
         self.note_became(object_ino(from), &shown.id);
-        let object = self.object(from);
+        let nodes = self.take_nodes(from);
+        self.nodes_become(nodes, shown, notices);
+    }
+
+    /// The nodes of an object, whose name leads to none then.
+    pub fn take_nodes(&mut self, id: &ObjectId) -> Vec<Ino> {
+        let object = self.object(id);
         object.validated_at = None;
         let current = object.current_node.take();
-        let stale = self.active.get_mut(from).map(|active| std::mem::take(&mut active.stale_nodes));
-        let nodes = current.into_iter().chain(stale.unwrap_or_default());
-        for node in nodes.collect::<Vec<_>>() {
+        let stale = self.active.get_mut(id).map(|active| std::mem::take(&mut active.stale_nodes));
+        current.into_iter().chain(stale.unwrap_or_default()).collect()
+    }
+
+    /// Nodes of another object are of the one that is `shown`: the name that the kernel knows them by has become its name.
+    pub fn nodes_become(&mut self, nodes: Vec<Ino>, shown: &Arc<Shown>, notices: &mut Vec<Notice>) {
+        for node in nodes {
             let Some(entry) = self.nodes.get_mut(&node) else { continue };
             let Node::Revision(now) = &mut entry.node else { continue };
             match entry.handles {
