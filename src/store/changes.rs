@@ -205,7 +205,7 @@ mod tests {
         ObjectId::new("x").unwrap()
     }
 
-    fn take_sign(changes: &Changes, rev: &Rev) -> bool {
+    fn sign_is_own(changes: &Changes, rev: &Rev) -> bool {
         changes.take_sign(&x(), Some(rev.as_str().as_ref()))
     }
 
