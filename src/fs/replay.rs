@@ -23,6 +23,8 @@ use crate::watch::Event;
 
 mod calls;
 
+pub use calls::ReplayFs;
+
 /// The directory of nodes by number, for the echoing process alone.
 pub const DIR: &str = ".revfs-echo";
 

@@ -174,7 +174,6 @@ const FS_ORDER: &[&str] = &[
     "rename/fresh",
     "rename/views",
     "rename",
-    "replay/calls",
     "by_number",
     "lookup",
     "list/root",
@@ -185,6 +184,7 @@ const FS_ORDER: &[&str] = &[
     "flush",
     "io",
     "names",
+    "replay/calls",
 ];
 
 /// The place of a path below `fs` in [`FS_ORDER`]: of `object/kept/load_file` that of `object/kept`.

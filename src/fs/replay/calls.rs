@@ -1,16 +1,20 @@
 //! The calls that the replaying process makes, and what they are told.
 
-use crate::error::Error;
-use crate::fs::Fs;
-use crate::fs::attr::{Attr, Found, Ino, NOW};
-use crate::fs::errno::{FsError, Result};
-use crate::fs::handle::{Handle, Opened};
-use crate::fs::node::{Node, Notice, View};
-use crate::fs::replay::{DIR, ReplayCall};
-use crate::rev::ObjectId;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use rustix::fs::FileType;
+
+use crate::error::Error;
+use crate::fs::Fs;
+use crate::fs::attr::{Attr, Caller, Found, Ino, NOW, ROOT};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::Opened;
+use crate::fs::ino::{REPLAY_DIR, REPLAY_TARGET};
+use crate::fs::node::{Node, Notice};
+use crate::fs::replay::{DIR, ReplayCall};
+use crate::rev::ObjectId;
 
 impl Fs {
     /// From now on calls by the process `pid` are echoes. 0 ends that.
@@ -91,84 +95,118 @@ impl Fs {
         self.echoes.due.notify_all();
     }
 
-    pub(in crate::fs) fn lookup_for_replay(&self, parent: Ino, name: &OsStr) -> Result<Found> {
-        match self.node(parent)? {
-            Node::Root if name == DIR => self.lookup_view(View::Echo),
-            Node::View(View::Echo) => {
-                let node = name.to_str().and_then(|name| name.parse().ok()).ok_or(FsError::NotFound)?;
-                self.hold_former(node)
-            }
-            Node::Root => {
-                let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
-                let (coming, leaving) = {
-                    let mut state = self.echoes.state.lock();
-                    (state.coming.remove(&id), state.leaving.remove(&id))
-                };
-                if coming {
-                    return Err(FsError::NotFound);
-                }
-                if leaving {
-                    // The node that the name led to last: who watches it hears that it went.
-                    let last = self.nodes().stale_nodes(&id).last().copied();
-                    return match last.map(|node| self.hold_former(node)) {
-                        Some(Ok(found)) => Ok(found),
-                        _ => self.lookup_view(View::ReplayTarget),
-                    };
-                }
-                self.hold_shown(&id)
-            }
+    /// The file system of a caller that is the replaying process.
+    pub fn replay_by(&self, caller: Caller) -> Option<ReplayFs<'_>> {
+        let pid = self.echoes.pid.load(Ordering::Relaxed);
+        (pid != 0 && pid == caller.thread).then_some(ReplayFs { fs: self })
+    }
+
+    /// The file system that a handle is of, if that is the replay's. Who closes is not told to a release.
+    pub fn replay_of(&self, handle: u64) -> Option<ReplayFs<'_>> {
+        (handle & HANDLE != 0).then_some(ReplayFs { fs: self })
+    }
+}
+
+/// What tells a handle of the replay's from programs': the rest is the node's number.
+const HANDLE: u64 = 1 << 63;
+
+/// The file system that the replaying process has: each of its calls succeeds and does nothing. The nodes that it is
+/// answered with are those of programs, since what a name leads to is the same for all who ask the kernel; it counts in
+/// the kernel's references to them, which are forgotten as others are, and in no handle.
+pub struct ReplayFs<'a> {
+    fs: &'a Fs,
+}
+
+impl ReplayFs<'_> {
+    /// Names in the root directory, and numbers of nodes in [`DIR`].
+    pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Found> {
+        match parent {
+            ROOT if name == DIR => self.hold(REPLAY_DIR),
+            ROOT => self.lookup_object(&ObjectId::from_file_name(name).ok_or(FsError::NotFound)?),
+            REPLAY_DIR => self.hold(name.to_str().and_then(|name| name.parse().ok()).unwrap_or_default()),
             _ => Err(FsError::NotFound),
         }
     }
 
-    /// Counts the kernel's reference to a node that it knows already.
-    fn hold_former(&self, node: Ino) -> Result<Found> {
-        let shown = match self.node(node).map_err(|_| FsError::NotFound)? {
-            Node::Revision(shown) => shown,
-            Node::Draft(draft) => return self.hold_draft(node, &draft),
-            _ => return Err(FsError::NotFound),
+    fn lookup_object(&self, id: &ObjectId) -> Result<Found> {
+        let (coming, leaving) = {
+            let mut state = self.fs.echoes.state.lock();
+            (state.coming.remove(id), state.leaving.remove(id))
         };
-        let attr = self.object_attr(&shown.id, &shown.meta);
-        let mut t = self.nodes();
-        t.nodes.get_mut(&node).ok_or(FsError::NotFound)?.lookups += 1;
-        let (attr, _) = t.attr_as_linked(&shown.id, (attr, NOW));
+        if coming {
+            return Err(FsError::NotFound);
+        }
+        if !leaving {
+            return self.fs.hold_shown(id);
+        }
+        // The node that the name led to last: who watches it hears that it went.
+        let last = self.fs.nodes().stale_nodes(id).last().copied();
+        last.and_then(|node| self.hold(node).ok()).map_or_else(|| self.hold(REPLAY_TARGET), Ok)
+    }
+
+    /// Counts the kernel's reference to a node that it knows already, or to one of the replay's own, which none are counted
+    /// of.
+    fn hold(&self, node: Ino) -> Result<Found> {
+        if let Ok(Node::Draft(draft)) = self.fs.node(node) {
+            return self.fs.hold_draft(node, &draft);
+        }
+        let attr = self.setattr(node).map_err(|_| FsError::NotFound)?;
+        if node < REPLAY_DIR {
+            self.fs.nodes().nodes.get_mut(&node).ok_or(FsError::NotFound)?.lookups += 1;
+        }
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    /// An echo opens a node: nothing is read or written, and its pages stay.
-    pub(in crate::fs) fn open_echo(&self, node: Ino) -> Result<Opened> {
-        let handle = self.add_handle(Handle::Echo { node });
-        Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+    /// As programs are told, but for what only the replay has.
+    pub fn getattr(&self, caller: Caller, node: Ino, handle: Option<u64>) -> Result<(Attr, Duration)> {
+        match node {
+            REPLAY_DIR | REPLAY_TARGET => Ok((self.setattr(node)?, NOW)),
+            _ => self.fs.getattr(caller, node, handle),
+        }
     }
 
-    pub(in crate::fs) fn create_echo(&self, name: &OsStr) -> Result<(Found, Opened)> {
+    /// The attributes as they are, whatever is to be set.
+    pub fn setattr(&self, node: Ino) -> Result<Attr> {
+        let fs = self.fs;
+        match node {
+            REPLAY_DIR => fs.synthetic(node, FileType::Directory, fs.root_attr()?.perm & 0o1777, 4096),
+            REPLAY_TARGET => fs.synthetic(node, FileType::RegularFile, 0o600, 0),
+            _ => match fs.node(node)? {
+                Node::Revision(shown) => {
+                    let attr = fs.object_attr(&shown.id, &shown.meta);
+                    Ok(fs.nodes().attr_as_linked(&shown.id, (attr, NOW)).0)
+                }
+                Node::Draft(draft) => Ok(fs.draft_attr(&draft.lock())),
+                _ => Err(FsError::Invalid),
+            },
+        }
+    }
+
+    /// Nothing will be read or written, and the node's pages stay. A kernel before 5.16 asks to flush all the same; nobody
+    /// minds that it fails.
+    pub fn open(&self, node: Ino) -> Result<Opened> {
+        Ok(Opened { handle: HANDLE | node, keep: true, no_flush: true, direct: false })
+    }
+
+    /// What others have created is there.
+    pub fn create(&self, name: &OsStr) -> Result<(Found, Opened)> {
         let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
-        let found = self.hold_shown(&id)?;
-        match self.open_echo(found.node) {
-            Ok(opened) => Ok((found, opened)),
-            Err(fail) => {
-                self.forget(found.node, 1);
-                Err(fail)
-            }
-        }
+        let found = self.fs.hold_shown(&id)?;
+        let opened = self.open(found.node)?;
+        Ok((found, opened))
     }
 
-    /// The attributes as they are, whatever an echo says to set.
-    pub(in crate::fs) fn attr_for_echo(&self, node: Ino) -> Result<Attr> {
-        match self.node(node)? {
-            Node::Revision(shown) => {
-                let attr = self.object_attr(&shown.id, &shown.meta);
-                Ok(self.nodes().attr_as_linked(&shown.id, (attr, NOW)).0)
-            }
-            Node::Draft(draft) => Ok(self.draft_attr(&draft.lock())),
-            Node::View(view) => self.view_attr(node, &view),
-            Node::Root | Node::Scratch(_) => Err(FsError::Invalid),
-        }
+    /// It has gone, or stays.
+    pub fn unlink(&self) -> Result<()> {
+        Ok(())
     }
 
-    /// An echo is over: the kernel need not keep the node under its number.
-    pub(in crate::fs) fn end_echo(&self, node: Ino) {
-        self.notify_kernel(self.notices().with(Notice::Echoed(node)));
+    /// The kernel need not keep the node under its number.
+    pub fn release(&self, handle: u64) {
+        let node = handle & !HANDLE;
+        self.fs.nodes().reap(node);
+        let name = node.to_string().into();
+        self.fs.notify_kernel(self.fs.notices().with(Notice::EntryIn(REPLAY_DIR, name)));
     }
 }
 
