@@ -158,7 +158,7 @@ pub struct Fs {
     drafts: Option<OwnedFd>,
     mount_lock: MountLock,
     counts: Counts,
-    echoes: replay::Replay,
+    replay: replay::Replay,
     /// How many objects are watched at most that no program has looked at.
     watch_all: AtomicUsize,
     /// Rises whenever names in the root directory come or go, and the epoch of the listing that the kernel may keep.
@@ -248,7 +248,7 @@ impl Fs {
             draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
-            echoes: replay::Replay::default(),
+            replay: replay::Replay::default(),
             watch_all: AtomicUsize::new(0),
             root_epoch: AtomicU64::new(1),
             root_listed: AtomicU64::new(0),

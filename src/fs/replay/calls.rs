@@ -17,13 +17,13 @@ use crate::fs::replay::{DIR, ReplayCall};
 use crate::rev::ObjectId;
 
 impl Fs {
-    /// From now on calls by the process `pid` are echoes. 0 ends that.
-    pub fn echo_as(&self, pid: u32) {
-        self.echoes.pid.store(pid, Ordering::Relaxed);
+    /// From now on calls by the process `pid` are replays. 0 ends that.
+    pub fn replay_as(&self, pid: u32) {
+        self.replay.pid.store(pid, Ordering::Relaxed);
     }
 
     /// Watches every object, if there are at most `limit` and half of the watches suffice, for those in use need some:
-    /// changes of objects that no program has looked at are then echoed, too. Returns whether it does.
+    /// changes of objects that no program has looked at are then replayed, too. Returns whether it does.
     ///
     /// # Errors
     /// As [`Store::ids`](crate::store::Store::ids).
@@ -41,9 +41,9 @@ impl Fs {
     }
 
     /// Waits for changes, at most `timeout`, and returns the calls that tell programs of them.
-    pub fn echoes(&self, timeout: Duration) -> Vec<ReplayCall> {
-        let mut echoes = Vec::new();
-        for (id, change) in self.echoes.take(timeout) {
+    pub fn replay_calls(&self, timeout: Duration) -> Vec<ReplayCall> {
+        let mut calls = Vec::new();
+        for (id, change) in self.replay.take(timeout) {
             let seen = self.nodes().objects.get(&id).is_some_and(|o| o.current_node.is_some());
             if change.foreign && seen {
                 // Moves the name on to another node, so that the one before is known to be left.
@@ -58,7 +58,7 @@ impl Fs {
                 },
                 false => None,
             };
-            if self.echoes.put_back(&id, change, asked) {
+            if self.replay.put_back(&id, change, asked) {
                 continue;
             }
             let gone = {
@@ -70,7 +70,7 @@ impl Fs {
                 now.as_ref().map_or(t.deleted(&id).is_some(), Option::is_none)
             };
             if let Some(now) = now {
-                echoes.extend(self.echoes.decide(&id, change, now));
+                calls.extend(self.replay.decide(&id, change, now));
             }
             let mut t = self.nodes();
             let current = t.current_node(&id);
@@ -82,22 +82,22 @@ impl Fs {
                 former.iter().copied().chain(t.nodes_in_place(&id).filter(|node| !former.contains(node)));
             let nodes = nodes.chain(current.filter(|_| overlaid));
             let held = nodes.filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
-            echoes.extend(held.map(|node| {
+            calls.extend(held.map(|node| {
                 let name = node.to_string().into();
                 if gone { ReplayCall::NodeDeleted(name) } else { ReplayCall::NodeModified(name) }
             }));
         }
-        echoes
+        calls
     }
 
     /// Ends a wait for changes at once.
-    pub fn stop_echoes(&self) {
-        self.echoes.due.notify_all();
+    pub fn stop_replay(&self) {
+        self.replay.due.notify_all();
     }
 
     /// The file system of a caller that is the replaying process.
     pub fn replay_by(&self, caller: Caller) -> Option<ReplayFs<'_>> {
-        let pid = self.echoes.pid.load(Ordering::Relaxed);
+        let pid = self.replay.pid.load(Ordering::Relaxed);
         (pid != 0 && pid == caller.thread).then_some(ReplayFs { fs: self })
     }
 
@@ -130,7 +130,7 @@ impl ReplayFs<'_> {
 
     fn lookup_object(&self, id: &ObjectId) -> Result<Found> {
         let (coming, leaving) = {
-            let mut state = self.fs.echoes.state.lock();
+            let mut state = self.fs.replay.state.lock();
             (state.coming.remove(id), state.leaving.remove(id))
         };
         if coming {
@@ -223,22 +223,22 @@ mod tests {
         Rev::new(format!("{generation}-{}", "a".repeat(32))).unwrap()
     }
 
-    fn echoes() -> Replay {
-        let echoes = Replay::default();
-        echoes.pid.store(1, Ordering::Relaxed);
-        echoes
+    fn replay() -> Replay {
+        let replay = Replay::default();
+        replay.pid.store(1, Ordering::Relaxed);
+        replay
     }
 
-    fn told(echoes: &Replay, events: &[Event], now: Option<Rev>) -> Vec<ReplayCall> {
-        echoes.on_events(events.iter());
-        let taken = echoes.take(Duration::ZERO);
+    fn told(replay: &Replay, events: &[Event], now: Option<Rev>) -> Vec<ReplayCall> {
+        replay.on_events(events.iter());
+        let taken = replay.take(Duration::ZERO);
         let foreign = taken.into_iter().filter(|(_, change)| change.foreign);
-        foreign.filter_map(|(id, change)| echoes.decide(&id, change, now.clone())).collect()
+        foreign.filter_map(|(id, change)| replay.decide(&id, change, now.clone())).collect()
     }
 
     #[test]
     fn each_change_by_others_is_told_once() {
-        let e = echoes();
+        let e = replay();
         let x = id("x");
         let name = |rev: &Rev| Some(OsString::from(rev.as_str()));
         // The original: mkdir, create, write, close.
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_was_made_here_is_not_told_again() {
-        let e = echoes();
+        let e = replay();
         let x = id("x");
         e.begin(&x).made(Some(&rev(0)));
         assert_eq!(told(&e, &[Event::Store(x.clone(), true)], Some(rev(0))), []);
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn signs_that_come_before_the_change_is_over_wait_for_it() {
-        let e = echoes();
+        let e = replay();
         let (x, y) = (id("x"), id("y"));
         let change = e.begin(&x);
         let events =
