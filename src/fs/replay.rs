@@ -1,8 +1,8 @@
 //! The replay: changes made in the store by others, done once more through the mount so that inotify tells of them.
 //!
 //! The kernel raises inotify events for calls that are made through the mount, and knows no other way. So a process of
-//! ours (`mount/replay.rs`) makes one such call for each change: it creates, opens and closes, or unlinks the name. This
-//! file system knows the process by its id, lets each of its calls succeed, and does nothing.
+//! ours (`mount/replay.rs`) makes one such call for each change: it creates, opens and closes, or unlinks the name. It has
+//! a file system of its own ([`ReplayFs`]), in which each call succeeds and does nothing.
 //!
 //! A program that watches a file itself watches a node. The name may lead elsewhere by the next save, as somebody has what was
 //! there before open; a node that the kernel holds all the same is an open file or one that is watched. It

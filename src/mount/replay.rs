@@ -56,11 +56,6 @@ impl Replayer {
         Ok(Replayer { socket: Some(ours), pid })
     }
 
-    /// Whose calls are replays.
-    fn pid(&self) -> u32 {
-        self.pid.as_raw_pid().unsigned_abs()
-    }
-
     /// Where the mount is, and the device number that tells it from others at that place.
     ///
     /// # Errors
@@ -111,7 +106,7 @@ impl Replayer {
             warn!("inotify will not tell of changes by others: {e}");
             return None;
         }
-        fs.replay_as(self.pid());
+        fs.replay_as(self.pid.as_raw_pid().unsigned_abs());
         let (watching, (done, watched)) = (fs.clone(), mpsc::channel::<()>());
         let looking = start(move || {
             match watching.watch_all(WATCH_IDLE) {

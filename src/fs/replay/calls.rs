@@ -110,9 +110,8 @@ impl Fs {
 /// What tells a handle of the replay's from programs': the rest is the node's number.
 const HANDLE: u64 = 1 << 63;
 
-/// The file system that the replaying process has: each of its calls succeeds and does nothing. The nodes that it is
-/// answered with are those of programs, since what a name leads to is the same for all who ask the kernel; it counts in
-/// the kernel's references to them, which are forgotten as others are, and in no handle.
+/// The file system that the replaying process has. Its nodes are those of programs, for what a name leads to is the same
+/// for all who ask the kernel; the references that the kernel has to them count, and no handle does.
 pub struct ReplayFs<'a> {
     fs: &'a Fs,
 }
@@ -144,8 +143,7 @@ impl ReplayFs<'_> {
         last.and_then(|node| self.hold(node).ok()).map_or_else(|| self.hold(REPLAY_TARGET), Ok)
     }
 
-    /// Counts the kernel's reference to a node that it knows already, or to one of the replay's own, which none are counted
-    /// of.
+    /// Counts the kernel's reference to a node that it knows already; of the replay's own none are counted.
     fn hold(&self, node: Ino) -> Result<Found> {
         if let Ok(Node::Draft(draft)) = self.fs.node(node) {
             return self.fs.hold_draft(node, &draft);
@@ -192,8 +190,7 @@ impl ReplayFs<'_> {
     pub fn create(&self, name: &OsStr) -> Result<(Found, Opened)> {
         let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
         let found = self.fs.hold_shown(&id)?;
-        let opened = self.open(found.node)?;
-        Ok((found, opened))
+        self.open(found.node).map(|opened| (found, opened))
     }
 
     /// It has gone, or stays.
