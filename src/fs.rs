@@ -9,7 +9,7 @@
 //! | `scratch/` | every name that is not an object's |
 //! | `views` | `.conflicts` and its like; which revision may be discarded there |
 //! | `lookup`, `open`, `create`, `meta`, `io`, `flush`, `list`, `names`, `rename/`, `xattr`, `by_number` | the calls: each finds the kind of its node and hands on |
-//! | [`replay`] | changes by others, made known to inotify |
+//! | [`replay`] | changes by others, made known to inotify, and the file system of the process that does it |
 //!
 //! No file uses one that stands below it in the list that `tests/it/tidy.rs` holds.
 //!

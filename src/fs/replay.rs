@@ -26,7 +26,7 @@ mod calls;
 pub use calls::ReplayFs;
 
 /// The directory of nodes by number, for the replaying process alone.
-pub const DIR: &str = ".revfs-echo";
+pub const DIR: &str = ".revfs-replay";
 
 /// How long signs of one change gather; also the time that the kernel has to forget what nobody watches.
 const COALESCE_WINDOW: Duration = Duration::from_millis(15);

@@ -52,7 +52,7 @@ impl Replayer {
     fn start() -> io::Result<Replayer> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let pid = fork(c"revfs-echo", &theirs, work)?;
+        let pid = fork(c"revfs-replay", &theirs, work)?;
         Ok(Replayer { socket: Some(ours), pid })
     }
 
