@@ -9,7 +9,7 @@
 //! | `scratch/` | every name that is not an object's |
 //! | `views` | `.conflicts` and its like; which revision may be discarded there |
 //! | `lookup`, `open`, `create`, `meta`, `io`, `flush`, `list`, `names`, `rename/`, `xattr`, `by_number` | the calls: each finds the kind of its node and hands on |
-//! | [`replay`] | changes by others, made known to inotify |
+//! | [`replay`] | changes by others, made known to inotify, and the file system of the process that does it |
 //!
 //! No file uses one that stands below it in the list that `tests/it/tidy.rs` holds.
 //!
@@ -158,7 +158,7 @@ pub struct Fs {
     drafts: Option<OwnedFd>,
     mount_lock: MountLock,
     counts: Counts,
-    echoes: replay::Replay,
+    replay: replay::Replay,
     /// How many objects are watched at most that no program has looked at.
     watch_all: AtomicUsize,
     /// Rises whenever names in the root directory come or go, and the epoch of the listing that the kernel may keep.
@@ -248,7 +248,7 @@ impl Fs {
             draining: Mutex::new(()),
             kernel: OnceLock::new(),
             counts: Counts::default(),
-            echoes: replay::Replay::default(),
+            replay: replay::Replay::default(),
             watch_all: AtomicUsize::new(0),
             root_epoch: AtomicU64::new(1),
             root_listed: AtomicU64::new(0),

@@ -1,4 +1,5 @@
-//! The FUSE protocol: decode, call, reply. No decisions are made here.
+//! The FUSE protocol: decode, call, reply. Nothing is decided here but whose call it is: the replaying process has a file
+//! system of its own.
 //!
 //! A panic in a call ends that call with EIO and nothing else: fuser's workers die silently otherwise.
 
@@ -17,6 +18,7 @@ use fuser::{
 
 use crate::fs::attr::Attr;
 use crate::fs::errno::FsError;
+use crate::fs::replay::ReplayFs;
 use crate::fs::scratch::Change;
 use crate::fs::{self, Fs, Mode};
 
@@ -26,7 +28,9 @@ mod workers;
 
 pub use tell::Tell;
 
-use convert::{caller, dir_flags, empty, entry, errno, file_attr, guard, kind, open_flags, set_time, xattr};
+use convert::{
+    caller, dir_flags, done, empty, entry, errno, file_attr, guard, kind, open_flags, set_time, whose, xattr,
+};
 use workers::{Call, Workers};
 
 /// The adapter that fuser serves.
@@ -72,21 +76,24 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (caller, name) = (caller(req), name.to_owned());
-        self.look(move |fs| entry(guard(|| fs.lookup(caller, parent.0, &name)), reply));
-    }
-
-    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        let _ = guard(|| {
-            self.fs.forget(ino.0, nlookup);
-            Ok(())
+        self.look(move |fs| {
+            let own = |replay: ReplayFs<'_>| replay.lookup(parent.0, &name);
+            entry(whose(fs.replay_by(caller), own, || fs.lookup(caller, parent.0, &name)), reply);
         });
     }
 
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        let _ = done(|| self.fs.forget(ino.0, nlookup));
+    }
+
     fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        let caller = caller(req);
-        self.look(move |fs| match guard(|| fs.getattr(caller, ino.0, fh.map(|h| h.0))) {
-            Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
-            Err(e) => reply.error(e),
+        let (caller, fh) = (caller(req), fh.map(|h| h.0));
+        self.look(move |fs| {
+            let own = |replay: ReplayFs<'_>| replay.getattr(caller, ino.0, fh);
+            match whose(fs.replay_by(caller), own, || fs.getattr(caller, ino.0, fh)) {
+                Ok((a, ttl)) => reply.attr(&ttl, &file_attr(a.ino, &a)),
+                Err(e) => reply.error(e),
+            }
         });
     }
 
@@ -110,9 +117,12 @@ impl Filesystem for Adapter {
     ) {
         let change = Change { mode, uid, gid, size, atime: atime.map(set_time), mtime: mtime.map(set_time) };
         let caller = caller(req);
-        self.change(move |fs| match guard(|| fs.setattr(caller, ino.0, &change, fh.map(|h| h.0))) {
-            Ok(a) => reply.attr(&Duration::ZERO, &file_attr(a.ino, &a)),
-            Err(e) => reply.error(e),
+        self.change(move |fs| {
+            let program = || fs.setattr(caller, ino.0, &change, fh.map(|h| h.0));
+            match whose(fs.replay_by(caller), |replay| replay.setattr(ino.0), program) {
+                Ok(a) => reply.attr(&Duration::ZERO, &file_attr(a.ino, &a)),
+                Err(e) => reply.error(e),
+            }
         });
     }
 
@@ -146,7 +156,10 @@ impl Filesystem for Adapter {
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (caller, name) = (caller(req), name.to_owned());
-        self.change(move |fs| empty(guard(|| fs.unlink(caller, parent.0, &name)), reply));
+        self.change(move |fs| {
+            let program = || fs.unlink(parent.0, &name);
+            empty(whose(fs.replay_by(caller), |replay| replay.unlink(), program), reply);
+        });
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -198,9 +211,11 @@ impl Filesystem for Adapter {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (caller, mode) = (caller(req), Mode::new(flags.0));
         let call = if mode.write { Call::Change } else { Call::Look };
-        self.answer(call, move |fs| match guard(|| fs.open(caller, ino.0, mode)) {
-            Ok(o) => reply.opened(FileHandle(o.handle), open_flags(&o)),
-            Err(e) => reply.error(e),
+        self.answer(call, move |fs| {
+            match whose(fs.replay_by(caller), |replay| replay.open(ino.0), || fs.open(caller, ino.0, mode)) {
+                Ok(o) => reply.opened(FileHandle(o.handle), open_flags(&o)),
+                Err(e) => reply.error(e),
+            }
         });
     }
 
@@ -216,18 +231,15 @@ impl Filesystem for Adapter {
     ) {
         let mode = self.fs.mode_of_new(mode, umask);
         let (caller, name) = (caller(req), name.to_owned());
-        self.change(move |fs| match guard(|| fs.create(caller, parent.0, &name, mode, Mode::new(flags))) {
-            Ok((f, o)) => {
-                let attr = file_attr(f.node, &f.attr);
-                reply.created(
-                    &f.attr_ttl.min(f.entry_ttl),
-                    &attr,
-                    Generation(0),
-                    FileHandle(o.handle),
-                    open_flags(&o),
-                );
+        self.change(move |fs| {
+            let program = || fs.create(caller, parent.0, &name, mode, Mode::new(flags));
+            match whose(fs.replay_by(caller), |replay| replay.create(&name), program) {
+                Ok((f, o)) => {
+                    let (ttl, attr) = (f.attr_ttl.min(f.entry_ttl), file_attr(f.node, &f.attr));
+                    reply.created(&ttl, &attr, Generation(0), FileHandle(o.handle), open_flags(&o));
+                }
+                Err(e) => reply.error(e),
             }
-            Err(e) => reply.error(e),
         });
     }
 
@@ -295,12 +307,9 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.change(move |fs| {
-            let released = guard(|| {
-                fs.release(fh.0);
-                Ok(())
-            });
-            empty(released, reply);
+        self.change(move |fs| match fs.replay_of(fh.0) {
+            Some(replay) => empty(done(|| replay.release(fh.0)), reply),
+            None => empty(done(|| fs.release(fh.0)), reply),
         });
     }
 
@@ -364,13 +373,7 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.look(move |fs| {
-            let released = guard(|| {
-                fs.release(fh.0);
-                Ok(())
-            });
-            empty(released, reply);
-        });
+        self.look(move |fs| empty(done(|| fs.release(fh.0)), reply));
     }
 
     fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {

@@ -7,7 +7,7 @@
 //! | `system` | mounting and unmounting; what is mounted |
 //! | `daemon` | the way into the background; what is done when the daemon dies |
 //! | `end` | how whoever unmounts waits for the daemon's end |
-//! | `echo` | the process by which inotify tells of changes by others |
+//! | `replay` | the process by which inotify tells of changes by others |
 //! | `guard` | the process that ends the connection of a daemon that was killed |
 //! | `journal` | syslog and systemd |
 //!
@@ -41,7 +41,7 @@ use daemon::{detach, is_daemon, keeper, launch};
 use end::Answers;
 use guard::Guard;
 use journal::notify;
-use replay::Echoer;
+use replay::Replayer;
 use system::unmount;
 
 mod check;
@@ -203,7 +203,7 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| MountError::new(format!("cannot watch signals: {e}")))?;
     // Before there are threads, a mount, or descriptors that it would keep.
-    let echoer = if options.notify && !options.fs.read_only { Echoer::try_start() } else { None };
+    let replayer = if options.notify && !options.fs.read_only { Replayer::try_start() } else { None };
     let source = options.fsname.as_ref().map_or(store.as_os_str(), OsStr::new);
     let claimed = claim(point)?;
     let fd = system::mount(source, point, options)?;
@@ -236,8 +236,8 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
         begun.inspect_err(|e| info!("revfs umount will not wait for this daemon: {e}")).ok()
     });
     housekeeping(fs.clone(), ended.clone(), answers).map_err(failed)?;
-    let echoing =
-        echoer.and_then(|echoer| echoer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
+    let replaying =
+        replayer.and_then(|replayer| replayer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
     let _keeper = options.auto_unmount.then(|| keeper(point)).transpose().map_err(failed)?;
     if is_daemon() {
         detach(point, options.log.as_deref()).map_err(failed)?;
@@ -269,8 +269,8 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
     ended.store(true, Ordering::Release);
     handle.close();
     let _ = stopper.join();
-    fs.stop_echoes();
-    let _ = echoing.map(JoinHandle::join);
+    fs.stop_replay();
+    let _ = replaying.map(JoinHandle::join);
     notify("STOPPING=1");
     fs.shutdown();
     served.map_err(|e| MountError::new(format!("the mount {} ended: {e}", point.display())))
@@ -378,8 +378,8 @@ fn raise_file_limit() {
     }
 }
 
-/// Who ignores SIGCHLD hands that on to the programs it starts. The id of the echoing process would then be free for
-/// another as soon as it has died, whose writing would be taken for echoes.
+/// Who ignores SIGCHLD hands that on to the programs it starts. The id of the replaying process would then be free
+/// for another as soon as it has died, whose saves would be taken for replays.
 fn collect_children() {
     // SAFETY: the default is no function of ours; no other thread runs yet.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };

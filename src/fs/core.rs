@@ -4,7 +4,6 @@
 //! the table, and done when the lock is given back. Debug builds assert that no system call of the backend and none on a
 //! watch is made while it is held.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,7 +23,7 @@ use crate::fs::attr::{Attr, Caller, Ino, ROOT};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::Handle;
 use crate::fs::ino::object_ino;
-use crate::fs::node::{Node, Notice, View};
+use crate::fs::node::{Node, Notice};
 use crate::fs::table::NodeTable;
 use crate::fs::{Fs, attr, scratch};
 use crate::rev::{ObjectId, Rev};
@@ -86,11 +85,6 @@ impl Fs {
                 Notice::Attr(node) => kernel.forget_attr(node),
                 Notice::Entry(name) => kernel.forget_entry(ROOT, &name),
                 Notice::EntryIn(parent, name) => kernel.forget_entry(parent, &name),
-                Notice::Echoed(node) => {
-                    if let Some(dir) = self.echo_dir() {
-                        kernel.forget_entry(dir, OsStr::new(&node.to_string()));
-                    }
-                }
                 Notice::Root => {
                     self.root_epoch.fetch_add(1, Ordering::AcqRel);
                     kernel.forget_attr(ROOT);
@@ -232,16 +226,6 @@ impl Fs {
             a.nlink = scratch.st_nlink as u32;
         }
         Ok(self.masked(a))
-    }
-
-    /// The node of [`DIR`](crate::fs::replay::DIR), if the kernel knows it.
-    fn echo_dir(&self) -> Option<Ino> {
-        self.nodes().views.get(&View::Echo).copied()
-    }
-
-    /// Whether a call is an echo.
-    pub(in crate::fs) fn is_replay(&self, caller: Caller) -> bool {
-        caller.thread != 0 && caller.thread == self.echoes.pid.load(Ordering::Relaxed)
     }
 
     /// Whether an object is watched even if the kernel knows nothing of it.

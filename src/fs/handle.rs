@@ -81,10 +81,6 @@ pub(in crate::fs) enum Handle {
         /// The process that opened it, where it may be making a backup.
         copier: Option<Process>,
     },
-    /// See `echo`.
-    Echo {
-        node: Ino,
-    },
     Directory {
         node: Ino,
         stream: Mutex<Option<Stream>>,
@@ -107,7 +103,6 @@ impl Handle {
             | Handle::Bytes { node, .. }
             | Handle::Draft { node, .. }
             | Handle::Scratch { node, .. }
-            | Handle::Echo { node }
             | Handle::Directory { node, .. } => *node,
         }
     }

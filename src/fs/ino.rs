@@ -11,6 +11,10 @@ pub const OTHERS: Ino = 1 << 52;
 /// Removed objects.
 const REMOVED: Ino = OTHERS + OBJECTS;
 
+/// What only the replaying process comes to: the directory of nodes by number, and what it finds where an object was.
+pub const REPLAY_DIR: Ino = 1 << 53;
+pub const REPLAY_TARGET: Ino = REPLAY_DIR + 1;
+
 /// An object's inode number: the same in every mount of every copy of the store.
 pub fn object_ino(id: &ObjectId) -> Ino {
     ino_of(id.as_os_str().as_encoded_bytes())

@@ -59,7 +59,7 @@ impl Fs {
                 read_at(handle.file().ok_or(FsError::BadHandle)?, offset, size)
             }
             Handle::Bytes { bytes, .. } => Ok(part(bytes, offset, size)),
-            Handle::Draft { .. } | Handle::Echo { .. } | Handle::Directory { .. } => Err(FsError::BadHandle),
+            Handle::Draft { .. } | Handle::Directory { .. } => Err(FsError::BadHandle),
         }
     }
 
@@ -166,10 +166,6 @@ impl Fs {
     pub fn release(&self, handle: u64) {
         let Some(handle) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
-        if let Handle::Echo { .. } = &*handle {
-            self.nodes().reap(node);
-            return self.end_echo(node);
-        }
         let draft = self.draft_behind(&handle).or_else(|| match self.node(node) {
             // Whoever read past a draft's pages may be the last on its node.
             Ok(Node::Draft(draft)) => Some(draft),
@@ -242,9 +238,7 @@ impl Fs {
                 };
                 return Ok(rustix::fs::seek(file, from)? as i64);
             }
-            (Handle::Echo { .. } | Handle::Directory { .. }, _) => {
-                return Err(FsError::BadHandle);
-            }
+            (Handle::Directory { .. }, _) => return Err(FsError::BadHandle),
         };
         match whence {
             libc::SEEK_DATA | libc::SEEK_HOLE if at >= size => Err(FsError::NoSuchOffset),

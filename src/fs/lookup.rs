@@ -10,9 +10,6 @@ use crate::fs::{Fs, Name};
 impl Fs {
     /// What `name` is in the directory `parent`; the kernel holds the node found until it forgets it.
     pub fn lookup(&self, caller: Caller, parent: Ino, name: &OsStr) -> Result<Found> {
-        if self.is_replay(caller) {
-            return self.lookup_for_replay(parent, name);
-        }
         match name.as_encoded_bytes() {
             b"." => return self.lookup_self(parent),
             b".." => return self.lookup_parent(parent),

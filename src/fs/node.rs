@@ -102,10 +102,8 @@ impl NodeEntry {
 pub enum Notice {
     Attr(Ino),
     Entry(OsString),
-    /// A name in a scratch directory.
+    /// A name in another directory than the root.
     EntryIn(Ino, OsString),
-    /// A node's number as a name, see `replay`.
-    Echoed(Ino),
     /// The root directory has another time or other names.
     Root,
 }
@@ -134,10 +132,6 @@ pub enum View {
     DeletedOf(ObjectId),
     DeletedRevision(ObjectId, Rev),
     Status,
-    /// The nodes by number, see `replay`.
-    Echo,
-    /// What an echo finds where an object was.
-    ReplayTarget,
 }
 
 impl View {
@@ -155,12 +149,10 @@ impl View {
     pub(in crate::fs) fn kind(&self) -> FileType {
         match self {
             View::Conflicts | View::Conflict(_) | View::Drafts | View::DraftsOf(_) => FileType::Directory,
-            View::Deleted | View::DeletedOf(_) | View::Echo => FileType::Directory,
-            View::Revision(..)
-            | View::Draft(..)
-            | View::DeletedRevision(..)
-            | View::Status
-            | View::ReplayTarget => FileType::RegularFile,
+            View::Deleted | View::DeletedOf(_) => FileType::Directory,
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+                FileType::RegularFile
+            }
         }
     }
 }

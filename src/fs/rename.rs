@@ -243,7 +243,7 @@ impl Fs {
         let temporary = self.store.temporary_revisions(from, self.options.grace)?;
         let moved = match self.resolve(to) {
             Err(FsError::NotFound) if temporary != 1 && !self.was_deleted(to) => {
-                let (left, came) = (self.echoes.begin(from), self.echoes.begin(to));
+                let (left, came) = (self.replay.begin(from), self.replay.begin(to));
                 match self.store.rename(from, to) {
                     Ok(saved) => {
                         left.made(None);

@@ -1,15 +1,15 @@
-//! Echoes: changes made in the store by others, done once more through the mount so that inotify tells of them.
+//! The replay: changes made in the store by others, done once more through the mount so that inotify tells of them.
 //!
 //! The kernel raises inotify events for calls that are made through the mount, and knows no other way. So a process of
-//! ours (`mount/echo.rs`) makes one such call for each change: it creates, opens and closes, or unlinks the name. This
-//! file system knows the process by its id, lets each of its calls succeed, and does nothing.
+//! ours (`mount/replay.rs`) makes one such call for each change: it creates, opens and closes, or unlinks the name. It has
+//! a file system of its own ([`ReplayFs`]), in which each call succeeds and does nothing.
 //!
 //! A program that watches a file itself watches a node. The name may lead elsewhere by the next save, as somebody has what was
 //! there before open; a node that the kernel holds all the same is an open file or one that is watched. It
 //! is touched by its number, in a directory that nobody else can look up.
 //!
-//! Invariants: an echo changes nothing; a change that a program made through this mount has had its event and gets no
-//! other; an event that is late or double is fine, one that is missing is not. Echoes hold no lock of the file system.
+//! Invariants: a replay changes nothing; a change that a program made through this mount has had its event and gets no
+//! other; an event that is late or double is fine, one that is missing is not. The replay holds no lock of the file system.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -23,8 +23,10 @@ use crate::watch::Event;
 
 mod calls;
 
-/// The directory of nodes by number, for the echoing process alone.
-pub const DIR: &str = ".revfs-echo";
+pub use calls::ReplayFs;
+
+/// The directory of nodes by number, for the replaying process alone.
+pub const DIR: &str = ".revfs-replay";
 
 /// How long signs of one change gather; also the time that the kernel has to forget what nobody watches.
 const COALESCE_WINDOW: Duration = Duration::from_millis(15);
@@ -65,7 +67,7 @@ struct State {
     pending: HashMap<ObjectId, PendingChange>,
     /// The last state of an object that programs were told of: the winner, or that there is none.
     told: HashMap<ObjectId, (Option<Rev>, Instant)>,
-    /// Names that the echoing process must find absent once, to create them, or there once, to unlink them.
+    /// Names that the replaying process must find absent once, to create them, or there once, to unlink them.
     coming: HashSet<ObjectId>,
     leaving: HashSet<ObjectId>,
     /// Objects that programs change through the mount right now, and by how many calls.
@@ -87,7 +89,7 @@ impl State {
     fn tidy(&mut self) {
         if self.tidied.is_none_or(|then| then.elapsed() >= REPLAYED_TTL) {
             self.told.retain(|_, (_, since)| since.elapsed() < REPLAYED_TTL);
-            // A name that the kernel knew was not looked up for its echo.
+            // A name that the kernel knew was not looked up for its replay.
             self.coming.retain(|id| self.told.contains_key(id));
             self.leaving.retain(|id| self.told.contains_key(id));
             self.tidied = Some(Instant::now());

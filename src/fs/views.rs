@@ -51,20 +51,16 @@ impl Fs {
             View::DraftsOf(of) => Ok(View::Draft(of.clone(), name.to_owned())),
             View::Deleted => Ok(View::DeletedOf(id()?)),
             View::DeletedOf(of) => Ok(View::DeletedRevision(of.clone(), rev()?)),
-            View::Echo => Err(FsError::NotFound),
-            View::Revision(..)
-            | View::Draft(..)
-            | View::DeletedRevision(..)
-            | View::Status
-            | View::ReplayTarget => Err(FsError::NotADirectory),
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
+                Err(FsError::NotADirectory)
+            }
         }
     }
 
     pub(super) fn view_attr(&self, ino: Ino, view: &View) -> Result<Attr> {
         let there = |there: bool| if there { Ok(()) } else { Err(FsError::NotFound) };
         match view {
-            View::Conflicts | View::Drafts | View::Deleted | View::Status | View::Echo => {}
-            View::ReplayTarget => return self.synthetic(ino, FileType::RegularFile, 0o600, 0),
+            View::Conflicts | View::Drafts | View::Deleted | View::Status => {}
             View::Conflict(id) => {
                 there(self.store.revisions(id).is_ok())?;
                 return self.object_dir_attr(ino, id);
@@ -130,12 +126,7 @@ impl Fs {
                 of_ids(ids)
             }
             View::DeletedOf(id) => of_revs(self.gone_revisions(id)?),
-            View::Echo => Vec::new(),
-            View::Revision(..)
-            | View::Draft(..)
-            | View::DeletedRevision(..)
-            | View::Status
-            | View::ReplayTarget => {
+            View::Revision(..) | View::Draft(..) | View::DeletedRevision(..) | View::Status => {
                 return Err(FsError::NotADirectory);
             }
         };

@@ -10,6 +10,7 @@ use log::{debug, error};
 
 use crate::fs::attr::{Attr, Caller, Found};
 use crate::fs::errno::FsError;
+use crate::fs::replay::ReplayFs;
 use crate::fs::scratch::SetTime;
 use crate::fs::{Opened, OpenedDir};
 
@@ -34,6 +35,23 @@ pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, FsError>) -> Result<T, E
             Err(Errno::EIO)
         }
     }
+}
+
+/// [`guard`] of a call that is either the replay's, which has a file system of its own, or a program's.
+pub(super) fn whose<T>(
+    replay: Option<ReplayFs<'_>>,
+    own: impl FnOnce(ReplayFs<'_>) -> Result<T, FsError>,
+    program: impl FnOnce() -> Result<T, FsError>,
+) -> Result<T, Errno> {
+    guard(|| replay.map_or_else(program, own))
+}
+
+/// [`guard`] of a call that cannot fail.
+pub(super) fn done(call: impl FnOnce()) -> Result<(), Errno> {
+    guard(|| {
+        call();
+        Ok(())
+    })
 }
 
 pub(super) fn kind(kind: rustix::fs::FileType) -> FileType {

@@ -1,4 +1,4 @@
-//! The process that echoes changes made by others, so that inotify tells of them (see [`crate::fs::replay`]).
+//! The process that replays changes made by others, so that inotify tells of them (see [`crate::fs::replay`]).
 //!
 //! It must be a process: a thread of the daemon that waits for a request on its own mount keeps `/dev/fuse` open, so
 //! that after `kill -9` neither it nor the mount could end. It holds no descriptor of the mount while it has nothing to
@@ -39,26 +39,21 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const LONGEST: usize = 4096 + 64;
 
 /// The daemon's end.
-pub struct Echoer {
+pub struct Replayer {
     socket: Option<OwnedFd>,
     pid: Pid,
 }
 
-impl Echoer {
+impl Replayer {
     /// Forks the process. Call it while the daemon has one thread and no mount.
     ///
     /// # Errors
     /// Where there are no more processes or descriptors.
-    fn start() -> io::Result<Echoer> {
+    fn start() -> io::Result<Replayer> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let pid = fork(c"revfs-echo", &theirs, work)?;
-        Ok(Echoer { socket: Some(ours), pid })
-    }
-
-    /// Whose calls are echoes.
-    fn pid(&self) -> u32 {
-        self.pid.as_raw_pid().unsigned_abs()
+        let pid = fork(c"revfs-replay", &theirs, work)?;
+        Ok(Replayer { socket: Some(ours), pid })
     }
 
     /// Where the mount is, and the device number that tells it from others at that place.
@@ -75,8 +70,8 @@ impl Echoer {
     ///
     /// # Errors
     /// Where the process has ended.
-    fn send(&self, echo: &ReplayCall) -> io::Result<()> {
-        let (what, name): (u8, &OsStr) = match echo {
+    fn send(&self, call: &ReplayCall) -> io::Result<()> {
+        let (what, name): (u8, &OsStr) = match call {
             ReplayCall::Created(name) => (b'c', name),
             ReplayCall::Modified(name) => (b'm', name),
             ReplayCall::Deleted(name) => (b'd', name),
@@ -93,12 +88,10 @@ impl Echoer {
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         Ok(rustix::net::send(socket, &message, SendFlags::NOSIGNAL).map(drop)?)
     }
-}
 
-impl Echoer {
     /// [`start`](Self::start); without it the mount works, but inotify tells of this mount's own changes only.
-    pub fn try_start() -> Option<Echoer> {
-        Echoer::start().inspect_err(|e| warn!("inotify will not tell of changes by others: {e}")).ok()
+    pub fn try_start() -> Option<Replayer> {
+        Replayer::start().inspect_err(|e| warn!("inotify will not tell of changes by others: {e}")).ok()
     }
 
     /// Has changes that others make in the store raise inotify events on the mount, until `ended`.
@@ -113,7 +106,7 @@ impl Echoer {
             warn!("inotify will not tell of changes by others: {e}");
             return None;
         }
-        fs.echo_as(self.pid());
+        fs.replay_as(self.pid.as_raw_pid().unsigned_abs());
         let (watching, (done, watched)) = (fs.clone(), mpsc::channel::<()>());
         let looking = start(move || {
             match watching.watch_all(WATCH_IDLE) {
@@ -129,9 +122,9 @@ impl Echoer {
         let _ = watched.recv_timeout(POLL_INTERVAL);
         let telling = start(move || {
             while !ended.load(Ordering::Acquire) {
-                for echo in fs.echoes(HOUSEKEEPING_INTERVAL) {
-                    if let Err(e) = self.send(&echo) {
-                        fs.echo_as(0);
+                for call in fs.replay_calls(HOUSEKEEPING_INTERVAL) {
+                    if let Err(e) = self.send(&call) {
+                        fs.replay_as(0);
                         return warn!("inotify tells of changes by others no more: {e}");
                     }
                 }
@@ -147,7 +140,7 @@ fn device_number(text: &str) -> Option<u64> {
     Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
-impl Drop for Echoer {
+impl Drop for Replayer {
     fn drop(&mut self) {
         self.socket = None;
         // It ends at once, unless a call of its own is still under way; then init collects it.

@@ -174,7 +174,6 @@ const FS_ORDER: &[&str] = &[
     "rename/fresh",
     "rename/views",
     "rename",
-    "replay/calls",
     "by_number",
     "lookup",
     "list/root",
@@ -185,6 +184,7 @@ const FS_ORDER: &[&str] = &[
     "flush",
     "io",
     "names",
+    "replay/calls",
 ];
 
 /// The place of a path below `fs` in [`FS_ORDER`]: of `object/kept/load_file` that of `object/kept`.
@@ -265,9 +265,12 @@ fn files_of_the_mount_know_only_those_before_them() {
 }
 
 /// Words that meant several things, see `src/words.md` for those in their place.
-const RETIRED: [&str; 40] = [
+const RETIRED: [&str; 44] = [
     "Ahead",
     "Beside",
+    "Echo",
+    "Echoed",
+    "Echoer",
     "Echoes",
     "Fail",
     "Failure",
@@ -290,6 +293,7 @@ const RETIRED: [&str; 40] = [
     "await_own",
     "come_back",
     "displaced",
+    "echo",
     "give_back",
     "graves",
     "hear",

@@ -133,7 +133,7 @@ impl Fs {
             Verdict::Publish => {
                 match self.save_draft(node, d, self.durability()) {
                     // Programs had the event of the close before there was anything to see.
-                    Ok(()) => self.echoes.tell_again(&d.id),
+                    Ok(()) => self.replay.tell_again(&d.id),
                     Err(fail) => self.keep_unsaved(d, &fail),
                 }
             }
@@ -199,7 +199,7 @@ impl Fs {
             t.leave(&d.id, node);
         }
         if d.nameless {
-            self.echoes.tell_again(&d.id);
+            self.replay.tell_again(&d.id);
         }
         let shown_rev = saved.as_given().cloned();
         d.set_published(saved.rev, saved.meta, shown_rev, !saved.altered);
@@ -273,7 +273,7 @@ impl Fs {
             if self.nodes().hidden(&id).map(|hidden| hidden.since) != Some(hidden.since) {
                 continue;
             }
-            let change = self.echoes.begin(&id);
+            let change = self.replay.begin(&id);
             let op = match self.store.delete_at(&id, &hidden.rev) {
                 Ok(op) => {
                     if op.is_some() {

@@ -440,7 +440,7 @@ mod tests {
         assert_eq!(p.text(p.other, now), NEW);
         // Unlinked: what is written then goes nowhere.
         let handle = p.fs.open(p.writer, now, p.overwrite()).unwrap().handle;
-        p.fs.unlink(p.other, ROOT, "b.json".as_ref()).unwrap();
+        p.fs.unlink(ROOT, "b.json".as_ref()).unwrap();
         p.fs.write(handle, 0, OLD).unwrap();
         assert_eq!(p.fs.getattr(p.other, now, None).unwrap().0.size, OLD.len() as u64);
         p.fs.flush(p.writer, handle).unwrap();

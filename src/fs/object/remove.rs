@@ -41,7 +41,7 @@ impl Fs {
         // First, for a commit that is under way (a child that was forked closes its copy of a descriptor) would make the
         // object anew after it was deleted.
         mark(true);
-        let change = self.echoes.begin(id);
+        let change = self.replay.begin(id);
         let passed = into.map_or(Ok(false), |into| self.store.pass_on(id, into));
         let op = match passed.inspect_err(|_| mark(false))? {
             true => None,
@@ -59,7 +59,7 @@ impl Fs {
         active.deleted = op.map(|op| Deleted { since: Instant::now(), op });
         drop(t);
         self.notify_kernel(notices);
-        self.echoes.left_behind(id);
+        self.replay.left_behind(id);
         Ok(())
     }
 }

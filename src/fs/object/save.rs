@@ -65,7 +65,7 @@ impl Fs {
 
     /// A save begins.
     pub(in crate::fs) fn before(&self, id: &ObjectId) -> Before<'_> {
-        let change = self.echoes.begin(id);
+        let change = self.replay.begin(id);
         let mut t = self.nodes();
         t.object(id);
         let (epoch, was_valid) = (t.changes.epoch(id), t.is_valid(id));
@@ -135,7 +135,7 @@ impl Fs {
         }
         self.notify_kernel(notices);
         if left {
-            self.echoes.left_behind(id);
+            self.replay.left_behind(id);
         }
     }
 

@@ -183,7 +183,7 @@ impl Fs {
         let new = !notices.is_empty();
         self.notify_kernel(notices);
         events.extend(lost);
-        self.echoes.on_events(events.iter());
+        self.replay.on_events(events.iter());
         new
     }
 

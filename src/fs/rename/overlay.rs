@@ -45,7 +45,7 @@ impl Fs {
         if let Some(entry) = entry {
             entry.overlaid = true;
             drop(t);
-            self.echoes.left_behind(id);
+            self.replay.left_behind(id);
         }
     }
 }

@@ -56,9 +56,7 @@ impl Fs {
             | View::Drafts
             | View::DraftsOf(_)
             | View::Deleted
-            | View::Status
-            | View::Echo
-            | View::ReplayTarget => return Err(FsError::NotPermitted("views stay where they are")),
+            | View::Status => return Err(FsError::NotPermitted("views stay where they are")),
         }
         // The kernel has moved the view's entry to the object's name: it is looked up again.
         let mut notices = self.notices().with(Notice::Root);

@@ -1,25 +1,29 @@
 //! The calls that the replaying process makes, and what they are told.
 
-use crate::error::Error;
-use crate::fs::Fs;
-use crate::fs::attr::{Attr, Found, Ino, NOW};
-use crate::fs::errno::{FsError, Result};
-use crate::fs::handle::{Handle, Opened};
-use crate::fs::node::{Node, Notice, View};
-use crate::fs::replay::{DIR, ReplayCall};
-use crate::rev::ObjectId;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::fs::FileType;
+
+use crate::error::Error;
+use crate::fs::Fs;
+use crate::fs::attr::{Attr, Caller, Found, Ino, NOW, ROOT};
+use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::Opened;
+use crate::fs::ino::{REPLAY_DIR, REPLAY_TARGET};
+use crate::fs::node::{Node, Notice};
+use crate::fs::replay::{DIR, ReplayCall};
+use crate::rev::ObjectId;
+
 impl Fs {
-    /// From now on calls by the process `pid` are echoes. 0 ends that.
-    pub fn echo_as(&self, pid: u32) {
-        self.echoes.pid.store(pid, Ordering::Relaxed);
+    /// From now on calls by the process `pid` are replays. 0 ends that.
+    pub fn replay_as(&self, pid: u32) {
+        self.replay.pid.store(pid, Ordering::Relaxed);
     }
 
     /// Watches every object, if there are at most `limit` and half of the watches suffice, for those in use need some:
-    /// changes of objects that no program has looked at are then echoed, too. Returns whether it does.
+    /// changes of objects that no program has looked at are then replayed, too. Returns whether it does.
     ///
     /// # Errors
     /// As [`Store::ids`](crate::store::Store::ids).
@@ -37,9 +41,9 @@ impl Fs {
     }
 
     /// Waits for changes, at most `timeout`, and returns the calls that tell programs of them.
-    pub fn echoes(&self, timeout: Duration) -> Vec<ReplayCall> {
-        let mut echoes = Vec::new();
-        for (id, change) in self.echoes.take(timeout) {
+    pub fn replay_calls(&self, timeout: Duration) -> Vec<ReplayCall> {
+        let mut calls = Vec::new();
+        for (id, change) in self.replay.take(timeout) {
             let seen = self.nodes().objects.get(&id).is_some_and(|o| o.current_node.is_some());
             if change.foreign && seen {
                 // Moves the name on to another node, so that the one before is known to be left.
@@ -54,7 +58,7 @@ impl Fs {
                 },
                 false => None,
             };
-            if self.echoes.put_back(&id, change, asked) {
+            if self.replay.put_back(&id, change, asked) {
                 continue;
             }
             let gone = {
@@ -66,7 +70,7 @@ impl Fs {
                 now.as_ref().map_or(t.deleted(&id).is_some(), Option::is_none)
             };
             if let Some(now) = now {
-                echoes.extend(self.echoes.decide(&id, change, now));
+                calls.extend(self.replay.decide(&id, change, now));
             }
             let mut t = self.nodes();
             let current = t.current_node(&id);
@@ -78,97 +82,128 @@ impl Fs {
                 former.iter().copied().chain(t.nodes_in_place(&id).filter(|node| !former.contains(node)));
             let nodes = nodes.chain(current.filter(|_| overlaid));
             let held = nodes.filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
-            echoes.extend(held.map(|node| {
+            calls.extend(held.map(|node| {
                 let name = node.to_string().into();
                 if gone { ReplayCall::NodeDeleted(name) } else { ReplayCall::NodeModified(name) }
             }));
         }
-        echoes
+        calls
     }
 
     /// Ends a wait for changes at once.
-    pub fn stop_echoes(&self) {
-        self.echoes.due.notify_all();
+    pub fn stop_replay(&self) {
+        self.replay.due.notify_all();
     }
 
-    pub(in crate::fs) fn lookup_for_replay(&self, parent: Ino, name: &OsStr) -> Result<Found> {
-        match self.node(parent)? {
-            Node::Root if name == DIR => self.lookup_view(View::Echo),
-            Node::View(View::Echo) => {
-                let node = name.to_str().and_then(|name| name.parse().ok()).ok_or(FsError::NotFound)?;
-                self.hold_former(node)
-            }
-            Node::Root => {
-                let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
-                let (coming, leaving) = {
-                    let mut state = self.echoes.state.lock();
-                    (state.coming.remove(&id), state.leaving.remove(&id))
-                };
-                if coming {
-                    return Err(FsError::NotFound);
-                }
-                if leaving {
-                    // The node that the name led to last: who watches it hears that it went.
-                    let last = self.nodes().stale_nodes(&id).last().copied();
-                    return match last.map(|node| self.hold_former(node)) {
-                        Some(Ok(found)) => Ok(found),
-                        _ => self.lookup_view(View::ReplayTarget),
-                    };
-                }
-                self.hold_shown(&id)
-            }
+    /// The file system of a caller that is the replaying process.
+    pub fn replay_by(&self, caller: Caller) -> Option<ReplayFs<'_>> {
+        let pid = self.replay.pid.load(Ordering::Relaxed);
+        (pid != 0 && pid == caller.thread).then_some(ReplayFs { fs: self })
+    }
+
+    /// The file system that a handle is of, if that is the replay's. Who closes is not told to a release.
+    pub fn replay_of(&self, handle: u64) -> Option<ReplayFs<'_>> {
+        (handle & HANDLE != 0).then_some(ReplayFs { fs: self })
+    }
+}
+
+/// What tells a handle of the replay's from programs': the rest is the node's number.
+const HANDLE: u64 = 1 << 63;
+
+/// The file system that the replaying process has. Its nodes are those of programs, for what a name leads to is the same
+/// for all who ask the kernel; the references that the kernel has to them count, and no handle does.
+pub struct ReplayFs<'a> {
+    fs: &'a Fs,
+}
+
+impl ReplayFs<'_> {
+    /// Names in the root directory, and numbers of nodes in [`DIR`].
+    pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Found> {
+        match parent {
+            ROOT if name == DIR => self.hold(REPLAY_DIR),
+            ROOT => self.lookup_object(&ObjectId::from_file_name(name).ok_or(FsError::NotFound)?),
+            REPLAY_DIR => self.hold(name.to_str().and_then(|name| name.parse().ok()).unwrap_or_default()),
             _ => Err(FsError::NotFound),
         }
     }
 
-    /// Counts the kernel's reference to a node that it knows already.
-    fn hold_former(&self, node: Ino) -> Result<Found> {
-        let shown = match self.node(node).map_err(|_| FsError::NotFound)? {
-            Node::Revision(shown) => shown,
-            Node::Draft(draft) => return self.hold_draft(node, &draft),
-            _ => return Err(FsError::NotFound),
+    fn lookup_object(&self, id: &ObjectId) -> Result<Found> {
+        let (coming, leaving) = {
+            let mut state = self.fs.replay.state.lock();
+            (state.coming.remove(id), state.leaving.remove(id))
         };
-        let attr = self.object_attr(&shown.id, &shown.meta);
-        let mut t = self.nodes();
-        t.nodes.get_mut(&node).ok_or(FsError::NotFound)?.lookups += 1;
-        let (attr, _) = t.attr_as_linked(&shown.id, (attr, NOW));
+        if coming {
+            return Err(FsError::NotFound);
+        }
+        if !leaving {
+            return self.fs.hold_shown(id);
+        }
+        // The node that the name led to last: who watches it hears that it went.
+        let last = self.fs.nodes().stale_nodes(id).last().copied();
+        last.and_then(|node| self.hold(node).ok()).map_or_else(|| self.hold(REPLAY_TARGET), Ok)
+    }
+
+    /// Counts the kernel's reference to a node that it knows already; of the replay's own none are counted.
+    fn hold(&self, node: Ino) -> Result<Found> {
+        if let Ok(Node::Draft(draft)) = self.fs.node(node) {
+            return self.fs.hold_draft(node, &draft);
+        }
+        let attr = self.setattr(node).map_err(|_| FsError::NotFound)?;
+        if node < REPLAY_DIR {
+            self.fs.nodes().nodes.get_mut(&node).ok_or(FsError::NotFound)?.lookups += 1;
+        }
         Ok(Found { node, attr, attr_ttl: NOW, entry_ttl: NOW })
     }
 
-    /// An echo opens a node: nothing is read or written, and its pages stay.
-    pub(in crate::fs) fn open_echo(&self, node: Ino) -> Result<Opened> {
-        let handle = self.add_handle(Handle::Echo { node });
-        Ok(Opened { handle, keep: true, no_flush: true, direct: false })
+    /// As programs are told, but for what only the replay has.
+    pub fn getattr(&self, caller: Caller, node: Ino, handle: Option<u64>) -> Result<(Attr, Duration)> {
+        match node {
+            REPLAY_DIR | REPLAY_TARGET => Ok((self.setattr(node)?, NOW)),
+            _ => self.fs.getattr(caller, node, handle),
+        }
     }
 
-    pub(in crate::fs) fn create_echo(&self, name: &OsStr) -> Result<(Found, Opened)> {
+    /// The attributes as they are, whatever is to be set.
+    pub fn setattr(&self, node: Ino) -> Result<Attr> {
+        let fs = self.fs;
+        match node {
+            REPLAY_DIR => fs.synthetic(node, FileType::Directory, fs.root_attr()?.perm & 0o1777, 4096),
+            REPLAY_TARGET => fs.synthetic(node, FileType::RegularFile, 0o600, 0),
+            _ => match fs.node(node)? {
+                Node::Revision(shown) => {
+                    let attr = fs.object_attr(&shown.id, &shown.meta);
+                    Ok(fs.nodes().attr_as_linked(&shown.id, (attr, NOW)).0)
+                }
+                Node::Draft(draft) => Ok(fs.draft_attr(&draft.lock())),
+                _ => Err(FsError::Invalid),
+            },
+        }
+    }
+
+    /// Nothing will be read or written, and the node's pages stay. A kernel before 5.16 asks to flush all the same; nobody
+    /// minds that it fails.
+    pub fn open(&self, node: Ino) -> Result<Opened> {
+        Ok(Opened { handle: HANDLE | node, keep: true, no_flush: true, direct: false })
+    }
+
+    /// What others have created is there.
+    pub fn create(&self, name: &OsStr) -> Result<(Found, Opened)> {
         let id = ObjectId::from_file_name(name).ok_or(FsError::NotFound)?;
-        let found = self.hold_shown(&id)?;
-        match self.open_echo(found.node) {
-            Ok(opened) => Ok((found, opened)),
-            Err(fail) => {
-                self.forget(found.node, 1);
-                Err(fail)
-            }
-        }
+        let found = self.fs.hold_shown(&id)?;
+        self.open(found.node).map(|opened| (found, opened))
     }
 
-    /// The attributes as they are, whatever an echo says to set.
-    pub(in crate::fs) fn attr_for_echo(&self, node: Ino) -> Result<Attr> {
-        match self.node(node)? {
-            Node::Revision(shown) => {
-                let attr = self.object_attr(&shown.id, &shown.meta);
-                Ok(self.nodes().attr_as_linked(&shown.id, (attr, NOW)).0)
-            }
-            Node::Draft(draft) => Ok(self.draft_attr(&draft.lock())),
-            Node::View(view) => self.view_attr(node, &view),
-            Node::Root | Node::Scratch(_) => Err(FsError::Invalid),
-        }
+    /// It has gone, or stays.
+    pub fn unlink(&self) -> Result<()> {
+        Ok(())
     }
 
-    /// An echo is over: the kernel need not keep the node under its number.
-    pub(in crate::fs) fn end_echo(&self, node: Ino) {
-        self.notify_kernel(self.notices().with(Notice::Echoed(node)));
+    /// The kernel need not keep the node under its number.
+    pub fn release(&self, handle: u64) {
+        let node = handle & !HANDLE;
+        self.fs.nodes().reap(node);
+        let name = node.to_string().into();
+        self.fs.notify_kernel(self.fs.notices().with(Notice::EntryIn(REPLAY_DIR, name)));
     }
 }
 
@@ -185,22 +220,22 @@ mod tests {
         Rev::new(format!("{generation}-{}", "a".repeat(32))).unwrap()
     }
 
-    fn echoes() -> Replay {
-        let echoes = Replay::default();
-        echoes.pid.store(1, Ordering::Relaxed);
-        echoes
+    fn replay() -> Replay {
+        let replay = Replay::default();
+        replay.pid.store(1, Ordering::Relaxed);
+        replay
     }
 
-    fn told(echoes: &Replay, events: &[Event], now: Option<Rev>) -> Vec<ReplayCall> {
-        echoes.on_events(events.iter());
-        let taken = echoes.take(Duration::ZERO);
+    fn told(replay: &Replay, events: &[Event], now: Option<Rev>) -> Vec<ReplayCall> {
+        replay.on_events(events.iter());
+        let taken = replay.take(Duration::ZERO);
         let foreign = taken.into_iter().filter(|(_, change)| change.foreign);
-        foreign.filter_map(|(id, change)| echoes.decide(&id, change, now.clone())).collect()
+        foreign.filter_map(|(id, change)| replay.decide(&id, change, now.clone())).collect()
     }
 
     #[test]
     fn each_change_by_others_is_told_once() {
-        let e = echoes();
+        let e = replay();
         let x = id("x");
         let name = |rev: &Rev| Some(OsString::from(rev.as_str()));
         // The original: mkdir, create, write, close.
@@ -228,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_was_made_here_is_not_told_again() {
-        let e = echoes();
+        let e = replay();
         let x = id("x");
         e.begin(&x).made(Some(&rev(0)));
         assert_eq!(told(&e, &[Event::Store(x.clone(), true)], Some(rev(0))), []);
@@ -247,7 +282,7 @@ mod tests {
 
     #[test]
     fn signs_that_come_before_the_change_is_over_wait_for_it() {
-        let e = echoes();
+        let e = replay();
         let (x, y) = (id("x"), id("y"));
         let change = e.begin(&x);
         let events =

@@ -111,7 +111,7 @@ fn watch_on_the_directory_tells_of_changes_by_the_original() {
     seed::run(&place.store(), "await store.createObject({_id:'new',n:9})", &[]);
     dir.expect("CREATE new.json");
     assert_eq!(mount.names(), ["new.json", "seen.json"]);
-    assert_eq!(place.revs("new").len(), 1, "an echo saves nothing");
+    assert_eq!(place.revs("new").len(), 1, "a replay saves nothing");
 }
 
 #[test]
@@ -328,8 +328,8 @@ fn watch_replay_leaves_nothing_behind_and_keeps_nothing_busy() {
     let after = fs::metadata(mount.path("x.json")).unwrap();
     assert_eq!(before.modified().unwrap(), after.modified().unwrap());
     place.assert_clean();
-    assert_eq!(mount.sh("ls -d .revfs-echo").status.code(), Some(2), "nobody else finds its directory");
-    // In the midst of echoes: not busy.
+    assert_eq!(mount.sh("ls -d .revfs-replay").status.code(), Some(2), "nobody else finds its directory");
+    // In the midst of replays: not busy.
     for generation in 21..26 {
         place.seed("y", generation, r#"{"n":2}"#);
     }
@@ -345,7 +345,7 @@ fn replaying(mount: &Mount) -> Vec<i32> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", mount.pid())).unwrap();
     let comm = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let all = children.split_whitespace().map(|pid| pid.parse().unwrap());
-    all.filter(|pid| comm(pid) == "revfs-echo\n").collect()
+    all.filter(|pid| comm(pid) == "revfs-replay\n").collect()
 }
 
 /// It has its name a moment after its birth.
@@ -385,7 +385,7 @@ fn watch_replay_ends_with_a_killed_daemon() {
         place.seed("x", 1, "{}");
     }
     mount.kill();
-    wait_for("the echoing process to end", || {
+    wait_for("the replaying process to end", || {
         let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
         stat.is_empty() || stat.contains(") Z ")
     });
