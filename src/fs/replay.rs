@@ -133,7 +133,7 @@ impl Replay {
     /// A program is about to change the object through the mount.
     pub(super) fn begin(&self, id: &ObjectId) -> Publishing<'_> {
         *self.state.lock().under_way.entry(id.clone()).or_default() += 1;
-        Publishing { echoes: self, id: id.clone() }
+        Publishing { replay: self, id: id.clone() }
     }
 
     /// Programs have had the event of a change before it could be seen: they are told of it as if it were others'.
@@ -235,22 +235,22 @@ impl Replay {
 /// A change that a program makes through the mount. Its signs can come before the call that makes it is over, so until
 /// this is dropped nobody judges them.
 pub(super) struct Publishing<'a> {
-    echoes: &'a Replay,
+    replay: &'a Replay,
     id: ObjectId,
 }
 
 impl Publishing<'_> {
     /// The change is made; `rev` is what the object shows now.
     pub(super) fn made(self, rev: Option<&Rev>) {
-        if self.echoes.on() {
-            self.echoes.state.lock().told.insert(self.id.clone(), (rev.cloned(), Instant::now()));
+        if self.replay.on() {
+            self.replay.state.lock().told.insert(self.id.clone(), (rev.cloned(), Instant::now()));
         }
     }
 }
 
 impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        let mut state = self.echoes.state.lock();
+        let mut state = self.replay.state.lock();
         if let Some(calls) = state.under_way.get_mut(&self.id) {
             *calls -= 1;
             if *calls == 0 {
@@ -258,7 +258,7 @@ impl Drop for Publishing<'_> {
             }
         }
         if state.pending.contains_key(&self.id) {
-            self.echoes.due.notify_one();
+            self.replay.due.notify_one();
         }
     }
 }

@@ -165,7 +165,7 @@ impl Remembered {
 
 impl Store {
     /// Lets the store remember what it has listed of objects for which `watched` is true. Before it answers, `watched`
-    /// must have told ([`ChangeListener::changed`]) of every change that was complete when it was called. The first call counts.
+    /// must have told ([`ChangeListener::changed`](super::changes::ChangeListener::changed)) of every change that was complete when it was called. The first call counts.
     pub(crate) fn remember_while(&self, watched: impl Fn(&ObjectId) -> bool + Send + Sync + 'static) {
         let _ = self.0.cache.watched.set(Box::new(watched));
     }
