@@ -20,7 +20,7 @@
 //! 3. `telling`, read from before the table changes until the kernel is told of it,
 //! 4. the watcher's,
 //! 5. the table's,
-//! 6. all others, of which nobody takes a second: handles, memory, the replay's, the store's index, the small lists here.
+//! 6. all others, of which nobody takes a second: handles, memory, the replay's, the store's cache and changes, the small lists here.
 //!
 //! Nothing waits for a disk, the kernel or a program under the table's lock: what it asks for is done when it is given back
 //! (`core`). Attribute invalidations are sent inline: they never block. Entry invalidations may block until a LOOKUP of
@@ -220,6 +220,10 @@ impl Fs {
             Event::Object(id, came) => told.changed(id, came.as_deref()),
             Event::Left(id) | Event::Store(id, _) => told.changed(id, None),
             Event::Scratch => true,
+            Event::Begun(id) => {
+                told.begins(id);
+                false
+            }
             Event::Lost => {
                 told.all_changed();
                 true

@@ -38,6 +38,8 @@ pub enum Event {
     Scratch,
     /// Events were lost: anything may have changed.
     Lost,
+    /// The object's directory is watched from now on. Told to who [subscribes](Watcher::subscribe), and never queued.
+    Begun(ObjectId),
 }
 
 type Hears = Box<dyn Fn(&Event) -> bool + Send + Sync>;
@@ -186,6 +188,7 @@ impl Watcher {
                     self.publish(&Event::Left(old));
                 }
                 state.by_id.insert(id.clone(), wd);
+                self.publish(&Event::Begun(id.clone()));
                 self.hears_all
             }
             Err(e) => {

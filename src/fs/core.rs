@@ -71,8 +71,13 @@ impl Fs {
     /// node when it takes the answer to a lookup, and what it was told of the number before that is gone.
     pub(in crate::fs) fn has_size_asked(&self, node: Ino) -> bool {
         let told = self.telling.try_write_for(TOLD).is_some();
-        if let Some(kernel) = self.kernel.get().filter(|_| told) {
-            kernel.forget_attr(node);
+        if told {
+            if let Some(kernel) = self.kernel.get() {
+                kernel.forget_attr(node);
+            }
+            if let Some(entry) = self.nodes().nodes.get_mut(&node) {
+                entry.asked = true;
+            }
         }
         told
     }
@@ -110,13 +115,13 @@ impl Fs {
 
     /// A node has a handle less.
     pub(in crate::fs) fn count_closed(&self, node: Ino) {
+        let mut notices = self.notices();
         let doubted = self.nodes().nodes.get_mut(&node).is_some_and(|entry| {
             entry.handles = entry.handles.saturating_sub(1);
             entry.note_closed()
         });
-        if doubted {
-            self.notify_kernel(self.notices().with(Notice::Attr(node)));
-        }
+        notices.extend(doubted.then_some(Notice::Attr(node)));
+        self.notify_kernel(notices);
     }
 
     pub(in crate::fs) fn drop_handle_of(&self, node: Ino) {
@@ -301,7 +306,7 @@ const TOLD: Duration = Duration::from_millis(100);
 /// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
 /// with the size that it had, and cuts the text or reads NUL bytes behind the end. So who opens a node that has come to show
 /// another revision is answered when all have told ([`Fs::has_size_asked`]): what it asks then comes after that, and until it
-/// closes the node nothing is told of it that can wait ([`NodeTable::invalidate`]).
+/// closes the node nothing is told of it that can wait ([`NodeTable::doubted`]).
 pub(in crate::fs) struct Notices<'a> {
     list: Vec<Notice>,
     _telling: RwLockReadGuard<'a, ()>,

@@ -11,7 +11,6 @@ use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::Handle;
-use crate::fs::ino::object_ino;
 use crate::fs::node::Node;
 use crate::fs::object::commit::Asks;
 use crate::fs::scratch::os;
@@ -203,11 +202,7 @@ impl Fs {
         drop(held);
         let mut t = self.nodes();
         t.reap(node);
-        let object = match t.node(node) {
-            // The number that programs see: layers above know the object by it.
-            Some(Node::Revision(shown)) if node == object_ino(&shown.id) => Some(shown.id.clone()),
-            _ => None,
-        };
+        let object = t.home_of(node);
         drop(t);
         if let Some(id) = object {
             self.come_home(&id, node);

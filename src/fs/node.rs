@@ -43,10 +43,14 @@ pub struct NodeEntry {
     pub handles: u32,
     /// It showed something else before, whose size and pages the kernel may have.
     pub turned: bool,
-    /// The kernel was told the size since, by a call that nothing has made untrue.
+    /// The kernel has forgotten that size since, and asks for the right one.
+    pub asked: bool,
+    /// The kernel was told that.
     pub sized: bool,
-    /// There were signs of a change while programs read it, see [`NodeTable::invalidate`](crate::fs::table::NodeTable::invalidate).
+    /// There were signs of a change while programs read it, see [`NodeTable::doubted`](crate::fs::table::NodeTable::doubted).
     pub doubted: bool,
+    /// How often the replaying process has it open.
+    pub replays: u32,
     /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
     pub overlaid: bool,
     /// The kernel knows it by its number alone.
@@ -62,8 +66,10 @@ impl NodeEntry {
             lookups: 0,
             handles: 0,
             turned: false,
+            asked: false,
             sized: false,
             doubted: false,
+            replays: 0,
             overlaid: false,
             by_number: false,
             idle: false,
@@ -72,7 +78,7 @@ impl NodeEntry {
 
     /// Shows something else than before.
     pub fn note_turned(&mut self) {
-        (self.turned, self.sized) = (self.lookups > 0 || self.handles > 0, false);
+        (self.turned, self.asked, self.sized) = (self.is_held(), false, false);
     }
 
     /// Whether a reader's pages may get the size from the kernel that it had before: it drops what it is told of a size while
@@ -115,8 +121,8 @@ pub struct InPlace {
     pub opener: Process,
     /// The node that took its part as home.
     pub shadow: Ino,
-    /// The kernel was told the size of what the name shows as this node's.
-    pub sized_as_shown: bool,
+    /// The kernel was told of a size as this node's that its writer has not come to.
+    pub sized_otherwise: bool,
 }
 
 /// What a view's node shows.

@@ -152,7 +152,7 @@ impl Replay {
         }
     }
 
-    /// Signs of changes in the store. Those of changes made here are passed over.
+    /// Signs of changes in the store that are not of own revisions. Those of what was made or removed here are passed over.
     pub(super) fn on_events<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         if !self.on() {
             return;
@@ -165,7 +165,7 @@ impl Replay {
                 Event::Store(id, came) => {
                     (id, PendingChange { came: *came, left: !came, ..PendingChange::default() })
                 }
-                Event::Scratch | Event::Lost => continue,
+                Event::Scratch | Event::Lost | Event::Begun(_) => continue,
             };
             let ours = match (event, state.told.get(id).map(|(rev, _)| rev)) {
                 (Event::Store(_, true), Some(rev)) => rev.is_some(),

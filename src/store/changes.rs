@@ -2,7 +2,8 @@
 //!
 //! Every object has an epoch, which rises with each sign of a change. Who looks at an object takes its epoch before, and
 //! what was found is right for as long as the epoch is the same. Signs come from a watcher ([`ChangeListener`]), and from
-//! who changes an object here. The sign of a revision that this store publishes says nothing new and goes no further.
+//! who changes an object here. The sign of a revision that this store publishes says nothing new and goes no further, as long
+//! as it is awaited: that ends with a watch, with a sign of anything else, and where too many are.
 
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,7 +90,9 @@ impl Changes {
         self.slot(id).theirs.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Signs were lost: what is awaited may have come and gone.
     fn doubt_all(&self) {
+        self.own.lock().iter_mut().for_each(|(_, own)| own.awaited.clear());
         self.all.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -187,6 +190,15 @@ impl ChangeListener {
         news
     }
 
+    /// Signs of an object come from now on: those of revisions that were published before never do.
+    pub fn begins(&self, id: &ObjectId) {
+        if let Some(store) = self.0.upgrade()
+            && let Some(own) = store.changes.own.lock().peek_mut(id)
+        {
+            own.awaited.clear();
+        }
+    }
+
     /// Anything may have changed.
     pub fn all_changed(&self) {
         if let Some(store) = self.0.upgrade() {
@@ -240,6 +252,17 @@ mod tests {
         changes.announce(&x(), &two);
         changes.done(&x(), &two, true);
         assert!(!changes.take_sign(&x(), None) && !sign_is_own(&changes, &two));
+        // Signs were lost, or came to nobody.
+        changes.announce(&x(), &one);
+        changes.done(&x(), &one, true);
+        changes.doubt_all();
+        assert!(!sign_is_own(&changes, &one));
+        let store = Store::with_backend(Arc::new(crate::backend::MemoryBackend::new()));
+        store.create(&x(), b"{}").unwrap();
+        let unwatched = store.update(&x(), b"{\"n\":1}").unwrap().rev;
+        let listener = store.change_listener();
+        listener.begins(&x());
+        assert!(listener.changed(&x(), Some(unwatched.as_str().as_ref())), "it went and came back");
     }
 
     #[test]

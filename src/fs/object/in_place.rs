@@ -128,7 +128,7 @@ impl Fs {
         match self.shown(&id, false) {
             Ok((_, shown, _)) => {
                 if let Some(lent) = self.nodes().in_place.get_mut(&ino) {
-                    lent.sized_as_shown = true;
+                    lent.sized_otherwise = true;
                 }
                 Ok(Some(shown))
             }
@@ -180,7 +180,13 @@ impl NodeTable {
         let free = self.drafts(id).is_empty() || (refused && self.nodes_in_place(id).next().is_none());
         let entry = self.nodes.get(&ino)?;
         match &entry.node {
-            Node::Revision(shown) if current && free && self.hidden(id).is_none() && entry.handles == 0 => {
+            Node::Revision(shown)
+                if current
+                    && free
+                    && self.hidden(id).is_none()
+                    && entry.handles == 0
+                    && entry.replays == 0 =>
+            {
                 Some(shown.clone())
             }
             _ => None,
@@ -198,7 +204,7 @@ impl NodeTable {
         self.drop_file(ino);
         self.object(&id).current_node = Some(shadow);
         self.active_mut(&id).drafts.push((ino, Some(opener.clone())));
-        self.in_place.insert(ino, InPlace { id, opener, shadow, sized_as_shown: false });
+        self.in_place.insert(ino, InPlace { id, opener, shadow, sized_otherwise: false });
     }
 
     /// A draft's node that nobody has open shows the object for whoever holds it otherwise. Not if somebody is on the way to
@@ -221,7 +227,7 @@ impl NodeTable {
     /// The inverse of [`begin_in_place`](Self::begin_in_place).
     fn restore_in_place(&mut self, ino: Ino, d: &Draft, notices: &mut Vec<Notice>) -> bool {
         let Some(lent) = self.in_place.get(&ino) else { return false };
-        let (shadow, sized_as_shown) = (lent.shadow, lent.sized_as_shown);
+        let (shadow, sized_otherwise) = (lent.shadow, lent.sized_otherwise);
         let named = lent.id == d.id && self.current_node(&d.id) == Some(shadow);
         let Some(Node::Revision(shown)) = self.node(shadow).cloned() else { return false };
         if !named || d.unlinked || !is_elsewhere(d) {
@@ -229,7 +235,7 @@ impl NodeTable {
         }
         // Of what is empty the kernel has no pages.
         let same = d.is_empty() || (!d.is_dirty() && d.exact && d.base.as_ref() == Some(&shown.rev));
-        let same = same && !d.pages_differ && !sized_as_shown;
+        let same = same && !d.pages_differ && !sized_otherwise;
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         entry.node = Node::Revision(shown);
         if !same {

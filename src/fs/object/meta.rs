@@ -36,7 +36,7 @@ impl Fs {
         let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
         let Node::Revision(now) = entry.node.clone() else { return Ok(None) };
         if current == Some(ino) {
-            entry.sized = entry.is_size_open();
+            entry.sized = entry.is_size_open() && entry.asked;
             let sure = t.is_valid(&now.id) && !t.is_transient(ino);
             return Ok(Some((self.object_attr(&now.id, &now.meta), if sure { LONG } else { NOW })));
         }

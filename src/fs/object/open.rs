@@ -62,15 +62,16 @@ impl Fs {
             Err(fail) => return Err(fail),
         }
         // Whatever the node shows now is opened; it stays with that until the handle is closed.
-        let (rev, turned) = {
+        let (rev, turned, first, asked) = {
             let mut t = self.nodes();
             let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            (rev, entry.turned)
+            (rev, entry.turned, entry.handles == 1, entry.asked)
         };
-        let told = !turned || self.has_size_asked(ino);
+        // Only the first has the kernel ask: the answer to what it asks then would be dropped if another did so, too.
+        let told = !turned || if first { self.has_size_asked(ino) } else { asked };
         let opened = match self.options.object_view {
             false => self
                 .open_file(ino, id, &rev)
@@ -296,11 +297,24 @@ mod tests {
         let first = open(node);
         assert!(!first.keep && !first.direct);
         assert_eq!(told(), [node]);
+        // Nor is it by who opens the node next.
+        let next = open(node);
+        assert!(!next.keep && !next.direct && told().is_empty());
+        fs.release(next.handle);
         others.upsert(&id, b"{\"n\": 22}").unwrap();
         fs.drain();
         assert!(!told().contains(&node), "the answer to what a reader asks would be dropped");
         fs.release(first.handle);
         assert!(told().contains(&node));
+        // Where the kernel has yet to ask, who comes second goes past its pages.
+        others.upsert(&id, b"{\"n\": 333}").unwrap();
+        let node = find();
+        told();
+        fs.nodes().nodes.get_mut(&node).unwrap().handles += 1;
+        let second = open(node);
+        assert!(second.direct && !told().contains(&node));
+        fs.release(second.handle);
+        fs.count_closed(node);
         // A reader that asked for no size leaves it as unsure as it was.
         let node = find();
         let second = open(node);

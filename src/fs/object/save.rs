@@ -78,6 +78,7 @@ impl Fs {
         let mut notices = self.notices();
         self.nodes().invalidate(id, &mut notices);
         self.notify_kernel(notices);
+        self.replay.tell_again(id);
     }
 
     /// The object's name shows what was `saved`, and `writer` has seen it.
@@ -128,7 +129,7 @@ impl Fs {
         }
         let left = !t.stale_nodes(id).is_empty() || t.is_in_place_of_another(id, writer);
         drop(t);
-        // The tables first: until it is made, the revision's own sign says nothing new.
+        // The tables first: until it is made, signs of it wait.
         before.change.made(Some(&saved.rev));
         if new {
             notices.push(Notice::Root);

@@ -163,6 +163,7 @@ impl Fs {
                     notices.push(Notice::Root);
                 }
                 Event::Scratch => notices.push(Notice::Root),
+                Event::Begun(_) => {}
                 Event::Lost => {
                     let ids: Vec<ObjectId> = t.objects.keys().cloned().collect();
                     ids.iter().for_each(|id| t.doubted(id, &mut notices));

@@ -174,7 +174,14 @@ impl ReplayFs<'_> {
                     let attr = fs.object_attr(&shown.id, &shown.meta);
                     Ok(fs.nodes().attr_as_linked(&shown.id, (attr, NOW)).0)
                 }
-                Node::Draft(draft) => Ok(fs.draft_attr(&draft.lock())),
+                Node::Draft(draft) => {
+                    let attr = fs.draft_attr(&draft.lock());
+                    // The kernel takes it for the size when its writer may have got further.
+                    if let Some(lent) = fs.nodes().in_place.get_mut(&node) {
+                        lent.sized_otherwise = true;
+                    }
+                    Ok(attr)
+                }
                 _ => Err(FsError::Invalid),
             },
         }
@@ -183,6 +190,9 @@ impl ReplayFs<'_> {
     /// Nothing will be read or written, and the node's pages stay. A kernel before 5.16 asks to flush all the same; nobody
     /// minds that it fails.
     pub fn open(&self, node: Ino) -> Result<Opened> {
+        if let Some(entry) = self.fs.nodes().nodes.get_mut(&node) {
+            entry.replays += 1;
+        }
         Ok(Opened { handle: HANDLE | node, keep: true, no_flush: true, direct: false })
     }
 
@@ -201,7 +211,17 @@ impl ReplayFs<'_> {
     /// The kernel need not keep the node under its number.
     pub fn release(&self, handle: u64) {
         let node = handle & !HANDLE;
-        self.fs.nodes().reap(node);
+        let object = {
+            let mut t = self.fs.nodes();
+            if let Some(entry) = t.nodes.get_mut(&node) {
+                entry.replays = entry.replays.saturating_sub(1);
+            }
+            t.reap(node);
+            t.home_of(node)
+        };
+        if let Some(id) = object {
+            self.fs.come_home(&id, node);
+        }
         let name = node.to_string().into();
         self.fs.notify_kernel(self.fs.notices().with(Notice::EntryIn(REPLAY_DIR, name)));
     }

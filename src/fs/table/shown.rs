@@ -61,7 +61,9 @@ impl NodeTable {
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         let Node::Revision(old) = &mut entry.node else { return false };
         let moved = old.rev != shown.rev;
-        if moved && (entry.handles > 0 || (self.opened_unasked && entry.lookups > 0)) {
+        // The answer to what the replaying process sets of it may be under way, with the size of now.
+        let open = entry.handles > 0 || entry.replays > 0;
+        if moved && (open || (self.opened_unasked && entry.lookups > 0)) {
             return false;
         }
         *old = shown.clone();
@@ -89,6 +91,14 @@ impl NodeTable {
         notices.push(Notice::Attr(ino));
         notices.extend(id.file_name().map(Notice::Entry));
         true
+    }
+
+    /// The object whose number a node has: the one that programs see, and that layers above know the object by.
+    pub fn home_of(&self, node: Ino) -> Option<ObjectId> {
+        match self.node(node)? {
+            Node::Revision(shown) if node == object_ino(&shown.id) => Some(shown.id.clone()),
+            _ => None,
+        }
     }
 
     /// A node that the object's name leads to no more.
