@@ -170,6 +170,10 @@ pub(crate) fn at_need<T>(
 
 /// The reason of what was removed for good.
 pub const PURGED: &str = "purged";
+/// The reason of a loser that somebody removed.
+pub const DISCARDED: &str = "discarded";
+/// The reason of what went with its object, by an operation whose name is not known.
+pub const DELETED: &str = "deleted";
 
 /// A medium. All calls may come from many threads and, through other processes, from other hosts.
 ///

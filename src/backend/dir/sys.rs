@@ -26,6 +26,14 @@ fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
     retry_on_intr(f)
 }
 
+/// `None` where there is no such thing, or another than was asked for.
+pub fn found<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        done => done.map(Some),
+    }
+}
+
 /// A directory as an anchor for other calls; it cannot be listed or synced itself.
 pub fn dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -130,10 +138,16 @@ pub fn path_of(fd: BorrowedFd) -> String {
 
 /// What has this name; `None` where nothing has.
 pub fn kind(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<FileType>> {
-    match statx(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(x) => Ok(Some(FileType::from_raw_mode(x.stx_mode.into()))),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(e) => Err(e),
+    let there = found(statx(at, name, AtFlags::SYMLINK_NOFOLLOW))?;
+    Ok(there.map(|x| FileType::from_raw_mode(x.stx_mode.into())))
+}
+
+/// Whether a name may be a directory's; the listing's kind saves asking.
+pub fn is_dir(at: BorrowedFd, name: &OsStr, listed: FileType) -> bool {
+    match listed {
+        FileType::Directory => true,
+        FileType::Unknown => matches!(kind(at, name), Ok(Some(FileType::Directory))),
+        _ => false,
     }
 }
 
