@@ -5,7 +5,7 @@
 //! | [`attr`], [`errno`], `ino`, `node`, `handle`, `dir_stream` | types: `stat`, failures and the one errno table, numbers, what a node and a handle are |
 //! | `table` | nodes, what names show, what is being changed: the state, under one lock |
 //! | `core` | what every call needs: the locked table, what the kernel is told, handles, the process behind a call; attributes as `-o uid,gid,umask` want them, and those of synthetic directories |
-//! | `object/` | objects: which revision a name shows (`shown`), drafts, their owners and how threads are led to them (`drafts`, `hand_off`, `in_place`), when one becomes a revision and when a grace is over (`commit`, `save`), refused texts (`parked`) and where they are kept (`kept`) |
+//! | `object/` | objects: which revision a name shows (`shown`), drafts, their owners and how threads are led to them (`drafts`, `hand_off`, `in_place`), when one becomes a revision (`commit`, `save`) and when a grace is over (`grace`), refused texts (`parked`) and where they are kept (`kept`) |
 //! | `scratch/` | every name that is not an object's |
 //! | `views` | `.conflicts` and its like; which revision may be discarded there |
 //! | `lookup`, `open`, `create`, `meta`, `io`, `flush`, `list`, `names`, `rename/`, `xattr`, `by_number` | the calls: each finds the kind of its node and hands on |

@@ -23,5 +23,6 @@ pub use exec::Exec;
 pub use lineage::{Lineage, Parent};
 pub use plan::{Pair, Strategy, Verdict, merge};
 
+pub(crate) use apply::{discard, may_discard};
 pub(crate) use exec::Workplace;
 pub(crate) use plan::is_captured;
