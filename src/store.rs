@@ -5,6 +5,23 @@
 //! never run at once; saves of different objects do not wait for each other (but for chance: locks are few and hashed).
 //!
 //! Architecture invariant: no path (but in `store/open.rs`), no inode, no FUSE.
+//!
+//! Here are the types, and reading. Each file knows only those above it:
+//!
+//! - `par_map`, `locks`, `id_stream`: objects in parallel, one writer for each, all ids while they are listed
+//! - `revision_set`: which revisions are known and which live, by names and facts
+//! - `index`: what is remembered of objects that are watched
+//! - `open`: a directory as a store
+//! - `sibling`: names beside the winner's
+//! - `save_policy`: what a save publishes, and where: same, fresh, restore, in conflict
+//! - `unfinished`: half-written texts: passed over, waited for, and how long
+//! - `save`: adding a revision
+//! - `sweep`: the directory is made to say what the facts say
+//! - `remove`, `rename`, `renumber`: deleting an object; another id; numbers that can be counted on from
+//! - `undo`: what was removed comes back
+//! - `promote`: another revision is put in force
+//! - `history`: what an object has been
+//! - `gc`: what is old goes, then its bytes
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -3,17 +3,33 @@
 //! The store's directory is opened once; its path is never resolved again (a mount may cover it, and the daemon must not
 //! walk into its own mount). No link is followed below it.
 //!
-//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. Whether it does that
-//! at all is seen first, in `dir/medium.rs`. What more each needs for bytes to precede their name through a power cut is in
-//! `dir/stage.rs`. Two hosts may share a directory on a
-//! cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random digits.
+//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. Two hosts may share a
+//! directory on a cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random
+//! digits.
+//!
+//! Each file knows only those above it:
+//!
+//! - `sys`: the system calls; `faults`: for tests, how they fail
+//! - `access`: who may read what, as modes
+//! - `layout`: the directories in `.revfs`, and temporaries in one of them
+//! - `medium`: what the file system was seen to do
+//! - `stage`: bytes that reach the medium before their name, and renaming to a free name
+//! - `carry`: renaming where the medium moves no directory
+//! - `publish`: a file, or a directory with one, gets its name at once
+//! - `format`: the version of the store, and its name
+//! - `reserve`: room for removing
+//! - `gone`: what lies among what is gone, under which names
+//! - `follow`: a directory and its texts are kept as open as each other
+//! - `trash`: moving to what is gone, and back
+//! - `full`: removing and purging where there is no room
+//! - `erase`: removing without a trace
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone, at_need};
@@ -42,6 +58,7 @@ use stage::Stage;
 
 use medium::Medium;
 
+pub(crate) use layout::LEFTOVER;
 pub use medium::LinkMethod;
 pub(crate) use sys::{close, flush};
 
@@ -78,7 +95,7 @@ impl DirBackend {
         }
         self.name = format::store_name(&self.layout, Some(&self.stage), &self.path)?;
         if self.name.is_some() {
-            self.layout.sweep_stage(layout::LEFTOVER);
+            self.layout.sweep_stage(LEFTOVER);
             self.layout.reserve();
         }
         Ok(self)
@@ -247,8 +264,13 @@ impl DirBackend {
 
 impl Backend for DirBackend {
     fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
+        // The listing's kind saves asking, where it tells.
+        let is_dir = |name: &OsStr, listed| match listed {
+            FileType::Unknown => matches!(sys::kind(self.root(), name), Ok(Some(FileType::Directory))),
+            kind => kind == FileType::Directory,
+        };
         sys::each_while(self.root(), ".", |name, kind| match ObjectId::new(name) {
-            Ok(id) if sys::is_dir(self.root(), name, kind) => see(id),
+            Ok(id) if is_dir(name, kind) => see(id),
             _ => true,
         })
         .map_err(Error::io("list", &self.path))

@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::disk::{self, Item, shown};
 use super::{Cure, Quiet, Run};
-use crate::backend::DirBackend;
+use crate::backend::{DirBackend, LEFTOVER};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
@@ -15,8 +15,6 @@ use crate::store::Store;
 const OWN: &str = ".revfs";
 /// What has to be a directory in it.
 const DIRS: [&str; 6] = ["aside", "stage", "scratch", "drafts", "gone", "reserve"];
-/// How long something lies in `stage` before its writer must be dead.
-const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Run<'_> {
     /// Looks at `.revfs` itself. Whether the store can be opened now.

@@ -1,4 +1,4 @@
-//! Adding a revision.
+//! Adding a revision. What is published for a text, and where, is decided in `save_policy`.
 
 use std::sync::Arc;
 

@@ -112,7 +112,7 @@ fn empty_in_place((dir, name): Name, names: &[Name]) -> sys::Result<()> {
     let (file, _) = sys::open_to_write(dir, name)?;
     let this = sys::identity(file.as_fd(), "")?;
     let known = names.iter().filter(|(dir, name)| sys::identity(*dir, name) == Ok(this)).count();
-    match usize::try_from(sys::links(file.as_fd())?) == Ok(known) {
+    match usize::try_from(sys::links(file.as_fd(), "")?) == Ok(known) {
         true => sys::empty(file.as_fd()),
         false => Err(Errno::NOSPC),
     }

@@ -55,7 +55,7 @@ impl Stage {
                 let meta = self.write_closed(at, from, mode, text, attrs, how)?;
                 match way {
                     LinkMethod::Link => match sys::link(at, from, dir, name) {
-                        Err(Errno::EXIST) if sys::links_of(at, from)? > 1 => {}
+                        Err(Errno::EXIST) if sys::links(at, from)? > 1 => {}
                         linked => linked?,
                     },
                     _ => {
