@@ -164,9 +164,6 @@ impl DirBackend {
     }
 
     /// Opens `.revfs/<name>`, making it where it is missing. `name` is one path component.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn private_dir(&self, name: &str) -> Result<OwnedFd> {
         at_need(self, true, || {
             self.layout.dir(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
@@ -199,17 +196,11 @@ impl DirBackend {
     }
 
     /// An empty file of ours for locks, opened for reading and made if missing.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn lock_file(&self, name: &str) -> Result<OwnedFd> {
         self.layout.lock_file(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
     /// Opens `.revfs/<name>`; `None` where it is missing.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
         self.layout.dir_if_any(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
@@ -248,9 +239,6 @@ impl DirBackend {
     }
 
     /// Opens a directory in one of those that [`private_dir`](Self::private_dir) opens, making it where it is missing.
-    ///
-    /// # Errors
-    /// As mkdir(2) and open(2).
     pub(crate) fn private_dir_in(&self, at: BorrowedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
         self.layout.shared_dir(at, name)
     }

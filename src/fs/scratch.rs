@@ -131,9 +131,6 @@ impl ScratchNode {
     }
 
     /// The directory itself, to look into.
-    ///
-    /// # Errors
-    /// `NotADirectory`.
     pub fn dir(&self) -> Result<&Dir> {
         match &self.hold {
             Hold::Fixed(fd) => Ok(fd),
@@ -257,9 +254,6 @@ fn ino_of(below: u64, born: Option<(i64, u32)>) -> Ino {
 
 /// What makes the file under `name`, or behind the descriptor where that is empty, itself: the device below, and the inode
 /// number that programs see.
-///
-/// # Errors
-/// As statx(2).
 pub fn key(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Key> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     let x = rustix::fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;

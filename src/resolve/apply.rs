@@ -102,18 +102,12 @@ fn act(store: &Store, set: &ConflictSet, plan: Plan) -> Result<Option<Report>> {
 
 /// Whether a revision may be discarded: it is in a conflict, and readers get another. Settling takes less: of each generation
 /// [`Group::kept`](super::Group::kept) stays.
-///
-/// # Errors
-/// [`Error::NoObject`], [`Error::Io`].
 pub(crate) fn may_discard(store: &Store, id: &ObjectId, rev: &Rev) -> Result<bool> {
     let (winner, _) = store.winner_meta(id)?;
     Ok(*rev != winner && store.conflicts(id)?.iter().any(|group| group.contains(rev)))
 }
 
 /// Discards a revision; it stays among what is gone. Whether it may be.
-///
-/// # Errors
-/// As [`may_discard`]; [`Error::NoRevision`].
 pub(crate) fn discard(store: &Store, id: &ObjectId, rev: &Rev) -> Result<bool> {
     let may = may_discard(store, id, rev)?;
     if may {

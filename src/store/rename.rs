@@ -118,9 +118,6 @@ impl Store {
 
     /// How many revisions an object has that came less than `age` ago as a whole, and nothing of which was ever removed: a
     /// temporary file, perhaps, that is moved onto its place. 0 for any other.
-    ///
-    /// # Errors
-    /// [`Error::NoObject`], [`Error::Io`].
     pub(crate) fn temporary_revisions(&self, id: &ObjectId, age: Duration) -> Result<usize> {
         const FEW: usize = 8;
         let set = self.existing_revision_set(id)?;
@@ -138,9 +135,6 @@ impl Store {
 
     /// Ends an object that was a temporary file, whose text is the winner of `into` now. That is no deletion: nothing tells of
     /// it, and other texts that it had are kept with those that `into` has superseded. Whether it could be done so.
-    ///
-    /// # Errors
-    /// [`Error::NoObject`], [`Error::Io`].
     pub(crate) fn pass_on(&self, id: &ObjectId, into: &ObjectId) -> Result<bool> {
         let winner = self.winner(into)?;
         let _turn = self.lock_object(id);

@@ -49,9 +49,6 @@ impl Store {
     }
 
     /// What [`sweep`](Self::sweep) would put right.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn astray(&self, id: &ObjectId) -> Result<Astray> {
         let set = self.revision_set(id)?;
         let kept = |rev: &Rev| self.backend().read_removed(id, rev).is_ok();

@@ -63,9 +63,6 @@ impl Store {
     }
 
     /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
         let deletions = self.deletions(id)?;
         for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {

@@ -60,9 +60,6 @@ impl Store {
 
     /// Waits until no revision above `winner` is being written any more. Whether there was anything to wait for: then
     /// the object is to be looked at again.
-    ///
-    /// # Errors
-    /// [`Io`](crate::Error::Io).
     pub(super) fn await_writers(
         &self,
         id: &ObjectId,
@@ -81,9 +78,6 @@ impl Store {
     }
 
     /// Whether a revision holds no object, and was changed a moment ago: its writer may be about to go on.
-    ///
-    /// # Errors
-    /// [`Io`](crate::Error::Io).
     pub(crate) fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
         let read = found(self.backend().read(id, rev))?;
         Ok(read.is_some_and(|(text, meta)| is_young(&meta) && document::check(&text).is_err()))
