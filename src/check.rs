@@ -6,6 +6,9 @@
 //! Without `repair` nothing is written at all.
 //!
 //! Architecture invariant: no winner is chosen and no fact read here; the store does that.
+//!
+//! `disk`: what lies in a directory; `reason`: why a name is no revision's; `object`: one object's directory; `own`: `.revfs`, and
+//! the top of the store. Each knows only those before it.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

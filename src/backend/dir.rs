@@ -50,7 +50,7 @@ mod medium;
 mod publish;
 mod reserve;
 mod stage;
-mod sys;
+pub(crate) mod sys;
 mod trash;
 
 use layout::Layout;
@@ -60,7 +60,6 @@ use medium::Medium;
 
 pub(crate) use layout::LEFTOVER;
 pub use medium::LinkMethod;
-pub(crate) use sys::{close, flush};
 
 /// A store in a directory, which the original library may use at the same time.
 ///

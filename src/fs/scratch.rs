@@ -201,6 +201,15 @@ impl ScratchNode {
         Ok(bytes)
     }
 
+    /// What the file has to become an object of: its attributes, and its text of at most `limit` bytes.
+    pub fn as_object(&self, limit: u64) -> Result<(Attr, Vec<u8>)> {
+        let attr = self.attr()?;
+        match attr.kind {
+            FileType::RegularFile => Ok((attr, self.read_all(limit)?)),
+            _ => Err(FsError::NotPermitted("an object is a regular file")),
+        }
+    }
+
     /// Applies a change, through `file` where the program has the file open.
     pub fn change(&self, change: &Change, file: Option<&File>) -> Result<()> {
         let held = self.fd()?;
@@ -314,7 +323,7 @@ pub fn replace(
         rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & 0o7777))?;
         let times = Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
         rustix::fs::futimens(&file, &times)?;
-        crate::backend::close(file.into())?;
+        crate::backend::sys::close(file.into())?;
         let how = if no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         rename(dir, OsStr::new(&temp), dir, name, how)
     })();

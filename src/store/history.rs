@@ -34,6 +34,17 @@ pub enum Role {
     Broken,
 }
 
+impl Role {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Role::Winner => "winner",
+            Role::Loser => "loser",
+            Role::Ancestor => "ancestor",
+            Role::Broken => "broken",
+        }
+    }
+}
+
 impl Store {
     /// All live revisions of an object, in ascending order. Reads each.
     ///

@@ -34,21 +34,20 @@ impl Store {
             return Err(Error::Exists(to.clone()));
         }
         let called = |id: &ObjectId| document::stamp(&latest.text, &id.to_text(), latest.rev.as_str());
-        if let Some(op) = self.moved_by(to, &there, &set)? {
-            let newer = match called(from) != called(to) || !there.contains(&latest.rev) {
-                true => {
-                    let generation = set.next_generation(from)?.max(there.next_generation(to)?);
-                    Some(Rev::child_of(Some(&latest.rev), generation, self.random()))
-                }
-                false => None,
-            };
+        let back = self.moved_by(to, &there, &set)?;
+        // Under an id that this revision was once deleted from it would be dead: facts stay. Back under its own it lives.
+        let newer = match called(from) != called(to) || there.contains(&latest.rev) != back.is_some() {
+            true => {
+                let generation = set.next_generation(from)?.max(there.next_generation(to)?);
+                Some(Rev::child_of(Some(&latest.rev), generation, self.random()))
+            }
+            false => None,
+        };
+        if let Some(op) = back {
             return self.move_back(from, to, &op, &set, &latest, newer);
         }
-        // Under an id that this revision was once deleted from it would be dead: facts stay.
-        let added = called(from) != called(to) || there.contains(&latest.rev);
-        if added {
-            let generation = set.next_generation(from)?.max(there.next_generation(to)?);
-            let rev = Rev::child_of(Some(&latest.rev), generation, self.random());
+        let added = newer.is_some();
+        if let Some(rev) = newer {
             let text = document::stamp(&latest.text, &to.to_text(), rev.as_str());
             let attrs = latest.meta.attrs();
             // Before the move, so that the new id never shows the old text.

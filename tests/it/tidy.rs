@@ -150,6 +150,7 @@ const ORDERS: &[Order] = &[
     Order { dir: "src/backend/dir", types: DIR_TYPES, files: DIR_ORDER, methods: 60 },
     Order { dir: "src/store", types: &[("Store", "store")], files: STORE_ORDER, methods: 50 },
     Order { dir: "src/resolve", types: &[], files: RESOLVE_ORDER, methods: 0 },
+    Order { dir: "src/check", types: &[("Run<'_>", "run")], files: CHECK_ORDER, methods: 10 },
     Order { dir: "src/fs", types: &[("Fs", "fs")], files: FS_ORDER, methods: 200 },
 ];
 
@@ -184,6 +185,8 @@ const STORE_ORDER: &[&str] = &[
 ];
 
 const RESOLVE_ORDER: &[&str] = &["lineage", "conflict_set", "plan", "exec", "apply"];
+
+const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
 const FS_ORDER: &[&str] = &[
     "attr",
