@@ -46,6 +46,9 @@ pub struct Echoer {
 
 impl Echoer {
     /// Forks the process. Call it while the daemon has one thread and no mount.
+    ///
+    /// # Errors
+    /// Where there are no more processes or descriptors.
     fn start() -> io::Result<Echoer> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -59,6 +62,9 @@ impl Echoer {
     }
 
     /// Where the mount is, and the device number that tells it from others at that place.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
     fn place(&self, point: &Path, device: u64) -> io::Result<()> {
         let mut message = device.to_ne_bytes().to_vec();
         message.extend_from_slice(point.as_os_str().as_bytes());
@@ -155,6 +161,9 @@ impl Drop for Echoer {
 }
 
 /// Forks a process that makes system calls only, on memory of its own, and ends with `work`. Call it while there is one thread.
+///
+/// # Errors
+/// Where there are no more processes.
 pub fn fork(name: &CStr, keep: &OwnedFd, work: impl FnOnce(BorrowedFd)) -> io::Result<Pid> {
     // SAFETY: no other thread could hold a lock that the child waits for, and the child never returns.
     match unsafe { libc::fork() } {
