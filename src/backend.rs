@@ -27,7 +27,7 @@ pub use dir::DirBackend;
 /// For the tests of a backend: what the medium is taken for.
 #[doc(hidden)]
 pub use dir::LinkMethod;
-pub(crate) use dir::{close, flush};
+pub(crate) use dir::{LEFTOVER, sys};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 pub use no_io::NoIo;
@@ -170,6 +170,10 @@ pub(crate) fn at_need<T>(
 
 /// The reason of what was removed for good.
 pub const PURGED: &str = "purged";
+/// The reason of a loser that somebody removed.
+pub const DISCARDED: &str = "discarded";
+/// The reason of what went with its object, by an operation whose name is not known.
+pub const DELETED: &str = "deleted";
 
 /// A medium. All calls may come from many threads and, through other processes, from other hosts.
 ///

@@ -6,6 +6,9 @@
 //! Without `repair` nothing is written at all.
 //!
 //! Architecture invariant: no winner is chosen and no fact read here; the store does that.
+//!
+//! `disk`: what lies in a directory; `reason`: why a name is no revision's; `object`: one object's directory; `own`: `.revfs`, and
+//! the top of the store. Each knows only those before it.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,19 +19,13 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::rev::ObjectId;
+use crate::store::{REPAIR_QUIET, REPAIR_WAIT};
 use disk::{Item, shown};
 
 mod disk;
 mod object;
 mod own;
 mod reason;
-
-/// How long a thing must have been left alone before it counts as abandoned: the original library writes a revision in
-/// place, in one go.
-const QUIET: Duration = Duration::from_secs(3);
-
-/// How long one run waits in all for things to become quiet.
-const UNFINISHED_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +86,7 @@ pub fn check(path: &Path, ids: &[ObjectId], options: Options, mut see: impl FnMu
         return Err(Error::NotAStore { path, why: "it is not a directory".into() });
     }
     let op = Uuid::new_v4().simple().to_string();
-    let mut run = Run { root, path: &path, options, op, patience: UNFINISHED_TIMEOUT, see: &mut see };
+    let mut run = Run { root, path: &path, options, op, patience: REPAIR_WAIT, see: &mut see };
     if !run.own_directory()? {
         return Ok(());
     }
@@ -160,7 +157,7 @@ impl Run<'_> {
         }
         let since = SystemTime::now().duration_since(item.changed.max(item.modified));
         // A time to come: another host's clock, or `touch -d`.
-        let rest = since.map_or(QUIET, |since| QUIET.saturating_sub(since));
+        let rest = since.map_or(REPAIR_QUIET, |since| REPAIR_QUIET.saturating_sub(since));
         if rest > self.patience {
             return Quiet::No;
         }

@@ -1,15 +1,32 @@
 //! The file system as plain calls: who asks, what for, and the answer as values.
 //!
-//! | files | what is there |
-//! |---|---|
-//! | [`attr`], [`errno`], `ino`, `node`, `handle`, `dir_stream` | types: `stat`, failures and the one errno table, numbers, what a node and a handle are |
-//! | `table` | nodes, what names show, what is being changed: the state, under one lock |
-//! | `core` | what every call needs: the locked table, what the kernel is told, handles, the process behind a call; attributes as `-o uid,gid,umask` want them, and those of synthetic directories |
-//! | `object/` | objects: which revision a name shows (`shown`), drafts, their owners and how threads are led to them (`drafts`, `hand_off`, `in_place`), when one becomes a revision and when a grace is over (`commit`, `save`), refused texts (`parked`) and where they are kept (`kept`) |
-//! | `scratch/` | every name that is not an object's |
-//! | `views` | `.conflicts` and its like; which revision may be discarded there |
-//! | `lookup`, `open`, `create`, `meta`, `io`, `flush`, `list`, `names`, `rename/`, `xattr`, `by_number` | the calls: each finds the kind of its node and hands on |
-//! | [`replay`] | changes by others, made known to inotify, and the file system of the process that does it |
+//! What a node and a call are:
+//!
+//! - [`attr`]: attributes as the kernel wants them; [`errno`]: failures, and the one errno table
+//! - `ino`: numbers that are made up; `node`: what a node is; `handle`: what one reads and writes; `dir_stream`: a directory
+//!   as it is read
+//! - `table`: the state, under one lock; in it `object` (what is remembered of a name), `shown` (which revision a node shows),
+//!   `became` (numbers that files had), `evict` (limits), `retry` (threads that look a name up again)
+//! - `core`: what every call needs: the locked table, what the kernel is told, handles, the process behind a call
+//!
+//! The kinds of nodes:
+//!
+//! - `object/`, objects. What a name shows: `shown`, `lookup`, `meta` (attributes). Drafts: `drafts` (how they begin and whose
+//!   they are), `in_place` (written on the shown node), `hand_off` (how threads come to them), `open`, `create`,
+//!   `draft_attr` (attributes while one is saved). Their ends: `commit` (when one is saved), `save` (how), `parked` (refused
+//!   texts), `kept` (where these lie), `grace` (what ends without a call), `remove` (the name goes)
+//! - `scratch`: every name that is not an object's; in it `calls`, `cached` (open descriptors), `mount_lock` (is this the only
+//!   mount?)
+//! - `views`: `.conflicts` and its like
+//! - `xattr`: extended attributes
+//!
+//! The calls, each of which finds the kind of its node and hands on:
+//!
+//! - `lookup`, `open`, `create`, `io` (read, write), `flush` (close), `meta` (getattr, setattr), `names` (unlink and its like),
+//!   `by_number` (file handles), `list` (directories; in it `root`)
+//! - `rename`: names move; in it `end` (what stands at each side), `overlay` (what is moved onto), `drafts` (writers go on),
+//!   `landed` (what is saved), `exchange`, `fresh` (names that hold nothing yet), `views`
+//! - [`replay`]: changes by others, made known to inotify; in it `calls`, the file system of the process that does it
 //!
 //! No file uses one that stands below it in the list that `tests/it/tidy.rs` holds.
 //!

@@ -21,9 +21,11 @@
 //!                               and bytes                 belong  of change    calls
 //! ```
 //!
-//! [`words`] says what each term means, [`mod@format`] what lies on the disk. Start with [`rev`] (what wins), [`store`] (what a save does), `src/fs.rs` (what a
-//! program sees). What is public is the library: a [`Store`] in a program of one's own, without FUSE. The modules from
-//! `draft` on, and `check`, are the program's.
+//! [`words`] says what each term means, [`mod@format`] what lies on the disk. Start with [`rev`] (what wins), [`store`] (what a
+//! save does), `src/fs.rs` (what a program sees). The heads of `store.rs`, `backend/dir.rs`, `resolve.rs`, `check.rs` and
+//! `fs.rs` say what is in each file below; those know only the ones before them, which a test checks, too. What is public is
+//! the library: a [`Store`] in a program of one's own, without FUSE. The modules from `draft` on, and `check`, are the
+//! program's.
 //!
 //! ```
 //! use revfs::{ObjectId, Store};

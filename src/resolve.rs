@@ -8,8 +8,8 @@
 //! never a text too few. A decision holds for the revisions it was made about: where another wins by now it is made anew,
 //! and what came meanwhile stays a conflict. A text that is not complete is never judged by what it says.
 //!
-//! `conflict_set` finds out, `lineage` knows who was made from whom, `plan` decides and does nothing, `apply` does it, `exec` asks
-//! a program.
+//! `lineage` knows who was made from whom, `conflict_set` finds out what is in conflict, `plan` decides and does nothing, `exec`
+//! asks a program, `apply` does it, and says what may be discarded by hand. Each knows only those before it.
 
 mod apply;
 mod conflict_set;
@@ -23,5 +23,6 @@ pub use exec::Exec;
 pub use lineage::{Lineage, Parent};
 pub use plan::{Pair, Strategy, Verdict, merge};
 
+pub(crate) use apply::{discard, may_discard};
 pub(crate) use exec::Workplace;
 pub(crate) use plan::is_captured;

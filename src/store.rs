@@ -5,6 +5,24 @@
 //! never run at once; saves of different objects do not wait for each other (but for chance: locks are few and hashed).
 //!
 //! Architecture invariant: no path (but in `store/open.rs`), no inode, no FUSE.
+//!
+//! Here are the types, and reading. Each file knows only those above it:
+//!
+//! - `par_map`, `locks`, `id_stream`: objects in parallel, one writer for each, all ids while they are listed
+//! - `revision_set`: which revisions are known and which live, by names and facts
+//! - `changes`: what changed, and by whom
+//! - `cache`: what is remembered of objects that are watched
+//! - `open`: a directory as a store
+//! - `sibling`: names beside the winner's
+//! - `save_policy`: what a save publishes, and where: same, fresh, restore, in conflict
+//! - `unfinished`: half-written texts: passed over, waited for, and how long
+//! - `save`: adding a revision
+//! - `sweep`: the directory is made to say what the facts say
+//! - `remove`, `rename`, `renumber`: deleting an object; another id; numbers that can be counted on from
+//! - `undo`: what was removed comes back
+//! - `promote`: another revision is put in force
+//! - `history`: what an object has been
+//! - `gc`: what is old goes, then its bytes
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,13 +42,15 @@ mod id_stream;
 mod locks;
 mod open;
 mod par_map;
-mod plan;
 mod promote;
 mod remove;
+mod rename;
 mod renumber;
 mod revision_set;
 mod save;
+mod save_policy;
 mod sibling;
+mod sweep;
 #[cfg(test)]
 mod testing;
 mod undo;
@@ -44,13 +64,14 @@ pub use undo::Deletion;
 pub(crate) use changes::{Changes, Epoch};
 pub(crate) use id_stream::IdStream;
 pub(crate) use open::expand;
-pub(crate) use remove::Astray;
+pub(crate) use sweep::Astray;
+pub(crate) use unfinished::{REPAIR_QUIET, REPAIR_WAIT, SAVE_WAIT, may_go_on};
 
 use cache::Cache;
 use locks::{ObjectLock, ObjectLocks};
 use par_map::par_map;
 
-/// What happens to a save whose base is no longer the winner. See `store/plan.rs` for the cases.
+/// What happens to a save whose base is no longer the winner. See `store/save_policy.rs` for the cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStale {
     /// The text stands as it is and wins; it and what it replaces are in conflict.
@@ -305,6 +326,15 @@ impl Store {
         (self.0.random)()
     }
 
+    fn operation(&self) -> String {
+        self.random().simple().to_string()
+    }
+
+    /// Moves a live revision to what is gone. Whether it did: it may not be a file, or not be there any more.
+    fn retire(&self, id: &ObjectId, rev: &Rev, why: &str, how: Durability) -> Result<bool> {
+        Ok(found(self.backend().retire(id, rev, why, how))?.is_some())
+    }
+
     fn revision_set(&self, id: &ObjectId) -> Result<RevisionSet> {
         RevisionSet::load(self.backend(), id)
     }
@@ -342,26 +372,6 @@ impl Store {
             return Ok(Scan::Raced);
         };
         Ok(Scan::Stable(Some(Object { id: id.clone(), rev, meta, text })))
-    }
-
-    /// The highest live revision that holds an object.
-    fn find_winner(&self, id: &ObjectId, set: &RevisionSet) -> Result<Scan> {
-        for rev in set.live.iter().rev() {
-            match self.backend().read(id, rev) {
-                Ok((text, _)) if document::check(&text).is_err() => {}
-                Ok((text, meta)) => {
-                    return Ok(Scan::Stable(Some(Object { id: id.clone(), rev: rev.clone(), meta, text })));
-                }
-                // Removed since it was listed, so something newer may be there; or not a file, and listed for ever.
-                Err(Error::NoRevision(..)) => {
-                    if !self.existing_revision_set(id)?.live.contains(rev) {
-                        return Ok(Scan::Raced);
-                    }
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(Scan::Stable(None))
     }
 }
 

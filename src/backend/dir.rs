@@ -3,17 +3,33 @@
 //! The store's directory is opened once; its path is never resolved again (a mount may cover it, and the daemon must not
 //! walk into its own mount). No link is followed below it.
 //!
-//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. Whether it does that
-//! at all is seen first, in `dir/medium.rs`. What more each needs for bytes to precede their name through a power cut is in
-//! `dir/stage.rs`. Two hosts may share a directory on a
-//! cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random digits.
+//! What is assumed of the file system: renaming is atomic; so is linking, where unnamed files exist. Two hosts may share a
+//! directory on a cluster file system; on GlusterFS, CephFS and NFS exclusiveness of a revision's name rests on its random
+//! digits.
+//!
+//! Each file knows only those above it:
+//!
+//! - `sys`: the system calls; `faults`: for tests, how they fail
+//! - `access`: who may read what, as modes
+//! - `layout`: the directories in `.revfs`, and temporaries in one of them
+//! - `medium`: what the file system was seen to do
+//! - `stage`: bytes that reach the medium before their name, and renaming to a free name
+//! - `carry`: renaming where the medium moves no directory
+//! - `publish`: a file, or a directory with one, gets its name at once
+//! - `format`: the version of the store, and its name
+//! - `reserve`: room for removing
+//! - `gone`: what lies among what is gone, under which names
+//! - `follow`: a directory and its texts are kept as open as each other
+//! - `trash`: moving to what is gone, and back
+//! - `full`: removing and purging where there is no room
+//! - `erase`: removing without a trace
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone, at_need};
@@ -25,12 +41,16 @@ mod carry;
 mod erase;
 #[cfg(test)]
 pub(crate) mod faults;
+mod follow;
+mod format;
 mod full;
+mod gone;
 mod layout;
 mod medium;
+mod publish;
 mod reserve;
 mod stage;
-mod sys;
+pub(crate) mod sys;
 mod trash;
 
 use layout::Layout;
@@ -38,8 +58,8 @@ use stage::Stage;
 
 use medium::Medium;
 
+pub(crate) use layout::LEFTOVER;
 pub use medium::LinkMethod;
-pub(crate) use sys::{close, flush};
 
 /// A store in a directory, which the original library may use at the same time.
 ///
@@ -48,7 +68,7 @@ pub(crate) use sys::{close, flush};
 #[derive(Debug)]
 pub struct DirBackend {
     path: PathBuf,
-    private: Layout,
+    layout: Layout,
     stage: Stage,
     name: Option<String>,
 }
@@ -65,17 +85,17 @@ impl DirBackend {
 
     fn prepare(mut self) -> Result<DirBackend> {
         // What fails for another reason than the medium's nature is met again by who saves.
-        if let Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) = self.stage.medium.found(&self.private) {
+        if let Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) = self.stage.medium.found(&self.layout) {
             return Ok(self);
         }
         if let Some(why) = self.stage.medium.refusal() {
             let why = format!("revfs cannot use its disk ({}): {why}", self.stage.medium.kind());
             return Err(Error::NoStore { path: self.path, source: std::io::Error::other(why) });
         }
-        self.name = self.private.format(Some(&self.stage), &self.path)?;
+        self.name = format::store_name(&self.layout, Some(&self.stage), &self.path)?;
         if self.name.is_some() {
-            self.private.sweep_stage(layout::LEFTOVER);
-            self.private.reserve();
+            self.layout.sweep_stage(LEFTOVER);
+            self.layout.reserve();
         }
         Ok(self)
     }
@@ -94,20 +114,20 @@ impl DirBackend {
             opened => opened.map_err(|e| Error::NoStore { path: path.into(), source: e.into() })?,
         };
         let stage = Stage::new(root.as_fd()).map_err(Error::io("open", path))?;
-        let private = Layout::new(root);
-        let name = private.format(None, path)?;
-        Ok(DirBackend { path: path.into(), private, stage, name })
+        let layout = Layout::new(root);
+        let name = format::store_name(&layout, None, path)?;
+        Ok(DirBackend { path: path.into(), layout, stage, name })
     }
 
     /// Whether the directory holds a store of a version that this program does not know.
     pub(crate) fn has_other_version(path: impl AsRef<Path>) -> bool {
-        let format = path.as_ref().join(layout::NAME).join(layout::FORMAT);
-        std::fs::read(format).is_ok_and(|text| layout::other_version(&text).is_some())
+        let format = path.as_ref().join(layout::NAME).join(format::FORMAT);
+        std::fs::read(format).is_ok_and(|text| format::other_version(&text).is_some())
     }
 
     /// Whether a name can be one in `.revfs/gone/<id>`, of a directory or of a file.
     pub(crate) fn is_gone_name(name: &OsStr, is_dir: bool, is_file: bool) -> bool {
-        trash::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
+        gone::shape(name).is_some_and(|dir| if dir { is_dir } else { is_file })
     }
 
     /// [`open`](Self::open), as on a medium that can only do this much: for tests.
@@ -128,7 +148,7 @@ impl DirBackend {
 
     /// The store's directory, for calls relative to it.
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
-        self.private.root()
+        self.layout.root()
     }
 
     /// The path that the store was opened by: for messages, not for opening anything.
@@ -143,19 +163,16 @@ impl DirBackend {
     }
 
     /// Opens `.revfs/<name>`, making it where it is missing. `name` is one path component.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn private_dir(&self, name: &str) -> Result<OwnedFd> {
         at_need(self, true, || {
-            self.private.dir(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
+            self.layout.dir(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
         })
     }
 
     /// The permissions of a new file or directory for which a program asked for `mode`, under its `umask`: the store's default
     /// access list takes the place of that.
     pub(crate) fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
-        self.private.mode_of_new(mode, umask)
+        self.layout.mode_of_new(mode, umask)
     }
 
     /// Whether a text so long could be stored now: the failure is that of storing it.
@@ -163,7 +180,7 @@ impl DirBackend {
     /// # Errors
     /// As fallocate(2); none where that cannot be told.
     pub(crate) fn try_room(&self, len: u64) -> rustix::io::Result<()> {
-        let room = self.private.stage().and_then(|stage| sys::unnamed(stage, 0o600));
+        let room = self.layout.stage().and_then(|stage| sys::unnamed(stage, 0o600));
         match room.and_then(|file| sys::allocate(file.as_fd(), len)) {
             Err(e) if full::is_no_room(e) => Err(e),
             _ => Ok(()),
@@ -172,25 +189,19 @@ impl DirBackend {
 
     /// Reserves room for removing things anew, where some was given up.
     pub(crate) fn reserve(&self) {
-        if self.private.is_spent() {
-            self.private.reserve();
+        if self.layout.is_spent() {
+            self.layout.reserve();
         }
     }
 
     /// An empty file of ours for locks, opened for reading and made if missing.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn lock_file(&self, name: &str) -> Result<OwnedFd> {
-        self.private.lock_file(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
+        self.layout.lock_file(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
     /// Opens `.revfs/<name>`; `None` where it is missing.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(crate) fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
-        self.private.dir_if_any(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
+        self.layout.dir_if_any(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
     }
 
     fn io(&self, op: &'static str, id: &ObjectId, rev: Option<&Rev>, e: Errno) -> Error {
@@ -227,11 +238,8 @@ impl DirBackend {
     }
 
     /// Opens a directory in one of those that [`private_dir`](Self::private_dir) opens, making it where it is missing.
-    ///
-    /// # Errors
-    /// As mkdir(2) and open(2).
     pub(crate) fn private_dir_in(&self, at: BorrowedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-        self.private.shared_dir(at, name)
+        self.layout.shared_dir(at, name)
     }
 
     /// Whether the object's directory is still the one that was opened.
@@ -243,8 +251,13 @@ impl DirBackend {
 
 impl Backend for DirBackend {
     fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
+        // The listing's kind saves asking, where it tells.
+        let is_dir = |name: &OsStr, listed| match listed {
+            FileType::Unknown => matches!(sys::kind(self.root(), name), Ok(Some(FileType::Directory))),
+            kind => kind == FileType::Directory,
+        };
         sys::each_while(self.root(), ".", |name, kind| match ObjectId::new(name) {
-            Ok(id) if Stage::is_dir(self.root(), name, kind) => see(id),
+            Ok(id) if is_dir(name, kind) => see(id),
             _ => true,
         })
         .map_err(Error::io("list", &self.path))
@@ -292,7 +305,7 @@ impl Backend for DirBackend {
         let failed = |e| self.io("publish", id, Some(rev), e);
         let dir = self.object("publish", id)?;
         let name = rev.as_str().as_ref();
-        let meta = match self.stage.publish(&self.private, dir.as_fd(), name, text, attrs, how) {
+        let meta = match self.stage.publish(&self.layout, dir.as_fd(), name, text, attrs, how) {
             Err(Errno::NOENT) if !self.is_current(id, dir.as_fd()) => {
                 return Err(Error::NoObject(id.clone()));
             }
@@ -313,7 +326,7 @@ impl Backend for DirBackend {
 
     fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         let (dir, file) = (id.as_os_str(), rev.as_str().as_ref());
-        self.stage.create(&self.private, self.root(), dir, file, text, attrs, how).map_err(|e| match e {
+        self.stage.create(&self.layout, self.root(), dir, file, text, attrs, how).map_err(|e| match e {
             Errno::EXIST | Errno::NOTDIR => Error::Exists(id.clone()),
             e => self.io("create", id, Some(rev), e),
         })
@@ -408,7 +421,7 @@ impl Backend for DirBackend {
     }
 
     fn make_room(&self, removes: bool) -> bool {
-        self.private.give_up(if removes { 0 } else { Layout::HALF })
+        self.layout.give_up(if removes { 0 } else { Layout::HALF })
     }
 
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
@@ -636,7 +649,7 @@ mod tests {
         let _ = DirBackend::open(place.path()).unwrap();
         assert_eq!(names(&stage), ["a", "b"]);
         std::thread::sleep(Duration::from_millis(20));
-        b.private.sweep_stage(Duration::ZERO);
+        b.layout.sweep_stage(Duration::ZERO);
         assert!(names(&stage).is_empty());
     }
 

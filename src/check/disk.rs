@@ -3,11 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
+
+use crate::backend::sys;
 
 /// One name in a directory.
 #[derive(Clone, Debug)]
@@ -79,40 +80,21 @@ pub fn lstat(at: BorrowedFd, name: &OsStr) -> io::Result<Option<Item>> {
     }))
 }
 
-/// Opens a directory that may be listed; no link.
-pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(at, name.as_ref(), flags, Mode::empty());
-    Ok(rustix::io::retry_on_intr(open)?)
-}
-
 /// All names in a directory, sorted by their bytes. What vanishes meanwhile is left out.
 pub fn list(at: BorrowedFd, name: impl AsRef<OsStr>) -> io::Result<(OwnedFd, Vec<Item>)> {
-    let dir = open_dir(at, name)?;
+    let dir = sys::open_dir(at, name)?;
     let mut items = Vec::new();
-    for entry in Dir::read_from(&dir)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            items.extend(lstat(dir.as_fd(), name)?);
-        }
+    for (name, _) in sys::list(dir.as_fd(), ".")? {
+        items.extend(lstat(dir.as_fd(), &name)?);
     }
     items.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((dir, items))
 }
 
-/// The bytes of a file, if it still is the one that was seen.
+/// The bytes of a file, if it still is one.
 pub fn read(at: BorrowedFd, item: &Item) -> io::Result<Vec<u8>> {
-    use std::io::Read;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(at, item.name.as_os_str(), flags, Mode::empty());
-    let mut file = std::fs::File::from(rustix::io::retry_on_intr(open)?);
-    let mut text = Vec::new();
-    match file.metadata()?.is_file() {
-        true => file.read_to_end(&mut text)?,
-        false => return Err(Errno::NOENT.into()),
-    };
-    Ok(text)
+    let (file, meta) = sys::open_file(at, &item.name)?;
+    Ok(sys::read_all(file.as_fd(), meta.size)?)
 }
 
 /// Opens a directory, making it where it is missing, as open to others as the store's is.
@@ -122,7 +104,7 @@ pub fn shared_dir(root: BorrowedFd, at: BorrowedFd, name: impl AsRef<OsStr>) -> 
         Err(Errno::EXIST) => false,
         made => made.map(|()| true)?,
     };
-    let dir = open_dir(at, name)?;
+    let dir = sys::open_dir(at, name)?;
     if made {
         let mode = rustix::fs::fstat(root)?.st_mode & 0o1777 | 0o700;
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode))?;
@@ -132,12 +114,12 @@ pub fn shared_dir(root: BorrowedFd, at: BorrowedFd, name: impl AsRef<OsStr>) -> 
 
 /// Renames where `new` is free.
 pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> io::Result<()> {
-    match rustix::fs::renameat_with(at, name, to, new, RenameFlags::NOREPLACE) {
+    match sys::rename_noreplace(at, name, to, new) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             if lstat(to, new)?.is_some() {
                 return Err(Errno::EXIST.into());
             }
-            Ok(rustix::fs::renameat(at, name, to, new)?)
+            Ok(sys::rename(at, name, to, new)?)
         }
         done => Ok(done?),
     }

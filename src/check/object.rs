@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::disk::{self, Item, shown};
-use super::{Cure, Run, reason};
+use super::{Cure, Quiet, Run, reason};
 use crate::backend::{Attrs, Durability};
 use crate::document::{self, NotObject};
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ impl Run<'_> {
         if self.options.repair
             && let Ok(Some(now)) = disk::lstat(root, &item.name)
             && disk::list(root, &item.name).is_ok_and(|(_, left)| left.is_empty())
-            && self.is_quiet(root, &now)
+            && matches!(self.quiet(root, &now), Quiet::Yes)
         {
             let _ = store.backend().remove_empty(&id);
         }

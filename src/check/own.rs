@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::disk::{self, Item, shown};
-use super::{Cure, Quiet, Run};
-use crate::backend::DirBackend;
+use super::{Cure, Run};
+use crate::backend::{DirBackend, LEFTOVER, sys};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
@@ -15,8 +15,6 @@ use crate::store::Store;
 const OWN: &str = ".revfs";
 /// What has to be a directory in it.
 const DIRS: [&str; 6] = ["aside", "stage", "scratch", "drafts", "gone", "reserve"];
-/// How long something lies in `stage` before its writer must be dead.
-const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Run<'_> {
     /// Looks at `.revfs` itself. Whether the store can be opened now.
@@ -181,6 +179,11 @@ impl Run<'_> {
         });
     }
 
+    fn beside(&mut self, root: BorrowedFd, item: &Item) {
+        let what = format!("{} beside the objects; the original library ends at it", item.kind_name());
+        self.stray(root, item, &[], &what);
+    }
+
     /// Every object, and what at the top of the store is none.
     pub(super) fn objects(&mut self, store: &Store) -> Result<()> {
         let root = self.root.try_clone().map_err(self.io("open", ""))?;
@@ -190,11 +193,7 @@ impl Run<'_> {
             let hidden = item.name.as_encoded_bytes().starts_with(b".");
             match (hidden, item.is_dir()) {
                 (false, true) => self.object(store, root.as_fd(), &item)?,
-                (false, false) => {
-                    let what =
-                        format!("{} beside the objects; the original library ends at it", item.kind_name());
-                    self.stray(root.as_fd(), &item, &[], &what);
-                }
+                (false, false) => self.beside(root.as_fd(), &item),
                 (true, true) if item.name != OWN => {
                     let holds_one = disk::list(root.as_fd(), &item.name)
                         .is_ok_and(|(_, items)| items.iter().any(|item| Rev::new(&item.name).is_ok()));
@@ -222,9 +221,7 @@ impl Run<'_> {
         match disk::lstat(root.as_fd(), id.as_os_str()).map_err(failed)? {
             Some(item) if item.is_dir() => self.object(store, root.as_fd(), &item),
             Some(item) => {
-                let what =
-                    format!("{} beside the objects; the original library ends at it", item.kind_name());
-                self.stray(root.as_fd(), &item, &[], &what);
+                self.beside(root.as_fd(), &item);
                 Ok(())
             }
             None if store.backend().removed(id)?.is_empty() => Err(Error::NoObject(id.clone())),
@@ -234,18 +231,13 @@ impl Run<'_> {
             }
         }
     }
-
-    /// Whether nobody has touched a thing lately, for those who tell themselves.
-    pub(super) fn is_quiet(&mut self, at: BorrowedFd, item: &Item) -> bool {
-        matches!(self.quiet(at, item), Quiet::Yes)
-    }
 }
 
 /// A directory some levels down, with what is in it; `None` where it is missing or none.
 fn listed(root: BorrowedFd, path: &[&str]) -> Option<(std::os::fd::OwnedFd, Vec<Item>)> {
     let mut at = root.try_clone_to_owned().ok()?;
     for name in path {
-        at = disk::open_dir(at.as_fd(), name).ok()?;
+        at = sys::open_dir(at.as_fd(), name).ok()?;
     }
     disk::list(at.as_fd(), ".").ok()
 }

@@ -12,7 +12,7 @@ use super::text::{Out, quoted, utc};
 use crate::error::{Error, found};
 use crate::resolve::{Lineage, Parent};
 use crate::rev::{ObjectId, Rev};
-use crate::store::{Role, Store};
+use crate::store::Store;
 
 /// Lists the live revisions of one object, newest first: name, time, bytes, role, and the revision that it was made from.
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, CliErr
         .map(|one| Entry {
             time: one.meta.as_ref().map(|meta| utc(meta.published())),
             size: one.meta.as_ref().map(|meta| meta.size),
-            role: word(one.role),
+            role: one.role.word(),
             parent: lineage.parent(&one.rev),
             rev: one.rev,
             why: Vec::new(),
@@ -116,15 +116,6 @@ fn lines_of(entries: &[Entry]) -> Vec<(Rev, Option<Rev>)> {
         None
     };
     entries.iter().map(|entry| (entry.rev.clone(), before(entry))).collect()
-}
-
-fn word(role: Role) -> &'static str {
-    match role {
-        Role::Winner => "winner",
-        Role::Loser => "loser",
-        Role::Ancestor => "ancestor",
-        Role::Broken => "broken",
-    }
 }
 
 fn row(entry: &Entry, assume: bool) -> String {

@@ -37,7 +37,7 @@ impl Fs {
                 self.memory.closed(scratch.key);
                 scratch.closed.store(true, Ordering::Release);
                 if !self.backend.medium().is_local() {
-                    crate::backend::flush(file.as_fd())?;
+                    crate::backend::sys::flush(file.as_fd())?;
                 }
             }
         }

@@ -4,6 +4,7 @@ pub(in crate::fs) mod commit;
 mod create;
 mod draft_attr;
 mod drafts;
+mod grace;
 mod hand_off;
 mod in_place;
 pub(in crate::fs) mod kept;

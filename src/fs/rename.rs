@@ -152,11 +152,7 @@ impl Fs {
     /// `jq … > t && mv t x.json`, sed -i, rsync, os.replace.
     fn scratch_to_object(&self, caller: Caller, dir: &Dir, name: &OsStr, id: &ObjectId) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
-        let attr = file.attr()?;
-        if attr.kind != FileType::RegularFile {
-            return Err(FsError::NotPermitted("an object is a regular file"));
-        }
-        let text = file.read_all(self.options.max_size)?;
+        let (attr, text) = file.as_object(self.options.max_size)?;
         let over = self.is_object(id)?;
         let verdict = document::check(document::strip_bom(&text));
         let written = match verdict {

@@ -131,9 +131,6 @@ impl ScratchNode {
     }
 
     /// The directory itself, to look into.
-    ///
-    /// # Errors
-    /// `NotADirectory`.
     pub fn dir(&self) -> Result<&Dir> {
         match &self.hold {
             Hold::Fixed(fd) => Ok(fd),
@@ -204,6 +201,15 @@ impl ScratchNode {
         Ok(bytes)
     }
 
+    /// What the file has to become an object of: its attributes, and its text of at most `limit` bytes.
+    pub fn as_object(&self, limit: u64) -> Result<(Attr, Vec<u8>)> {
+        let attr = self.attr()?;
+        match attr.kind {
+            FileType::RegularFile => Ok((attr, self.read_all(limit)?)),
+            _ => Err(FsError::NotPermitted("an object is a regular file")),
+        }
+    }
+
     /// Applies a change, through `file` where the program has the file open.
     pub fn change(&self, change: &Change, file: Option<&File>) -> Result<()> {
         let held = self.fd()?;
@@ -257,9 +263,6 @@ fn ino_of(below: u64, born: Option<(i64, u32)>) -> Ino {
 
 /// What makes the file under `name`, or behind the descriptor where that is empty, itself: the device below, and the inode
 /// number that programs see.
-///
-/// # Errors
-/// As statx(2).
 pub fn key(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Key> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     let x = rustix::fs::statx(dir, name, flags, StatxFlags::INO | StatxFlags::BTIME)?;
@@ -320,7 +323,7 @@ pub fn replace(
         rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & 0o7777))?;
         let times = Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
         rustix::fs::futimens(&file, &times)?;
-        crate::backend::close(file.into())?;
+        crate::backend::sys::close(file.into())?;
         let how = if no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         rename(dir, OsStr::new(&temp), dir, name, how)
     })();

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rustix::fs::{AtFlags, FileType};
 
-use crate::backend::{Durability, Meta};
+use crate::backend::Meta;
 use crate::base::Process;
 use crate::error::Error;
 use crate::fs::attr::{Attr, Caller, Found, Ino, NOW};
@@ -20,6 +20,7 @@ use crate::fs::dir_stream::DirItem;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::node::View;
 use crate::fs::{Fs, scratch};
+use crate::resolve;
 use crate::rev::{ObjectId, Rev};
 
 /// In how many objects `.status` looks for conflicts; where there are more, it says `null`.
@@ -211,23 +212,18 @@ impl Fs {
         Ok(revs)
     }
 
-    /// `rm .conflicts/<id>/<rev>`: a losing revision of a conflict is discarded; it stays among what is gone.
+    /// `rm .conflicts/<id>/<rev>`: a losing revision of a conflict is discarded.
     pub(super) fn discard(&self, id: &ObjectId, name: &OsStr) -> Result<()> {
         let rev = Rev::new(name).map_err(|_| FsError::NotFound)?;
-        self.must_lose(id, &rev)?;
-        match self.store.backend().retire(id, &rev, "discarded", Durability::Ordered) {
+        match resolve::discard(&self.store, id, &rev) {
             Err(Error::NoRevision(..)) => Err(FsError::NotFound),
-            other => Ok(other?),
+            discarded => or_not_permitted(discarded?),
         }
     }
 
-    /// Fails unless the revision is in a conflict and loses it.
+    /// Fails where [`discard`](Self::discard) would.
     pub(super) fn must_lose(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
-        let (winner, _) = self.store.winner_meta(id)?;
-        match *rev != winner && self.store.conflicts(id)?.iter().any(|group| group.contains(rev)) {
-            true => Ok(()),
-            false => Err(FsError::NotPermitted("only a losing revision of a conflict can be discarded")),
-        }
+        or_not_permitted(resolve::may_discard(&self.store, id, rev)?)
     }
 
     /// The ids of which only what is gone is left, and not purged.
@@ -267,5 +263,12 @@ impl Fs {
         let mut text = serde_json::to_vec_pretty(&status).unwrap_or_default();
         text.push(b'\n');
         text
+    }
+}
+
+fn or_not_permitted(may_discard: bool) -> Result<()> {
+    match may_discard {
+        true => Ok(()),
+        false => Err(FsError::NotPermitted("only a losing revision of a conflict can be discarded")),
     }
 }

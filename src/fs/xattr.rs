@@ -25,7 +25,6 @@ use crate::fs::errno::{FsError, Result};
 use crate::fs::node::{Node, View};
 use crate::fs::scratch::{ScratchNode, proc_path};
 use crate::rev::{ObjectId, Rev};
-use crate::store::Role;
 
 /// Longest value, and longest list of names, in bytes (the kernel's XATTR_SIZE_MAX and XATTR_LIST_MAX).
 const LONGEST: usize = 1 << 16;
@@ -134,14 +133,8 @@ impl Fs {
             "rev" => Ok(rev.as_str().into()),
             "role" => {
                 let history = self.store.history(id)?;
-                let role = history.iter().find(|one| one.rev == *rev).ok_or(FsError::NotFound)?.role;
-                let role = match role {
-                    Role::Winner => "winner",
-                    Role::Loser => "loser",
-                    Role::Ancestor => "ancestor",
-                    Role::Broken => "broken",
-                };
-                Ok(role.into())
+                let one = history.iter().find(|one| one.rev == *rev).ok_or(FsError::NotFound)?;
+                Ok(one.role.word().into())
             }
             _ => Err(FsError::NotSupported),
         }

@@ -91,9 +91,6 @@ fn taken(shown: &str, there: &MountInfo) -> MountError {
 }
 
 /// Makes others who mount at the same place at the same moment wait until what this returns is dropped.
-///
-/// # Errors
-/// As [`check`], where one of them was first.
 pub fn claim(point: &Path) -> Result<Option<OwnedFd>, MountError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let on_demand = mounted_at(point).is_some_and(|m| m.fstype == "autofs");

@@ -62,9 +62,6 @@ pub fn launch(args: &[OsString]) -> Result<(), MountError> {
 }
 
 /// The daemon's goodbye to its terminal.
-///
-/// # Errors
-/// Where there is no `/dev/null`, or the log cannot be opened.
 pub fn detach(point: &Path, log: Option<&Path>) -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let _ = rustix::process::setsid();
@@ -83,9 +80,6 @@ pub fn detach(point: &Path, log: Option<&Path>) -> io::Result<()> {
 
 /// Starts the program that takes the mount away when this one has died: `auto_unmount`. fusermount3 has that too, but
 /// not for a mount that only its maker may enter.
-///
-/// # Errors
-/// Where it cannot be started.
 pub fn keeper(point: &Path) -> io::Result<Child> {
     let mut keeper = Command::new(std::env::current_exe()?);
     keeper.args(["umount", "--keep", "--"]).arg(point).env_remove("NOTIFY_SOCKET").current_dir("/");
@@ -94,9 +88,6 @@ pub fn keeper(point: &Path) -> io::Result<Child> {
 }
 
 /// Waits for the end of the daemon that started this process, and takes away the mount that it left dead.
-///
-/// # Errors
-/// As [`unmount`].
 pub fn keep(point: &Path) -> Result<(), MountError> {
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
     let ours = || mounted_at(point).is_some_and(|mount| mount.fstype == FSTYPE);

@@ -34,9 +34,6 @@ pub struct Answers(UnixListener);
 impl Answers {
     /// Begins to listen for those who want to know who serves the mount. A daemon whose mount had the number before may
     /// be about to end.
-    ///
-    /// # Errors
-    /// Where that is forbidden.
     pub fn begin(device: &str) -> io::Result<Answers> {
         let (address, start) = (SocketAddr::from_abstract_name(name(device))?, Instant::now());
         let socket = loop {

@@ -196,9 +196,6 @@ impl Options {
     /// What a mount's flags become: all that the lists of mountinfo name `now`, changed by the words of `lists`. With
     /// `replace` the words are all that holds, as mount(8) means them; of what is there remain `nosuid` and `nodev`,
     /// whose opposites it never passes on.
-    ///
-    /// # Errors
-    /// As [`Options::parse`].
     pub fn reflag(now: &[String; 2], lists: &[String], replace: bool) -> Result<MountFlags, MountError> {
         let mut options = Options { flags: MountFlags::empty(), remount: true, ..Options::default() };
         for word in now.iter().flat_map(|list| list.split(',')).filter(|word| *word != "rw") {

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use super::conflict_set::ConflictSet;
 use super::plan::{Plan, Strategy, plan};
-use crate::backend::Durability;
+use crate::backend::{DISCARDED, Durability};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
-use crate::store::Store;
+use crate::store::{SAVE_WAIT, Store};
 
-/// How long a text that is being written is waited for, in steps. Unit tests have nobody who writes.
-const WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
-const WAITS: usize = 20;
+/// How often it is looked whether a text that is being written is whole.
+const WAITS: u32 = 20;
 
 /// How often a decision is made anew because another revision won meanwhile.
 const TRIES: usize = 32;
@@ -47,7 +46,8 @@ pub fn settle(store: &Store, id: &ObjectId, way: &mut Strategy, dry: bool) -> Re
         }
         if waits < WAITS && set.losers().any(|side| side.unfinished) {
             waits += 1;
-            std::thread::sleep(WAIT);
+            // Unit tests have nobody who writes.
+            std::thread::sleep(if cfg!(test) { Duration::from_millis(1) } else { SAVE_WAIT / WAITS });
             continue;
         }
         let plan = plan(&set, way)?;
@@ -98,6 +98,22 @@ fn act(store: &Store, set: &ConflictSet, plan: Plan) -> Result<Option<Report>> {
     }
     late(store, set, &mut done)?;
     Ok(Some(done))
+}
+
+/// Whether a revision may be discarded: it is in a conflict, and readers get another. Settling takes less: of each generation
+/// [`Group::kept`](super::Group::kept) stays.
+pub(crate) fn may_discard(store: &Store, id: &ObjectId, rev: &Rev) -> Result<bool> {
+    let (winner, _) = store.winner_meta(id)?;
+    Ok(*rev != winner && store.conflicts(id)?.iter().any(|group| group.contains(rev)))
+}
+
+/// Discards a revision; it stays among what is gone. Whether it may be.
+pub(crate) fn discard(store: &Store, id: &ObjectId, rev: &Rev) -> Result<bool> {
+    let may = may_discard(store, id, rev)?;
+    if may {
+        store.backend().retire(id, rev, DISCARDED, Durability::Ordered)?;
+    }
+    Ok(may)
 }
 
 /// Counts what came after the look among what remains.

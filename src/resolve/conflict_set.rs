@@ -1,17 +1,13 @@
 //! What is in conflict in one object, read once.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
 
 use super::lineage::Lineage;
 use crate::backend::Meta;
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
-use crate::store::Store;
-
-/// How long a text that is not complete counts as one that is being written. (The original writes in place.)
-const UNFINISHED: Duration = Duration::from_secs(5);
+use crate::store::{Store, may_go_on};
 
 /// How often a look is repeated when revisions vanish under it.
 const TRIES: usize = 32;
@@ -154,9 +150,7 @@ fn side(store: &Store, id: &ObjectId, rev: &Rev) -> Result<Side> {
     match store.backend().read(id, rev) {
         Ok((text, meta)) => {
             let text = document::check(&text).is_ok().then_some(text);
-            // A time to come is a clock that is a little behind, or nonsense.
-            let age = SystemTime::now().duration_since(meta.mtime).unwrap_or_else(|e| e.duration());
-            let unfinished = text.is_none() && age < UNFINISHED;
+            let unfinished = text.is_none() && may_go_on(&meta);
             Ok(Side { rev: rev.clone(), meta: Some(meta), text, unfinished, base: None })
         }
         // Removed since it was listed; or not a file, and listed for ever.

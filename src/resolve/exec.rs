@@ -102,9 +102,6 @@ pub struct Workplace(PathBuf);
 
 impl Workplace {
     /// Below the system's directory for temporary files.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub fn new() -> Result<Workplace> {
         let path = std::env::temp_dir().join(format!("revfs-{}", uuid::Uuid::new_v4().simple()));
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create", &path))?;
@@ -112,9 +109,6 @@ impl Workplace {
     }
 
     /// Makes a file. Returns its path.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub fn write(&self, name: impl AsRef<OsStr>, text: &[u8]) -> Result<PathBuf> {
         let path = self.0.join(Path::new(name.as_ref()));
         fs::write(&path, text).map_err(Error::io("write", &path))?;
@@ -122,9 +116,6 @@ impl Workplace {
     }
 
     /// What a file holds now.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub fn read(&self, path: &Path) -> Result<Vec<u8>> {
         fs::read(path).map_err(Error::io("read", path))
     }

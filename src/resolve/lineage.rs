@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::backend::{DELETED, DISCARDED};
 use crate::rev::Rev;
 
 /// The parents of an object's revisions.
@@ -77,7 +78,7 @@ impl Lineage {
 /// superseded by a later generation may have been that one's ancestor.
 fn is_judged(rev: &Rev, why: &str) -> bool {
     let beside = Rev::new(why).is_ok_and(|by| by.generation_text() == rev.generation_text());
-    why == "discarded" || why == "deleted" || beside
+    why == DISCARDED || why == DELETED || beside
 }
 
 #[cfg(test)]

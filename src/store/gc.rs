@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::revision_set::RevisionSet;
 use super::{Role, Store};
-use crate::backend::Durability;
+use crate::backend::{Durability, PURGED};
 use crate::error::{Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
@@ -128,7 +128,7 @@ impl Store {
         let mut groups: Vec<Vec<Rev>> = self.deletions(id)?.into_iter().map(|d| d.revs).collect();
         groups.push(set.removed().map(|(rev, _)| rev.clone()).collect());
         for revs in groups {
-            for rev in revs.iter().rev().filter(|rev| !Store::purged(set, rev)) {
+            for rev in revs.iter().rev().filter(|rev| !set.reasons(rev).any(|why| why == PURGED)) {
                 if self.read_if_kept(id, rev)?.is_some_and(|text| crate::document::check(&text).is_ok()) {
                     let mut last: BTreeSet<Rev> = rev::conflicts(&revs).into_iter().flatten().collect();
                     last.insert(rev.clone());

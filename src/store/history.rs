@@ -34,6 +34,17 @@ pub enum Role {
     Broken,
 }
 
+impl Role {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Role::Winner => "winner",
+            Role::Loser => "loser",
+            Role::Ancestor => "ancestor",
+            Role::Broken => "broken",
+        }
+    }
+}
+
 impl Store {
     /// All live revisions of an object, in ascending order. Reads each.
     ///
@@ -68,5 +79,44 @@ impl Store {
             winner.role = Role::Winner;
         }
         Ok(history)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{DISCARDED, Durability, Entry, Removal};
+    use crate::store::testing::{id, rev, store};
+
+    #[test]
+    fn history_tells_roles_and_parents() {
+        let (s, backend) = store();
+        let x = id("x");
+        let a = s.create(&x, b"{\"n\":0}").unwrap().rev;
+        let b = s.update(&x, b"{\"n\":1}").unwrap().rev;
+        let declared = format!("{{\"n\":2,\"_rev\":\"{a}\"}}");
+        let c = s.update(&x, declared.as_bytes()).unwrap().rev;
+        let d = s.update(&x, b"{\"n\":3}").unwrap().rev;
+        backend.plant(&x, Entry::Rev(rev(9, 'f')), b"{");
+        backend.plant(&x, Entry::Foreign("notes".into()), b"");
+        let history = s.history(&x).unwrap();
+        let told: Vec<_> = history.iter().map(|one| (&one.rev, one.role, one.parent.as_ref())).collect();
+        let broken = rev(9, 'f');
+        assert_eq!(
+            told,
+            [
+                (&a, Role::Ancestor, None),
+                (&b, Role::Loser, Some(&a)),
+                (&c, Role::Ancestor, Some(&a)),
+                (&d, Role::Winner, Some(&c)),
+                (&broken, Role::Broken, None),
+            ]
+        );
+        assert!(history.iter().all(|one| one.meta.is_some()));
+        s.backend().retire(&x, &c, DISCARDED, Durability::Ordered).unwrap();
+        let history = s.history(&x).unwrap();
+        let of_d = history.iter().find(|one| one.rev == d).unwrap();
+        assert_eq!(of_d.parent, Some(c), "a parent that is gone is set");
+        assert!(s.backend().removed(&x).unwrap().iter().any(|g| matches!(g, Removal::Rev { .. })));
     }
 }

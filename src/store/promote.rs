@@ -1,7 +1,7 @@
-//! Putting one of several revisions in force, and bringing back what was deleted.
+//! Putting one of several revisions in force.
 
-use super::plan::{Place, Plan};
 use super::save::{SaveContext, checked, inherit};
+use super::save_policy::{Place, Plan};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
 use crate::backend::at_need;
 use crate::document;
@@ -74,21 +74,6 @@ impl Store {
         };
         found(at_need(self.backend(), false, commit))
     }
-
-    /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub(crate) fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
-        let deletions = self.deletions(id)?;
-        for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
-            let text = found(self.backend().read_removed(id, rev))?;
-            if text.is_some_and(|text| document::check(&text).is_ok()) {
-                return Ok(Some(rev.clone()));
-            }
-        }
-        Ok(None)
-    }
 }
 
 #[cfg(test)]
@@ -127,17 +112,6 @@ mod tests {
             assert_eq!((again.outcome, s.winner(&x).unwrap().text), (Outcome::Restore, text.into()));
             assert_eq!(s.revisions(&x).unwrap().len(), 5);
         }
-    }
-
-    #[test]
-    fn what_a_deleted_object_showed_last() {
-        let (s, x) = (Store::with_backend(Arc::new(MemoryBackend::new())), ObjectId::new("x").unwrap());
-        assert_eq!(s.last_deleted(&x).unwrap(), None);
-        s.create(&x, b"{}").unwrap();
-        assert_eq!(s.last_deleted(&x).unwrap(), None);
-        let last = s.upsert(&x, b"{\"n\":1}").unwrap().rev;
-        s.delete(&x).unwrap();
-        assert_eq!(s.last_deleted(&x).unwrap(), Some(last));
     }
 
     #[test]

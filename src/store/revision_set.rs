@@ -8,12 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backend::{Backend, Entry, Removal};
+use crate::backend::{Backend, DELETED, DISCARDED, Entry, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{self, LAST_GENERATION, ObjectId, Rev};
-
-pub const DELETED: &str = "deleted";
-pub const DISCARDED: &str = "discarded";
 
 /// All that is known of an object's revisions without reading one.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,9 @@
-//! Adding a revision.
+//! Adding a revision. What is published for a text, and where, is decided in `save_policy`.
 
 use std::sync::Arc;
 
-use super::plan::{Decision, Latest, Place, Plan, plan};
 use super::revision_set::RevisionSet;
+use super::save_policy::{Decision, Latest, Place, Plan, plan};
 use super::{Object, OnStale, Outcome, SaveOptions, Saved, Scan, Store, TRIES, unsteady};
 use crate::backend::{Attrs, Durability, Entry, Meta, Removal};
 use crate::base::{Base, Evidence, base};
@@ -28,7 +28,7 @@ pub(super) struct SaveContext {
 
 impl Store {
     /// Saves a text of whose writer `evidence` is known, by the rules of [`crate::base::rules`] and
-    /// the cases of `store/plan.rs`. An object that does not exist is created.
+    /// the cases of `store/save_policy.rs`. An object that does not exist is created.
     ///
     /// A BOM is dropped, and a `_rev` or `_id` that the text has is made true; else its bytes are kept as they are.
     ///

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use super::revision_set::{RevisionSet, reason_text};
+use super::revision_set::reason_text;
 use super::save::{SaveContext, inherit};
 use super::{Outcome, Saved, Store, TRIES, unsteady};
-use crate::backend::{Attrs, Durability, PURGED, Tombstone};
+use crate::backend::{Attrs, Durability, Tombstone};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -60,6 +60,18 @@ impl Store {
         }
         found.sort_by_cached_key(|deletion| Reverse((deletion.at, deletion.revs.last().cloned())));
         Ok(found)
+    }
+
+    /// The revision that a deleted object showed last, `None` where nothing of it was deleted that holds an object.
+    pub(crate) fn last_deleted(&self, id: &ObjectId) -> Result<Option<Rev>> {
+        let deletions = self.deletions(id)?;
+        for rev in deletions.iter().flat_map(|deletion| deletion.revs.iter().rev()) {
+            let text = found(self.backend().read_removed(id, rev))?;
+            if text.is_some_and(|text| document::check(&text).is_ok()) {
+                return Ok(Some(rev.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// The ids of objects that are not there and left something that can be brought back, in no order.
@@ -141,11 +153,6 @@ impl Store {
         }
         Err(unsteady(id))
     }
-
-    /// Whether the bytes of a revision were removed for good.
-    pub(super) fn purged(set: &RevisionSet, rev: &Rev) -> bool {
-        set.reasons(rev).any(|why| why == PURGED)
-    }
 }
 
 #[cfg(test)]
@@ -221,5 +228,16 @@ mod tests {
         s.restore(&x, &first).unwrap();
         assert_eq!((s.revisions(&x).unwrap().len(), text(&s, "x")), (1, "{\"n\":1}".into()));
         assert!(matches!(s.restore(&id("y"), &first), Err(Error::NoObject(_))));
+    }
+
+    #[test]
+    fn what_a_deleted_object_showed_last() {
+        let ((s, _), x) = (store(), id("x"));
+        assert_eq!(s.last_deleted(&x).unwrap(), None);
+        s.create(&x, b"{}").unwrap();
+        assert_eq!(s.last_deleted(&x).unwrap(), None);
+        let last = s.upsert(&x, b"{\"n\":1}").unwrap().rev;
+        s.delete(&x).unwrap();
+        assert_eq!(s.last_deleted(&x).unwrap(), Some(last));
     }
 }

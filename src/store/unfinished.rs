@@ -1,30 +1,65 @@
 //! Revisions that somebody is writing at this moment.
 //!
-//! The original library writes in place: for a while the newest name holds half a text. Readers pass it over and go on. A
-//! save that went above it at once would bury the other's change before anybody saw it; so it waits, not longer than
-//! the writing takes, nor than [`UNFINISHED_TIMEOUT`]. What does not change any more was left by a writer that died.
+//! The original library writes in place: for a while the newest name holds half a text. Readers pass it over and go on
+//! ([`Store::find_winner`]). A save that went above it at once would bury the other's change before anybody saw it; so it
+//! waits, not longer than the writing takes, nor than [`SAVE_WAIT`]. Who settles a conflict, or repairs, would take the name
+//! away from its writer, and so is more patient. What does not change any more was left by a writer that died.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Store;
 use super::revision_set::RevisionSet;
+use super::{Object, Scan, Store};
 use crate::backend::Meta;
 use crate::document;
-use crate::error::{Result, found};
+use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
-/// How long a text is waited for, and how old its last change may be for it to be one that is being written.
-pub const UNFINISHED_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a save, or who settles a conflict, waits for a text; and how old its last change may be for a save to wait at all.
+/// A writer needs milliseconds.
+pub const SAVE_WAIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked at.
+/// How often a save looks at it.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How old the last change of a text is that nobody settles: a wrong guess retires what its writer goes on with.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// How long `check` wants anything left alone before it moves it: of what no writer of a store made it knows no better, and
+/// waits this long itself where need be.
+pub const REPAIR_QUIET: Duration = Duration::from_secs(3);
+
+/// How long one run of `check` waits in all: of a store in use something always changes.
+pub const REPAIR_WAIT: Duration = Duration::from_secs(12);
+
+/// Whether a text that holds no object may still be at work, for whoever settles conflicts. A time to come is a clock that is
+/// a little behind, or nonsense.
+pub fn may_go_on(meta: &Meta) -> bool {
+    SystemTime::now().duration_since(meta.mtime).unwrap_or_else(|e| e.duration()) < SETTLED
+}
+
 impl Store {
+    /// The highest live revision that holds an object. One that does not is passed over, whoever is writing it.
+    pub(super) fn find_winner(&self, id: &ObjectId, set: &RevisionSet) -> Result<Scan> {
+        for rev in set.live.iter().rev() {
+            match self.backend().read(id, rev) {
+                Ok((text, _)) if document::check(&text).is_err() => {}
+                Ok((text, meta)) => {
+                    return Ok(Scan::Stable(Some(Object { id: id.clone(), rev: rev.clone(), meta, text })));
+                }
+                // Removed since it was listed, so something newer may be there; or not a file, and listed for ever.
+                Err(Error::NoRevision(..)) => {
+                    if !self.existing_revision_set(id)?.live.contains(rev) {
+                        return Ok(Scan::Raced);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Scan::Stable(None))
+    }
+
     /// Waits until no revision above `winner` is being written any more. Whether there was anything to wait for: then
     /// the object is to be looked at again.
-    ///
-    /// # Errors
-    /// [`Io`](crate::Error::Io).
     pub(super) fn await_writers(
         &self,
         id: &ObjectId,
@@ -34,7 +69,7 @@ impl Store {
         let start = Instant::now();
         let mut waited = false;
         for rev in set.live.iter().rev().take_while(|rev| winner.is_none_or(|winner| *rev > winner)) {
-            while start.elapsed() < UNFINISHED_TIMEOUT && self.is_being_written(id, rev)? {
+            while start.elapsed() < SAVE_WAIT && self.is_being_written(id, rev)? {
                 waited = true;
                 std::thread::sleep(PAUSE);
             }
@@ -43,19 +78,16 @@ impl Store {
     }
 
     /// Whether a revision holds no object, and was changed a moment ago: its writer may be about to go on.
-    ///
-    /// # Errors
-    /// [`Io`](crate::Error::Io).
     pub(crate) fn is_being_written(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
         let read = found(self.backend().read(id, rev))?;
         Ok(read.is_some_and(|(text, meta)| is_young(&meta) && document::check(&text).is_err()))
     }
 }
 
-/// Whether a file was changed less than [`UNFINISHED_TIMEOUT`] ago. A time to come is one by another host's clock.
+/// Whether a file was changed less than [`SAVE_WAIT`] ago. A time to come is one by another host's clock.
 fn is_young(meta: &Meta) -> bool {
     let changed = meta.mtime.max(meta.ctime);
-    SystemTime::now().duration_since(changed).is_ok_and(|age| age < UNFINISHED_TIMEOUT)
+    SystemTime::now().duration_since(changed).is_ok_and(|age| age < SAVE_WAIT)
 }
 
 #[cfg(test)]

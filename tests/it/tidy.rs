@@ -134,8 +134,61 @@ fn modules_know_only_what_stands_before_them() {
     none(found, "each module knows only those before it");
 }
 
-/// The files of `src/fs/`, in the order in which they may use each other: types before behaviour, what is asked of one kind
-/// of node before the calls that match the kind. A module whose files are few and one thing stands for all of them.
+/// The files of a directory, in the order in which they may use each other: types before behaviour, what is asked before who
+/// asks it. A module whose files are few and one thing stands for all of them. The directory's own file, which declares them
+/// and holds what all need, stands outside.
+struct Order {
+    dir: &'static str,
+    /// The types whose methods are in several files, each with what a variable or field of it is called.
+    types: &'static [(&'static str, &'static str)],
+    files: &'static [&'static str],
+    /// So many methods there are at least; fewer, and they were not found.
+    methods: usize,
+}
+
+const ORDERS: &[Order] = &[
+    Order { dir: "src/backend/dir", types: DIR_TYPES, files: DIR_ORDER, methods: 60 },
+    Order { dir: "src/store", types: &[("Store", "store")], files: STORE_ORDER, methods: 50 },
+    Order { dir: "src/resolve", types: &[], files: RESOLVE_ORDER, methods: 0 },
+    Order { dir: "src/check", types: &[("Run<'_>", "run")], files: CHECK_ORDER, methods: 10 },
+    Order { dir: "src/fs", types: &[("Fs", "fs")], files: FS_ORDER, methods: 200 },
+];
+
+const DIR_TYPES: &[(&str, &str)] =
+    &[("DirBackend", "backend"), ("Stage", "stage"), ("Layout", "layout"), ("Medium", "medium")];
+
+const DIR_ORDER: &[&str] = &[
+    "faults", "sys", "access", "layout", "medium", "stage", "carry", "publish", "format", "reserve", "gone",
+    "follow", "trash", "full", "erase",
+];
+
+const STORE_ORDER: &[&str] = &[
+    "testing",
+    "par_map",
+    "locks",
+    "revision_set",
+    "changes",
+    "cache",
+    "open",
+    "id_stream",
+    "sibling",
+    "save_policy",
+    "unfinished",
+    "save",
+    "sweep",
+    "remove",
+    "rename",
+    "renumber",
+    "undo",
+    "promote",
+    "history",
+    "gc",
+];
+
+const RESOLVE_ORDER: &[&str] = &["lineage", "conflict_set", "plan", "exec", "apply"];
+
+const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
+
 const FS_ORDER: &[&str] = &[
     "attr",
     "errno",
@@ -156,6 +209,7 @@ const FS_ORDER: &[&str] = &[
     "object/parked",
     "object/save",
     "object/commit",
+    "object/grace",
     "object/drafts",
     "object/hand_off",
     "object/lookup",
@@ -187,10 +241,12 @@ const FS_ORDER: &[&str] = &[
     "replay/calls",
 ];
 
-/// The place of a path below `fs` in [`FS_ORDER`]: of `object/kept/load_file` that of `object/kept`.
-fn fs_place(path: &str) -> Option<usize> {
-    let place = |end: usize| FS_ORDER.iter().position(|unit| *unit == &path[..end]);
-    path.match_indices('/').map(|(at, _)| at).chain([path.len()]).filter_map(place).next_back()
+impl Order {
+    /// The place of a path below the directory: of `object/kept/load_file` that of `object/kept`.
+    fn place(&self, path: &str) -> Option<usize> {
+        let place = |end: usize| self.files.iter().position(|unit| *unit == &path[..end]);
+        path.match_indices('/').map(|(at, _)| at).chain([path.len()]).filter_map(place).next_back()
+    }
 }
 
 /// The paths that a text names below `prefix::`, as far as they are modules, with slashes.
@@ -214,54 +270,142 @@ fn paths_below(text: &str, prefix: &str) -> Vec<String> {
         .collect()
 }
 
-/// The methods of `Fs` that a file has, and those that they call.
-fn methods_and_calls(code: &str) -> (Vec<String>, BTreeSet<String>) {
-    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let of_fs = code.split("\nimpl Fs {\n").skip(1).map(|block| block.split("\n}\n").next().unwrap_or(block));
-    let of_fs = of_fs.collect::<Vec<_>>().join("\n");
-    let lines = of_fs.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));
-    let methods = lines.filter_map(|line| line.split("fn ").nth(1)).map(name).collect();
-    let calls = of_fs.match_indices("self").map(|(at, _)| of_fs[at + 4..].trim_start());
-    let calls = calls.filter_map(|rest| rest.strip_prefix('.')).filter_map(|rest| {
-        let called = name(rest);
-        rest[called.len()..].starts_with('(').then_some(called)
-    });
-    (methods, calls.collect())
+/// The word that a text starts with.
+fn word(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
+}
+
+/// What a file declares for others, at its outermost level.
+fn items(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter(|line| line.starts_with("pub")).filter_map(|line| {
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|w| !matches!(*w, "struct" | "enum" | "type" | "trait" | "fn" | "const"));
+        words.nth(1).map(word)
+    })
+}
+
+/// The blocks of a type's own methods.
+fn methods_of(code: &str, of: &str) -> String {
+    let start = format!("\nimpl {of} {{\n");
+    code.split(&start)
+        .skip(1)
+        .map(|block| block.split("\n}\n").next().unwrap_or(block))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Methods, each with its type.
+type Methods<'a> = BTreeSet<(&'a str, String)>;
+
+/// The methods that a file has of these types, and those that it calls.
+fn methods_and_calls<'a>(code: &str, types: &[(&'a str, &str)]) -> (Methods<'a>, Methods<'a>) {
+    let (mut methods, mut calls) = (BTreeSet::new(), BTreeSet::new());
+    for &(of, called) in types {
+        let own = methods_of(code, of);
+        let heads = own.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     "));
+        methods.extend(
+            heads.filter_map(|line| line.split("fn ").nth(1)).map(|name| (of, word(name).to_owned())),
+        );
+        for (text, receiver, dot) in [(own.as_str(), "self", "."), (code, called, "."), (code, of, "::")] {
+            for (at, _) in text.match_indices(receiver) {
+                let whole = !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                let rest = text[at + receiver.len()..].trim_start();
+                if let Some(name) = rest.strip_prefix(dot).map(word)
+                    && whole
+                    && rest[dot.len() + name.len()..].starts_with('(')
+                {
+                    calls.insert((of, name.to_owned()));
+                }
+            }
+        }
+    }
+    (methods, calls)
+}
+
+/// What in these files, each with its name, uses a file that stands after it.
+fn backwards(order: &Order, files: Vec<(String, String)>) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut placed, mut homes, mut item_homes) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, code) in files {
+        let Some(place) = order.place(&name) else {
+            found.push(format!("{}/{name} has no place in the order", order.dir));
+            continue;
+        };
+        let (methods, calls) = methods_and_calls(&code, order.types);
+        homes.extend(methods.into_iter().map(|method| (method, place)));
+        item_homes.extend(items(&code).map(|item| (item.to_owned(), place)));
+        placed.push((name, place, calls, code));
+    }
+    assert!(homes.len() >= order.methods, "{}: {} methods", order.dir, homes.len());
+    let module = order.dir.replacen("src", "crate", 1).replace('/', "::");
+    for (name, own, calls, code) in &placed {
+        let beside = if name.contains('/') { Vec::new() } else { paths_below(code, "super") };
+        for used in paths_below(code, &module).into_iter().chain(beside) {
+            // What the directory's own file hands on has a home, too.
+            let item = item_homes.iter().find(|(item, _)| *item == used).map(|(_, place)| *place);
+            if order.place(&used).or(item).is_some_and(|place| place > *own) {
+                found.push(format!("{}/{name} uses {used}", order.dir));
+            }
+        }
+        for call in calls {
+            if homes.iter().any(|(method, place)| method == call && place > own) {
+                found.push(format!("{}/{name} calls {}::{}", order.dir, call.0, call.1));
+            }
+        }
+    }
+    found
 }
 
 #[test]
-fn files_of_the_mount_know_only_those_before_them() {
+fn files_of_a_directory_know_only_those_before_them() {
     let mut found = Vec::new();
-    let mut files_of = Vec::new();
-    for (path, text) in files("src/fs", ".rs") {
-        let name = path.strip_prefix("src/fs").unwrap().with_extension("").to_str().unwrap().to_owned();
-        // Their parents declare them, and hold nothing.
-        if name == "object" {
-            continue;
-        }
-        match fs_place(&name) {
-            Some(place) => files_of.push((name, place, code(&text))),
-            None => found.push(format!("{name} has no place in the order")),
-        }
+    for order in ORDERS {
+        let named = |(path, text): (PathBuf, String)| {
+            let name = path.strip_prefix(order.dir).unwrap().with_extension("");
+            (name.to_str().unwrap().to_owned(), code(&text))
+        };
+        let mut files: Vec<_> = files(order.dir, ".rs").into_iter().map(named).collect();
+        // It declares the files of objects, and holds nothing.
+        files.retain(|(name, _)| name != "object");
+        found.extend(backwards(order, files));
     }
-    let homes: Vec<(String, usize)> = files_of
-        .iter()
-        .flat_map(|(_, place, code)| methods_and_calls(code).0.into_iter().map(|method| (method, *place)))
-        .collect();
-    assert!(homes.len() > 200, "{} methods", homes.len());
-    for (name, own, code) in &files_of {
-        for used in paths_below(code, "crate::fs") {
-            if fs_place(&used).is_some_and(|place| place > *own) {
-                found.push(format!("{name} uses {used}"));
-            }
-        }
-        for called in methods_and_calls(code).1 {
-            if homes.iter().any(|(method, place)| *method == called && place > own) {
-                found.push(format!("{name} calls {called}"));
-            }
-        }
+    none(found, "each file of a directory knows only those before it");
+}
+
+#[test]
+fn a_directory_says_what_is_in_each_file() {
+    let mut found = Vec::new();
+    for order in ORDERS {
+        let own = fs::read_to_string(root().join(order.dir).with_extension("rs")).unwrap();
+        let said: String = own.lines().filter(|line| line.starts_with("//!")).collect();
+        let names = order.files.iter().filter_map(|file| file.split('/').next_back());
+        let silent = names.filter(|name| *name != "testing" && !said.contains(&format!("`{name}`")));
+        found.extend(silent.map(|name| format!("{}.rs does not name {name}", order.dir)));
     }
-    none(found, "each file of src/fs knows only those before it");
+    none(found, "the file of a directory says what is in each of its files");
+}
+
+#[test]
+fn the_reader_of_orders_sees_what_points_backwards() {
+    let order = Order { dir: "src/a", types: &[("T", "t")], files: &["low", "high/one", "high"], methods: 2 };
+    let seen = |low: &str| {
+        let high = "\nimpl T {\n    pub fn f(&self) {}\n    fn g() {}\n}\npub struct S;\n";
+        backwards(&order, vec![("low".into(), low.into()), ("high".into(), high.into())]).len()
+    };
+    for bad in [
+        "use super::high::x;",
+        "use super::{Other, S};",
+        "use crate::a::high::one::X;",
+        "fn x(t: &T) { t\n    .f() }",
+        "fn x() { T::g() }",
+        "\nimpl T {\n    fn x(&self) {\n        self.f();\n    }\n}\n",
+    ] {
+        assert_eq!(seen(bad), 1, "{bad}");
+    }
+    for good in ["use super::low::x;", "fn x(other: &T) { part.f(); t.h(); t.f }", "use crate::b::high;"] {
+        assert_eq!(seen(good), 0, "{good}");
+    }
 }
 
 /// Words that meant several things, see `src/words.md` for those in their place.

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::stage::{Stage, Temporary};
+use super::layout::Temporary;
+use super::stage::Stage;
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability};
 use crate::rev::Rev;
@@ -15,9 +16,20 @@ use crate::rev::Rev;
 const TRIES: usize = 100;
 
 impl Stage {
+    /// Renames where `new` is free, else `EEXIST`.
+    ///
+    /// Where the medium has no exclusive rename, a file or an *empty* directory that appears between the look and the rename is
+    /// replaced.
+    pub fn rename_exclusive(&self, at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+        match self.rename_as_whole(at, name, to, new) {
+            Err(Errno::XDEV) => self.carry(at, name, to, new),
+            done => done,
+        }
+    }
+
     /// Moves a directory of files by what is in it: that comes into a new directory, which takes the free name `new` in one
     /// step, and leaves the old place then, the winner last. It is in both places for a while, and never in none.
-    pub(super) fn carry(&self, at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
+    fn carry(&self, at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> Result<()> {
         if sys::kind(at, name)? != Some(FileType::Directory) {
             return Err(Errno::XDEV);
         }
@@ -29,7 +41,7 @@ impl Stage {
         sys::set_access(target.as_fd(), sys::access(source.as_fd())?)?;
         let mut names = self.bring(source.as_fd(), target.as_fd())?;
         sys::sync_dir(target.as_fd())?;
-        self.rename_exclusive(made.at, made.os(), to, new)?;
+        self.rename_as_whole(made.at, made.os(), to, new)?;
         made.kept = true;
         for _ in 0..TRIES {
             for name in names {

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::stage::Temporary;
-use super::trash::object_name;
+use super::gone::object_name;
+use super::layout::Temporary;
 use super::{DirBackend, sys};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
@@ -15,7 +15,7 @@ impl DirBackend {
     /// Removes an object without a trace that holds nothing but `revs`. Whatever goes wrong half-way, what is left of it is
     /// moved to what is gone.
     pub(super) fn erase_object(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
-        let root = self.private.root();
+        let root = self.layout.root();
         let failed = |e| match e {
             Errno::NOENT | Errno::NOTDIR => Error::NoObject(id.clone()),
             e => self.io("erase", id, None, e),
@@ -28,7 +28,7 @@ impl DirBackend {
         if !expected().map_err(failed)? {
             return Ok(false);
         }
-        let mut staged = Temporary::new(self.private.stage().map_err(failed)?);
+        let mut staged = Temporary::new(self.layout.stage().map_err(failed)?);
         self.stage.rename_exclusive(root, id.as_os_str(), staged.at, staged.os()).map_err(failed)?;
         staged.kept = true;
         let erased = (|| {

@@ -7,9 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::io::Errno;
-
-use super::sys::{Result, path_of};
+use rustix::io::{Errno, Result};
 
 /// Media that say that they can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +20,10 @@ pub enum Medium {
     Replaces,
     /// A directory cannot be renamed.
     KeepsDirectories,
+}
+
+fn path_of(fd: BorrowedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 thread_local! {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::trash::rev_name;
+use super::gone::rev_name;
 use super::{DirBackend, sys};
 use crate::backend::{Durability, PURGED};
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ impl DirBackend {
         how: Durability,
         full: Error,
     ) -> Result<()> {
-        let (root, name) = (self.private.root(), id.as_os_str());
-        let Ok(all) = self.private.gone() else { return Err(full) };
+        let (root, name) = (self.layout.root(), id.as_os_str());
+        let Ok(all) = self.layout.gone() else { return Err(full) };
         if self.stage.rename_exclusive(root, name, all, name).is_err() {
             return Err(full);
         }
@@ -68,8 +68,8 @@ impl DirBackend {
         let marked = match marked {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(_) => {
-                let attrs = self.private.attrs().map_err(failed)?;
-                self.stage.publish(&self.private, gone.as_fd(), &fact, b"", &attrs, how).map(drop)
+                let attrs = self.layout.attrs().map_err(failed)?;
+                self.stage.publish(&self.layout, gone.as_fd(), &fact, b"", &attrs, how).map(drop)
             }
         };
         match marked {
@@ -86,7 +86,7 @@ impl DirBackend {
                 Ok(_) | Err(Errno::NOENT) => continue,
                 Err(e) => return Err(failed(e)),
             };
-            match self.stage.replace_by_empty(&self.private, dir, name, (gone.as_fd(), &fact)) {
+            match self.stage.replace_by_empty(&self.layout, dir, name, (gone.as_fd(), &fact)) {
                 Err(e) if is_no_room(e) => empty_in_place((dir, name), &names).map_err(|_| failed(e))?,
                 replaced => replaced.map_err(failed)?,
             }
@@ -112,7 +112,7 @@ fn empty_in_place((dir, name): Name, names: &[Name]) -> sys::Result<()> {
     let (file, _) = sys::open_to_write(dir, name)?;
     let this = sys::identity(file.as_fd(), "")?;
     let known = names.iter().filter(|(dir, name)| sys::identity(*dir, name) == Ok(this)).count();
-    match usize::try_from(sys::links(file.as_fd())?) == Ok(known) {
+    match usize::try_from(sys::links(file.as_fd(), "")?) == Ok(known) {
         true => sys::empty(file.as_fd()),
         false => Err(Errno::NOSPC),
     }

@@ -1,11 +1,8 @@
-//! `.revfs`: what is ours in a store's directory.
-//!
-//! `format` holds two lines, `revfs 1` and `store <32 hex digits>`: the version of all that lies here, and a name for
-//! the store that survives copying and moving. Directories are made when they are first needed, with the permissions of
+//! `.revfs`: what is ours in a store's directory. Directories are made when they are first needed, with the permissions of
 //! the store's own, so that all who share the store can share them.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -13,15 +10,12 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::stage::Stage;
-use super::sys::{self, Result};
-use crate::backend::Durability;
-use crate::error::Error;
+use super::access::{is_root, left_by};
+use super::sys::{self, Access, Result};
+use crate::backend::Attrs;
 
 /// The directory's name. The original library skips names with a dot at the top of a store.
 pub const NAME: &str = ".revfs";
-pub const FORMAT: &str = "format";
-const VERSION: &str = "1";
 
 /// How long an unfinished write keeps its temporary file: longer than any write lasts.
 pub const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -98,6 +92,53 @@ impl Layout {
         sys::open_or_make_empty(self.own()?, name, self.attrs()?.owner)
     }
 
+    /// What a directory here has from the store's that it may not have inherited, as it was made in another.
+    pub fn inherit(&self, dir: BorrowedFd) -> Result<()> {
+        match sys::default_acl(self.root())? {
+            Some(list) => sys::inherit_acl(dir, &list),
+            None => Ok(()),
+        }
+    }
+
+    /// The permissions of a new file or directory in the store for which a program asked for `mode`, under its `umask`.
+    pub fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
+        match sys::default_acl(self.root()) {
+            Ok(Some(list)) => mode & (left_by(&list) | !0o777),
+            _ => mode & !umask,
+        }
+    }
+
+    /// Opens a directory below `.revfs`, making it where it is missing.
+    pub fn shared_dir(&self, at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
+        let name = name.as_ref();
+        let made = match sys::open_dir(at, name) {
+            Err(Errno::NOENT) => match sys::make_dir(at, name) {
+                Err(Errno::EXIST) => false,
+                made => made.map(|()| true)?,
+            },
+            // A daemon of root's may have made it for itself once.
+            Ok(dir) if !is_root() => return Ok(dir),
+            opened => opened.map(|_| false)?,
+        };
+        let dir = sys::open_dir(at, name)?;
+        let (store, now) = (sys::access(self.root())?, sys::access(dir.as_fd())?);
+        let owner = if is_root() { store } else { now };
+        if made {
+            self.inherit(dir.as_fd())?;
+            let mode = store.mode & 0o3777 | 0o700 | now.mode & 0o6000;
+            sys::set_access(dir.as_fd(), Access { mode, ..owner })?;
+        } else if now.uid == 0 && store.uid != 0 {
+            sys::set_access(dir.as_fd(), Access { mode: now.mode, ..owner })?;
+        }
+        Ok(dir)
+    }
+
+    /// What a file of ours is to look like: a daemon of root's makes it for the store's owner.
+    pub fn attrs(&self) -> Result<Attrs> {
+        let store = sys::access(self.root())?;
+        Ok(Attrs { owner: is_root().then_some((store.uid, store.gid)), ..Attrs::default() })
+    }
+
     /// Removes what writers that died left in `stage`, if it is older than this.
     pub fn sweep_stage(&self, older: Duration) {
         let Ok(stage) = self.stage() else { return };
@@ -109,63 +150,37 @@ impl Layout {
             }
         }
     }
+}
 
-    /// Reads `format`, or writes one by `stage` where there is none. Returns the store's own name; `None` for a store
-    /// that has none and that nobody here may write to.
-    ///
-    /// # Errors
-    /// [`Error::NotAStore`] for another version or an unreadable one.
-    pub fn format(&self, stage: Option<&Stage>, path: &Path) -> crate::error::Result<Option<String>> {
-        let at = || -> PathBuf { path.join(NAME).join(FORMAT) };
-        // Twice: another process may be the one that writes it.
-        for _ in 0..2 {
-            let read = sys::dir(self.root(), NAME)
-                .and_then(|own| sys::open_file(own.as_fd(), FORMAT))
-                .and_then(|(file, meta)| sys::read_all(file.as_fd(), meta.size.min(4096)));
-            match read {
-                Ok(text) => {
-                    return parse(&text).map(Some).map_err(|why| Error::NotAStore { path: path.into(), why });
-                }
-                Err(Errno::NOENT) => {}
-                Err(e) => return Err(Error::io("read", at())(e)),
-            }
-            let Some(stage) = stage else { break };
-            let text = format!("revfs {VERSION}\nstore {}\n", Uuid::new_v4().simple());
-            let written = self.own().and_then(|own| {
-                let attrs = self.attrs()?;
-                stage.publish(self, own, FORMAT.as_ref(), text.as_bytes(), &attrs, Durability::Full)
-            });
-            match written {
-                Ok(_) | Err(Errno::EXIST) => {}
-                Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => return Ok(None),
-                Err(e) => return Err(Error::io("write", at())(e)),
-            }
-        }
-        Ok(None)
+/// Something in `.revfs/stage`, gone when this is dropped.
+pub struct Temporary<'a> {
+    pub at: BorrowedFd<'a>,
+    pub name: String,
+    pub kept: bool,
+}
+
+impl<'a> Temporary<'a> {
+    /// A name that nothing has yet.
+    pub fn new(at: BorrowedFd<'a>) -> Self {
+        Temporary { at, name: Uuid::new_v4().simple().to_string(), kept: false }
+    }
+
+    /// In a directory where names with a dot in front are nobody's.
+    pub fn hidden(at: BorrowedFd<'a>) -> Self {
+        Temporary { name: format!(".{}", Uuid::new_v4().simple()), ..Temporary::new(at) }
+    }
+
+    pub fn os(&self) -> &OsStr {
+        OsStr::new(&self.name)
     }
 }
 
-/// The version that a format names, where it is one of revfs and not ours.
-pub fn other_version(text: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(text);
-    let version = text.lines().next()?.strip_prefix("revfs ")?;
-    (version != VERSION && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| version.to_owned())
-}
-
-fn parse(text: &[u8]) -> std::result::Result<String, String> {
-    let text = String::from_utf8_lossy(text);
-    let mut lines = text.lines();
-    match lines.next().unwrap_or_default().strip_prefix("revfs ") {
-        Some(VERSION) => {}
-        Some(other) => {
-            return Err(format!("its format is version {other:?}, this revfs knows version {VERSION}"));
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed now is removed when the store is opened a day later.
+            let _ = sys::remove_shallow(self.at, OsStr::new(&self.name));
         }
-        None => return Err(format!("{NAME}/{FORMAT} is not one of revfs; remove it if the store is sound")),
-    }
-    match lines.next().and_then(|line| line.strip_prefix("store ")) {
-        Some(name) if name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(name.into()),
-        _ => Err(format!("{NAME}/{FORMAT} names no store; remove it to get a new name")),
     }
 }
 

@@ -13,8 +13,7 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::layout::Layout;
-use super::stage::Temporary;
+use super::layout::{Layout, Temporary};
 use super::sys::{self, Result};
 
 const NAME: &str = "medium";
@@ -225,22 +224,22 @@ impl Medium {
     ///
     /// # Errors
     /// As the calls fail, if not for what the medium is: then that is found anew next time. `OPNOTSUPP` where it is refused.
-    pub fn found(&self, private: &Layout) -> Result<Found> {
+    pub fn found(&self, layout: &Layout) -> Result<Found> {
         if let Some(found) = self.found.get() {
             return found.map_err(|_| Errno::OPNOTSUPP);
         }
         let key = self.key();
-        let own = private.own()?;
+        let own = layout.own()?;
         let kept = key.as_ref().and_then(|key| kept(own, key));
         let found = match kept {
             Some(kept) => Ok(kept),
-            None => self.find(private.stage()?)?,
+            None => self.find(layout.stage()?)?,
         };
         if self.found.set(found).is_ok() && kept.is_none() {
             log::info!("the medium: {self}");
             if let (Some(key), Ok(found)) = (key, found) {
                 // Who may not, or has no room, finds it anew.
-                let _ = keep(private, &format!("{key}\n{found}\n"));
+                let _ = keep(layout, &format!("{key}\n{found}\n"));
             }
         }
         found.map_err(|_| Errno::OPNOTSUPP)
@@ -398,13 +397,13 @@ fn kept(own: BorrowedFd, key: &str) -> Option<Found> {
     Found::parse(text.strip_prefix(key)?.trim_matches('\n'))
 }
 
-fn keep(private: &Layout, text: &str) -> Result<()> {
-    let mut new = Temporary::new(private.stage()?);
+fn keep(layout: &Layout, text: &str) -> Result<()> {
+    let mut new = Temporary::new(layout.stage()?);
     let file = sys::new_file(new.at, new.os(), 0o666)?;
-    sys::apply(file.as_fd(), &private.attrs()?)?;
+    sys::apply(file.as_fd(), &layout.attrs()?)?;
     sys::write_all(file.as_fd(), text.as_bytes())?;
     sys::close(file)?;
-    sys::rename(new.at, new.os(), private.own()?, NAME.as_ref())?;
+    sys::rename(new.at, new.os(), layout.own()?, NAME.as_ref())?;
     new.kept = true;
     Ok(())
 }
@@ -515,7 +514,7 @@ mod tests {
             let opened = DirBackend::open(place.path());
             let happened = faults::end();
             if let Ok(b) = opened {
-                let found = b.medium().found(&b.private).unwrap();
+                let found = b.medium().found(&b.layout).unwrap();
                 assert!(found.spares == Spares::All && found.told, "{n}: {found}");
             }
             assert!(std::fs::read_dir(place.path().join(".revfs/stage")).unwrap().count() <= 1);

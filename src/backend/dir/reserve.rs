@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::Layout;
+use super::layout::Layout;
 use super::sys::{self, Result};
 
 const NAME: &str = "reserve";

@@ -14,6 +14,9 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::backend::{Attrs, Meta, NoIo};
 
+/// To open a file whatever has its name.
+const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 pub type Result<T> = std::result::Result<T, Errno>;
@@ -24,6 +27,14 @@ fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
     #[cfg(test)]
     super::faults::step()?;
     retry_on_intr(f)
+}
+
+/// `None` where there is no such thing, or another than was asked for.
+pub fn found<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 /// A directory as an anchor for other calls; it cannot be listed or synced itself.
@@ -41,14 +52,12 @@ pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
 /// A regular file opened for reading, with its attributes. Anything else is `ENOENT`: links (`ELOOP`), sockets
 /// (`ENXIO`), fifos, directories, devices.
 pub fn open_file(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+    regular(call(|| fs::openat(at, name.as_ref(), OFlags::RDONLY | FILE, Mode::empty())))
 }
 
 /// The same opened for writing.
 pub fn open_to_write(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    regular(call(|| fs::openat(at, name.as_ref(), flags, Mode::empty())))
+    regular(call(|| fs::openat(at, name.as_ref(), OFlags::WRONLY | FILE, Mode::empty())))
 }
 
 pub fn empty(file: BorrowedFd) -> Result<()> {
@@ -65,7 +74,7 @@ pub fn allocate(file: BorrowedFd, size: u64) -> Result<()> {
 
 /// [`open_file`] one level down, in one call where the kernel can refuse links in the middle of a path.
 pub fn open_file_in(at: BorrowedFd, parent: &OsStr, name: &OsStr) -> Result<(OwnedFd, Meta)> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | FILE;
     let path = [parent.as_bytes(), b"/", name.as_bytes()].concat();
     match call(|| fs::openat2(at, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)) {
         // Linux before 5.6; sandboxes that know no openat2 (older Docker) say EPERM.
@@ -130,11 +139,8 @@ pub fn path_of(fd: BorrowedFd) -> String {
 
 /// What has this name; `None` where nothing has.
 pub fn kind(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<Option<FileType>> {
-    match statx(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(x) => Ok(Some(FileType::from_raw_mode(x.stx_mode.into()))),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(e) => Err(e),
-    }
+    let there = found(statx(at, name, AtFlags::SYMLINK_NOFOLLOW))?;
+    Ok(there.map(|x| FileType::from_raw_mode(x.stx_mode.into())))
 }
 
 /// Permissions, 12 bits, and owner.
@@ -195,11 +201,7 @@ pub fn inherit_acl(dir: BorrowedFd, list: &[u8]) -> Result<()> {
 }
 
 /// How many names a file has.
-pub fn links(fd: BorrowedFd) -> Result<u32> {
-    links_of(fd, "")
-}
-
-pub fn links_of(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<u32> {
+pub fn links(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<u32> {
     Ok(statx(at, name, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)?.stx_nlink)
 }
 
@@ -404,9 +406,13 @@ pub fn change_owner(fd: BorrowedFd, (uid, gid): (u32, u32)) -> Result<()> {
 }
 
 fn change_mtime(fd: BorrowedFd, mtime: SystemTime) -> Result<()> {
+    call(|| fs::futimens(fd, &times(mtime)))
+}
+
+/// For a call that sets the one time and keeps the other.
+fn times(mtime: SystemTime) -> fs::Timestamps {
     let keep = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT };
-    let times = fs::Timestamps { last_access: keep, last_modification: timespec(mtime) };
-    call(|| fs::futimens(fd, &times))
+    fs::Timestamps { last_access: keep, last_modification: timespec(mtime) }
 }
 
 fn timespec(t: SystemTime) -> fs::Timespec {
@@ -451,14 +457,9 @@ pub fn apply_at(at: BorrowedFd, name: &OsStr, attrs: &Attrs) -> Result<()> {
     if let Some(mode) = attrs.mode {
         call(|| fs::chmodat(fs::CWD, &path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty()))?;
     }
-    match attrs.mtime {
-        Some(mtime) => {
-            let keep = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT };
-            let times = fs::Timestamps { last_access: keep, last_modification: timespec(mtime) };
-            call(|| fs::utimensat(fs::CWD, &path, &times, AtFlags::empty()))
-        }
-        None => Ok(()),
-    }
+    attrs
+        .mtime
+        .map_or(Ok(()), |mtime| call(|| fs::utimensat(fs::CWD, &path, &times(mtime), AtFlags::empty())))
 }
 
 pub fn sync(fd: BorrowedFd) -> Result<()> {

@@ -1,13 +1,12 @@
 //! When a draft becomes a revision, and where its text goes when it cannot.
 //!
 //! Commits happen at flush, fsync and rename, before the reply, and the reply carries the error. What is not a JSON
-//! object is refused and kept, see `parked`. What waited for a grace ends here, too, and what nobody holds is swept away.
+//! object is refused and kept, see `parked`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use log::error;
 use parking_lot::Mutex;
 
 use crate::backend::{Attrs, Durability};
@@ -17,9 +16,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
-use crate::fs::node::{Node, Notice};
 use crate::fs::object::kept::NEW_NAME_FILE;
-use crate::fs::table::Deleted;
 use crate::store::SaveOptions;
 
 /// How long a whole text must not have changed to be published though programs have it open.
@@ -231,88 +228,5 @@ impl Fs {
     pub(in crate::fs) fn set_draft_attrs(&self, d: &mut Draft, attrs: &Attrs) -> Result<()> {
         d.set_attrs(attrs);
         if d.published.is_some() { self.flush_attrs(d) } else { Ok(()) }
-    }
-
-    /// Commits every draft that is complete and keeps every other: the mount is about to end.
-    pub fn shutdown(&self) {
-        let drafts: Vec<(Ino, Arc<Mutex<Draft>>)> = {
-            let t = self.nodes();
-            let open = t.nodes.iter().filter(|(_, e)| e.handles > 0);
-            open.filter_map(|(ino, e)| match &e.node {
-                Node::Draft(draft) => Some((*ino, draft.clone())),
-                _ => None,
-            })
-            .collect()
-        };
-        for (node, draft) in drafts {
-            self.finish_draft(node, &mut draft.lock());
-        }
-        self.end_grace(Duration::ZERO);
-        self.keep_held(true);
-    }
-
-    /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
-    pub fn end_grace(&self, grace: Duration) {
-        let mut due = Vec::new();
-        {
-            let mut t = self.nodes();
-            t.expire_retries();
-            let waiting = t.active.iter().filter(|(_, active)| active.waits());
-            for id in waiting.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-                match t.hidden(&id) {
-                    // Somebody is at work on what comes after it.
-                    Some(_) if !grace.is_zero() && t.is_made_anew(&id) => {}
-                    Some(hidden) if hidden.since.elapsed() >= grace => due.push((id, hidden.clone())),
-                    Some(_) => {}
-                    None => t.forget_object(&id),
-                }
-            }
-        }
-        for (id, hidden) in due {
-            // A second half may have come while others were made final.
-            if self.nodes().hidden(&id).map(|hidden| hidden.since) != Some(hidden.since) {
-                continue;
-            }
-            let change = self.replay.begin(&id);
-            let op = match self.store.delete_at(&id, &hidden.rev) {
-                Ok(op) => {
-                    if op.is_some() {
-                        change.made(None);
-                    }
-                    op
-                }
-                Err(Error::NoObject(_)) => None,
-                Err(e) => {
-                    error!("{id}: cannot delete it after its file was renamed away: {e}");
-                    None
-                }
-            };
-            let mut notices = self.notices().with(Notice::Root);
-            let mut t = self.nodes();
-            let active = t.active_mut(&id);
-            if active.hidden.take().is_none() {
-                // It has come now: the history goes on with it.
-                active.deleted = op.map(|op| Deleted { since: Instant::now(), op });
-            }
-            t.invalidate(&id, &mut notices);
-            drop(t);
-            self.notify_kernel(notices);
-        }
-    }
-
-    /// Forgets what processes read and wrote that have ended since.
-    pub fn forget_ended(&self) {
-        self.memory.forget_ended();
-    }
-
-    /// Forgets nodes and names that nobody holds.
-    pub fn sweep(&self) {
-        let mut t = self.nodes();
-        t.sweep();
-    }
-
-    /// How long names wait for their second half.
-    pub fn grace(&self) -> Duration {
-        self.options.grace
     }
 }

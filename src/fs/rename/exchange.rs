@@ -57,11 +57,7 @@ impl Fs {
     ) -> Result<()> {
         let file = ScratchNode::at(dir.as_fd(), name)?;
         let (_, shown, old) = self.shown(id, true)?;
-        let attr = file.attr()?;
-        if attr.kind != FileType::RegularFile {
-            return Err(FsError::NotPermitted("an object is a regular file"));
-        }
-        let text = file.read_all(self.options.max_size)?;
+        let (attr, text) = file.as_object(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
         let options = self.save_options(attrs_of(&attr));
         // Who has one of the two open goes on with it where it is then.

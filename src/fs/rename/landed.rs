@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::FileType;
 
 use crate::backend::Attrs;
 use crate::base::Writer;
@@ -12,7 +11,7 @@ use crate::draft::Draft;
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::fs::attr::{Attr, Caller, Ino};
-use crate::fs::errno::{FsError, Result};
+use crate::fs::errno::Result;
 use crate::fs::node::{Node, NodeEntry, Notice, Shown};
 use crate::fs::scratch::ScratchNode;
 use crate::fs::table::NodeTable;
@@ -49,11 +48,7 @@ impl Fs {
         file: &ScratchNode,
         id: &ObjectId,
     ) -> Result<()> {
-        let attr = file.attr()?;
-        if attr.kind != FileType::RegularFile {
-            return Err(FsError::NotPermitted("an object is a regular file"));
-        }
-        let text = file.read_all(self.options.max_size)?;
+        let (attr, text) = file.as_object(self.options.max_size)?;
         document::check(document::strip_bom(&text)).map_err(Error::NotObject)?;
         self.save_file(caller, file, id, &text, &self.save_options(attrs_of(&attr)))?;
         Ok(())

@@ -1,0 +1,75 @@
+//! The file `.revfs/format`: two lines, `revfs 1` and `store <32 hex digits>`: the version of all that lies there, and a name for
+//! the store that survives copying and moving.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use super::layout::{Layout, NAME};
+use super::stage::Stage;
+use super::sys;
+use crate::backend::Durability;
+use crate::error::{Error, Result};
+
+pub const FORMAT: &str = "format";
+const VERSION: &str = "1";
+
+/// Reads it, or writes one by `stage` where there is none. Returns the store's own name; `None` for a store that has none and
+/// that nobody here may write to.
+///
+/// # Errors
+/// [`Error::NotAStore`] for another version or an unreadable one.
+pub fn store_name(layout: &Layout, stage: Option<&Stage>, path: &Path) -> Result<Option<String>> {
+    let at = || path.join(NAME).join(FORMAT);
+    // Twice: another process may be the one that writes it.
+    for _ in 0..2 {
+        let read = sys::dir(layout.root(), NAME)
+            .and_then(|own| sys::open_file(own.as_fd(), FORMAT))
+            .and_then(|(file, meta)| sys::read_all(file.as_fd(), meta.size.min(4096)));
+        match read {
+            Ok(text) => {
+                return parse(&text).map(Some).map_err(|why| Error::NotAStore { path: path.into(), why });
+            }
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(Error::io("read", at())(e)),
+        }
+        let Some(stage) = stage else { break };
+        let text = format!("revfs {VERSION}\nstore {}\n", Uuid::new_v4().simple());
+        let written = layout.own().and_then(|own| {
+            let attrs = layout.attrs()?;
+            stage.publish(layout, own, FORMAT.as_ref(), text.as_bytes(), &attrs, Durability::Full)
+        });
+        match written {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => return Ok(None),
+            Err(e) => return Err(Error::io("write", at())(e)),
+        }
+    }
+    Ok(None)
+}
+
+/// The version that a format names, where it is one of revfs and not ours.
+pub fn other_version(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    let version = text.lines().next()?.strip_prefix("revfs ")?;
+    (version != VERSION && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| version.to_owned())
+}
+
+fn parse(text: &[u8]) -> std::result::Result<String, String> {
+    let text = String::from_utf8_lossy(text);
+    let mut lines = text.lines();
+    match lines.next().unwrap_or_default().strip_prefix("revfs ") {
+        Some(VERSION) => {}
+        Some(other) => {
+            return Err(format!("its format is version {other:?}, this revfs knows version {VERSION}"));
+        }
+        None => return Err(format!("{NAME}/{FORMAT} is not one of revfs; remove it if the store is sound")),
+    }
+    match lines.next().and_then(|line| line.strip_prefix("store ")) {
+        Some(name) if name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(name.into()),
+        _ => Err(format!("{NAME}/{FORMAT} names no store; remove it to get a new name")),
+    }
+}

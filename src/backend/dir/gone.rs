@@ -1,0 +1,170 @@
+//! What lies in `.revfs/gone/<id>/`: the files `<rev>~<why>`, and for each deleted object a directory `<op>~deleted/`, so an entry
+//! is tombstone, reason and undo in one. An empty file `<op>~withdrawn` says that a deletion counts no more; in
+//! `<op>~aside/` is what was no revision and in the way.
+//!
+//! Invariant: names only come. The two that go are `<op>~deleted/` when it is brought back, which `<op>~withdrawn` stands
+//! for then, and bytes when they are purged, which leaves the name.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::access::seen;
+use super::layout::NAME;
+use super::{DirBackend, sys};
+use crate::backend::{DELETED, Removal, Tombstone};
+use crate::error::{Error, Result};
+use crate::rev::{ObjectId, Rev};
+
+pub(super) const WITHDRAWN: &str = "withdrawn";
+pub(super) const ASIDE: &str = "aside";
+
+/// What a name among what is gone says; what is in a directory is not looked at.
+pub(super) fn fact(name: &OsStr) -> Option<Removal> {
+    let name = name.to_str()?;
+    let Some((what, why)) = name.split_once('~') else {
+        // See `remove_in_its_own`.
+        return Rev::new(name).ok().map(|rev| Removal::Rev { rev, why: DELETED.into() });
+    };
+    match (Rev::new(what), why) {
+        (Ok(rev), why) => Some(Removal::Rev { rev, why: why.into() }),
+        (Err(_), DELETED) => Some(Removal::Object { op: what.into(), revs: Vec::new() }),
+        (Err(_), WITHDRAWN) => Some(Removal::Withdrawn { op: what.into() }),
+        (Err(_), ASIDE) => Some(Removal::Aside { op: what.into(), names: Vec::new() }),
+        (Err(_), _) => None,
+    }
+}
+
+/// Whether a name can be one in `.revfs/gone/<id>`, and is a directory's (`Some(true)`) or a file's there.
+pub(super) fn shape(name: &OsStr) -> Option<bool> {
+    fact(name).map(|fact| matches!(fact, Removal::Object { .. } | Removal::Aside { .. }))
+}
+
+/// Whether a name is that of a whole object that was removed.
+pub(super) fn is_object(name: &OsStr) -> bool {
+    matches!(fact(name), Some(Removal::Object { .. }))
+}
+
+pub(super) fn rev_name(rev: &Rev, why: &str) -> OsString {
+    format!("{rev}~{why}").into()
+}
+
+pub(super) fn op_name(op: &str, what: &str) -> OsString {
+    format!("{op}~{what}").into()
+}
+
+pub(super) fn object_name(op: &str) -> OsString {
+    op_name(op, DELETED)
+}
+
+impl DirBackend {
+    /// What is gone of an object, where anything is.
+    fn gone_dir_if_any(&self, id: &ObjectId) -> sys::Result<Option<OwnedFd>> {
+        let all = self.layout.gone_if_any()?;
+        all.map_or(Ok(None), |all| sys::found(sys::open_dir(all, id.as_os_str())))
+    }
+
+    /// Where what is removed of an object goes.
+    pub(super) fn gone_dir(&self, id: &ObjectId) -> Result<OwnedFd> {
+        let failed = |e| self.io("remove", id, None, e);
+        let all = self.layout.gone().map_err(failed)?;
+        self.layout.shared_dir(all, id.as_os_str()).map_err(failed)
+    }
+
+    pub(super) fn list_gone(&self, id: &ObjectId) -> Result<Vec<Removal>> {
+        let failed = |e| self.io("list", id, None, e);
+        let mut gone = Vec::new();
+        let Some(dir) = self.gone_dir_if_any(id).map_err(failed)? else { return Ok(gone) };
+        for (name, _) in sys::list(dir.as_fd(), ".").map_err(failed)? {
+            let Some(mut fact) = fact(&name) else { continue };
+            let inside = match &mut fact {
+                Removal::Object { revs, .. } => {
+                    sys::each(dir.as_fd(), &name, |name, _| revs.extend(Rev::new(name).ok()))
+                }
+                Removal::Aside { names, .. } => {
+                    sys::each(dir.as_fd(), &name, |name, _| names.push(name.to_owned()))
+                }
+                Removal::Rev { .. } | Removal::Withdrawn { .. } => Ok(()),
+            };
+            // Or it was revived meanwhile, or is nothing of ours.
+            if sys::found(inside).map_err(failed)?.is_some() {
+                gone.push(fact);
+            }
+        }
+        Ok(gone)
+    }
+
+    pub(super) fn list_graves(&self, id: &ObjectId) -> Result<Vec<Tombstone>> {
+        let failed = |e| self.io("list", id, None, e);
+        let mut tombstones = Vec::new();
+        self.each_grave(id, |dir, name, rev, why, whole| {
+            if let Some(mut meta) = sys::meta_at(dir, name)? {
+                let at = if whole { sys::changed(dir, ".")? } else { meta.ctime };
+                if whole {
+                    meta = seen(sys::access(dir)?, meta);
+                }
+                tombstones.push(Tombstone { rev, why, whole, at, meta });
+            }
+            Ok(())
+        })
+        .map_err(failed)?;
+        Ok(tombstones)
+    }
+
+    /// Calls `see` for each file that a removed revision has: with its directory, its name there, the revision, the
+    /// reason, and whether it went with the whole object. What vanishes meanwhile is passed over.
+    pub(super) fn each_grave(
+        &self,
+        id: &ObjectId,
+        mut see: impl FnMut(BorrowedFd, &OsStr, Rev, String, bool) -> sys::Result<()>,
+    ) -> sys::Result<()> {
+        let Some(dir) = self.gone_dir_if_any(id)? else { return Ok(()) };
+        for (name, _) in sys::list(dir.as_fd(), ".")? {
+            let seen = match fact(&name) {
+                Some(Removal::Rev { rev, why }) => see(dir.as_fd(), &name, rev, why, false),
+                Some(Removal::Object { op, .. }) => sys::open_dir(dir.as_fd(), &name).and_then(|inside| {
+                    for (name, _) in sys::list(inside.as_fd(), ".")? {
+                        if let Ok(rev) = Rev::new(&name) {
+                            sys::found(see(inside.as_fd(), &name, rev, op.clone(), true))?;
+                        }
+                    }
+                    Ok(())
+                }),
+                Some(Removal::Withdrawn { .. } | Removal::Aside { .. }) | None => Ok(()),
+            };
+            sys::found(seen)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_gone_revision(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        let missing = || Error::NoRevision(id.clone(), rev.clone());
+        let failed = |e| match e {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing(),
+            e => self.io("read", id, Some(rev), e),
+        };
+        let dir = self.gone_dir_if_any(id).map_err(failed)?.ok_or_else(missing)?;
+        for (name, _) in sys::list(dir.as_fd(), ".").map_err(failed)? {
+            let opened = match fact(&name) {
+                Some(Removal::Rev { rev: of, .. }) if of == *rev => sys::open_file(dir.as_fd(), &name),
+                Some(Removal::Object { .. }) => sys::open_file_in(dir.as_fd(), &name, rev.as_str().as_ref()),
+                _ => continue,
+            };
+            let Some((file, meta)) = sys::found(opened).map_err(failed)? else { continue };
+            let text = sys::read_all(file.as_fd(), meta.size).map_err(failed)?;
+            // A purged revision keeps its name and no bytes.
+            if !text.is_empty() {
+                return Ok(text);
+            }
+        }
+        Err(missing())
+    }
+
+    pub(super) fn list_gone_objects(&self) -> Result<Vec<ObjectId>> {
+        let failed = |e| Error::io("list", self.path.join(NAME).join("gone"))(e);
+        let Some(all) = self.layout.gone_if_any().map_err(failed)? else { return Ok(Vec::new()) };
+        let names = sys::list(all, ".").map_err(failed)?;
+        Ok(names.iter().filter_map(|(name, _)| ObjectId::new(name).ok()).collect())
+    }
+}
