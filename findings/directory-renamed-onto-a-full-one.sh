@@ -29,7 +29,7 @@ unshare -m --propagation private -n -p --fork --kill-child --mount-proc bash -eu
       fuse-zip) fuse-zip -f files.zip m & ;;
       archivemount) archivemount -f files.tar m & ;;
     esac
-    for n in $(seq 60); do ! mountpoint -q m || break; sleep 0.5; done
+    for n in $(seq 480); do ! mountpoint -q m || break; sleep 0.5; done
     mountpoint -q m
   }
   down() { [ "$1" = plain ] || { umount m; wait; }; }
