@@ -5,8 +5,8 @@
 # three links of which two are removed, or one removed and one renamed over, st_nlink still says 3, a minute later as well, so
 # that "the last link" is never reached for whoever counts (lock files by link(2), hard-link backups, `find -links 1`). And
 # the descriptor of a deleted file, which can be read, written, cut and synced as ever, answers fchmod, fchown and
-# futimens with EPERM: the kernel names the file in the trash, and that may not be changed. One would have sworn that a
-# trash is a matter of the server, as POSIX calls speak of names that programs can see.
+# futimens with EPERM: it counts as a file in the trash, and those may not be changed. One would have sworn that a trash
+# is the server's own matter, as a link is a name that programs can see.
 #
 # Needs root, FUSE 3 and Python's venv; all is done in namespaces of its own.
 set -eu
@@ -56,7 +56,8 @@ for where in places:
     save(f"{where}/d")
     fd = os.open(f"{where}/d", os.O_RDWR)
     os.unlink(f"{where}/d")
-    print(where + ": deleted: write", says(os.write, fd, b"TEXT"), "cut", says(os.ftruncate, fd, 3), "fsync", says(os.fsync, fd), end="")
+    print(f"{where}: deleted: write", says(os.write, fd, b"TEXT"), "cut", says(os.ftruncate, fd, 3), end="")
+    print(" fsync", says(os.fsync, fd), end="")
     print(" fchmod", says(os.fchmod, fd, 0o600), "fchown", says(os.fchown, fd, 1, 1), "futimens", says(os.utime, fd, (1, 1)))
     os.close(fd)
 PY
