@@ -306,7 +306,7 @@ const TOLD: Duration = Duration::from_millis(100);
 /// An answer that tells a node's size is dropped by the kernel if it was told of a change of that node meanwhile: it goes on
 /// with the size that it had, and cuts the text or reads NUL bytes behind the end. So who opens a node that has come to show
 /// another revision is answered when all have told ([`Fs::has_size_asked`]): what it asks then comes after that, and until it
-/// closes the node nothing is told of it that can wait ([`NodeTable::doubted`]).
+/// closes the node nothing is told of it that can wait ([`NodeTable::doubt_attr`]).
 pub(in crate::fs) struct Notices<'a> {
     list: Vec<Notice>,
     _telling: RwLockReadGuard<'a, ()>,

@@ -47,7 +47,7 @@ pub struct NodeEntry {
     pub asked: bool,
     /// The kernel was told that.
     pub sized: bool,
-    /// There were signs of a change while programs read it, see [`NodeTable::doubted`](crate::fs::table::NodeTable::doubted).
+    /// There were signs of a change while programs read it, see [`NodeTable::doubt_attr`](crate::fs::table::NodeTable::doubt_attr).
     pub doubted: bool,
     /// How often the replaying process has it open.
     pub replays: u32,

@@ -146,16 +146,22 @@ impl NodeTable {
         self.doubted(id, notices);
     }
 
-    /// There were signs that the object changed. What programs read goes on showing the same; where the kernel is about to
-    /// learn its size it is not disturbed, but told when the last of them has closed it.
+    /// There were signs that the object changed.
     pub fn doubted(&mut self, id: &ObjectId, notices: &mut Vec<Notice>) {
         if let Some(current) = self.objects.get(id).map(|object| object.current_node) {
-            let entry = current.and_then(|current| self.nodes.get_mut(&current));
-            match entry.filter(|entry| entry.is_size_open()) {
-                Some(entry) => entry.doubted = true,
-                None => notices.extend(current.map(Notice::Attr)),
+            if let Some(current) = current {
+                self.doubt_attr(current, notices);
             }
             notices.extend(id.file_name().map(Notice::Entry));
+        }
+    }
+
+    /// The kernel is to forget a node's attributes. What programs read goes on showing the same revision; where the kernel is
+    /// about to learn its size it is not disturbed, but told when the last of them has closed it.
+    pub fn doubt_attr(&mut self, node: Ino, notices: &mut Vec<Notice>) {
+        match self.nodes.get_mut(&node).filter(|entry| entry.is_size_open()) {
+            Some(entry) => entry.doubted = true,
+            None => notices.push(Notice::Attr(node)),
         }
     }
 

@@ -68,7 +68,9 @@ impl Fs {
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
             let rev = shown.rev.clone();
             entry.handles += 1;
-            (rev, entry.turned, entry.handles == 1, entry.asked)
+            let first = entry.handles == 1;
+            entry.asked &= !first;
+            (rev, entry.turned, first, entry.asked)
         };
         // Only the first has the kernel ask: the answer to what it asks then would be dropped if another did so, too.
         let told = !turned || if first { self.has_size_asked(ino) } else { asked };

@@ -173,7 +173,7 @@ impl Fs {
             // `-o view=object` shows another size.
             let shown = Arc::make_mut(shown);
             shown.meta = Meta { size: shown.meta.size, ..meta };
-            notices.push(Notice::Attr(current));
+            t.doubt_attr(current, &mut notices);
         }
         drop(t);
         self.notify_kernel(notices);

@@ -30,7 +30,7 @@ impl NodeTable {
             let held = self.nodes.get(&current).is_some_and(NodeEntry::is_held);
             if self.turn(current, &shown) {
                 if held {
-                    notices.push(Notice::Attr(current));
+                    self.doubt_attr(current, notices);
                     // An answer to a lookup may be under way that tells of what was before.
                     notices.extend(id.file_name().map(Notice::Entry));
                 }
