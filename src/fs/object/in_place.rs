@@ -9,6 +9,7 @@
 //! draft's node again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -21,6 +22,9 @@ use crate::fs::handle::{Handle, Mode, Opened};
 use crate::fs::node::{InPlace, Node, NodeEntry, Notice, Shown};
 use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
+
+/// How long a call that asks what a draft is waits for who saves it: a disk may be slow.
+const MOMENT: Duration = Duration::from_millis(50);
 
 impl Fs {
     /// Opens the node that a name leads to as a draft, if that can be: it was known to show what the name shows, and
@@ -117,8 +121,9 @@ impl Fs {
             Some(lent) => (lent.id.clone(), lent.opener.clone()),
             None => return Ok(None),
         };
-        // Its lock is held while it is saved.
-        let goes_on = |draft: Arc<Mutex<Draft>>| draft.try_lock().is_none_or(|d| self.goes_on_with(&d));
+        // Its lock is held while it is saved, and for a moment by the release of whoever has read past it.
+        let goes_on =
+            |draft: Arc<Mutex<Draft>>| draft.try_lock_for(MOMENT).is_none_or(|d| self.goes_on_with(&d));
         if !reads
             && self.process(caller).is_some_and(|process| process.is_of(&opener))
             && self.node_of(ino).is_none_or(goes_on)
