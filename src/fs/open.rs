@@ -150,6 +150,27 @@ mod tests {
         fs.open(caller, seen, write).unwrap();
     }
 
+    /// The kernel looks a name up twice where the first answer is not what it knew.
+    #[test]
+    fn a_name_that_was_gone_for_a_moment_uses_up_no_second_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fs, id, caller) = mounted(dir.path());
+        let (name, read) = (id.file_name().unwrap(), Mode::new(0));
+        let node = fs.lookup(caller, ROOT, &name).unwrap().node;
+        let reader = fs.open(Caller { thread: 1, ..caller }, node, read).unwrap();
+        fs.store.upsert(&id, b"{\"n\": 1}").unwrap();
+        assert!(matches!(fs.open(caller, node, read), Err(FsError::Stale)));
+        fs.unlink(ROOT, &name).unwrap();
+        assert!(matches!(fs.lookup(caller, ROOT, &name), Err(FsError::NotFound)));
+        fs.store.create(&id, b"{\"n\": 2}").unwrap();
+        let node = fs.lookup(caller, ROOT, &name).unwrap().node;
+        let another = fs.open(Caller { thread: 1, ..caller }, node, read).unwrap();
+        fs.store.upsert(&id, b"{\"n\": 3}").unwrap();
+        let opened = fs.open(caller, node, read).unwrap();
+        assert_eq!(fs.read(opened.handle, 0, 100).unwrap(), b"{\"n\": 2}");
+        [opened, another, reader].into_iter().for_each(|opened| drop(fs.release(opened.handle)));
+    }
+
     /// A mount of one object, and the id of a process that lives.
     fn mounted(dir: &std::path::Path) -> (Fs, ObjectId, Caller) {
         let id = ObjectId::new("a").unwrap();

@@ -39,8 +39,7 @@ impl Fs {
                         Some(Err(FsError::Stale)) => {}
                         Some(held) => return held,
                         None => {
-                            // It does not come back to open anything.
-                            self.nodes().retries.answer(caller.thread, id);
+                            self.nodes().retries.miss(caller.thread, id);
                             return Err(fail);
                         }
                     }

@@ -228,19 +228,26 @@ impl Fs {
         }
     }
 
-    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount).
+    /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount, a name that
+    /// went between the lookup and the open).
     fn open_removed(&self, caller: Caller, ino: Ino) -> Result<Opened> {
-        let shown = self.removed(ino).ok_or(FsError::Stale)?;
-        let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
-            Handle::Revision { file, .. } => Some(file.clone()),
-            _ => None,
-        });
-        let (handle, direct) = match held {
-            Some(file) => (Handle::Revision { node: ino, file }, caller.thread == 0),
-            None => {
-                let gone = self.store.backend().read_removed(&shown.id, &shown.rev);
-                (Handle::Bytes { node: ino, bytes: gone.map_err(|_| FsError::Stale)? }, true)
+        let bytes = |bytes| (Handle::Bytes { node: ino, bytes }, true);
+        let (handle, direct) = match self.node(ino)? {
+            Node::Revision(shown) => {
+                let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
+                    Handle::Revision { file, .. } => Some(file.clone()),
+                    _ => None,
+                });
+                match held {
+                    Some(file) => (Handle::Revision { node: ino, file }, caller.thread == 0),
+                    None => {
+                        let gone = self.store.backend().read_removed(&shown.id, &shown.rev);
+                        bytes(gone.map_err(|_| FsError::Stale)?)
+                    }
+                }
             }
+            Node::Draft(draft) => bytes(draft.lock().text().to_vec()),
+            _ => return Err(FsError::Stale),
         };
         self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
         Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })

@@ -17,6 +17,8 @@ struct Retry {
     requested: bool,
     /// It has looked the name up since: what it opens it was led to.
     led: bool,
+    /// It has found nothing under the name. The kernel looks twice: it checks what it knew, drops it, and looks anew.
+    missed: bool,
     /// The draft that its next lookup of the name must find, and since when.
     draft: Option<(Ino, Instant)>,
     /// It moves a file onto the object, which has two links until that is done, see `overlay`.
@@ -41,7 +43,7 @@ impl Retries {
 
     fn entry(&mut self, thread: u32, id: &ObjectId) -> &mut Retry {
         let since = Instant::now();
-        let new = Retry { since, requested: false, led: false, draft: None, overlays: false };
+        let new = Retry { since, requested: false, led: false, missed: false, draft: None, overlays: false };
         let retry = self.0.entry((thread, id.clone())).or_insert(new);
         retry.since = since;
         retry
@@ -67,7 +69,7 @@ impl Retries {
             return false;
         }
         let retry = self.entry(thread, id);
-        retry.led = false;
+        (retry.led, retry.missed) = (false, false);
         !std::mem::replace(&mut retry.requested, true)
     }
 
@@ -89,6 +91,11 @@ impl Retries {
             retry.led |= requested;
         });
         requested
+    }
+
+    /// The thread's lookup finds nothing. After the second one it does not come back.
+    pub fn miss(&mut self, thread: u32, id: &ObjectId) {
+        self.change(thread, id, |retry| retry.requested &= !std::mem::replace(&mut retry.missed, true));
     }
 
     /// Has the thread's next lookup find a draft.
@@ -182,6 +189,16 @@ mod tests {
         assert!(!retries.request(7, &id) && !retries.was_led(7, &id));
         retries.answer(7, &id);
         assert!(retries.0.is_empty() && retries.request(7, &id));
+    }
+
+    #[test]
+    fn a_thread_that_finds_nothing_looks_once_more() {
+        let (mut retries, id) = (Retries::default(), ObjectId::new("a").unwrap());
+        assert!(retries.request(7, &id) && retries.lead(7, &id));
+        retries.miss(7, &id);
+        assert!(retries.lead(7, &id) && retries.is_exhausted(7, &id));
+        retries.miss(7, &id);
+        assert!(!retries.is_exhausted(7, &id) && retries.0.is_empty());
     }
 
     #[test]
