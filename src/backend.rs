@@ -282,6 +282,17 @@ pub trait Backend: Send + Sync {
     /// texts are elsewhere. Whether it did.
     fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool>;
 
+    /// Adds facts that have no bytes here: [`Removal::Rev`] and [`Removal::Withdrawn`], whether there is such an object or
+    /// not. Those that are known already change nothing.
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
+
+    /// When the object's directory and what is gone of it changed last, in nanoseconds of any clock, 0 where there is no such;
+    /// `None` where the medium cannot tell.
+    fn stamp(&self, id: &ObjectId) -> Result<Option<(u64, u64)>> {
+        let _ = id;
+        Ok(None)
+    }
+
     /// What was removed of an object, in no order; empty where nothing was.
     fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>>;
 

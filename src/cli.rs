@@ -1,7 +1,7 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
-//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show`. `place` finds the store,
+//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show sync`. `place` finds the store,
 //! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
@@ -34,6 +34,7 @@ mod read;
 mod resolve;
 mod revision;
 mod show;
+mod sync;
 mod text;
 mod write;
 
@@ -110,6 +111,9 @@ enum Command {
     /// Find what does not belong into a store; `--repair` puts it right without losing a byte
     #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
     Check(check::Check),
+    /// Synchronise the store with another: revisions and removals go both ways
+    #[command(override_usage = "revfs sync [--pull | --push] [-n] [--watch[=SECONDS]] [STORE] PEER")]
+    Sync(sync::SyncArgs),
 }
 
 /// The positional arguments of most commands.
@@ -183,6 +187,7 @@ impl Cli {
             Command::Restore(restore) => restore.run(store, &mut out),
             Command::Gc(gc) => gc.run(store, &mut out),
             Command::Check(check) => check.run(store, &mut out),
+            Command::Sync(sync) => sync.run(store, &mut out),
         }?;
         out.finish()
     }

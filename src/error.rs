@@ -67,6 +67,19 @@ pub enum Error {
         /// What it is instead, in words.
         why: String,
     },
+    /// A place that stores are synchronised through failed. What failed may have been done, and can be tried again.
+    #[error("{peer}: {why}")]
+    Peer {
+        /// What it is called; nothing secret.
+        peer: String,
+        /// What was being done, and what happened, in words.
+        why: String,
+        /// It cannot be reached, or not now.
+        away: bool,
+    },
+    /// A synchronisation was refused, for it could take something away that nobody meant to.
+    #[error("{0}")]
+    Sync(String),
     /// The medium failed. `op` is a verb: "read", "publish", "list".
     #[error("cannot {op} {}: {source}", path.display())]
     Io {

@@ -73,6 +73,7 @@ mod mount;
 pub mod resolve;
 pub mod rev;
 pub mod store;
+pub mod sync;
 #[cfg(feature = "fuse")]
 mod watch;
 #[doc = include_str!("format.md")]

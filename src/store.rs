@@ -21,6 +21,7 @@
 //! - `remove`, `rename`, `renumber`: deleting an object; another id; numbers that can be counted on from
 //! - `undo`: what was removed comes back
 //! - `promote`: another revision is put in force
+//! - `receive`: what came from other hosts
 //! - `history`: what an object has been
 //! - `gc`: what is old goes, then its bytes
 
@@ -43,6 +44,7 @@ mod locks;
 mod open;
 mod par_map;
 mod promote;
+mod receive;
 mod remove;
 mod rename;
 mod renumber;
@@ -58,6 +60,7 @@ mod unfinished;
 
 pub use gc::{Cleared, Keep};
 pub use history::{Revision, Role};
+pub use receive::Incoming;
 pub use revision_set::RevisionSet;
 pub use undo::Deletion;
 

@@ -28,6 +28,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -414,6 +415,22 @@ impl Backend for DirBackend {
 
     fn removed_objects(&self) -> Result<Vec<ObjectId>> {
         self.list_gone_objects()
+    }
+
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
+        self.learn_facts(id, facts, how)
+    }
+
+    fn stamp(&self, id: &ObjectId) -> Result<Option<(u64, u64)>> {
+        let failed = |e| self.io("look at", id, None, e);
+        let at = |dir: BorrowedFd| match sys::found(sys::changed(dir, id.as_os_str()))? {
+            None => Ok(0),
+            // Before 1970 is as good as any other time.
+            Some(at) => Ok(at.duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)),
+        };
+        let gone = self.layout.gone_if_any().map_err(failed)?;
+        let here = at(self.root()).map_err(failed)?;
+        Ok(Some((here, gone.map_or(Ok(0), at).map_err(failed)?)))
     }
 
     fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {

@@ -278,6 +278,28 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
+        let known = self.removed(id)?;
+        let is_known = |rev: &Rev, why: &str| {
+            known.iter().any(|known| match known {
+                Removal::Rev { rev: of, why: known } => of == rev && known == why,
+                Removal::Object { op, revs } => op == why && revs.contains(rev),
+                Removal::Withdrawn { .. } | Removal::Aside { .. } => false,
+            })
+        };
+        for fact in facts {
+            match fact {
+                Removal::Rev { rev, why } if !is_known(rev, why) => self.keep(id, rev, why, b"", how)?,
+                Removal::Withdrawn { op } if !known.contains(fact) => {
+                    let mut state = self.0.lock();
+                    state.gone.entry(id.clone()).or_default().push(Removed::Withdrawn { op: op.clone() });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, _: Durability) -> Result<()> {
         plain(id, op)?;
         let mut state = self.0.lock();

@@ -91,14 +91,17 @@ impl CliError {
             CliError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             CliError::Output(_) => Exit::Io,
             CliError::Store(e) => match e {
-                Error::NoObject(_) | Error::NoRevision(..) | Error::Exists(_) | Error::Stale { .. } => {
-                    Exit::No
-                }
+                Error::NoObject(_)
+                | Error::NoRevision(..)
+                | Error::Exists(_)
+                | Error::Stale { .. }
+                | Error::Sync(_) => Exit::No,
                 Error::BadId { .. } | Error::BadRev(_) => Exit::Usage,
                 Error::NotObject(_) => Exit::Refused,
                 Error::GenerationLimit(_)
                 | Error::NoStore { .. }
                 | Error::NotAStore { .. }
+                | Error::Peer { .. }
                 | Error::Io { .. } => Exit::Io,
             },
         }

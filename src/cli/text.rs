@@ -35,6 +35,10 @@ impl Out {
     }
 
     /// Hands everything over.
+    pub fn flush(&mut self) -> Result<(), CliError> {
+        self.0.flush().map_err(CliError::Output)
+    }
+
     pub fn finish(mut self) -> Result<(), CliError> {
         self.0.flush().map_err(CliError::Output)
     }

@@ -85,7 +85,7 @@ fn of_store(error: &Error) -> i32 {
         Error::NotObject(_) => libc::EBADMSG,
         Error::Stale { .. } => libc::ESTALE,
         Error::GenerationLimit(_) => libc::EOVERFLOW,
-        Error::NotAStore { .. } => libc::EIO,
+        Error::NotAStore { .. } | Error::Peer { .. } | Error::Sync(_) => libc::EIO,
         Error::NoStore { source, .. } | Error::Io { source, .. } => {
             source.raw_os_error().unwrap_or(match source.kind() {
                 std::io::ErrorKind::AlreadyExists => libc::EEXIST,

@@ -17,6 +17,18 @@ impl Store {
         Ok(Store::with_backend(Arc::new(backend)))
     }
 
+    /// [`open`](Self::open), and the store's own name, 32 hex digits.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::NotAStore`] where it has no name and none can be written.
+    pub(crate) fn open_named(path: &Path) -> Result<(Store, String)> {
+        let backend = DirBackend::open(expand(path))?;
+        let name = backend.name().map(str::to_owned);
+        let unnamed =
+            || Error::NotAStore { path: path.into(), why: "it has no name, and none can be written".into() };
+        Ok((Store::with_backend(Arc::new(backend)), name.ok_or_else(unnamed)?))
+    }
+
     /// [`open`](Self::open), making the directory and those above it where they are missing.
     ///
     /// # Errors

@@ -77,6 +77,26 @@ impl DirBackend {
         self.sync_dirs(how, &[]).map_err(failed)
     }
 
+    pub(super) fn learn_facts(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
+        let known = self.list_gone(id)?;
+        for fact in facts.iter().filter(|fact| !known.contains(fact)) {
+            match fact {
+                Removal::Rev { rev, why } => self.keep_text(id, rev, why, b"", how)?,
+                Removal::Withdrawn { op } => {
+                    let gone = self.gone_dir(id)?;
+                    let failed = |e| self.io("keep", id, None, e);
+                    let attrs = self.attrs_like(id, gone.as_fd()).map_err(failed)?;
+                    let name = op_name(op, WITHDRAWN);
+                    self.stage
+                        .publish(&self.layout, gone.as_fd(), &name, b"", &attrs, how)
+                        .map_err(failed)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn remove_object(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
         self.plain(id, op)?;
         let root = self.layout.root();

@@ -1,0 +1,82 @@
+//! What came from other hosts enters the store: revisions, and facts of removal.
+
+use super::Store;
+use super::revision_set::RevisionSet;
+use crate::backend::{Attrs, Durability, Removal};
+use crate::error::{Error, Result, found};
+use crate::rev::{ObjectId, Rev};
+
+/// A revision from elsewhere: its name, its bytes, and what its file is to look like.
+pub type Incoming = (Rev, Vec<u8>, Attrs);
+
+impl Store {
+    /// Adds what is known elsewhere of an object: facts first, so that what was removed lives here at no moment; then those
+    /// revisions that are not known here, the winner first; then the directory is made to say what the facts say. Whatever
+    /// order hosts receive in, they come to show the same. How many revisions were added.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. What was added stays; the call can be made again.
+    pub fn receive(&self, id: &ObjectId, facts: &[Removal], mut revs: Vec<Incoming>) -> Result<usize> {
+        {
+            let _turn = self.lock_object(id);
+            if !facts.is_empty() {
+                self.backend().learn(id, facts, Durability::Ordered)?;
+            }
+            let set = self.revision_set(id)?;
+            revs.retain(|(rev, ..)| is_lacking(&set, rev));
+            revs.sort_by(|a, b| b.0.cmp(&a.0));
+            for (rev, text, attrs) in &revs {
+                self.add(id, rev, text, attrs)?;
+            }
+        }
+        if found(self.sweep(id))?.is_none() {
+            self.bring_back(id)?;
+        }
+        Ok(revs.len())
+    }
+
+    /// Those of these revisions of which this store has neither the bytes nor a fact that removes them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn lacking(&self, id: &ObjectId, facts: &[Removal], revs: &[Rev]) -> Result<Vec<Rev>> {
+        let entries = found(self.backend().entries(id))?;
+        let set = RevisionSet::new(entries, [self.backend().removed(id)?, facts.to_vec()].concat());
+        let mut lacking: Vec<Rev> = revs.iter().filter(|rev| is_lacking(&set, rev)).cloned().collect();
+        // Bytes that are kept among what is gone are put back from there.
+        lacking.retain(|rev| self.backend().read_removed(id, rev).is_err());
+        Ok(lacking)
+    }
+
+    /// Makes an object anew of the revisions that were removed one by one by a deletion that was withdrawn.
+    fn bring_back(&self, id: &ObjectId) -> Result<()> {
+        let _turn = self.lock_object(id);
+        let set = self.revision_set(id)?;
+        for rev in set.missing.iter().rev() {
+            if let Some(text) = found(self.backend().read_removed(id, rev))? {
+                self.add(id, rev, &text, &Attrs::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs) -> Result<()> {
+        // Somebody may make or delete the object meanwhile.
+        for _ in 0..super::TRIES {
+            match self.publish_copy(id, rev, text, attrs) {
+                Err(Error::NoObject(_)) => {}
+                published => return published,
+            }
+            match self.backend().create(id, rev, text, attrs, Durability::Ordered) {
+                Err(Error::Exists(_)) => {}
+                created => return created.map(drop),
+            }
+        }
+        Err(super::unsteady(id))
+    }
+}
+
+/// Whether a revision that lives elsewhere is to live here, too, and does not.
+fn is_lacking(set: &RevisionSet, rev: &Rev) -> bool {
+    set.live.binary_search(rev).is_err() && set.awaited(rev)
+}

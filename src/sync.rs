@@ -1,0 +1,379 @@
+//! Many hosts, one set of objects: what a store has and a peer lacks goes there, and the other way round.
+//!
+//! What is exchanged is a set of revisions and a set of facts of removal, both of which only grow, see [`format`](crate::format).
+//! So order, repeats and lost answers do not matter: hosts that know the same names show the same objects. Each host
+//! (a *writer*) says what it knows in a *log* of its own, piece by piece, and how far it has come in its *head*. Others list the
+//! heads, and read the logs of those that are new to them from where they were.
+//!
+//! Invariants: a revision enters a store after its sha256 was found right, and whole; bytes are at the peer before the piece
+//! that tells of them, and that before the head; a piece that was told is never another. Nothing rests on the order of a
+//! listing, a put's answer, conditional puts, or a clock.
+//!
+//! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`: such places
+//! - `segment`: pieces and heads as bytes
+//! - `state`: what a host remembers of its exchange with a peer
+//! - `scan`: what the peer was not told yet, without looking at all objects
+//! - `pull`, `push`: taking in, and telling
+//! - `url`: what a user calls a peer by
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::store::Store;
+
+mod dir;
+mod memory;
+mod peer;
+mod pull;
+mod push;
+mod scan;
+mod segment;
+mod state;
+mod store_peer;
+mod url;
+
+pub use dir::DirPeer;
+pub use memory::{FaultPeer, MemoryPeer, Trouble};
+pub use peer::{Key, Listed, Peer, Writer};
+pub use store_peer::{SYNC, StorePeer};
+pub use url::Url;
+
+use segment::Head;
+use state::State;
+
+/// How a store is synchronised.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncOptions {
+    /// Take in what the peer has.
+    pub pull: bool,
+    /// Tell the peer what is new here.
+    pub push: bool,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Take what vanished from the store, however much it is, for deleted.
+    pub confirm_deletes: bool,
+    /// Make two stores that grew apart from the beginning one.
+    pub join: bool,
+}
+
+impl Default for SyncOptions {
+    /// Both ways, and careful.
+    fn default() -> Self {
+        SyncOptions { pull: true, push: true, dry_run: false, confirm_deletes: false, join: false }
+    }
+}
+
+/// What a synchronisation did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Revisions that the peer was told of.
+    pub sent: u64,
+    /// Facts of removal that it was told of.
+    pub sent_facts: u64,
+    /// Revisions that came.
+    pub received: u64,
+    /// Facts that came and were new.
+    pub received_facts: u64,
+    /// Bytes of revisions, both ways.
+    pub bytes: u64,
+    /// What could not be done, in words; the next time it is tried again.
+    pub problems: Vec<String>,
+}
+
+/// A store, a peer, and what is remembered of their exchange.
+pub struct Sync<'a> {
+    store: &'a Store,
+    peer: &'a dyn Peer,
+    state: State,
+    /// Where bytes are put that are not what the log says.
+    aside: PathBuf,
+    options: SyncOptions,
+    /// The peer's revisions are the store's.
+    is_itself: bool,
+}
+
+/// Words of the state.
+mod word {
+    /// The peer's own name, 32 hex digits.
+    pub const HUB: &str = "hub";
+    /// This host's name at the peer.
+    pub const WRITER: &str = "writer";
+    /// Its last piece that is at the peer for sure.
+    pub const SEQ: &str = "seq";
+    /// What the head there says, as far as it was put for sure.
+    pub const HEAD: &str = "head";
+    /// A piece that may be at the peer, or not.
+    pub const PENDING: &str = "pending";
+    /// The last piece, for the head.
+    pub const LAST: &str = "last";
+    /// The head's digits, and those before.
+    pub const NONCE: &str = "nonce";
+    pub const NONCE_BEFORE: &str = "nonce before";
+    /// The tag under which the own head was found right.
+    pub const OWN_TAG: &str = "own tag";
+}
+
+/// The sha256 of bytes, 64 hex digits.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The peer's `format.json`.
+#[derive(Debug, PartialEq, Eq)]
+struct Format {
+    hub: String,
+    store: String,
+}
+
+impl Format {
+    fn to_bytes(&self) -> Vec<u8> {
+        format!("{{\"revfs-hub\": 1, \"hub\": \"{}\", \"store\": \"{}\"}}\n", self.hub, self.store)
+            .into_bytes()
+    }
+
+    /// What it is instead, in words.
+    fn parse(bytes: &[u8]) -> std::result::Result<Format, String> {
+        let value: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|_| "its format.json is no JSON")?;
+        match value.get("revfs-hub").and_then(serde_json::Value::as_u64) {
+            Some(1) => {}
+            Some(other) => return Err(format!("its format is version {other}, this revfs knows version 1")),
+            None => return Err("its format.json is not one of revfs".into()),
+        }
+        let text = |name: &str| value.get(name).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+        Ok(Format { hub: text("hub"), store: text("store") })
+    }
+}
+
+impl<'a> Sync<'a> {
+    /// `state`: the file that remembers, at a place of this host alone.
+    ///
+    /// # Errors
+    /// [`Error::Sync`] where another process synchronises these two; [`Error::Io`].
+    pub fn open(
+        store: &'a Store,
+        peer: &'a dyn Peer,
+        state: &Path,
+        options: SyncOptions,
+    ) -> Result<Sync<'a>> {
+        let aside = state.with_extension("aside");
+        Ok(Sync { store, peer, state: State::open(state)?, aside, options, is_itself: false })
+    }
+
+    /// The peer is a [`StorePeer`] of this very store.
+    #[must_use]
+    pub fn of_itself(self) -> Self {
+        Sync { is_itself: true, ..self }
+    }
+
+    /// Takes in and tells what there is. `name`: the store's own, see [`format`](crate::format). It may end at any moment and
+    /// be called again.
+    ///
+    /// # Errors
+    /// [`Error::Peer`], [`Error::Io`], [`Error::Sync`] where going on could be wrong. What was done until then stays.
+    pub fn run(&self, name: &str) -> Result<Report> {
+        let mut report = Report::default();
+        if !self.greet(name)? {
+            // A dry run against a peer that holds nothing.
+            self.push(&mut report)?;
+            return Ok(report);
+        }
+        let heads = self.peer.heads()?;
+        self.check_own_head(&heads)?;
+        if !self.options.dry_run {
+            self.resume()?;
+        }
+        if self.options.pull {
+            self.pull(&heads, &mut report)?;
+        }
+        if self.options.push {
+            self.push(&mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Makes sure that the peer is the one it was, and holds this store. `false` where it holds nothing and is not to be
+    /// written to.
+    fn greet(&self, name: &str) -> Result<bool> {
+        let (peer, known) = (self.peer.name(), self.state.text(word::HUB)?);
+        let refused = |why: String| Err(Error::Sync(format!("{peer}: {why}")));
+        let format = match self.peer.get(&Key::Format)? {
+            Some(bytes) => bytes,
+            None if known.is_some() => {
+                return refused(
+                    "it was synchronised with before and holds nothing now; is the right disk mounted there? \
+                     If it is to start anew, `--new`"
+                        .into(),
+                );
+            }
+            None if self.options.dry_run => return Ok(false),
+            None if !self.options.push => {
+                return refused("it holds nothing yet; synchronise a store with it first".into());
+            }
+            None => {
+                let format = Format { hub: Uuid::new_v4().simple().to_string(), store: name.into() };
+                self.peer.put(&Key::Format, &format.to_bytes())?;
+                // Somebody else may have begun at the same time.
+                self.peer.get(&Key::Format)?.unwrap_or_else(|| format.to_bytes())
+            }
+        };
+        let format = match Format::parse(&format) {
+            Ok(format) => format,
+            Err(why) => return refused(why),
+        };
+        match known {
+            Some(known) if known != format.hub => {
+                return refused(
+                    "another one was there when it was synchronised with last; `--new` takes it for new"
+                        .into(),
+                );
+            }
+            Some(_) => return Ok(true),
+            None => {}
+        }
+        if format.store != name && !self.options.join && !self.is_empty()? {
+            return refused(
+                "it holds another store, which began without this one; if the two are to become one, `--join`".into(),
+            );
+        }
+        if !self.options.dry_run {
+            let change = self.state.change()?;
+            change.set_word(word::HUB, Some(format.hub.as_bytes()))?;
+            change.commit()?;
+        }
+        Ok(true)
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        let mut empty = true;
+        self.store.backend().each_object(&mut |_| {
+            empty = false;
+            false
+        })?;
+        Ok(empty && self.store.backend().removed_objects()?.is_empty())
+    }
+
+    /// This host's name at the peer; `None` before it has told anything.
+    fn writer(&self) -> Result<Option<Writer>> {
+        Ok(self.state.text(word::WRITER)?.and_then(|writer| Writer::parse(&writer)))
+    }
+
+    fn number(&self, name: &str) -> Result<u64> {
+        Ok(self.state.text(name)?.and_then(|number| number.parse().ok()).unwrap_or(0))
+    }
+
+    /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
+    /// machine's disk), or the peer was put back from a backup: then all that was said is somebody else's, this host takes
+    /// another name, and compares all again.
+    fn check_own_head(&self, heads: &[Listed]) -> Result<()> {
+        let Some(writer) = self.writer()? else { return Ok(()) };
+        if self.number(word::HEAD)? == 0 {
+            return Ok(());
+        }
+        let own = heads.iter().find(|head| head.writer == writer);
+        let tag = own.and_then(|own| own.tag.clone());
+        if tag.is_some() && tag == self.state.text(word::OWN_TAG)? {
+            return Ok(());
+        }
+        let head = match own {
+            Some(_) => self.peer.get(&Key::Head(writer))?.and_then(|bytes| Head::parse(&bytes)),
+            None => None,
+        };
+        let nonces = [self.state.text(word::NONCE)?, self.state.text(word::NONCE_BEFORE)?];
+        let right = head.is_some_and(|head| nonces.contains(&Some(head.nonce)));
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let change = self.state.change()?;
+        match right {
+            true => change.set_word(word::OWN_TAG, tag.as_deref().map(str::as_bytes))?,
+            false => {
+                log::warn!(
+                    "{}: the log of this host there is not as it was left; comparing all",
+                    self.peer.name()
+                );
+                change.forget_peer()?;
+                for name in [
+                    word::WRITER,
+                    word::SEQ,
+                    word::HEAD,
+                    word::PENDING,
+                    word::LAST,
+                    word::NONCE,
+                    word::NONCE_BEFORE,
+                    word::OWN_TAG,
+                ] {
+                    change.set_word(name, None)?;
+                }
+            }
+        }
+        change.commit()
+    }
+}
+
+/// Where this host remembers its exchanges: `$XDG_STATE_HOME/revfs/sync`, or `~/.local/state/revfs/sync`.
+///
+/// # Errors
+/// [`Error::Sync`] where neither is known.
+pub fn state_dir() -> Result<PathBuf> {
+    let given = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || std::env::home_dir().map(|home| home.join(".local/state"));
+    given.or_else(home).map(|dir| dir.join("revfs/sync")).ok_or_else(|| {
+        Error::Sync("there is no place to remember what was synchronised; set XDG_STATE_HOME or HOME".into())
+    })
+}
+
+/// The file in [`state_dir`] for a store and a peer, by their names in full.
+pub fn state_file(dir: &Path, store: &Path, peer: &str) -> PathBuf {
+    let names = [store.as_os_str().as_encoded_bytes(), b"\0", peer.as_bytes()].concat();
+    dir.join(format!("{}.redb", &sha256(&names)[..32]))
+}
+
+/// Forgets an exchange.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn forget(state: &Path) -> Result<()> {
+    match std::fs::remove_file(state) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", state)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// The directory of a store that is to be a peer of the one in `like`. Where there is none, or an empty directory, it becomes
+/// a copy of that without objects. Its full path.
+///
+/// # Errors
+/// [`Error::Sync`] for a directory that holds something else, or where nothing may be made.
+pub fn store_at(dir: &Path, like: &Path, dry_run: bool) -> Result<PathBuf> {
+    let dir = crate::store::expand(dir);
+    let own = dir.join(".revfs/format");
+    if !own.is_file() {
+        if dry_run {
+            return Err(Error::Sync(format!(
+                "{} is no store yet; without --dry-run it becomes one",
+                dir.display()
+            )));
+        }
+        match std::fs::create_dir(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", &dir)(e));
+            }
+            _ => {}
+        }
+        let mut entries = std::fs::read_dir(&dir).map_err(|e| Error::io("list", &dir)(e))?;
+        if entries.next().is_none() {
+            let made = std::fs::create_dir(dir.join(".revfs"))
+                .and_then(|()| std::fs::copy(like.join(".revfs/format"), &own).map(drop));
+            made.map_err(Error::io("create", &own))?;
+        }
+    }
+    let full = dir.canonicalize().map_err(|e| Error::io("find", &dir)(e))?;
+    if full == like {
+        return Err(Error::Sync("a store cannot be synchronised with itself; give another directory".into()));
+    }
+    Ok(full)
+}

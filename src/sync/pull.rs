@@ -1,0 +1,336 @@
+//! Taking in what others have told a peer.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::peer::{Key, Listed, Writer, escape};
+use super::segment::{Entry, Head, RevEntry, fact_name, parse};
+use super::state::{HERE, Known, TOLD};
+use super::{Report, Sync, word};
+use crate::backend::Removal;
+use crate::error::Result;
+use crate::rev::{ObjectId, Rev};
+use crate::store::Incoming;
+
+/// So many bytes of pieces are kept between the two times that they are looked at.
+const KEPT: usize = 32 << 20;
+
+/// So many revisions, and bytes of them, are fetched at once.
+const FETCHED: usize = 64;
+const FETCHED_BYTES: u64 = 8 << 20;
+
+/// A writer's news: its pieces from the first that is new to the last.
+struct News {
+    writer: Writer,
+    tag: Option<String>,
+    from: u64,
+    upto: u64,
+    last: Option<Vec<u8>>,
+}
+
+/// What a piece says of one object.
+#[derive(Default)]
+struct Said {
+    facts: Vec<Removal>,
+    revs: BTreeMap<Rev, RevEntry>,
+}
+
+impl Sync<'_> {
+    /// Takes in what is new. All facts come before all revisions: what was removed long ago is not brought back for a moment
+    /// on the way through the log.
+    pub(super) fn pull(&self, heads: &[Listed], report: &mut Report) -> Result<()> {
+        self.fetch_wanted(report)?;
+        let own = self.writer()?;
+        let mut news = Vec::new();
+        for head in heads.iter().filter(|head| Some(&head.writer) != own.as_ref()) {
+            news.extend(self.news_of(head, report)?);
+        }
+        let (mut kept, mut room) = (HashMap::new(), KEPT);
+        for news in &mut news {
+            for seq in news.from..=news.upto {
+                let Some((size, entries)) = self.piece(news, seq, report)? else {
+                    // What comes after it is for the next time.
+                    news.upto = seq - 1;
+                    break;
+                };
+                self.take_in_facts(&entries, report)?;
+                if let Some(left) = room.checked_sub(size) {
+                    room = left;
+                    kept.insert((news.writer.clone(), seq), entries);
+                }
+            }
+        }
+        for news in &news {
+            for seq in news.from..=news.upto {
+                let entries = match kept.remove(&(news.writer.clone(), seq)) {
+                    Some(entries) => entries,
+                    None => match self.piece(news, seq, report)? {
+                        Some((_, entries)) => entries,
+                        None => break,
+                    },
+                };
+                self.take_in(&news.writer, seq, entries, report)?;
+                if !self.options.dry_run {
+                    let change = self.state.change()?;
+                    change.set_cursor(&news.writer, seq, news.tag.as_deref().filter(|_| seq == news.upto))?;
+                    change.commit()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn news_of(&self, listed: &Listed, report: &mut Report) -> Result<Option<News>> {
+        let writer = listed.writer.clone();
+        let (seen, tag) = self.state.cursor(&writer)?;
+        if tag.is_some() && tag == listed.tag {
+            return Ok(None);
+        }
+        let Some(bytes) = self.peer.get(&Key::Head(writer.clone()))? else { return Ok(None) };
+        let Some(head) = Head::parse(&bytes) else {
+            self.problem(report, format!("the head of {} is damaged", writer.as_str()));
+            return Ok(None);
+        };
+        // One that goes backwards is an old answer of the peer, and so is what was listed with it.
+        Ok((head.seq > seen).then(|| News {
+            writer,
+            tag: listed.tag.clone(),
+            from: seen + 1,
+            upto: head.seq,
+            last: head.last,
+        }))
+    }
+
+    pub(super) fn problem(&self, report: &mut Report, what: String) {
+        let problem = format!("{}: {what}; it is tried again the next time", self.peer.name());
+        if !report.problems.contains(&problem) {
+            report.problems.push(problem);
+        }
+    }
+
+    /// A piece and its size. `None` where it is not there, or not right.
+    fn piece(&self, news: &News, seq: u64, report: &mut Report) -> Result<Option<(usize, Vec<Entry>)>> {
+        let writer = &news.writer;
+        let repeated = news.last.as_deref().filter(|_| seq == news.upto);
+        if let Some(entries) = repeated.and_then(|last| parse(last, writer, seq)) {
+            return Ok(Some((repeated.map_or(0, <[u8]>::len), entries)));
+        }
+        let Some(bytes) = self.peer.get(&Key::Log(writer.clone(), seq))? else {
+            self.problem(report, format!("piece {seq} of the log of {} is missing", writer.as_str()));
+            return Ok(None);
+        };
+        let entries = parse(&bytes, writer, seq);
+        if entries.is_none() {
+            self.problem(report, format!("piece {seq} of the log of {} is damaged", writer.as_str()));
+        }
+        Ok(entries.map(|entries| (bytes.len(), entries)))
+    }
+
+    fn take_in_facts(&self, entries: &[Entry], report: &mut Report) -> Result<()> {
+        let mut by_id: BTreeMap<&ObjectId, Vec<Removal>> = BTreeMap::new();
+        for entry in entries {
+            if let Entry::Fact(id, fact) = entry {
+                by_id.entry(id).or_default().push(fact.clone());
+            }
+        }
+        for (id, mut facts) in by_id {
+            let known = self.state.names(id)?;
+            let is_told = |fact: &Removal| {
+                fact_name(fact)
+                    .and_then(|name| known.get(&name).map(|known| known.flags & TOLD != 0))
+                    .unwrap_or(false)
+            };
+            facts.retain(|fact| !is_told(fact));
+            report.received_facts += facts.len() as u64;
+            if facts.is_empty() || self.options.dry_run {
+                continue;
+            }
+            self.store.receive(id, &facts, Vec::new())?;
+            self.told(facts.iter().filter_map(|fact| Some((id.clone(), fact_name(fact)?))), None)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the peer knows names, and which piece holds their bytes.
+    fn told(
+        &self,
+        names: impl Iterator<Item = (ObjectId, String)>,
+        packed: Option<(&Writer, u64)>,
+    ) -> Result<()> {
+        let packed = packed.map(|(writer, seq)| (writer.clone(), seq));
+        let names: Vec<_> =
+            names.map(|(id, name)| (id, name, Known { flags: TOLD, packed: packed.clone() })).collect();
+        let change = self.state.change()?;
+        change.set_names(&names)?;
+        change.commit()
+    }
+
+    fn take_in(&self, writer: &Writer, seq: u64, entries: Vec<Entry>, report: &mut Report) -> Result<()> {
+        let mut by_id: BTreeMap<ObjectId, Said> = BTreeMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Rev(rev) => {
+                    by_id.entry(rev.id.clone()).or_default().revs.insert(rev.rev.clone(), rev);
+                }
+                Entry::Fact(id, fact) => by_id.entry(id).or_default().facts.push(fact),
+            }
+        }
+        // What is to be fetched, of many objects at once.
+        let (mut ready, mut keys, mut size) = (Vec::new(), Vec::new(), 0);
+        for (id, said) in by_id {
+            let names: Vec<Rev> = said.revs.keys().cloned().collect();
+            let facts = if self.options.dry_run { &said.facts[..] } else { &[] };
+            let lacking = self.store.lacking(&id, facts, &names)?;
+            for rev in &lacking {
+                if let Some(entry) = said.revs.get(rev).filter(|entry| entry.body.is_none()) {
+                    keys.push(Key::Rev(id.clone(), rev.clone()));
+                    size += entry.size;
+                }
+            }
+            ready.push((id, said, lacking));
+            if keys.len() >= FETCHED || size >= FETCHED_BYTES || ready.len() >= 1024 {
+                self.add(writer, seq, std::mem::take(&mut ready), &std::mem::take(&mut keys), report)?;
+                size = 0;
+            }
+        }
+        self.add(writer, seq, ready, &keys, report)
+    }
+
+    fn add(
+        &self,
+        writer: &Writer,
+        seq: u64,
+        ready: Vec<(ObjectId, Said, Vec<Rev>)>,
+        keys: &[Key],
+        report: &mut Report,
+    ) -> Result<()> {
+        if self.options.dry_run {
+            let revs = ready
+                .iter()
+                .flat_map(|(_, said, lacking)| lacking.iter().filter_map(|rev| said.revs.get(rev)));
+            for entry in revs {
+                report.received += 1;
+                report.bytes += entry.size;
+            }
+            return Ok(());
+        }
+        let fetched = if keys.is_empty() { Vec::new() } else { self.peer.get_revs(keys)? };
+        let mut fetched: HashMap<&Key, Vec<u8>> =
+            keys.iter().zip(fetched).filter_map(|(key, bytes)| Some((key, bytes?))).collect();
+        let (mut names, mut wanted) = (Vec::new(), Vec::new());
+        for (id, mut said, lacking) in ready {
+            let mut incoming: Vec<Incoming> = Vec::new();
+            let packed = |entry: &RevEntry| entry.body.as_ref().map(|_| (writer.clone(), seq));
+            let packed: BTreeMap<Rev, _> =
+                said.revs.iter().map(|(rev, entry)| (rev.clone(), packed(entry))).collect();
+            for rev in &lacking {
+                let Some(entry) = said.revs.get_mut(rev) else { continue };
+                let key = Key::Rev(id.clone(), rev.clone());
+                let bytes = entry.body.take().or_else(|| fetched.remove(&key));
+                match bytes {
+                    Some(bytes) if entry.fits(&bytes) => incoming.push((rev.clone(), bytes, entry.attrs)),
+                    bytes => {
+                        self.set_aside(entry, bytes, report);
+                        wanted.push(entry.clone());
+                    }
+                }
+            }
+            report.received += incoming.len() as u64;
+            report.bytes += incoming.iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>();
+            let here: Vec<Rev> = incoming.iter().map(|(rev, ..)| rev.clone()).collect();
+            if !incoming.is_empty() || !lacking.is_empty() {
+                self.store.receive(&id, &[], incoming)?;
+            }
+            let known = self.state.names(&id)?;
+            for (rev, packed) in packed {
+                let is_here = here.contains(&rev)
+                    || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
+                let flags = TOLD | if is_here { HERE } else { 0 };
+                names.push((id.clone(), rev.as_str().to_owned(), Known { flags, packed }));
+            }
+        }
+        let change = self.state.change()?;
+        change.set_names(&names)?;
+        for entry in &wanted {
+            change.set_wanted(entry)?;
+        }
+        change.commit()
+    }
+
+    /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.
+    fn set_aside(&self, entry: &RevEntry, bytes: Option<Vec<u8>>, report: &mut Report) {
+        let what = format!("{} {}", entry.id, entry.rev);
+        match bytes {
+            None => self.problem(report, format!("{what} is missing there")),
+            Some(bytes) => {
+                let at = self.aside.join(format!(
+                    "{}-{}",
+                    escape(entry.rev.as_str().as_bytes()),
+                    super::sha256(&bytes)
+                ));
+                let kept = std::fs::create_dir_all(&self.aside).and_then(|()| std::fs::write(&at, bytes));
+                let put = if kept.is_ok() { format!(" (see {})", at.display()) } else { String::new() };
+                self.problem(report, format!("{what} is damaged there{put}"));
+            }
+        }
+    }
+
+    /// Asks once more for what was not there, or not right: under its own key, and in the piece that told of it.
+    fn fetch_wanted(&self, report: &mut Report) -> Result<()> {
+        for entry in self.state.wanted()? {
+            let (id, rev) = (&entry.id, &entry.rev);
+            let lacking = !self.store.lacking(id, &[], std::slice::from_ref(rev))?.is_empty();
+            let bytes = match lacking {
+                true => self.wanted_bytes(&entry)?,
+                false => None,
+            };
+            if lacking && bytes.is_none() {
+                self.problem(report, format!("{id} {rev} is still missing or damaged there"));
+                continue;
+            }
+            if self.options.dry_run {
+                continue;
+            }
+            if let Some(bytes) = bytes {
+                report.received += 1;
+                report.bytes += bytes.len() as u64;
+                self.store.receive(id, &[], vec![(rev.clone(), bytes, entry.attrs)])?;
+            }
+            let known = self.state.names(id)?.remove(rev.as_str()).unwrap_or_default();
+            let flags = known.flags | if lacking { HERE } else { 0 };
+            let change = self.state.change()?;
+            change.set_names(&[(id.clone(), rev.as_str().to_owned(), Known { flags, ..known })])?;
+            change.unset_wanted(id, rev)?;
+            change.commit()?;
+        }
+        Ok(())
+    }
+
+    fn wanted_bytes(&self, entry: &RevEntry) -> Result<Option<Vec<u8>>> {
+        let own = self.peer.get(&Key::Rev(entry.id.clone(), entry.rev.clone()))?;
+        if let Some(bytes) = own.filter(|bytes| entry.fits(bytes)) {
+            return Ok(Some(bytes));
+        }
+        let known = self.state.names(&entry.id)?.remove(entry.rev.as_str());
+        let Some((writer, seq)) = known.and_then(|known| known.packed) else { return Ok(None) };
+        let piece = self.peer.get(&Key::Log(writer.clone(), seq))?;
+        let entries = piece.and_then(|bytes| parse(&bytes, &writer, seq)).unwrap_or_default();
+        Ok(entries.into_iter().find_map(|told| match told {
+            Entry::Rev(told) if told.id == entry.id && told.rev == entry.rev => {
+                told.body.filter(|bytes| entry.fits(bytes))
+            }
+            _ => None,
+        }))
+    }
+
+    /// This host's name at the peer, made where it has none yet.
+    pub(super) fn writer_or_new(&self) -> Result<Writer> {
+        if let Some(writer) = self.writer()? {
+            return Ok(writer);
+        }
+        let writer = Writer::new(uuid::Uuid::new_v4());
+        let change = self.state.change()?;
+        change.set_word(word::WRITER, Some(writer.as_str().as_bytes()))?;
+        change.commit()?;
+        Ok(writer)
+    }
+}

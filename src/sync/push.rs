@@ -1,0 +1,227 @@
+//! Telling a peer what is new here.
+
+use super::peer::{Key, Writer};
+use super::scan::{News, deleted};
+use super::segment::{Builder, Entry, Head, fact_name, parse};
+use super::state::{HERE, Known, Stamp, TOLD};
+use super::{Report, Sync, word};
+use crate::error::Result;
+use crate::rev::{ObjectId, Rev};
+
+/// Where more objects than this are new, small revisions travel in the log.
+const MANY: usize = 64;
+
+/// The longest revision that does, in bytes.
+const SMALL: usize = 64 << 10;
+
+/// So many revisions, and bytes of them, are put at once under keys of their own.
+const PUT: usize = 256;
+const PUT_BYTES: usize = 4 << 20;
+
+/// A piece that is being made, with what becomes known when it is told.
+struct Piece {
+    said: Builder,
+    revs: Vec<(Key, Vec<u8>)>,
+    size: usize,
+    names: Vec<(ObjectId, String, Known)>,
+    stamps: Vec<(ObjectId, Stamp)>,
+}
+
+impl Piece {
+    fn new(writer: &Writer, seq: u64) -> Piece {
+        let said = Builder::new(writer, seq);
+        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.said.is_full()
+            || self.revs.len() >= PUT
+            || self.size >= PUT_BYTES
+            || self.stamps.len() >= 100_000
+    }
+}
+
+impl Sync<'_> {
+    /// Tells what is new.
+    pub(super) fn push(&self, report: &mut Report) -> Result<()> {
+        let changed = self.changed()?;
+        if changed.is_empty() {
+            return self.put_head();
+        }
+        if self.options.dry_run {
+            return self.count(&changed, report);
+        }
+        let writer = self.writer_or_new()?;
+        let packed = self.peer.packs() && changed.len() > MANY;
+        let mut piece = Piece::new(&writer, self.number(word::SEQ)? + 1);
+        let (mut vanished, mut left) = (Vec::new(), false);
+        for id in &changed {
+            let news = self.examine(id)?;
+            left |= news.vanished.is_empty();
+            if !news.vanished.is_empty() {
+                vanished.push((id.clone(), news.vanished.clone()));
+            }
+            self.say(&mut piece, id, news, packed, report);
+            if piece.is_full() {
+                piece = self.tell(piece, &writer)?;
+            }
+        }
+        piece = self.tell(piece, &writer)?;
+        let refused = match vanished.is_empty() {
+            true => Ok(()),
+            false => self.confirm(vanished.len() as u64, !left && self.is_gone()?),
+        };
+        if refused.is_ok() {
+            for (id, revs) in vanished {
+                self.say_deleted(&mut piece, &id, &revs, report)?;
+                if piece.is_full() {
+                    piece = self.tell(piece, &writer)?;
+                }
+            }
+            self.tell(piece, &writer)?;
+        }
+        self.put_head()?;
+        refused
+    }
+
+    /// Whether no object is left.
+    fn is_gone(&self) -> Result<bool> {
+        let mut gone = true;
+        self.store.backend().each_object(&mut |_| {
+            gone = false;
+            false
+        })?;
+        Ok(gone)
+    }
+
+    fn count(&self, changed: &[ObjectId], report: &mut Report) -> Result<()> {
+        let mut vanished = 0;
+        for id in changed {
+            let news = self.examine(id)?;
+            report.sent += news.texts.len() as u64;
+            report.sent_facts += (news.entries.len() - news.texts.len() + news.vanished.len()) as u64;
+            report.bytes += news.texts.iter().map(|text| text.len() as u64).sum::<u64>();
+            vanished += u64::from(!news.vanished.is_empty());
+        }
+        if vanished > 0 { self.confirm(vanished, self.is_gone()?) } else { Ok(()) }
+    }
+
+    fn say(&self, piece: &mut Piece, id: &ObjectId, news: News, packed: bool, report: &mut Report) {
+        let mut texts = news.texts.into_iter();
+        for mut entry in news.entries {
+            match &mut entry {
+                Entry::Rev(rev) => {
+                    let Some(text) = texts.next() else { continue };
+                    report.sent += 1;
+                    report.bytes += text.len() as u64;
+                    match packed && text.len() <= SMALL {
+                        true => rev.body = Some(text),
+                        false => {
+                            piece.size += text.len();
+                            piece.revs.push((Key::Rev(id.clone(), rev.rev.clone()), text));
+                        }
+                    }
+                }
+                Entry::Fact(..) => report.sent_facts += 1,
+            }
+            piece.said.add(&entry);
+        }
+        piece.names.extend(news.names);
+        piece.stamps.push((id.clone(), news.stamp));
+    }
+
+    /// Says that revisions were deleted by a program that leaves no facts, and notes the facts here, too.
+    fn say_deleted(&self, piece: &mut Piece, id: &ObjectId, revs: &[Rev], report: &mut Report) -> Result<()> {
+        let facts: Vec<_> = revs.iter().map(deleted).collect();
+        self.store.receive(id, &facts, Vec::new())?;
+        for fact in facts {
+            report.sent_facts += 1;
+            piece
+                .names
+                .extend(fact_name(&fact).map(|name| (id.clone(), name, Known { flags: TOLD, packed: None })));
+            piece.said.add(&Entry::Fact(id.clone(), fact));
+        }
+        Ok(())
+    }
+
+    /// Brings a piece to the peer; the next one. First the bytes that it tells of, then the piece: after a crash the very same
+    /// is put again, for somebody may have read it.
+    fn tell(&self, piece: Piece, writer: &Writer) -> Result<Piece> {
+        let seq = self.number(word::SEQ)? + 1;
+        if !piece.revs.is_empty() && !self.is_itself {
+            self.peer.put_revs(&piece.revs)?;
+        }
+        if piece.said.is_empty() {
+            let change = self.state.change()?;
+            change.set_names(&piece.names)?;
+            change.set_stamps(&piece.stamps)?;
+            change.commit()?;
+            return Ok(Piece::new(writer, seq));
+        }
+        let bytes = piece.said.finish();
+        let change = self.state.change()?;
+        change.set_word(word::PENDING, Some(&bytes))?;
+        change.commit()?;
+        self.peer.put(&Key::Log(writer.clone(), seq), &bytes)?;
+        let change = self.state.change()?;
+        change.set_names(&piece.names)?;
+        change.set_stamps(&piece.stamps)?;
+        self.is_told(&change, seq, &bytes)?;
+        change.commit()?;
+        Ok(Piece::new(writer, seq + 1))
+    }
+
+    fn is_told(&self, change: &super::state::Change<'_>, seq: u64, bytes: &[u8]) -> Result<()> {
+        change.set_word(word::PENDING, None)?;
+        change.set_word(word::LAST, Some(bytes))?;
+        change.set_word(word::SEQ, Some(seq.to_string().as_bytes()))
+    }
+
+    /// Goes on where a run was interrupted: a piece that may be at the peer is put again.
+    pub(super) fn resume(&self) -> Result<()> {
+        let (Some(bytes), Some(writer)) = (self.state.word(word::PENDING)?, self.writer()?) else {
+            return Ok(());
+        };
+        let seq = self.number(word::SEQ)? + 1;
+        let change = self.state.change()?;
+        match parse(&bytes, &writer, seq) {
+            None => change.set_word(word::PENDING, None)?,
+            Some(entries) => {
+                self.peer.put(&Key::Log(writer, seq), &bytes)?;
+                let name = |entry: Entry| match entry {
+                    Entry::Rev(rev) => Some((rev.id, rev.rev.as_str().to_owned(), HERE | TOLD)),
+                    Entry::Fact(id, fact) => fact_name(&fact).map(|name| (id, name, TOLD)),
+                };
+                let names: Vec<_> = entries
+                    .into_iter()
+                    .filter_map(name)
+                    .map(|(id, name, flags)| (id, name, Known { flags, packed: None }))
+                    .collect();
+                change.set_names(&names)?;
+                self.is_told(&change, seq, &bytes)?;
+            }
+        }
+        change.commit()
+    }
+
+    /// Says how far this host has come, where the head does not yet.
+    fn put_head(&self) -> Result<()> {
+        let seq = self.number(word::SEQ)?;
+        if self.options.dry_run || self.number(word::HEAD)? >= seq {
+            return Ok(());
+        }
+        let Some(writer) = self.writer()? else { return Ok(()) };
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let before = self.state.word(word::NONCE)?;
+        let change = self.state.change()?;
+        change.set_word(word::NONCE_BEFORE, before.as_deref())?;
+        change.set_word(word::NONCE, Some(nonce.as_bytes()))?;
+        change.commit()?;
+        let head = Head { seq, nonce, last: self.state.word(word::LAST)? };
+        self.peer.put(&Key::Head(writer), &head.to_bytes())?;
+        let change = self.state.change()?;
+        change.set_word(word::HEAD, Some(seq.to_string().as_bytes()))?;
+        change.set_word(word::OWN_TAG, None)?;
+        change.commit()
+    }
+}

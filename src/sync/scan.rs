@@ -1,0 +1,190 @@
+//! What the peer was not told yet.
+//!
+//! An object is looked at where its directory, or what is gone of it, changed since all of it was told: by the times that the
+//! medium keeps, asked for one object after the other without opening any. A time of less than two seconds ago does not count,
+//! for a change may follow that leaves it as it is.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Sync;
+use super::segment::{Entry, RevEntry, fact_name};
+use super::state::{HERE, Known, Stamp, TOLD};
+use crate::backend::{DELETED, Removal};
+use crate::document;
+use crate::error::{Error, Result, found};
+use crate::rev::{ObjectId, Rev};
+use crate::store::RevisionSet;
+
+/// How long a time must be past to say that nothing changed since.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// So many objects' stamps are compared at once.
+const PIECE: usize = 1024;
+
+/// What one object has that the peer was not told.
+#[derive(Default)]
+pub struct News {
+    /// Facts, and revisions with their bytes in `texts`.
+    pub entries: Vec<Entry>,
+    /// In the order of the revisions among the entries.
+    pub texts: Vec<Vec<u8>>,
+    /// What is known of the object's names that was not.
+    pub names: Vec<(ObjectId, String, Known)>,
+    /// Revisions that were here, and are neither here nor among what is gone.
+    pub vanished: Vec<Rev>,
+    /// When the object is to be looked at again.
+    pub stamp: Stamp,
+}
+
+impl Sync<'_> {
+    /// The objects to look at, in no order.
+    pub(super) fn changed(&self) -> Result<Vec<ObjectId>> {
+        let backend = self.store.backend();
+        let mut changed = BTreeSet::new();
+        let (mut met, mut piece, mut failed) = (0, Vec::with_capacity(PIECE), None);
+        backend.each_object(&mut |id| {
+            piece.push(id);
+            let compared =
+                if piece.len() < PIECE { Ok(()) } else { self.compare(&mut piece, &mut met, &mut changed) };
+            failed = compared.err();
+            failed.is_none()
+        })?;
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        self.compare(&mut piece, &mut met, &mut changed)?;
+        // What was deleted is not among the objects, or is again.
+        let gone = backend.removed_objects()?;
+        for ids in gone.chunks(PIECE) {
+            let absent = |id: &&ObjectId| !matches!(backend.stamp(id), Ok(Some((here, _))) if here != 0);
+            self.compare(&mut ids.iter().filter(absent).cloned().collect(), &mut met, &mut changed)?;
+        }
+        if met < self.state.objects()? {
+            // Some that were known are in neither list.
+            let gone: BTreeSet<ObjectId> = gone.into_iter().collect();
+            let mut known = Vec::new();
+            self.state.each_object(&mut |id| known.push(id))?;
+            for id in known {
+                if !gone.contains(&id) && found(backend.entries(&id))?.is_none() {
+                    changed.insert(id);
+                }
+            }
+        }
+        Ok(changed.into_iter().collect())
+    }
+
+    /// Sorts out of a piece what changed; counts what is known.
+    fn compare(
+        &self,
+        piece: &mut Vec<ObjectId>,
+        met: &mut u64,
+        changed: &mut BTreeSet<ObjectId>,
+    ) -> Result<()> {
+        let known = self.state.stamps(piece)?;
+        for (id, known) in piece.drain(..).zip(known) {
+            *met += u64::from(known.is_some());
+            let settled = known.filter(|stamp| *stamp != (0, 0));
+            let same = settled
+                .is_some_and(|known| self.store.backend().stamp(&id).is_ok_and(|now| now == Some(known)));
+            if !same {
+                changed.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at one object.
+    pub(super) fn examine(&self, id: &ObjectId) -> Result<News> {
+        let backend = self.store.backend();
+        let known = self.state.names(id)?;
+        let flags = |name: &str| known.get(name).map_or(0, |known| known.flags);
+        let mut news = News { stamp: settled(backend.stamp(id)?), ..News::default() };
+        let entries = found(backend.entries(id))?;
+        let gone = backend.removed(id)?;
+        let facts = facts(&gone);
+        let set = RevisionSet::new(entries, gone);
+        let mut name = |name: String, flags: u8| {
+            let packed = known.get(&name).and_then(|known| known.packed.clone());
+            news.names.push((id.clone(), name, Known { flags, packed }));
+        };
+        for rev in &set.live {
+            match flags(rev.as_str()) {
+                TOLD => name(rev.as_str().into(), HERE | TOLD),
+                told if told & TOLD != 0 => {}
+                _ => {
+                    // It may be gone by now: then there is another change to look at.
+                    let Some((text, meta)) = found(backend.read(id, rev))? else {
+                        news.stamp = (0, 0);
+                        continue;
+                    };
+                    if document::check(document::strip_bom(&text)).is_err() {
+                        // Somebody is writing it in place, which the directory does not show.
+                        news.stamp = (0, 0);
+                        continue;
+                    }
+                    news.entries.push(Entry::Rev(RevEntry::new(id, rev, &text, meta.attrs(), false)));
+                    news.texts.push(text);
+                    name(rev.as_str().into(), HERE | TOLD);
+                }
+            }
+        }
+        for fact in facts {
+            let Some(text) = fact_name(&fact).filter(|text| flags(text) & TOLD == 0) else { continue };
+            name(text, TOLD);
+            news.entries.push(Entry::Fact(id.clone(), fact));
+        }
+        let was_here = known.iter().filter(|(_, known)| known.flags & HERE != 0);
+        let was_here = was_here.filter_map(|(name, _)| Rev::new(name).ok());
+        news.vanished = was_here.filter(|rev| !set.contains(rev)).collect();
+        if !news.vanished.is_empty() {
+            // Not before that is known to be meant.
+            news.stamp = (0, 0);
+        }
+        Ok(news)
+    }
+
+    /// Makes sure that what vanished was deleted by somebody, and not with a disk: `objects` of those that were known.
+    pub(super) fn confirm(&self, objects: u64, emptied: bool) -> Result<()> {
+        /// Fewer are always taken for deleted.
+        const FEW: u64 = 10;
+        let known = self.state.objects()?;
+        if self.options.confirm_deletes || !emptied && (objects <= FEW || objects * 10 < known) {
+            return Ok(());
+        }
+        Err(Error::Sync(format!(
+            "{objects} of {known} objects vanished from the store, not by revfs; if they were deleted on purpose, \
+             `--confirm-deletes` deletes them at the peer, too; if not, put the store back first",
+        )))
+    }
+}
+
+/// The facts, one by one.
+fn facts(gone: &[Removal]) -> BTreeSet<Removal> {
+    let mut facts = BTreeSet::new();
+    for removal in gone {
+        match removal {
+            Removal::Rev { .. } | Removal::Withdrawn { .. } => drop(facts.insert(removal.clone())),
+            Removal::Object { op, revs } => {
+                facts.extend(revs.iter().map(|rev| Removal::Rev { rev: rev.clone(), why: op.clone() }));
+            }
+            Removal::Aside { .. } => {}
+        }
+    }
+    facts
+}
+
+/// That a program of its own removed a revision.
+pub(super) fn deleted(rev: &Rev) -> Removal {
+    Removal::Rev { rev: rev.clone(), why: DELETED.into() }
+}
+
+/// A stamp that may be relied on, or none.
+fn settled(stamp: Option<Stamp>) -> Stamp {
+    let Some(stamp) = stamp else { return (0, 0) };
+    let newest = UNIX_EPOCH + Duration::from_nanos(stamp.0.max(stamp.1));
+    match SystemTime::now().duration_since(newest) {
+        Ok(age) if age >= SETTLED => stamp,
+        _ => (0, 0),
+    }
+}

@@ -1,0 +1,316 @@
+//! The pieces of a writer's log, and its head, as bytes.
+//!
+//! ```text
+//! revfs log 1 <writer> <seq>
+//! + <id> <rev> <sha256> <size> <mtime> <mode>     a revision that lives there; its bytes are under its own key
+//! = <id> <rev> <sha256> <size> <mtime> <mode>     the same, and its bytes follow, and a line feed
+//! - <id> <fact>                                   a fact: `<rev>~<why>` or `<op>~withdrawn`
+//! end <sha256>                                    of all before
+//! ```
+//!
+//! Lines that begin with anything else are of a later version and passed over. An id is in ASCII, see
+//! [`Key::path`](super::peer::Key::path); a time is in nanoseconds since 1970, a mode octal, either `-` where it is not
+//! known.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::peer::{Writer, escape, unescape};
+use super::sha256;
+use crate::backend::{Attrs, Removal};
+use crate::rev::{ObjectId, Rev};
+
+/// One thing that a writer says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A revision lives.
+    Rev(RevEntry),
+    /// A fact about an object: [`Removal::Rev`] or [`Removal::Withdrawn`].
+    Fact(ObjectId, Removal),
+}
+
+/// A revision, as the log tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevEntry {
+    /// The object.
+    pub id: ObjectId,
+    /// The revision.
+    pub rev: Rev,
+    /// Of its bytes, 64 hex digits.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+    /// Of its file: time and mode.
+    pub attrs: Attrs,
+    /// The bytes, where they are in the log.
+    pub body: Option<Vec<u8>>,
+}
+
+impl RevEntry {
+    /// Of a text.
+    pub fn new(id: &ObjectId, rev: &Rev, text: &[u8], attrs: Attrs, packed: bool) -> RevEntry {
+        RevEntry {
+            id: id.clone(),
+            rev: rev.clone(),
+            sha256: sha256(text),
+            size: text.len() as u64,
+            attrs: Attrs { owner: None, ..attrs },
+            body: packed.then(|| text.to_vec()),
+        }
+    }
+
+    /// Whether bytes are the revision's.
+    pub fn fits(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.size && sha256(bytes) == self.sha256
+    }
+}
+
+/// A fact as a name: what is among what is gone in a store is called so.
+pub fn fact_name(fact: &Removal) -> Option<String> {
+    match fact {
+        Removal::Rev { rev, why } => Some(format!("{rev}~{why}")),
+        Removal::Withdrawn { op } => Some(format!("{op}~withdrawn")),
+        Removal::Object { .. } | Removal::Aside { .. } => None,
+    }
+}
+
+/// The same in ASCII without white space.
+fn fact_text(fact: &Removal) -> Option<String> {
+    match fact {
+        Removal::Rev { rev, why } => Some(format!("{rev}~{}", escape(why.as_bytes()))),
+        fact => fact_name(fact),
+    }
+}
+
+fn parse_fact(text: &str) -> Option<Removal> {
+    let (what, why) = text.split_once('~')?;
+    match Rev::new(what) {
+        Ok(rev) => {
+            let why = String::from_utf8(unescape(why)?).ok()?;
+            let is_name = !why.is_empty() && !why.contains(['~', '/', '\0']);
+            is_name.then_some(Removal::Rev { rev, why })
+        }
+        Err(_) => (why == "withdrawn" && !what.is_empty()).then(|| Removal::Withdrawn { op: what.into() }),
+    }
+}
+
+fn parse_id(text: &str) -> Option<ObjectId> {
+    ObjectId::new(OsStr::from_bytes(&unescape(text)?)).ok()
+}
+
+fn nanos(time: SystemTime) -> i128 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    }
+}
+
+fn time(nanos: i128) -> Option<SystemTime> {
+    let part =
+        |n: i128| Some(Duration::new(u64::try_from(n / 1_000_000_000).ok()?, (n % 1_000_000_000) as u32));
+    match nanos >= 0 {
+        true => UNIX_EPOCH.checked_add(part(nanos)?),
+        false => UNIX_EPOCH.checked_sub(part(-nanos)?),
+    }
+}
+
+/// A piece that is being made.
+pub struct Builder {
+    bytes: Vec<u8>,
+    entries: usize,
+}
+
+impl Builder {
+    /// The `seq`-th of a writer.
+    pub fn new(writer: &Writer, seq: u64) -> Builder {
+        Builder { bytes: format!("revfs log 1 {} {seq}\n", writer.as_str()).into_bytes(), entries: 0 }
+    }
+
+    /// Adds an entry.
+    pub fn add(&mut self, entry: &Entry) {
+        self.entries += 1;
+        match entry {
+            Entry::Rev(rev) => {
+                let sign = if rev.body.is_some() { '=' } else { '+' };
+                let mtime = rev.attrs.mtime.map_or("-".into(), |mtime| nanos(mtime).to_string());
+                let mode = rev.attrs.mode.map_or("-".into(), |mode| format!("{mode:o}"));
+                let (id, name, sum, size) =
+                    (escape(rev.id.as_os_str().as_bytes()), &rev.rev, &rev.sha256, rev.size);
+                self.bytes.extend(format!("{sign} {id} {name} {sum} {size} {mtime} {mode}\n").bytes());
+                if let Some(body) = &rev.body {
+                    self.bytes.extend(body);
+                    self.bytes.push(b'\n');
+                }
+            }
+            Entry::Fact(id, fact) => {
+                if let Some(fact) = fact_text(fact) {
+                    self.bytes.extend(format!("- {} {fact}\n", escape(id.as_os_str().as_bytes())).bytes());
+                }
+            }
+        }
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Whether it is as long as one should be.
+    pub fn is_full(&self) -> bool {
+        /// In bytes: few requests for many, and no peer's memory.
+        const FULL: usize = 4 << 20;
+        self.bytes.len() >= FULL
+    }
+
+    /// The piece.
+    pub fn finish(mut self) -> Vec<u8> {
+        let end = format!("end {}\n", sha256(&self.bytes));
+        self.bytes.extend(end.bytes());
+        self.bytes
+    }
+}
+
+/// Reads a piece. `None` where it is not whole, or not this one.
+pub fn parse(bytes: &[u8], writer: &Writer, seq: u64) -> Option<Vec<Entry>> {
+    /// `end `, a sha256, and a line feed.
+    const END: usize = 4 + 64 + 1;
+    let (said, end) = bytes.split_at_checked(bytes.len().checked_sub(END)?)?;
+    if end != format!("end {}\n", sha256(said)).as_bytes() {
+        return None;
+    }
+    let mut rest = said.strip_prefix(format!("revfs log 1 {} {seq}\n", writer.as_str()).as_bytes())?;
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&b| b == b'\n')?;
+        let (line, after) = (std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 1..]);
+        rest = after;
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            [sign @ ("+" | "="), id, rev, sum, size, mtime, mode] => {
+                let size: u64 = size.parse().ok()?;
+                let body = match sign {
+                    "=" => {
+                        let (body, after) = rest.split_at_checked(usize::try_from(size).ok()?)?;
+                        rest = after.strip_prefix(b"\n")?;
+                        Some(body.to_vec())
+                    }
+                    _ => None,
+                };
+                let attrs = Attrs {
+                    mtime: mtime.parse().ok().and_then(time),
+                    mode: u32::from_str_radix(mode, 8).ok().map(|mode| mode & 0o7777),
+                    owner: None,
+                };
+                let (id, rev, sha256) = (parse_id(id)?, Rev::new(rev).ok()?, sum.to_owned());
+                entries.push(Entry::Rev(RevEntry { id, rev, sha256, size, attrs, body }));
+            }
+            ["-", id, name] => {
+                entries.extend(parse_id(id).zip(parse_fact(name)).map(|(id, fact)| Entry::Fact(id, fact)))
+            }
+            _ => {}
+        }
+    }
+    Some(entries)
+}
+
+/// How far a writer has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its last piece.
+    pub seq: u64,
+    /// Other digits each time that one is written.
+    pub nonce: String,
+    /// The last piece itself, where it is small.
+    pub last: Option<Vec<u8>>,
+}
+
+/// The longest piece that a head repeats, in bytes.
+const SMALL: usize = 64 << 10;
+
+impl Head {
+    /// As bytes; a piece that is not small is left out.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("revfs head 1 {} {}\n", self.seq, self.nonce).into_bytes();
+        bytes.extend(self.last.iter().filter(|last| last.len() <= SMALL).flatten());
+        let end = format!("end {}\n", sha256(&bytes));
+        bytes.extend(end.bytes());
+        bytes
+    }
+
+    /// `None` where they are no head's, or not all of it.
+    pub fn parse(bytes: &[u8]) -> Option<Head> {
+        let (said, end) = bytes.split_at_checked(bytes.len().checked_sub(69)?)?;
+        if end != format!("end {}\n", sha256(said)).as_bytes() {
+            return None;
+        }
+        let line = said.iter().position(|&b| b == b'\n')?;
+        let words = std::str::from_utf8(&said[..line]).ok()?.strip_prefix("revfs head 1 ")?;
+        let (seq, nonce) = words.split_once(' ')?;
+        let last = Some(said[line + 1..].to_vec()).filter(|last| !last.is_empty());
+        Some(Head { seq: seq.parse().ok()?, nonce: nonce.into(), last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> Writer {
+        Writer::parse(&"a".repeat(32)).unwrap()
+    }
+
+    fn entries() -> Vec<Entry> {
+        let (id, rev) = (ObjectId::new("a b~").unwrap(), Rev::new(format!("1-{}", "0".repeat(32))).unwrap());
+        let before = Attrs { mtime: Some(UNIX_EPOCH - Duration::new(3, 5)), mode: Some(0o4640), owner: None };
+        vec![
+            Entry::Rev(RevEntry::new(&id, &rev, b"{\n}", before, true)),
+            Entry::Rev(RevEntry::new(&id, &rev, b"{}", Attrs::default(), false)),
+            Entry::Fact(id.clone(), Removal::Rev { rev, why: "a reason of tomorrow".into() }),
+            Entry::Fact(id, Removal::Withdrawn { op: "0".repeat(32) }),
+        ]
+    }
+
+    fn built(entries: &[Entry]) -> Vec<u8> {
+        let mut builder = Builder::new(&writer(), 7);
+        entries.iter().for_each(|entry| builder.add(entry));
+        assert!(!builder.is_empty() && !builder.is_full());
+        builder.finish()
+    }
+
+    #[test]
+    fn a_piece_says_what_was_put_into_it() {
+        let bytes = built(&entries());
+        assert_eq!(parse(&bytes, &writer(), 7), Some(entries()));
+        assert!(parse(&bytes, &writer(), 8).is_none());
+        let head = Head { seq: 7, nonce: "0f".into(), last: Some(bytes.clone()) };
+        assert_eq!(Head::parse(&head.to_bytes()), Some(head.clone()));
+        let long = Head { last: Some(vec![b'x'; SMALL + 1]), ..head };
+        assert_eq!(Head::parse(&long.to_bytes()), Some(Head { last: None, ..long }));
+    }
+
+    #[test]
+    fn what_is_not_whole_or_not_as_it_was_written_is_nothing() {
+        let bytes = built(&entries());
+        let head = Head { seq: 7, nonce: "0f".into(), last: Some(bytes.clone()) }.to_bytes();
+        for at in 0..bytes.len() {
+            assert!(parse(&bytes[..at], &writer(), 7).is_none());
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(parse(&other, &writer(), 7).is_none(), "{at}");
+        }
+        for at in 0..head.len() {
+            let mut other = head.clone();
+            other[at] ^= 1;
+            assert!(Head::parse(&other).is_none() && Head::parse(&head[..at]).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_passed_over() {
+        let mut builder = Builder::new(&writer(), 1);
+        builder.bytes.extend(b"? something new\n- a~ 1-x~y\n");
+        builder.add(&entries()[1]);
+        assert_eq!(parse(&builder.finish(), &writer(), 1), Some(vec![entries()[1].clone()]));
+    }
+}

@@ -1,0 +1,307 @@
+//! What a host remembers of its exchange with one peer, in a database of its own outside the store.
+//!
+//! Invariant: nothing in it is needed for what is right. Where it is lost or old, all is read and compared again; where it
+//! was copied to another host, that shows in the peer's head, see [`Sync`](super::Sync).
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
+
+use uuid::Uuid;
+
+use super::peer::Writer;
+use super::segment::{self, Builder, Entry, RevEntry};
+use crate::error::{Error, Result};
+use crate::rev::{ObjectId, Rev};
+
+/// Words about the exchange itself.
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// By object: the [`Stamp`] under which all of it was told to the peer.
+const OBJECTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("objects");
+/// By object, NUL, and a name (a revision's, or a fact's): what is known of it, and in which piece its bytes are.
+const NAMES: TableDefinition<&[u8], (u8, &str, u64)> = TableDefinition::new("names");
+/// By object, NUL, and a revision's name: what the log says of one of which the bytes were not to be had, or not right.
+const WANTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("wants");
+/// By writer: its last piece that was taken in, and the head's tag then.
+const CURSORS: TableDefinition<&str, (u64, Option<&str>)> = TableDefinition::new("cursors");
+
+/// A revision lives in the store, or did when it was looked at last.
+pub const HERE: u8 = 1;
+/// The peer knows the name.
+pub const TOLD: u8 = 2;
+
+/// When an object's directory and what is gone of it changed last, in nanoseconds; 0 where that is to be looked at again.
+pub type Stamp = (u64, u64);
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// [`HERE`], [`TOLD`].
+    pub flags: u8,
+    /// The writer and the piece of its log that hold the bytes.
+    pub packed: Option<(Writer, u64)>,
+}
+
+/// The database.
+pub struct State {
+    db: Database,
+    path: PathBuf,
+}
+
+/// Changes that are made together or not at all.
+pub struct Change<'a> {
+    state: &'a State,
+    txn: WriteTransaction,
+}
+
+fn key(id: &ObjectId, name: &str) -> Vec<u8> {
+    [id.as_os_str().as_bytes(), b"\0", name.as_bytes()].concat()
+}
+
+fn known((flags, writer, seq): (u8, &str, u64)) -> Known {
+    Known { flags, packed: Writer::parse(writer).map(|writer| (writer, seq)) }
+}
+
+impl State {
+    /// Opens it, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Sync`] where another process has it open; [`Error::Io`].
+    pub fn open(path: &Path) -> Result<State> {
+        let at = |e: std::io::Error| Error::io("open", path)(e);
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(at)?;
+        }
+        let db = match redb::Builder::new().set_cache_size(16 << 20).create(path) {
+            Ok(db) => db,
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+                return Err(Error::Sync(
+                    "this store is being synchronised with this peer already; wait for that to end".into(),
+                ));
+            }
+            Err(e) => return Err(at(std::io::Error::other(e))),
+        };
+        let state = State { db, path: path.into() };
+        // A table that is not there cannot be read.
+        let txn = state.change()?;
+        txn.opened()?;
+        txn.commit()?;
+        Ok(state)
+    }
+
+    fn failed<E: Into<redb::Error>>(&self) -> impl FnOnce(E) -> Error {
+        let path = self.path.clone();
+        move |e| Error::io("use", path)(std::io::Error::other(e.into()))
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction) -> std::result::Result<T, redb::Error>,
+    ) -> Result<T> {
+        let txn = self.db.begin_read().map_err(self.failed())?;
+        look(&txn).map_err(self.failed())
+    }
+
+    /// Begins a change.
+    pub fn change(&self) -> Result<Change<'_>> {
+        let txn = self.db.begin_write().map_err(self.failed())?;
+        Ok(Change { state: self, txn })
+    }
+
+    /// A word about the exchange.
+    pub fn word(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.read(|txn| Ok(txn.open_table(META)?.get(name)?.map(|word| word.value().to_vec())))
+    }
+
+    /// [`word`](Self::word), where it is text.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.word(name)?.and_then(|word| String::from_utf8(word).ok()))
+    }
+
+    /// How many objects are known.
+    pub fn objects(&self) -> Result<u64> {
+        self.read(|txn| Ok(txn.open_table(OBJECTS)?.len()?))
+    }
+
+    /// The stamps of these objects.
+    pub fn stamps(&self, ids: &[ObjectId]) -> Result<Vec<Option<Stamp>>> {
+        self.read(|txn| {
+            let objects = txn.open_table(OBJECTS)?;
+            ids.iter()
+                .map(|id| Ok(objects.get(id.as_os_str().as_bytes())?.map(|stamp| stamp.value())))
+                .collect()
+        })
+    }
+
+    /// Calls `see` with each object that is known.
+    pub fn each_object(&self, see: &mut dyn FnMut(ObjectId)) -> Result<()> {
+        self.read(|txn| {
+            for entry in txn.open_table(OBJECTS)?.iter()? {
+                let (id, _) = entry?;
+                see_id(id.value(), see);
+            }
+            Ok(())
+        })
+    }
+
+    /// Every name that is known of an object.
+    pub fn names(&self, id: &ObjectId) -> Result<BTreeMap<String, Known>> {
+        let (from, to) = (key(id, ""), [id.as_os_str().as_bytes(), b"\x01"].concat());
+        self.read(|txn| {
+            let mut names = BTreeMap::new();
+            for entry in txn.open_table(NAMES)?.range(from.as_slice()..to.as_slice())? {
+                let (name, value) = entry?;
+                let name = String::from_utf8_lossy(&name.value()[from.len()..]).into_owned();
+                names.insert(name, known(value.value()));
+            }
+            Ok(names)
+        })
+    }
+
+    /// Revisions whose bytes are wanted.
+    pub fn wanted(&self) -> Result<Vec<RevEntry>> {
+        self.read(|txn| {
+            let mut wanted = Vec::new();
+            for entry in txn.open_table(WANTS)?.iter()? {
+                let said = segment::parse(entry?.1.value(), &Writer::new(Uuid::nil()), 0).unwrap_or_default();
+                wanted.extend(said.into_iter().filter_map(|said| match said {
+                    Entry::Rev(rev) => Some(rev),
+                    Entry::Fact(..) => None,
+                }));
+            }
+            Ok(wanted)
+        })
+    }
+
+    /// How far a writer's log was taken in, and the tag of its head then.
+    pub fn cursor(&self, writer: &Writer) -> Result<(u64, Option<String>)> {
+        self.read(|txn| {
+            let cursor = txn.open_table(CURSORS)?;
+            let cursor = cursor.get(writer.as_str())?;
+            Ok(cursor.map_or((0, None), |cursor| (cursor.value().0, cursor.value().1.map(str::to_owned))))
+        })
+    }
+}
+
+fn see_id(bytes: &[u8], see: &mut dyn FnMut(ObjectId)) {
+    if let Ok(id) = ObjectId::new(std::ffi::OsStr::from_bytes(bytes)) {
+        see(id);
+    }
+}
+
+impl Change<'_> {
+    fn opened(&self) -> Result<()> {
+        self.txn.open_table(META).map_err(self.state.failed())?;
+        self.txn.open_table(OBJECTS).map_err(self.state.failed())?;
+        self.txn.open_table(NAMES).map_err(self.state.failed())?;
+        self.txn.open_table(CURSORS).map_err(self.state.failed())?;
+        self.txn.open_table(WANTS).map_err(self.state.failed())?;
+        Ok(())
+    }
+
+    fn put(&self, put: impl FnOnce(&WriteTransaction) -> std::result::Result<(), redb::Error>) -> Result<()> {
+        put(&self.txn).map_err(self.state.failed())
+    }
+
+    /// Sets a word, or takes it away.
+    pub fn set_word(&self, name: &str, word: Option<&[u8]>) -> Result<()> {
+        self.put(|txn| {
+            let mut meta = txn.open_table(META)?;
+            match word {
+                Some(word) => meta.insert(name, word)?,
+                None => meta.remove(name)?,
+            };
+            Ok(())
+        })
+    }
+
+    /// Sets the stamps of objects.
+    pub fn set_stamps(&self, stamps: &[(ObjectId, Stamp)]) -> Result<()> {
+        self.put(|txn| {
+            let mut objects = txn.open_table(OBJECTS)?;
+            for (id, stamp) in stamps {
+                objects.insert(id.as_os_str().as_bytes(), stamp)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Sets what is known of names.
+    pub fn set_names<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n (ObjectId, String, Known)>,
+    ) -> Result<()> {
+        self.put(|txn| {
+            let mut table = txn.open_table(NAMES)?;
+            for (id, name, known) in names {
+                let (writer, seq) =
+                    known.packed.as_ref().map_or(("", 0), |(writer, seq)| (writer.as_str(), *seq));
+                table.insert(key(id, name).as_slice(), (known.flags, writer, seq))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes that a revision's bytes are wanted.
+    pub fn set_wanted(&self, entry: &RevEntry) -> Result<()> {
+        let mut said = Builder::new(&Writer::new(Uuid::nil()), 0);
+        said.add(&Entry::Rev(RevEntry { body: None, ..entry.clone() }));
+        self.put(|txn| {
+            txn.open_table(WANTS)?
+                .insert(key(&entry.id, entry.rev.as_str()).as_slice(), said.finish().as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// They came.
+    pub fn unset_wanted(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        self.put(|txn| {
+            txn.open_table(WANTS)?.remove(key(id, rev.as_str()).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Sets how far a writer's log was taken in.
+    pub fn set_cursor(&self, writer: &Writer, seq: u64, tag: Option<&str>) -> Result<()> {
+        self.put(|txn| {
+            txn.open_table(CURSORS)?.insert(writer.as_str(), (seq, tag))?;
+            Ok(())
+        })
+    }
+
+    /// Forgets what the peer has said and was told; what was here stays known.
+    pub fn forget_peer(&self) -> Result<()> {
+        self.put(|txn| {
+            txn.open_table(CURSORS)?.retain(|_, _| false)?;
+            let mut objects = txn.open_table(OBJECTS)?;
+            let ids: Vec<Vec<u8>> = objects
+                .iter()?
+                .map(|entry| Ok(entry?.0.value().to_vec()))
+                .collect::<std::result::Result<_, redb::Error>>()?;
+            for id in ids {
+                objects.insert(id.as_slice(), (0, 0))?;
+            }
+            let mut names = txn.open_table(NAMES)?;
+            let here: Vec<(Vec<u8>, u8)> = names
+                .iter()?
+                .map(|entry| {
+                    let (name, value) = entry?;
+                    Ok((name.value().to_vec(), value.value().0))
+                })
+                .collect::<std::result::Result<_, redb::Error>>()?;
+            for (name, flags) in here {
+                names.insert(name.as_slice(), (flags & HERE, "", 0))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes the changes.
+    pub fn commit(self) -> Result<()> {
+        self.txn.commit().map_err(self.state.failed())
+    }
+}

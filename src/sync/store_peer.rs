@@ -1,0 +1,72 @@
+//! Another store's directory as a peer: its revisions are the peer's revisions, and the log lies in its `.revfs/sync`.
+
+use std::path::Path;
+
+use super::dir::DirPeer;
+use super::peer::{Key, Listed, Peer};
+use crate::backend::Attrs;
+use crate::error::{Result, found};
+use crate::store::Store;
+
+/// Where the log lies, in a store.
+pub const SYNC: &str = ".revfs/sync";
+
+/// A store that others synchronise with directly. What they bring is there for its readers at once; what they removed is
+/// removed when the store itself is synchronised with what they left.
+pub struct StorePeer {
+    store: Store,
+    log: DirPeer,
+    name: String,
+}
+
+impl StorePeer {
+    /// The store in a directory.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`Error::Io`](crate::Error::Io) where the log has no place.
+    pub fn open(path: &Path) -> Result<StorePeer> {
+        let store = Store::open(path)?;
+        let log = path.join(SYNC);
+        std::fs::create_dir_all(&log).map_err(crate::Error::io("create", &log))?;
+        Ok(StorePeer { store, log: DirPeer::new(log), name: path.display().to_string() })
+    }
+}
+
+impl Peer for StorePeer {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        match key {
+            Key::Rev(id, rev) => {
+                let revs = vec![(rev.clone(), bytes.to_vec(), Attrs::default())];
+                self.store.receive(id, &[], revs).map(drop)
+            }
+            key => self.log.put(key, bytes),
+        }
+    }
+
+    fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+        match key {
+            Key::Rev(id, rev) => found(self.store.read(id, rev)),
+            key => self.log.get(key),
+        }
+    }
+
+    fn heads(&self) -> Result<Vec<Listed>> {
+        self.log.heads()
+    }
+
+    /// A revision stays: a store forgets none by itself.
+    fn remove(&self, key: &Key) -> Result<()> {
+        match key {
+            Key::Rev(..) => Ok(()),
+            key => self.log.remove(key),
+        }
+    }
+
+    fn packs(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,55 @@
+//! What a user calls a peer by.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Which peer is meant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Url {
+    /// Another store's directory.
+    Store(PathBuf),
+    /// `file:///DIR`: a directory laid out as a bucket.
+    Directory(PathBuf),
+}
+
+impl Url {
+    /// Parses an argument.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &OsStr) -> Result<Url, String> {
+        let Some((scheme, rest)) = scheme(text) else { return Ok(Url::Store(text.into())) };
+        match scheme {
+            "file" if rest.as_bytes().starts_with(b"/") => Ok(Url::Directory(rest.into())),
+            "file" => Err("file:// takes an absolute path: file:///DIR".into()),
+            other => {
+                Err(format!("{other}:// is no peer that this revfs knows; a directory or file:///DIR is"))
+            }
+        }
+    }
+}
+
+/// The two sides of `://`, where the first is a word.
+fn scheme(text: &OsStr) -> Option<(&str, &OsStr)> {
+    let bytes = text.as_bytes();
+    let at = bytes.windows(3).position(|three| three == b"://")?;
+    let scheme = std::str::from_utf8(&bytes[..at]).ok()?;
+    let is_word = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_word.then(|| (scheme, OsStr::from_bytes(&bytes[at + 3..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_store_and_a_scheme_says_what_else() {
+        let parse = |text: &str| Url::parse(OsStr::new(text));
+        for path in ["/srv/b", "b", "../b", "a:b", "a/b://c", "://x"] {
+            assert_eq!(parse(path), Ok(Url::Store(path.into())), "{path}");
+        }
+        assert_eq!(parse("file:///mnt/hub"), Ok(Url::Directory("/mnt/hub".into())));
+        assert!(parse("file://mnt").is_err() && parse("gopher://x").is_err());
+    }
+}
