@@ -12,6 +12,7 @@
 //! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`: such places
 //! - `segment`: pieces and heads as bytes
 //! - `state`: what a host remembers of its exchange with a peer
+//! - `greet`: whether a peer is the one it was
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling
 //! - `url`: what a user calls a peer by
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 
 mod dir;
+mod greet;
 mod memory;
 mod peer;
 mod pull;
@@ -41,8 +43,9 @@ pub use peer::{Key, Listed, Peer, Writer};
 pub use store_peer::{SYNC, StorePeer};
 pub use url::Url;
 
+pub use state::State;
+
 use segment::Head;
-use state::State;
 
 /// How a store is synchronised.
 #[derive(Clone, Copy, Debug)]
@@ -84,12 +87,10 @@ pub struct Report {
 }
 
 /// A store, a peer, and what is remembered of their exchange.
-pub struct Sync<'a> {
+pub struct Replica<'a> {
     store: &'a Store,
     peer: &'a dyn Peer,
     state: State,
-    /// Where bytes are put that are not what the log says.
-    aside: PathBuf,
     options: SyncOptions,
     /// The peer's revisions are the store's.
     is_itself: bool,
@@ -97,8 +98,9 @@ pub struct Sync<'a> {
 
 /// Words of the state.
 mod word {
-    /// The peer's own name, 32 hex digits.
+    /// The peer's own name, 32 hex digits, and that of the store that it was begun with.
     pub const HUB: &str = "hub";
+    pub const HUB_STORE: &str = "hub store";
     /// This host's name at the peer.
     pub const WRITER: &str = "writer";
     /// Its last piece that is at the peer for sure.
@@ -121,34 +123,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The peer's `format.json`.
-#[derive(Debug, PartialEq, Eq)]
-struct Format {
-    hub: String,
-    store: String,
-}
-
-impl Format {
-    fn to_bytes(&self) -> Vec<u8> {
-        format!("{{\"revfs-hub\": 1, \"hub\": \"{}\", \"store\": \"{}\"}}\n", self.hub, self.store)
-            .into_bytes()
-    }
-
-    /// What it is instead, in words.
-    fn parse(bytes: &[u8]) -> std::result::Result<Format, String> {
-        let value: serde_json::Value =
-            serde_json::from_slice(bytes).map_err(|_| "its format.json is no JSON")?;
-        match value.get("revfs-hub").and_then(serde_json::Value::as_u64) {
-            Some(1) => {}
-            Some(other) => return Err(format!("its format is version {other}, this revfs knows version 1")),
-            None => return Err("its format.json is not one of revfs".into()),
-        }
-        let text = |name: &str| value.get(name).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
-        Ok(Format { hub: text("hub"), store: text("store") })
-    }
-}
-
-impl<'a> Sync<'a> {
+impl<'a> Replica<'a> {
     /// `state`: the file that remembers, at a place of this host alone.
     ///
     /// # Errors
@@ -158,15 +133,29 @@ impl<'a> Sync<'a> {
         peer: &'a dyn Peer,
         state: &Path,
         options: SyncOptions,
-    ) -> Result<Sync<'a>> {
-        let aside = state.with_extension("aside");
-        Ok(Sync { store, peer, state: State::open(state)?, aside, options, is_itself: false })
+    ) -> Result<Replica<'a>> {
+        Ok(Replica::with_state(store, peer, State::open(state)?, options))
+    }
+
+    /// [`open`](Self::open), with a state that is open.
+    pub fn with_state(
+        store: &'a Store,
+        peer: &'a dyn Peer,
+        state: State,
+        options: SyncOptions,
+    ) -> Replica<'a> {
+        Replica { store, peer, state, options, is_itself: false }
+    }
+
+    /// The state, for the next time.
+    pub fn into_state(self) -> State {
+        self.state
     }
 
     /// The peer is a [`StorePeer`] of this very store.
     #[must_use]
     pub fn of_itself(self) -> Self {
-        Sync { is_itself: true, ..self }
+        Replica { is_itself: true, ..self }
     }
 
     /// Takes in and tells what there is. `name`: the store's own, see [`format`](crate::format). It may end at any moment and
@@ -188,72 +177,14 @@ impl<'a> Sync<'a> {
         }
         if self.options.pull {
             self.pull(&heads, &mut report)?;
+            if !self.options.dry_run {
+                self.state.change()?.commit()?;
+            }
         }
         if self.options.push {
             self.push(&mut report)?;
         }
         Ok(report)
-    }
-
-    /// Makes sure that the peer is the one it was, and holds this store. `false` where it holds nothing and is not to be
-    /// written to.
-    fn greet(&self, name: &str) -> Result<bool> {
-        let (peer, known) = (self.peer.name(), self.state.text(word::HUB)?);
-        let refused = |why: String| Err(Error::Sync(format!("{peer}: {why}")));
-        let format = match self.peer.get(&Key::Format)? {
-            Some(bytes) => bytes,
-            None if known.is_some() => {
-                return refused(
-                    "it was synchronised with before and holds nothing now; is the right disk mounted there? \
-                     If it is to start anew, `--new`"
-                        .into(),
-                );
-            }
-            None if self.options.dry_run => return Ok(false),
-            None if !self.options.push => {
-                return refused("it holds nothing yet; synchronise a store with it first".into());
-            }
-            None => {
-                let format = Format { hub: Uuid::new_v4().simple().to_string(), store: name.into() };
-                self.peer.put(&Key::Format, &format.to_bytes())?;
-                // Somebody else may have begun at the same time.
-                self.peer.get(&Key::Format)?.unwrap_or_else(|| format.to_bytes())
-            }
-        };
-        let format = match Format::parse(&format) {
-            Ok(format) => format,
-            Err(why) => return refused(why),
-        };
-        match known {
-            Some(known) if known != format.hub => {
-                return refused(
-                    "another one was there when it was synchronised with last; `--new` takes it for new"
-                        .into(),
-                );
-            }
-            Some(_) => return Ok(true),
-            None => {}
-        }
-        if format.store != name && !self.options.join && !self.is_empty()? {
-            return refused(
-                "it holds another store, which began without this one; if the two are to become one, `--join`".into(),
-            );
-        }
-        if !self.options.dry_run {
-            let change = self.state.change()?;
-            change.set_word(word::HUB, Some(format.hub.as_bytes()))?;
-            change.commit()?;
-        }
-        Ok(true)
-    }
-
-    fn is_empty(&self) -> Result<bool> {
-        let mut empty = true;
-        self.store.backend().each_object(&mut |_| {
-            empty = false;
-            false
-        })?;
-        Ok(empty && self.store.backend().removed_objects()?.is_empty())
     }
 
     /// This host's name at the peer; `None` before it has told anything.
@@ -278,17 +209,21 @@ impl<'a> Sync<'a> {
         if tag.is_some() && tag == self.state.text(word::OWN_TAG)? {
             return Ok(());
         }
-        let head = match own {
-            Some(_) => self.peer.get(&Key::Head(writer))?.and_then(|bytes| Head::parse(&bytes)),
-            None => None,
-        };
+        let bytes = self.peer.get(&Key::Head(writer))?;
         let nonces = [self.state.text(word::NONCE)?, self.state.text(word::NONCE_BEFORE)?];
-        let right = head.is_some_and(|head| nonces.contains(&Some(head.nonce)));
+        // One that was damaged on the way is put again.
+        let head = bytes.map(|bytes| Head::parse(&bytes));
+        let right = match &head {
+            Some(Some(head)) => nonces.contains(&Some(head.nonce.clone())),
+            Some(None) => true,
+            None => false,
+        };
         if self.options.dry_run {
             return Ok(());
         }
         let change = self.state.change()?;
         match right {
+            true if head == Some(None) => change.set_word(word::HEAD, None)?,
             true => change.set_word(word::OWN_TAG, tag.as_deref().map(str::as_bytes))?,
             false => {
                 log::warn!(

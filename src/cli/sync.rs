@@ -11,7 +11,7 @@ use super::place;
 use super::text::Out;
 use crate::error::Error;
 use crate::store::Store;
-use crate::sync::{self, DirPeer, Peer, Report, StorePeer, Sync, SyncOptions, Url};
+use crate::sync::{self, DirPeer, Peer, Replica, Report, StorePeer, SyncOptions, Url};
 
 /// Copies what the store has and PEER lacks there, and the other way round: revisions, and what was removed.
 ///
@@ -132,17 +132,18 @@ impl Exchange {
         let mut would_come = 0;
         if let Some((there, name, state)) = &self.there {
             let own = SyncOptions { pull: true, push: self.options.pull, join: true, ..self.options };
-            let report = Sync::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
+            let report = Replica::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
             would_come = if self.options.dry_run { report.sent } else { 0 };
         }
-        let mut report = Sync::open(&self.store, &*self.peer, &self.state, self.options)?.run(&self.name)?;
+        let mut report =
+            Replica::open(&self.store, &*self.peer, &self.state, self.options)?.run(&self.name)?;
         report.received += would_come;
         if let Some((there, name, state)) = &self.there
             && !self.options.dry_run
             && report.sent + report.sent_facts > 0
         {
             let own = SyncOptions { pull: true, push: false, join: true, ..self.options };
-            let after = Sync::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
+            let after = Replica::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
             report.problems.extend(after.problems);
         }
         Ok(report)

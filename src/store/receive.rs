@@ -20,7 +20,7 @@ impl Store {
         {
             let _turn = self.lock_object(id);
             if !facts.is_empty() {
-                self.backend().learn(id, facts, Durability::Ordered)?;
+                self.learn(id, facts)?;
             }
             let set = self.revision_set(id)?;
             revs.retain(|(rev, ..)| is_lacking(&set, rev));
@@ -30,9 +30,23 @@ impl Store {
             }
         }
         if found(self.sweep(id))?.is_none() {
-            self.bring_back(id)?;
+            // Its revisions were removed one by one, by a deletion that was withdrawn.
+            let missing = self.revision_set(id)?.missing;
+            self.bring_back(id, &missing)?;
         }
         Ok(revs.len())
+    }
+
+    /// Adds facts. What they remove here goes with its bytes, for the same reason: it can be brought back.
+    fn learn(&self, id: &ObjectId, facts: &[Removal]) -> Result<()> {
+        let how = Durability::Ordered;
+        if let Some(entries) = found(self.backend().entries(id))? {
+            let set = RevisionSet::new(Some(entries), [self.backend().removed(id)?, facts.to_vec()].concat());
+            for (rev, why) in &set.dead {
+                self.retire(id, rev, why, how)?;
+            }
+        }
+        self.backend().learn(id, facts, how)
     }
 
     /// Those of these revisions of which this store has neither the bytes nor a fact that removes them.
@@ -48,11 +62,10 @@ impl Store {
         Ok(lacking)
     }
 
-    /// Makes an object anew of the revisions that were removed one by one by a deletion that was withdrawn.
-    fn bring_back(&self, id: &ObjectId) -> Result<()> {
+    /// Makes revisions live again that are among what is gone with their bytes, and that no fact keeps there.
+    pub(crate) fn bring_back(&self, id: &ObjectId, revs: &[Rev]) -> Result<()> {
         let _turn = self.lock_object(id);
-        let set = self.revision_set(id)?;
-        for rev in set.missing.iter().rev() {
+        for rev in revs.iter().rev() {
             if let Some(text) = found(self.backend().read_removed(id, rev))? {
                 self.add(id, rev, &text, &Attrs::default())?;
             }

@@ -17,7 +17,7 @@ pub struct DirPeer {
 
 impl DirPeer {
     /// The directory, which must be there: an empty mountpoint is not the disk that belongs there, see
-    /// [`Sync`](super::Sync).
+    /// [`Replica`](super::Replica).
     pub fn new(root: impl Into<PathBuf>) -> DirPeer {
         DirPeer { root: root.into() }
     }
@@ -100,5 +100,9 @@ impl Peer for DirPeer {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(self.failed("remove", &path)(e)),
             _ => Ok(()),
         }
+    }
+
+    fn is_far(&self) -> bool {
+        false
     }
 }

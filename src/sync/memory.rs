@@ -121,11 +121,12 @@ impl<P: Peer> FaultPeer<P> {
     }
 }
 
-fn spoilt(mut bytes: Vec<u8>, how: Option<Trouble>) -> Vec<u8> {
+/// `part`: where, so that two in a row do not make it right.
+fn spoilt(mut bytes: Vec<u8>, how: Option<Trouble>, part: usize) -> Vec<u8> {
     match how {
         Some(Trouble::Flipped) => {
-            let middle = bytes.len() / 2;
-            if let Some(byte) = bytes.get_mut(middle) {
+            let at = bytes.len() / part;
+            if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 4;
             }
         }
@@ -144,14 +145,14 @@ impl<P: Peer> Peer for FaultPeer<P> {
         match self.trouble() {
             Some(Trouble::Refused) => Self::lost(),
             Some(Trouble::Unanswered) => self.inner.put(key, bytes).and_then(|()| Self::lost()),
-            how => self.inner.put(key, &spoilt(bytes.to_vec(), how)),
+            how => self.inner.put(key, &spoilt(bytes.to_vec(), how, 2)),
         }
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
         match self.trouble() {
             Some(Trouble::Refused | Trouble::Unanswered) => Self::lost(),
-            how => Ok(self.inner.get(key)?.map(|bytes| spoilt(bytes, how))),
+            how => Ok(self.inner.get(key)?.map(|bytes| spoilt(bytes, how, 3))),
         }
     }
 
@@ -174,6 +175,10 @@ impl<P: Peer> Peer for FaultPeer<P> {
             Some(Trouble::Unanswered) => self.inner.remove(key).and_then(|()| Self::lost()),
             _ => self.inner.remove(key),
         }
+    }
+
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
     }
 
     fn packs(&self) -> bool {

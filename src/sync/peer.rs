@@ -140,6 +140,11 @@ pub trait Peer: Send + Sync {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
+    /// Whether bytes may be damaged on the way without anybody's saying so.
+    fn is_far(&self) -> bool {
+        true
+    }
+
     /// Whether each key costs so much that many revisions had better travel in the log.
     fn packs(&self) -> bool {
         true
@@ -167,6 +172,9 @@ impl<P: Peer + ?Sized> Peer for std::sync::Arc<P> {
     }
     fn get_revs(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>> {
         (**self).get_revs(keys)
+    }
+    fn is_far(&self) -> bool {
+        (**self).is_far()
     }
     fn packs(&self) -> bool {
         (**self).packs()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::peer::{Key, Listed, Writer, escape};
 use super::segment::{Entry, Head, RevEntry, fact_name, parse};
 use super::state::{HERE, Known, TOLD};
-use super::{Report, Sync, word};
+use super::{Replica, Report, word};
 use crate::backend::Removal;
 use crate::error::Result;
 use crate::rev::{ObjectId, Rev};
@@ -34,11 +34,10 @@ struct Said {
     revs: BTreeMap<Rev, RevEntry>,
 }
 
-impl Sync<'_> {
+impl Replica<'_> {
     /// Takes in what is new. All facts come before all revisions: what was removed long ago is not brought back for a moment
     /// on the way through the log.
     pub(super) fn pull(&self, heads: &[Listed], report: &mut Report) -> Result<()> {
-        self.fetch_wanted(report)?;
         let own = self.writer()?;
         let mut news = Vec::new();
         for head in heads.iter().filter(|head| Some(&head.writer) != own.as_ref()) {
@@ -48,8 +47,8 @@ impl Sync<'_> {
         for news in &mut news {
             for seq in news.from..=news.upto {
                 let Some((size, entries)) = self.piece(news, seq, report)? else {
-                    // What comes after it is for the next time.
-                    news.upto = seq - 1;
+                    // What comes after it is for the next time, though the head be the same.
+                    (news.upto, news.tag) = (seq - 1, None);
                     break;
                 };
                 self.take_in_facts(&entries, report)?;
@@ -72,11 +71,11 @@ impl Sync<'_> {
                 if !self.options.dry_run {
                     let change = self.state.change()?;
                     change.set_cursor(&news.writer, seq, news.tag.as_deref().filter(|_| seq == news.upto))?;
-                    change.commit()?;
+                    change.commit_soon()?;
                 }
             }
         }
-        Ok(())
+        self.fetch_wanted(report)
     }
 
     fn news_of(&self, listed: &Listed, report: &mut Report) -> Result<Option<News>> {
@@ -145,9 +144,25 @@ impl Sync<'_> {
                 continue;
             }
             self.store.receive(id, &facts, Vec::new())?;
+            self.want_lapsed(id)?;
             self.told(facts.iter().filter_map(|fact| Some((id.clone(), fact_name(fact)?))), None)?;
         }
         Ok(())
+    }
+
+    /// Wants the revisions of an object that never were here since facts removed them, where those have lapsed.
+    pub(super) fn want_lapsed(&self, id: &ObjectId) -> Result<()> {
+        let spared = self.state.spared(id)?;
+        if spared.is_empty() {
+            return Ok(());
+        }
+        let revs: Vec<Rev> = spared.iter().map(|entry| entry.rev.clone()).collect();
+        let lacking = self.store.lacking(id, &[], &revs)?;
+        let change = self.state.change()?;
+        for entry in spared.iter().filter(|entry| lacking.contains(&entry.rev)) {
+            change.set_wanted(entry, true)?;
+        }
+        change.commit_soon()
     }
 
     /// Notes that the peer knows names, and which piece holds their bytes.
@@ -161,7 +176,7 @@ impl Sync<'_> {
             names.map(|(id, name)| (id, name, Known { flags: TOLD, packed: packed.clone() })).collect();
         let change = self.state.change()?;
         change.set_names(&names)?;
-        change.commit()
+        change.commit_soon()
     }
 
     fn take_in(&self, writer: &Writer, seq: u64, entries: Vec<Entry>, report: &mut Report) -> Result<()> {
@@ -179,7 +194,12 @@ impl Sync<'_> {
         for (id, said) in by_id {
             let names: Vec<Rev> = said.revs.keys().cloned().collect();
             let facts = if self.options.dry_run { &said.facts[..] } else { &[] };
-            let lacking = self.store.lacking(&id, facts, &names)?;
+            let mut lacking = self.store.lacking(&id, facts, &names)?;
+            if !lacking.is_empty() {
+                // What was here and is not was deleted by a program that leaves no facts; it is told so soon.
+                let known = self.state.names(&id)?;
+                lacking.retain(|rev| known.get(rev.as_str()).is_none_or(|known| known.flags & HERE == 0));
+            }
             for rev in &lacking {
                 if let Some(entry) = said.revs.get(rev).filter(|entry| entry.body.is_none()) {
                     keys.push(Key::Rev(id.clone(), rev.clone()));
@@ -216,7 +236,7 @@ impl Sync<'_> {
         let fetched = if keys.is_empty() { Vec::new() } else { self.peer.get_revs(keys)? };
         let mut fetched: HashMap<&Key, Vec<u8>> =
             keys.iter().zip(fetched).filter_map(|(key, bytes)| Some((key, bytes?))).collect();
-        let (mut names, mut wanted) = (Vec::new(), Vec::new());
+        let (mut names, mut wanted, mut spared) = (Vec::new(), Vec::new(), Vec::new());
         for (id, mut said, lacking) in ready {
             let mut incoming: Vec<Incoming> = Vec::new();
             let packed = |entry: &RevEntry| entry.body.as_ref().map(|_| (writer.clone(), seq));
@@ -237,10 +257,15 @@ impl Sync<'_> {
             report.received += incoming.len() as u64;
             report.bytes += incoming.iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>();
             let here: Vec<Rev> = incoming.iter().map(|(rev, ..)| rev.clone()).collect();
-            if !incoming.is_empty() || !lacking.is_empty() {
+            if !incoming.is_empty() {
                 self.store.receive(&id, &[], incoming)?;
             }
             let known = self.state.names(&id)?;
+            for (rev, entry) in said.revs.iter().filter(|(rev, _)| !lacking.contains(rev)) {
+                if self.store.read(&id, rev).is_err() {
+                    spared.push(entry.clone());
+                }
+            }
             for (rev, packed) in packed {
                 let is_here = here.contains(&rev)
                     || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
@@ -251,9 +276,12 @@ impl Sync<'_> {
         let change = self.state.change()?;
         change.set_names(&names)?;
         for entry in &wanted {
-            change.set_wanted(entry)?;
+            change.set_wanted(entry, true)?;
         }
-        change.commit()
+        for entry in &spared {
+            change.set_wanted(entry, false)?;
+        }
+        change.commit_soon()
     }
 
     /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.
@@ -262,12 +290,13 @@ impl Sync<'_> {
         match bytes {
             None => self.problem(report, format!("{what} is missing there")),
             Some(bytes) => {
-                let at = self.aside.join(format!(
+                let aside = self.state.aside();
+                let at = aside.join(format!(
                     "{}-{}",
                     escape(entry.rev.as_str().as_bytes()),
                     super::sha256(&bytes)
                 ));
-                let kept = std::fs::create_dir_all(&self.aside).and_then(|()| std::fs::write(&at, bytes));
+                let kept = std::fs::create_dir_all(&aside).and_then(|()| std::fs::write(&at, bytes));
                 let put = if kept.is_ok() { format!(" (see {})", at.display()) } else { String::new() };
                 self.problem(report, format!("{what} is damaged there{put}"));
             }
@@ -300,7 +329,7 @@ impl Sync<'_> {
             let change = self.state.change()?;
             change.set_names(&[(id.clone(), rev.as_str().to_owned(), Known { flags, ..known })])?;
             change.unset_wanted(id, rev)?;
-            change.commit()?;
+            change.commit_soon()?;
         }
         Ok(())
     }

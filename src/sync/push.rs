@@ -4,8 +4,8 @@ use super::peer::{Key, Writer};
 use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
 use super::state::{HERE, Known, Stamp, TOLD};
-use super::{Report, Sync, word};
-use crate::error::Result;
+use super::{Replica, Report, word};
+use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
 /// Where more objects than this are new, small revisions travel in the log.
@@ -41,7 +41,7 @@ impl Piece {
     }
 }
 
-impl Sync<'_> {
+impl Replica<'_> {
     /// Tells what is new.
     pub(super) fn push(&self, report: &mut Report) -> Result<()> {
         let changed = self.changed()?;
@@ -149,7 +149,7 @@ impl Sync<'_> {
     fn tell(&self, piece: Piece, writer: &Writer) -> Result<Piece> {
         let seq = self.number(word::SEQ)? + 1;
         if !piece.revs.is_empty() && !self.is_itself {
-            self.peer.put_revs(&piece.revs)?;
+            self.put_revs(&piece.revs)?;
         }
         if piece.said.is_empty() {
             let change = self.state.change()?;
@@ -162,13 +162,58 @@ impl Sync<'_> {
         let change = self.state.change()?;
         change.set_word(word::PENDING, Some(&bytes))?;
         change.commit()?;
-        self.peer.put(&Key::Log(writer.clone(), seq), &bytes)?;
+        self.put_log(writer, seq, &bytes)?;
         let change = self.state.change()?;
         change.set_names(&piece.names)?;
         change.set_stamps(&piece.stamps)?;
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
         Ok(Piece::new(writer, seq + 1))
+    }
+
+    fn put_log(&self, writer: &Writer, seq: u64, bytes: &[u8]) -> Result<()> {
+        let key = Key::Log(writer.clone(), seq);
+        self.surely(std::slice::from_ref(&key), |_| self.peer.put(&key, bytes), |_, read| read == bytes)
+    }
+
+    fn put_revs(&self, revs: &[(Key, Vec<u8>)]) -> Result<()> {
+        let keys: Vec<Key> = revs.iter().map(|(key, _)| key.clone()).collect();
+        let put = |wrong: &[usize]| match wrong.len() == revs.len() {
+            true => self.peer.put_revs(revs),
+            false => wrong.iter().try_for_each(|&at| self.peer.put(&revs[at].0, &revs[at].1)),
+        };
+        self.surely(&keys, put, |at, read| read == revs[at].1)
+    }
+
+    /// Puts, and reads back what a network was in between: no server that was tried verifies what it is given. `put` is told
+    /// which to put, `right` compares one.
+    fn surely(
+        &self,
+        keys: &[Key],
+        put: impl Fn(&[usize]) -> Result<()>,
+        right: impl Fn(usize, &[u8]) -> bool,
+    ) -> Result<()> {
+        const TRIES: usize = 4;
+        let mut wrong: Vec<usize> = (0..keys.len()).collect();
+        for _ in 0..TRIES {
+            put(&wrong)?;
+            if !self.peer.is_far() {
+                return Ok(());
+            }
+            let asked: Vec<Key> = wrong.iter().map(|&at| keys[at].clone()).collect();
+            let read = self.peer.get_revs(&asked)?;
+            wrong = wrong
+                .iter()
+                .zip(&read)
+                .filter(|(at, read)| !read.as_deref().is_some_and(|read| right(**at, read)))
+                .map(|(&at, _)| at)
+                .collect();
+            if wrong.is_empty() {
+                return Ok(());
+            }
+        }
+        let (peer, why) = (self.peer.name(), "what is put there is read back as something else".into());
+        Err(Error::Peer { peer, why, away: true })
     }
 
     fn is_told(&self, change: &super::state::Change<'_>, seq: u64, bytes: &[u8]) -> Result<()> {
@@ -187,7 +232,7 @@ impl Sync<'_> {
         match parse(&bytes, &writer, seq) {
             None => change.set_word(word::PENDING, None)?,
             Some(entries) => {
-                self.peer.put(&Key::Log(writer, seq), &bytes)?;
+                self.put_log(&writer, seq, &bytes)?;
                 let name = |entry: Entry| match entry {
                     Entry::Rev(rev) => Some((rev.id, rev.rev.as_str().to_owned(), HERE | TOLD)),
                     Entry::Fact(id, fact) => fact_name(&fact).map(|name| (id, name, TOLD)),

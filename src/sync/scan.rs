@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Sync;
+use super::Replica;
 use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, Known, Stamp, TOLD};
 use crate::backend::{DELETED, Removal};
@@ -37,7 +37,7 @@ pub struct News {
     pub stamp: Stamp,
 }
 
-impl Sync<'_> {
+impl Replica<'_> {
     /// The objects to look at, in no order.
     pub(super) fn changed(&self) -> Result<Vec<ObjectId>> {
         let backend = self.store.backend();
@@ -134,9 +134,22 @@ impl Sync<'_> {
             name(text, TOLD);
             news.entries.push(Entry::Fact(id.clone(), fact));
         }
-        let was_here = known.iter().filter(|(_, known)| known.flags & HERE != 0);
-        let was_here = was_here.filter_map(|(name, _)| Rev::new(name).ok());
-        news.vanished = was_here.filter(|rev| !set.contains(rev)).collect();
+        // What the peer knows to live, and is not here: it is among what is gone, and what superseded it was never known to
+        // anybody else; or it never was here; or it was deleted by a program that leaves no facts.
+        let told = known.iter().filter(|(_, known)| known.flags & TOLD != 0);
+        let told = told.filter_map(|(name, known)| Some((Rev::new(name).ok()?, known.flags & HERE != 0)));
+        let awaited = told.filter(|(rev, _)| set.live.binary_search(rev).is_err() && set.awaited(rev));
+        let awaited: Vec<(Rev, bool)> = awaited.collect();
+        if !awaited.is_empty() {
+            let revs: Vec<Rev> = awaited.iter().map(|(rev, _)| rev.clone()).collect();
+            let lacking = self.store.lacking(id, &[], &revs)?;
+            if !self.options.dry_run {
+                self.store.bring_back(id, &revs)?;
+                self.want_lapsed(id)?;
+            }
+            let vanished = awaited.into_iter().filter(|(rev, was_here)| *was_here && lacking.contains(rev));
+            news.vanished = vanished.map(|(rev, _)| rev).collect();
+        }
         if !news.vanished.is_empty() {
             // Not before that is known to be meant.
             news.stamp = (0, 0);

@@ -1,7 +1,7 @@
 //! What a host remembers of its exchange with one peer, in a database of its own outside the store.
 //!
 //! Invariant: nothing in it is needed for what is right. Where it is lost or old, all is read and compared again; where it
-//! was copied to another host, that shows in the peer's head, see [`Sync`](super::Sync).
+//! was copied to another host, that shows in the peer's head, see [`Replica`](super::Replica).
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +26,8 @@ const OBJECTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("object
 const NAMES: TableDefinition<&[u8], (u8, &str, u64)> = TableDefinition::new("names");
 /// By object, NUL, and a revision's name: what the log says of one of which the bytes were not to be had, or not right.
 const WANTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("wants");
+/// The same of revisions that facts remove, and that never were here: facts may lapse.
+const SPARED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("spared");
 /// By writer: its last piece that was taken in, and the head's tag then.
 const CURSORS: TableDefinition<&str, (u64, Option<&str>)> = TableDefinition::new("cursors");
 
@@ -46,20 +48,32 @@ pub struct Known {
     pub packed: Option<(Writer, u64)>,
 }
 
-/// The database.
+/// What is remembered: an open file that nobody else has open.
 pub struct State {
     db: Database,
     path: PathBuf,
 }
 
 /// Changes that are made together or not at all.
-pub struct Change<'a> {
+pub(super) struct Change<'a> {
     state: &'a State,
     txn: WriteTransaction,
 }
 
 fn key(id: &ObjectId, name: &str) -> Vec<u8> {
     [id.as_os_str().as_bytes(), b"\0", name.as_bytes()].concat()
+}
+
+/// The keys of an object's names.
+fn range(id: &ObjectId) -> (Vec<u8>, Vec<u8>) {
+    (key(id, ""), [id.as_os_str().as_bytes(), b"\x01"].concat())
+}
+
+fn rev_entry(bytes: &[u8]) -> Option<RevEntry> {
+    match segment::parse(bytes, &Writer::new(Uuid::nil()), 0)?.pop()? {
+        Entry::Rev(rev) => Some(rev),
+        Entry::Fact(..) => None,
+    }
 }
 
 fn known((flags, writer, seq): (u8, &str, u64)) -> Known {
@@ -76,7 +90,7 @@ impl State {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(at)?;
         }
-        let db = match redb::Builder::new().set_cache_size(16 << 20).create(path) {
+        let db = match builder().create(path) {
             Ok(db) => db,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
                 return Err(Error::Sync(
@@ -85,7 +99,26 @@ impl State {
             }
             Err(e) => return Err(at(std::io::Error::other(e))),
         };
-        let state = State { db, path: path.into() };
+        State::with_tables(State { db, path: path.into() })
+    }
+
+    /// One that lasts as long as it is held: for tests and simulations.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn in_memory() -> Result<State> {
+        let path = std::env::temp_dir().join("revfs-sync");
+        let db = builder().create_with_backend(redb::backends::InMemoryBackend::new());
+        let db = db.map_err(|e| Error::io("open", &path)(std::io::Error::other(e)))?;
+        State::with_tables(State { db, path })
+    }
+
+    /// Where bytes are put that are not what the log says.
+    pub(super) fn aside(&self) -> PathBuf {
+        self.path.with_extension("aside")
+    }
+
+    fn with_tables(state: State) -> Result<State> {
         // A table that is not there cannot be read.
         let txn = state.change()?;
         txn.opened()?;
@@ -107,28 +140,28 @@ impl State {
     }
 
     /// Begins a change.
-    pub fn change(&self) -> Result<Change<'_>> {
+    pub(super) fn change(&self) -> Result<Change<'_>> {
         let txn = self.db.begin_write().map_err(self.failed())?;
         Ok(Change { state: self, txn })
     }
 
     /// A word about the exchange.
-    pub fn word(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(super) fn word(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.read(|txn| Ok(txn.open_table(META)?.get(name)?.map(|word| word.value().to_vec())))
     }
 
     /// [`word`](Self::word), where it is text.
-    pub fn text(&self, name: &str) -> Result<Option<String>> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>> {
         Ok(self.word(name)?.and_then(|word| String::from_utf8(word).ok()))
     }
 
     /// How many objects are known.
-    pub fn objects(&self) -> Result<u64> {
+    pub(super) fn objects(&self) -> Result<u64> {
         self.read(|txn| Ok(txn.open_table(OBJECTS)?.len()?))
     }
 
     /// The stamps of these objects.
-    pub fn stamps(&self, ids: &[ObjectId]) -> Result<Vec<Option<Stamp>>> {
+    pub(super) fn stamps(&self, ids: &[ObjectId]) -> Result<Vec<Option<Stamp>>> {
         self.read(|txn| {
             let objects = txn.open_table(OBJECTS)?;
             ids.iter()
@@ -138,7 +171,7 @@ impl State {
     }
 
     /// Calls `see` with each object that is known.
-    pub fn each_object(&self, see: &mut dyn FnMut(ObjectId)) -> Result<()> {
+    pub(super) fn each_object(&self, see: &mut dyn FnMut(ObjectId)) -> Result<()> {
         self.read(|txn| {
             for entry in txn.open_table(OBJECTS)?.iter()? {
                 let (id, _) = entry?;
@@ -149,8 +182,8 @@ impl State {
     }
 
     /// Every name that is known of an object.
-    pub fn names(&self, id: &ObjectId) -> Result<BTreeMap<String, Known>> {
-        let (from, to) = (key(id, ""), [id.as_os_str().as_bytes(), b"\x01"].concat());
+    pub(super) fn names(&self, id: &ObjectId) -> Result<BTreeMap<String, Known>> {
+        let (from, to) = range(id);
         self.read(|txn| {
             let mut names = BTreeMap::new();
             for entry in txn.open_table(NAMES)?.range(from.as_slice()..to.as_slice())? {
@@ -163,28 +196,50 @@ impl State {
     }
 
     /// Revisions whose bytes are wanted.
-    pub fn wanted(&self) -> Result<Vec<RevEntry>> {
+    pub(super) fn wanted(&self) -> Result<Vec<RevEntry>> {
         self.read(|txn| {
             let mut wanted = Vec::new();
             for entry in txn.open_table(WANTS)?.iter()? {
-                let said = segment::parse(entry?.1.value(), &Writer::new(Uuid::nil()), 0).unwrap_or_default();
-                wanted.extend(said.into_iter().filter_map(|said| match said {
-                    Entry::Rev(rev) => Some(rev),
-                    Entry::Fact(..) => None,
-                }));
+                wanted.extend(rev_entry(entry?.1.value()));
             }
             Ok(wanted)
         })
     }
 
+    /// Revisions of an object that never were here, since facts removed them.
+    pub(super) fn spared(&self, id: &ObjectId) -> Result<Vec<RevEntry>> {
+        let (from, to) = range(id);
+        self.read(|txn| {
+            let mut spared = Vec::new();
+            for entry in txn.open_table(SPARED)?.range(from.as_slice()..to.as_slice())? {
+                spared.extend(rev_entry(entry?.1.value()));
+            }
+            Ok(spared)
+        })
+    }
+
+    /// Whose logs were taken in.
+    pub(super) fn writers(&self) -> Result<Vec<Writer>> {
+        self.read(|txn| {
+            let cursors = txn.open_table(CURSORS)?;
+            Ok(cursors.iter()?.filter_map(|entry| Writer::parse(entry.ok()?.0.value())).collect())
+        })
+    }
+
     /// How far a writer's log was taken in, and the tag of its head then.
-    pub fn cursor(&self, writer: &Writer) -> Result<(u64, Option<String>)> {
+    pub(super) fn cursor(&self, writer: &Writer) -> Result<(u64, Option<String>)> {
         self.read(|txn| {
             let cursor = txn.open_table(CURSORS)?;
             let cursor = cursor.get(writer.as_str())?;
             Ok(cursor.map_or((0, None), |cursor| (cursor.value().0, cursor.value().1.map(str::to_owned))))
         })
     }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(16 << 20);
+    builder
 }
 
 fn see_id(bytes: &[u8], see: &mut dyn FnMut(ObjectId)) {
@@ -200,6 +255,7 @@ impl Change<'_> {
         self.txn.open_table(NAMES).map_err(self.state.failed())?;
         self.txn.open_table(CURSORS).map_err(self.state.failed())?;
         self.txn.open_table(WANTS).map_err(self.state.failed())?;
+        self.txn.open_table(SPARED).map_err(self.state.failed())?;
         Ok(())
     }
 
@@ -208,7 +264,7 @@ impl Change<'_> {
     }
 
     /// Sets a word, or takes it away.
-    pub fn set_word(&self, name: &str, word: Option<&[u8]>) -> Result<()> {
+    pub(super) fn set_word(&self, name: &str, word: Option<&[u8]>) -> Result<()> {
         self.put(|txn| {
             let mut meta = txn.open_table(META)?;
             match word {
@@ -220,7 +276,7 @@ impl Change<'_> {
     }
 
     /// Sets the stamps of objects.
-    pub fn set_stamps(&self, stamps: &[(ObjectId, Stamp)]) -> Result<()> {
+    pub(super) fn set_stamps(&self, stamps: &[(ObjectId, Stamp)]) -> Result<()> {
         self.put(|txn| {
             let mut objects = txn.open_table(OBJECTS)?;
             for (id, stamp) in stamps {
@@ -231,7 +287,7 @@ impl Change<'_> {
     }
 
     /// Sets what is known of names.
-    pub fn set_names<'n>(
+    pub(super) fn set_names<'n>(
         &self,
         names: impl IntoIterator<Item = &'n (ObjectId, String, Known)>,
     ) -> Result<()> {
@@ -246,19 +302,21 @@ impl Change<'_> {
         })
     }
 
-    /// Notes that a revision's bytes are wanted.
-    pub fn set_wanted(&self, entry: &RevEntry) -> Result<()> {
+    /// Notes that a revision's bytes are wanted, or, where facts remove it, may be.
+    pub(super) fn set_wanted(&self, entry: &RevEntry, now: bool) -> Result<()> {
         let mut said = Builder::new(&Writer::new(Uuid::nil()), 0);
         said.add(&Entry::Rev(RevEntry { body: None, ..entry.clone() }));
+        let key = key(&entry.id, entry.rev.as_str());
         self.put(|txn| {
-            txn.open_table(WANTS)?
-                .insert(key(&entry.id, entry.rev.as_str()).as_slice(), said.finish().as_slice())?;
+            let [to, from] = if now { [WANTS, SPARED] } else { [SPARED, WANTS] };
+            txn.open_table(to)?.insert(key.as_slice(), said.finish().as_slice())?;
+            txn.open_table(from)?.remove(key.as_slice())?;
             Ok(())
         })
     }
 
     /// They came.
-    pub fn unset_wanted(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+    pub(super) fn unset_wanted(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
         self.put(|txn| {
             txn.open_table(WANTS)?.remove(key(id, rev.as_str()).as_slice())?;
             Ok(())
@@ -266,7 +324,7 @@ impl Change<'_> {
     }
 
     /// Sets how far a writer's log was taken in.
-    pub fn set_cursor(&self, writer: &Writer, seq: u64, tag: Option<&str>) -> Result<()> {
+    pub(super) fn set_cursor(&self, writer: &Writer, seq: u64, tag: Option<&str>) -> Result<()> {
         self.put(|txn| {
             txn.open_table(CURSORS)?.insert(writer.as_str(), (seq, tag))?;
             Ok(())
@@ -274,7 +332,7 @@ impl Change<'_> {
     }
 
     /// Forgets what the peer has said and was told; what was here stays known.
-    pub fn forget_peer(&self) -> Result<()> {
+    pub(super) fn forget_peer(&self) -> Result<()> {
         self.put(|txn| {
             txn.open_table(CURSORS)?.retain(|_, _| false)?;
             let mut objects = txn.open_table(OBJECTS)?;
@@ -300,8 +358,14 @@ impl Change<'_> {
         })
     }
 
-    /// Makes the changes.
-    pub fn commit(self) -> Result<()> {
+    /// Makes the changes, which survive a power cut.
+    pub(super) fn commit(self) -> Result<()> {
         self.txn.commit().map_err(self.state.failed())
+    }
+
+    /// Makes the changes. They may be lost until something else is committed; then they are found anew.
+    pub(super) fn commit_soon(mut self) -> Result<()> {
+        self.txn.set_durability(redb::Durability::None).map_err(self.state.failed())?;
+        self.commit()
     }
 }

@@ -69,4 +69,8 @@ impl Peer for StorePeer {
     fn packs(&self) -> bool {
         false
     }
+
+    fn is_far(&self) -> bool {
+        false
+    }
 }

@@ -1,0 +1,178 @@
+//! Whether a peer is the one it was, and holds the same store.
+
+use uuid::Uuid;
+
+use super::peer::Key;
+use super::{Replica, sha256, word};
+use crate::error::{Error, Result};
+
+/// The peer's `format.json`: its own name, and that of the store that it was begun with, 32 hex digits each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Format {
+    hub: String,
+    store: String,
+}
+
+/// What a `format.json` turned out to be instead.
+#[derive(Debug, PartialEq, Eq)]
+enum NoFormat {
+    /// One that is not as it was written.
+    Damaged,
+    /// Something else, in words.
+    Other(String),
+}
+
+impl Format {
+    fn to_bytes(&self) -> Vec<u8> {
+        let (hub, store, sum) = (&self.hub, &self.store, self.sum(1));
+        format!("{{\"revfs-hub\": 1, \"hub\": \"{hub}\", \"store\": \"{store}\", \"sum\": \"{sum}\"}}\n")
+            .into_bytes()
+    }
+
+    fn sum(&self, version: u64) -> String {
+        sha256(format!("{version} {} {}", self.hub, self.store).as_bytes())
+    }
+
+    fn parse(bytes: &[u8]) -> std::result::Result<Format, NoFormat> {
+        let other = |what: &str| NoFormat::Other(format!("its format.json is {what}"));
+        let ours = bytes.starts_with(b"{\"revfs-hub\"");
+        let value: serde_json::Value = match serde_json::from_slice(bytes) {
+            Ok(value) => value,
+            Err(_) if ours => return Err(NoFormat::Damaged),
+            Err(_) => return Err(other("not one of revfs")),
+        };
+        let Some(version) = value.get("revfs-hub").and_then(serde_json::Value::as_u64) else {
+            return Err(if ours { NoFormat::Damaged } else { other("not one of revfs") });
+        };
+        let text = |name: &str| value.get(name).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+        let format = Format { hub: text("hub"), store: text("store") };
+        match (format.sum(version) == text("sum"), version) {
+            (true, 1) => Ok(format),
+            (true, _) => Err(other(&format!("of version {version}, this revfs knows version 1"))),
+            (false, _) => Err(NoFormat::Damaged),
+        }
+    }
+}
+
+impl Replica<'_> {
+    /// Makes sure that the peer is the one it was, and holds this store. `false` where it holds nothing and is not to be
+    /// written to.
+    pub(super) fn greet(&self, name: &str) -> Result<bool> {
+        let known = self.known()?;
+        let read = self.peer.get(&Key::Format)?;
+        let format = match (read.as_deref().map(Format::parse), &known) {
+            (Some(Ok(format)), _) => format,
+            (Some(Err(NoFormat::Other(why))), _) => return Err(self.refused(&why)),
+            (None, Some(_)) => {
+                return Err(self.refused(
+                    "it was synchronised with before and holds nothing now; is the right disk mounted there? If it is to \
+                     start anew, `--new`",
+                ));
+            }
+            (None | Some(Err(NoFormat::Damaged)), _) if self.options.dry_run => return Ok(false),
+            (None, None) if !self.options.push => {
+                return Err(self.refused("it holds nothing yet; synchronise a store with it first"));
+            }
+            // Whoever knows what it was writes it again; nobody does where it was to be written for the first time.
+            (Some(Err(NoFormat::Damaged)), None) if !self.peer.heads()?.is_empty() => {
+                return Err(Error::Peer {
+                    peer: self.peer.name(),
+                    why: "its format.json is damaged; a host that was synchronised with it before puts it right".into(),
+                    away: true,
+                });
+            }
+            (None | Some(Err(NoFormat::Damaged)), known) => {
+                let new = || Format { hub: Uuid::new_v4().simple().to_string(), store: name.into() };
+                self.begin(&known.clone().unwrap_or_else(new))?
+            }
+        };
+        match known {
+            Some(known) if known == format => return Ok(true),
+            // Two hosts that begin one at the same time write two formats, and one stays.
+            Some(_) if !self.is_same()? => {
+                return Err(self.refused(
+                    "another one was there when it was synchronised with last; `--new` takes it for new",
+                ));
+            }
+            Some(_) | None => {}
+        }
+        if format.store != name && !self.options.join && !self.is_empty()? {
+            return Err(self.refused(
+                "it holds another store, which began without this one; if the two are to become one, `--join`",
+            ));
+        }
+        if !self.options.dry_run {
+            let change = self.state.change()?;
+            change.set_word(word::HUB, Some(format.hub.as_bytes()))?;
+            change.set_word(word::HUB_STORE, Some(format.store.as_bytes()))?;
+            change.commit()?;
+        }
+        Ok(true)
+    }
+
+    /// Whether somebody has left a head there whom we know from before; or we know nobody.
+    fn is_same(&self) -> Result<bool> {
+        let mut known = self.state.writers()?;
+        if self.number(word::HEAD)? > 0 {
+            known.extend(self.writer()?);
+        }
+        Ok(known.is_empty() || self.peer.heads()?.iter().any(|head| known.contains(&head.writer)))
+    }
+
+    fn known(&self) -> Result<Option<Format>> {
+        let (hub, store) = (self.state.text(word::HUB)?, self.state.text(word::HUB_STORE)?);
+        Ok(hub.zip(store).map(|(hub, store)| Format { hub, store }))
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        Error::Sync(format!("{}: {why}", self.peer.name()))
+    }
+
+    /// Writes the peer's format, and returns what is read there: somebody else may have begun at the same time.
+    fn begin(&self, format: &Format) -> Result<Format> {
+        const TRIES: usize = 4;
+        for _ in 0..TRIES {
+            self.peer.put(&Key::Format, &format.to_bytes())?;
+            if let Some(Ok(read)) = self.peer.get(&Key::Format)?.as_deref().map(Format::parse) {
+                return Ok(read);
+            }
+        }
+        let why = "what is put there is read back as something else".into();
+        Err(Error::Peer { peer: self.peer.name(), why, away: true })
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        let mut empty = true;
+        self.store.backend().each_object(&mut |_| {
+            empty = false;
+            false
+        })?;
+        Ok(empty && self.store.backend().removed_objects()?.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_is_told_from_a_damaged_one_and_from_something_else() {
+        let format = Format { hub: "a".repeat(32), store: "b".repeat(32) };
+        let bytes = format.to_bytes();
+        assert_eq!(Format::parse(&bytes), Ok(format));
+        for at in 14..bytes.len() - 2 {
+            let mut other = bytes.clone();
+            other[at] ^= 2;
+            assert_eq!(Format::parse(&other), Err(NoFormat::Damaged), "{at}");
+            assert_eq!(Format::parse(&bytes[..at]), Err(NoFormat::Damaged));
+        }
+        for other in ["", "{}", "{\"format\": 1}", "[1]", "hello"] {
+            assert!(matches!(Format::parse(other.as_bytes()), Err(NoFormat::Other(_))), "{other}");
+        }
+        let sum = sha256(b"2  ");
+        let later = format!("{{\"revfs-hub\": 2, \"sum\": \"{sum}\"}}");
+        assert!(
+            matches!(Format::parse(later.as_bytes()), Err(NoFormat::Other(why)) if why.contains("version 2"))
+        );
+    }
+}
