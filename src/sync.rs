@@ -173,7 +173,7 @@ impl<'a> Replica<'a> {
         let heads = self.peer.heads()?;
         self.check_own_head(&heads)?;
         if !self.options.dry_run {
-            self.resume()?;
+            self.resume(&mut report)?;
         }
         if self.options.pull {
             self.pull(&heads, &mut report)?;

@@ -45,6 +45,10 @@ impl Store {
             for (rev, why) in &set.dead {
                 self.retire(id, rev, why, how)?;
             }
+            // An empty directory makes the original's upsert fail.
+            if !set.dead.is_empty() && set.live.is_empty() {
+                self.backend().remove_empty(id)?;
+            }
         }
         self.backend().learn(id, facts, how)
     }

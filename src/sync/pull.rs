@@ -69,12 +69,12 @@ impl Replica<'_> {
                 };
                 self.take_in(&news.writer, seq, entries, report)?;
                 if !self.options.dry_run {
-                    let change = self.state.change()?;
-                    change.set_cursor(&news.writer, seq, news.tag.as_deref().filter(|_| seq == news.upto))?;
-                    change.commit_soon()?;
+                    let tag = news.tag.as_deref().filter(|_| seq == news.upto);
+                    self.state.remember(Vec::new(), Some((&news.writer, seq, tag)))?;
                 }
             }
         }
+        self.state.settle()?;
         self.fetch_wanted(report)
     }
 
@@ -174,9 +174,7 @@ impl Replica<'_> {
         let packed = packed.map(|(writer, seq)| (writer.clone(), seq));
         let names: Vec<_> =
             names.map(|(id, name)| (id, name, Known { flags: TOLD, packed: packed.clone() })).collect();
-        let change = self.state.change()?;
-        change.set_names(&names)?;
-        change.commit_soon()
+        self.state.remember(names, None)
     }
 
     fn take_in(&self, writer: &Writer, seq: u64, entries: Vec<Entry>, report: &mut Report) -> Result<()> {
@@ -273,15 +271,16 @@ impl Replica<'_> {
                 names.push((id.clone(), rev.as_str().to_owned(), Known { flags, packed }));
             }
         }
-        let change = self.state.change()?;
-        change.set_names(&names)?;
-        for entry in &wanted {
-            change.set_wanted(entry, true)?;
+        if !wanted.is_empty() || !spared.is_empty() {
+            let change = self.state.change()?;
+            for (entry, now) in
+                wanted.iter().map(|one| (one, true)).chain(spared.iter().map(|one| (one, false)))
+            {
+                change.set_wanted(entry, now)?;
+            }
+            change.commit_soon()?;
         }
-        for entry in &spared {
-            change.set_wanted(entry, false)?;
-        }
-        change.commit_soon()
+        self.state.remember(names, None)
     }
 
     /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.

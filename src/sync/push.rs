@@ -52,24 +52,34 @@ impl Replica<'_> {
             return self.count(&changed, report);
         }
         let writer = self.writer_or_new()?;
-        let packed = self.peer.packs() && changed.len() > MANY;
         let mut piece = Piece::new(&writer, self.number(word::SEQ)? + 1);
-        let (mut vanished, mut left) = (Vec::new(), false);
-        for id in &changed {
-            let news = self.examine(id)?;
-            left |= news.vanished.is_empty();
-            if !news.vanished.is_empty() {
-                vanished.push((id.clone(), news.vanished.clone()));
+        let mut vanished = Vec::new();
+        // What is new is not said before it is known whether it is much.
+        let (mut news, mut revs, mut size, mut packed) = (Vec::new(), 0, 0, false);
+        for (n, id) in changed.iter().enumerate() {
+            let one = self.examine(id)?;
+            if !one.vanished.is_empty() {
+                vanished.push((id.clone(), one.vanished.clone()));
             }
-            self.say(&mut piece, id, news, packed, report);
-            if piece.is_full() {
-                piece = self.tell(piece, &writer)?;
+            revs += one.texts.len();
+            size += one.texts.iter().map(Vec::len).sum::<usize>();
+            news.push((id, one));
+            packed |= self.peer.packs() && revs > MANY;
+            if revs <= MANY && size < PUT_BYTES && n + 1 < changed.len() {
+                continue;
+            }
+            size = 0;
+            for (id, one) in news.drain(..) {
+                self.say(&mut piece, id, one, packed, report);
+                if piece.is_full() {
+                    piece = self.tell(piece, &writer)?;
+                }
             }
         }
         piece = self.tell(piece, &writer)?;
         let refused = match vanished.is_empty() {
             true => Ok(()),
-            false => self.confirm(vanished.len() as u64, !left && self.is_gone()?),
+            false => self.confirm(vanished.len() as u64, self.is_gone()?),
         };
         if refused.is_ok() {
             for (id, revs) in vanished {
@@ -223,7 +233,7 @@ impl Replica<'_> {
     }
 
     /// Goes on where a run was interrupted: a piece that may be at the peer is put again.
-    pub(super) fn resume(&self) -> Result<()> {
+    pub(super) fn resume(&self, report: &mut Report) -> Result<()> {
         let (Some(bytes), Some(writer)) = (self.state.word(word::PENDING)?, self.writer()?) else {
             return Ok(());
         };
@@ -242,6 +252,9 @@ impl Replica<'_> {
                     .filter_map(name)
                     .map(|(id, name, flags)| (id, name, Known { flags, packed: None }))
                     .collect();
+                let revs = names.iter().filter(|(.., known)| known.flags & HERE != 0).count() as u64;
+                report.sent += revs;
+                report.sent_facts += names.len() as u64 - revs;
                 change.set_names(&names)?;
                 self.is_told(&change, seq, &bytes)?;
             }

@@ -129,10 +129,19 @@ impl Replica<'_> {
                 }
             }
         }
+        let mut removed_now = BTreeSet::new();
         for fact in facts {
             let Some(text) = fact_name(&fact).filter(|text| flags(text) & TOLD == 0) else { continue };
+            if let Removal::Rev { rev, .. } = &fact {
+                removed_now.insert(rev.clone());
+            }
             name(text, TOLD);
             news.entries.push(Entry::Fact(id.clone(), fact));
+        }
+        // What was removed is not here any more: should all that removed it lapse, it is for nobody's having deleted it.
+        for (rev, _) in set.removed().filter(|(rev, _)| flags(rev.as_str()) & HERE != 0 && !set.awaited(rev))
+        {
+            name(rev.as_str().into(), flags(rev.as_str()) & !HERE);
         }
         // What the peer knows to live, and is not here: it is among what is gone, and what superseded it was never known to
         // anybody else; or it never was here; or it was deleted by a program that leaves no facts.
@@ -144,10 +153,14 @@ impl Replica<'_> {
             let revs: Vec<Rev> = awaited.iter().map(|(rev, _)| rev.clone()).collect();
             let lacking = self.store.lacking(id, &[], &revs)?;
             if !self.options.dry_run {
-                self.store.bring_back(id, &revs)?;
+                let back = awaited.iter().filter(|(rev, was_here)| !was_here || removed_now.contains(rev));
+                let back: Vec<Rev> = back.map(|(rev, _)| rev.clone()).collect();
+                self.store.bring_back(id, &back)?;
                 self.want_lapsed(id)?;
             }
-            let vanished = awaited.into_iter().filter(|(rev, was_here)| *was_here && lacking.contains(rev));
+            // Not if it was just removed for a reason that holds nothing.
+            let is_gone = |rev: &Rev| lacking.contains(rev) || !removed_now.contains(rev);
+            let vanished = awaited.into_iter().filter(|(rev, was_here)| *was_here && is_gone(rev));
             news.vanished = vanished.map(|(rev, _)| rev).collect();
         }
         if !news.vanished.is_empty() {

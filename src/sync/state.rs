@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
@@ -52,6 +53,14 @@ pub struct Known {
 pub struct State {
     db: Database,
     path: PathBuf,
+    /// What is to be remembered, and is written when it is much: a commit costs more than all that is in it.
+    later: Mutex<Later>,
+}
+
+#[derive(Default)]
+struct Later {
+    names: BTreeMap<(ObjectId, String), Known>,
+    cursors: BTreeMap<Writer, (u64, Option<String>)>,
 }
 
 /// Changes that are made together or not at all.
@@ -99,7 +108,7 @@ impl State {
             }
             Err(e) => return Err(at(std::io::Error::other(e))),
         };
-        State::with_tables(State { db, path: path.into() })
+        State::with_tables(State { db, path: path.into(), later: Mutex::default() })
     }
 
     /// One that lasts as long as it is held: for tests and simulations.
@@ -110,7 +119,7 @@ impl State {
         let path = std::env::temp_dir().join("revfs-sync");
         let db = builder().create_with_backend(redb::backends::InMemoryBackend::new());
         let db = db.map_err(|e| Error::io("open", &path)(std::io::Error::other(e)))?;
-        State::with_tables(State { db, path })
+        State::with_tables(State { db, path, later: Mutex::default() })
     }
 
     /// Where bytes are put that are not what the log says.
@@ -191,8 +200,44 @@ impl State {
                 let name = String::from_utf8_lossy(&name.value()[from.len()..]).into_owned();
                 names.insert(name, known(value.value()));
             }
+            let later = self.later.lock();
+            let of_it = later.names.range((id.clone(), String::new())..).take_while(|((of, _), _)| of == id);
+            names.extend(of_it.map(|((_, name), known)| (name.clone(), known.clone())));
             Ok(names)
         })
+    }
+
+    /// Remembers names and how far a writer's log was taken in: for reads at once, on the medium a little later, all together.
+    pub(super) fn remember(
+        &self,
+        names: Vec<(ObjectId, String, Known)>,
+        cursor: Option<(&Writer, u64, Option<&str>)>,
+    ) -> Result<()> {
+        /// So many names are much.
+        const MUCH: usize = 4096;
+        let mut later = self.later.lock();
+        later.names.extend(names.into_iter().map(|(id, name, known)| ((id, name), known)));
+        if let Some((writer, seq, tag)) = cursor {
+            later.cursors.insert(writer.clone(), (seq, tag.map(str::to_owned)));
+        }
+        let much = later.names.len() >= MUCH;
+        drop(later);
+        if much { self.settle() } else { Ok(()) }
+    }
+
+    /// Writes what was to be remembered. Until something is committed it may be lost; then it is found anew.
+    pub(super) fn settle(&self) -> Result<()> {
+        let later = std::mem::take(&mut *self.later.lock());
+        if later.names.is_empty() && later.cursors.is_empty() {
+            return Ok(());
+        }
+        let change = self.change()?;
+        let names: Vec<_> = later.names.into_iter().map(|((id, name), known)| (id, name, known)).collect();
+        change.set_names(&names)?;
+        for (writer, (seq, tag)) in &later.cursors {
+            change.set_cursor(writer, *seq, tag.as_deref())?;
+        }
+        change.commit_soon()
     }
 
     /// Revisions whose bytes are wanted.
@@ -324,7 +369,7 @@ impl Change<'_> {
     }
 
     /// Sets how far a writer's log was taken in.
-    pub(super) fn set_cursor(&self, writer: &Writer, seq: u64, tag: Option<&str>) -> Result<()> {
+    fn set_cursor(&self, writer: &Writer, seq: u64, tag: Option<&str>) -> Result<()> {
         self.put(|txn| {
             txn.open_table(CURSORS)?.insert(writer.as_str(), (seq, tag))?;
             Ok(())

@@ -1,0 +1,313 @@
+//! Synchronising: what it costs, what it refuses, and the command.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use revfs::backend::{Durability, MemoryBackend};
+use revfs::error::Error;
+use revfs::rev::{ObjectId, Rev};
+use revfs::store::Store;
+use revfs::sync::{FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions, Trouble, Writer};
+use tempfile::TempDir;
+
+use crate::replicas::place;
+
+const NAME: &str = "0123456789abcdef0123456789abcdef";
+
+fn id(name: &str) -> ObjectId {
+    ObjectId::new(name).unwrap()
+}
+
+/// A host in memory.
+struct Host {
+    store: Store,
+    state: Option<State>,
+}
+
+impl Host {
+    fn new() -> Host {
+        Host::of(Store::with_backend(Arc::new(MemoryBackend::new())))
+    }
+
+    fn of(store: Store) -> Host {
+        Host { store, state: Some(State::in_memory().unwrap()) }
+    }
+
+    fn try_sync(&mut self, peer: &dyn Peer, options: SyncOptions) -> Result<Report, Error> {
+        let replica = Replica::with_state(&self.store, peer, self.state.take().unwrap(), options);
+        let done = replica.run(NAME);
+        self.state = Some(replica.into_state());
+        done
+    }
+
+    #[track_caller]
+    fn sync(&mut self, peer: &dyn Peer) -> Report {
+        let report = self.try_sync(peer, SyncOptions::default()).unwrap();
+        assert!(report.problems.is_empty(), "{report:?}");
+        report
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.store.winner(&id(name)).ok().map(|object| String::from_utf8(object.text).unwrap())
+    }
+}
+
+/// Puts, gets and listings since the last time.
+fn asked(peer: &MemoryPeer) -> (u64, u64, u64) {
+    (peer.puts.swap(0, Relaxed), peer.gets.swap(0, Relaxed), peer.lists.swap(0, Relaxed))
+}
+
+#[test]
+fn a_change_costs_few_requests_however_many_objects_there_are() {
+    for objects in [10, 3000] {
+        let peer = MemoryPeer::default();
+        let ((_a, mut a), (_b, mut b)) = (on_disk(), on_disk());
+        for n in 0..objects {
+            a.store.create(&id(&format!("o{n}")), b"{}").unwrap();
+        }
+        assert_eq!(a.sync(&peer).sent, objects);
+        let (puts, ..) = asked(&peer);
+        assert!(objects < 100 || puts < objects / 3, "{puts} puts for {objects} objects");
+        assert_eq!(b.sync(&peer).received, objects);
+        let (_, gets, _) = asked(&peer);
+        assert!(objects < 100 || gets < objects / 3, "{gets} gets for {objects} objects");
+        a.sync(&peer);
+        asked(&peer);
+        // Nothing is new: the format, the heads.
+        for host in [&mut a, &mut b] {
+            assert_eq!(host.sync(&peer), Report::default());
+            assert_eq!(asked(&peer), (0, 1, 1));
+        }
+        a.store.upsert(&id("o3"), b"{\"n\": 1}").unwrap();
+        a.sync(&peer);
+        let (puts, _, lists) = asked(&peer);
+        assert_eq!((puts, lists), (3, 1), "the revision, the piece, the head");
+        assert_eq!(b.sync(&peer).received, 1);
+        assert_eq!(asked(&peer), (0, 3, 1), "the format, the head, the revision");
+        assert_eq!(b.text("o3"), a.text("o3"));
+    }
+}
+
+#[test]
+fn a_thousand_revisions_that_were_made_at_once_have_one_winner() {
+    let (peer, mut hosts) = (MemoryPeer::default(), (0..100).map(|_| Host::new()).collect::<Vec<_>>());
+    let first = hosts[0].store.create(&id("a"), b"{\"n\": 0}").unwrap().rev;
+    hosts[0].sync(&peer);
+    for (n, host) in hosts.iter_mut().enumerate() {
+        host.sync(&peer);
+        for process in 0..10 {
+            let rev = Rev::child_of(Some(&first), 1, uuid::Uuid::new_v4());
+            let text = format!("{{\"host\": {n}, \"process\": {process}}}");
+            let done = host.store.backend().publish(
+                &id("a"),
+                &rev,
+                text.as_bytes(),
+                &Default::default(),
+                Durability::Ordered,
+            );
+            done.unwrap();
+        }
+    }
+    for _ in 0..2 {
+        hosts.iter_mut().for_each(|host| drop(host.sync(&peer)));
+    }
+    let all = hosts[0].store.revisions(&id("a")).unwrap();
+    assert_eq!(all.len(), 1001);
+    for host in &hosts {
+        assert_eq!(host.store.revisions(&id("a")).unwrap(), all);
+        assert_eq!(host.text("a"), hosts[0].text("a"));
+    }
+    hosts[7].store.upsert(&id("a"), b"{\"settled\": true}").unwrap();
+    hosts[7].sync(&peer);
+    asked(&peer);
+    for (n, host) in hosts.iter_mut().enumerate().filter(|(n, _)| *n != 7) {
+        assert_eq!(host.sync(&peer).received, 1, "{n}");
+        assert_eq!(asked(&peer), (0, 3, 1), "nothing but the new revision is copied");
+    }
+}
+
+#[test]
+fn what_is_removed_here_is_removed_there_and_a_change_that_did_not_know_survives() {
+    let (peer, mut a, mut b) = (MemoryPeer::default(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{\"n\": 1}").unwrap();
+    a.store.create(&id("y"), b"{\"n\": 1}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    a.store.delete(&id("x")).unwrap();
+    a.store.delete(&id("y")).unwrap();
+    b.store.upsert(&id("y"), b"{\"m\": 2}").unwrap();
+    for host in [&mut a, &mut b] {
+        host.sync(&peer);
+    }
+    a.sync(&peer);
+    assert_eq!((a.text("x"), b.text("x")), (None, None));
+    assert!(a.text("y").is_some() && a.text("y") == b.text("y"));
+    // And back: whoever brings it back brings it back for all.
+    b.store.undelete(&id("x"), None).unwrap();
+    b.sync(&peer);
+    a.sync(&peer);
+    assert_eq!(a.text("x").as_deref(), Some("{\"n\": 1}"));
+}
+
+/// A host with a directory, and what is remembered of it in memory.
+fn on_disk() -> (TempDir, Host) {
+    let dir = place();
+    let host = Host::of(Store::open(dir.path()).unwrap());
+    (dir, host)
+}
+
+fn node_deletes(dir: &Path, name: &str) {
+    fs::remove_dir_all(dir.join(name)).unwrap();
+}
+
+#[test]
+fn what_a_program_deletes_without_a_trace_is_deleted_everywhere_but_not_a_whole_disk() {
+    let peer = MemoryPeer::default();
+    let ((at, mut a), mut b) = (on_disk(), Host::new());
+    for n in 0..30 {
+        a.store.create(&id(&format!("o{n}")), b"{}").unwrap();
+    }
+    a.sync(&peer);
+    b.sync(&peer);
+    node_deletes(at.path(), "o7");
+    assert_eq!(a.sync(&peer).sent_facts, 1);
+    assert_eq!(b.sync(&peer).received_facts, 1);
+    assert_eq!(b.text("o7"), None);
+    // Most of them: somebody has to say that it is meant.
+    for n in 10..30 {
+        node_deletes(at.path(), &format!("o{n}"));
+    }
+    a.store.upsert(&id("o1"), b"{\"n\": 1}").unwrap();
+    let refused = a.try_sync(&peer, SyncOptions::default()).unwrap_err();
+    assert!(matches!(&refused, Error::Sync(why) if why.contains("20 of 30 objects")), "{refused}");
+    b.sync(&peer);
+    assert!(b.text("o20").is_some() && b.text("o1") == a.text("o1"), "what is new was told all the same");
+    let confirmed = SyncOptions { confirm_deletes: true, ..SyncOptions::default() };
+    assert_eq!(a.try_sync(&peer, confirmed).unwrap().sent_facts, 20);
+    b.sync(&peer);
+    assert_eq!(b.store.ids().unwrap().len(), 9);
+    // An emptied store, be it ever so small.
+    for n in (0..10).filter(|n| *n != 7) {
+        node_deletes(at.path(), &format!("o{n}"));
+    }
+    assert!(matches!(a.try_sync(&peer, SyncOptions::default()), Err(Error::Sync(_))));
+    b.sync(&peer);
+    assert_eq!(b.store.ids().unwrap().len(), 9);
+}
+
+#[test]
+fn a_text_that_is_being_written_in_place_is_told_when_it_is_whole() {
+    let peer = MemoryPeer::default();
+    let ((at, mut a), mut b) = (on_disk(), Host::new());
+    a.store.create(&id("x"), b"{\"n\": 1}").unwrap();
+    let next = at.path().join(format!("x/1-{}", "b".repeat(32)));
+    fs::write(&next, "{\"n\": ").unwrap();
+    assert_eq!(a.sync(&peer).sent, 1);
+    assert_eq!(a.sync(&peer).sent, 0);
+    fs::write(&next, "{\"n\": 2}").unwrap();
+    assert_eq!(a.sync(&peer).sent, 1);
+    b.sync(&peer);
+    assert_eq!(b.text("x").as_deref(), Some("{\"n\": 2}"));
+}
+
+#[test]
+fn a_state_that_was_copied_to_another_host_makes_no_twin() {
+    let (peer, mut a, mut c) = (MemoryPeer::default(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    // A virtual machine is put back to this moment, in effect: its next piece would be another one under the same number.
+    let head = peer.keys().into_iter().find(|key| matches!(key, Key::Head(_))).unwrap();
+    let before = peer.get(&head).unwrap().unwrap();
+    let mut twin = Host::new();
+    twin.store.receive(&id("x"), &[], vec![]).unwrap();
+    a.store.create(&id("of-a"), b"{}").unwrap();
+    a.sync(&peer);
+    // Somebody else writes under a's name: a takes another one, and nobody misses anything.
+    peer.put(&head, &before).unwrap();
+    a.store.create(&id("later"), b"{}").unwrap();
+    a.sync(&peer);
+    a.sync(&peer);
+    c.sync(&peer);
+    assert_eq!(c.store.ids().unwrap().len(), 3);
+    let heads = peer.heads().unwrap();
+    assert_eq!(heads.len(), 1 + usize::from(heads.iter().any(|one| Key::Head(one.writer.clone()) != head)));
+}
+
+#[test]
+fn an_empty_peer_or_another_one_is_not_taken_for_the_one_it_was() {
+    let (peer, other, mut a) = (MemoryPeer::default(), MemoryPeer::default(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let refused = a.try_sync(&other, SyncOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("holds nothing now"), "{refused}");
+    assert!(other.keys().is_empty());
+    // One of another store.
+    let mut b = Host::new();
+    b.store.create(&id("y"), b"{}").unwrap();
+    let replica = Replica::with_state(&b.store, &other, b.state.take().unwrap(), SyncOptions::default());
+    replica.run(&"f".repeat(32)).unwrap();
+    let refused = a.try_sync(&other, SyncOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("another one was there"), "{refused}");
+    let mut c = Host::new();
+    c.store.create(&id("z"), b"{}").unwrap();
+    let refused = c.try_sync(&other, SyncOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("--join"), "{refused}");
+    c.try_sync(&other, SyncOptions { join: true, ..SyncOptions::default() }).unwrap();
+    assert_eq!(c.store.ids().unwrap().len(), 2);
+}
+
+#[test]
+fn a_damaged_revision_is_not_taken_in_and_fetched_again() {
+    let (peer, mut a, mut b) = (FaultPeer::new(MemoryPeer::default()), Host::new(), Host::new());
+    let saved = a.store.create(&id("x"), b"{\"n\": 1}").unwrap();
+    a.sync(&peer);
+    // The bytes at the peer are others, and a listing says so to nobody.
+    let key = Key::Rev(id("x"), saved.rev.clone());
+    peer.put(&key, b"{\"n\": 7}").unwrap();
+    let report = b.try_sync(&peer, SyncOptions::default()).unwrap();
+    assert!(report.problems[0].contains("is damaged there"), "{report:?}");
+    assert_eq!(b.text("x"), None);
+    peer.put(&key, b"{\"n\": 1}").unwrap();
+    // On the way, once.
+    peer.plan(|call| (call == 2).then_some(Trouble::Flipped));
+    let report = b.try_sync(&peer, SyncOptions::default()).unwrap();
+    assert_eq!((report.problems.len(), report.received), (1, 0), "{report:?}");
+    peer.plan(|_| None);
+    assert_eq!(b.sync(&peer).received, 1);
+    assert_eq!(b.text("x").as_deref(), Some("{\"n\": 1}"));
+}
+
+#[test]
+fn pieces_of_writers_that_say_nonsense_do_no_harm() {
+    let (peer, mut a) = (MemoryPeer::default(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let writer = Writer::new(uuid::Uuid::new_v4());
+    for bytes in [&b""[..], b"revfs head 1 9 x\n", b"\xff\xfe", &[b'x'; 5000]] {
+        peer.put(&Key::Head(writer.clone()), bytes).unwrap();
+        let report = a.try_sync(&peer, SyncOptions::default()).unwrap();
+        assert_eq!(report.problems.len(), 1);
+    }
+    assert_eq!(a.text("x").as_deref(), Some("{}"));
+}
+
+#[test]
+fn one_way_is_one_way_and_a_dry_run_none() {
+    let (peer, mut a, mut b) = (MemoryPeer::default(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    b.store.create(&id("y"), b"{}").unwrap();
+    let keys = peer.keys();
+    let dry = b.try_sync(&peer, SyncOptions { dry_run: true, ..SyncOptions::default() }).unwrap();
+    assert_eq!((dry.sent, dry.received), (1, 1));
+    let pulled = b.try_sync(&peer, SyncOptions { push: false, ..SyncOptions::default() }).unwrap();
+    assert_eq!((pulled.sent, pulled.received), (0, 1));
+    assert_eq!(peer.keys(), keys);
+    a.store.create(&id("z"), b"{}").unwrap();
+    a.sync(&peer);
+    let pushed = b.try_sync(&peer, SyncOptions { pull: false, ..SyncOptions::default() }).unwrap();
+    assert_eq!((pushed.sent, pushed.received), (1, 0));
+    assert_eq!(b.sync(&peer).received, 1);
+}
