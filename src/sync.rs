@@ -20,7 +20,6 @@
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::store::Store;

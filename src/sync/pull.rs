@@ -1,13 +1,13 @@
 //! Taking in what others have told a peer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::peer::{Key, Listed, Writer, escape};
 use super::segment::{Entry, Head, RevEntry, fact_name, parse};
 use super::state::{HERE, Known, TOLD};
 use super::{Replica, Report, word};
 use crate::backend::Removal;
-use crate::error::Result;
+use crate::error::{Result, found};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Incoming;
 
@@ -27,11 +27,48 @@ struct News {
     last: Option<Vec<u8>>,
 }
 
-/// What a piece says of one object.
+/// What pieces say of one object. Of a revision whose bytes are in one, which that is.
 #[derive(Default)]
 struct Said {
     facts: Vec<Removal>,
-    revs: BTreeMap<Rev, RevEntry>,
+    revs: BTreeMap<Rev, (RevEntry, Option<(Writer, u64)>)>,
+}
+
+/// What many pieces say, object by object: each is looked at once, however many writers tell of it.
+#[derive(Default)]
+struct Window {
+    said: BTreeMap<ObjectId, Said>,
+    /// How far the logs are taken in with it, and the tags of the heads.
+    cursors: Vec<(Writer, u64, Option<String>)>,
+    size: usize,
+}
+
+impl Window {
+    fn add(&mut self, writer: &Writer, seq: u64, entries: Vec<Entry>) {
+        for entry in entries {
+            match entry {
+                Entry::Rev(rev) => {
+                    let packed = rev.body.as_ref().map(|_| (writer.clone(), seq));
+                    self.size += 256 + rev.body.as_ref().map_or(0, Vec::len);
+                    let revs = &mut self.said.entry(rev.id.clone()).or_default().revs;
+                    let known = revs.get(&rev.rev).is_some_and(|(known, _)| known.body.is_some());
+                    if !known {
+                        revs.insert(rev.rev.clone(), (rev, packed));
+                    }
+                }
+                Entry::Fact(id, fact) => {
+                    self.size += 128;
+                    self.said.entry(id).or_default().facts.push(fact);
+                }
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        /// In bytes, about.
+        const FULL: usize = 16 << 20;
+        self.size >= FULL
+    }
 }
 
 impl Replica<'_> {
@@ -43,7 +80,7 @@ impl Replica<'_> {
         for head in heads.iter().filter(|head| Some(&head.writer) != own.as_ref()) {
             news.extend(self.news_of(head, report)?);
         }
-        let (mut kept, mut room) = (HashMap::new(), KEPT);
+        let (mut kept, mut room, mut facts) = (HashMap::new(), KEPT, Window::default());
         for news in &mut news {
             for seq in news.from..=news.upto {
                 let Some((size, entries)) = self.piece(news, seq, report)? else {
@@ -51,13 +88,19 @@ impl Replica<'_> {
                     (news.upto, news.tag) = (seq - 1, None);
                     break;
                 };
-                self.take_in_facts(&entries, report)?;
+                let is_fact = |entry: &&Entry| matches!(entry, Entry::Fact(..));
+                facts.add(&news.writer, seq, entries.iter().filter(is_fact).cloned().collect());
+                if facts.is_full() {
+                    self.take_in_facts(std::mem::take(&mut facts), report)?;
+                }
                 if let Some(left) = room.checked_sub(size) {
                     room = left;
                     kept.insert((news.writer.clone(), seq), entries);
                 }
             }
         }
+        self.take_in_facts(facts, report)?;
+        let mut window = Window::default();
         for news in &news {
             for seq in news.from..=news.upto {
                 let entries = match kept.remove(&(news.writer.clone(), seq)) {
@@ -67,13 +110,18 @@ impl Replica<'_> {
                         None => break,
                     },
                 };
-                self.take_in(&news.writer, seq, entries, report)?;
-                if !self.options.dry_run {
-                    let tag = news.tag.as_deref().filter(|_| seq == news.upto);
-                    self.state.remember(Vec::new(), Some((&news.writer, seq, tag)))?;
+                window.add(&news.writer, seq, entries);
+                window.cursors.push((
+                    news.writer.clone(),
+                    seq,
+                    news.tag.clone().filter(|_| seq == news.upto),
+                ));
+                if window.is_full() {
+                    self.take_in(std::mem::take(&mut window), report)?;
                 }
             }
         }
+        self.take_in(window, report)?;
         self.state.settle()?;
         self.fetch_wanted(report)
     }
@@ -124,20 +172,17 @@ impl Replica<'_> {
         Ok(entries.map(|entries| (bytes.len(), entries)))
     }
 
-    fn take_in_facts(&self, entries: &[Entry], report: &mut Report) -> Result<()> {
-        let mut by_id: BTreeMap<&ObjectId, Vec<Removal>> = BTreeMap::new();
-        for entry in entries {
-            if let Entry::Fact(id, fact) = entry {
-                by_id.entry(id).or_default().push(fact.clone());
-            }
-        }
-        for (id, mut facts) in by_id {
+    fn take_in_facts(&self, window: Window, report: &mut Report) -> Result<()> {
+        for (id, Said { mut facts, .. }) in window.said {
+            let id = &id;
             let known = self.state.names(id)?;
             let is_told = |fact: &Removal| {
                 fact_name(fact)
                     .and_then(|name| known.get(&name).map(|known| known.flags & TOLD != 0))
                     .unwrap_or(false)
             };
+            facts.sort();
+            facts.dedup();
             facts.retain(|fact| !is_told(fact));
             report.received_facts += facts.len() as u64;
             if facts.is_empty() || self.options.dry_run {
@@ -145,7 +190,9 @@ impl Replica<'_> {
             }
             self.store.receive(id, &facts, Vec::new())?;
             self.want_lapsed(id)?;
-            self.told(facts.iter().filter_map(|fact| Some((id.clone(), fact_name(fact)?))), None)?;
+            let names = facts.iter().filter_map(fact_name);
+            let names = names.map(|name| (id.clone(), name, Known { flags: TOLD, packed: None }));
+            self.state.remember(names.collect(), None)?;
         }
         Ok(())
     }
@@ -165,31 +212,10 @@ impl Replica<'_> {
         change.commit_soon()
     }
 
-    /// Notes that the peer knows names, and which piece holds their bytes.
-    fn told(
-        &self,
-        names: impl Iterator<Item = (ObjectId, String)>,
-        packed: Option<(&Writer, u64)>,
-    ) -> Result<()> {
-        let packed = packed.map(|(writer, seq)| (writer.clone(), seq));
-        let names: Vec<_> =
-            names.map(|(id, name)| (id, name, Known { flags: TOLD, packed: packed.clone() })).collect();
-        self.state.remember(names, None)
-    }
-
-    fn take_in(&self, writer: &Writer, seq: u64, entries: Vec<Entry>, report: &mut Report) -> Result<()> {
-        let mut by_id: BTreeMap<ObjectId, Said> = BTreeMap::new();
-        for entry in entries {
-            match entry {
-                Entry::Rev(rev) => {
-                    by_id.entry(rev.id.clone()).or_default().revs.insert(rev.rev.clone(), rev);
-                }
-                Entry::Fact(id, fact) => by_id.entry(id).or_default().facts.push(fact),
-            }
-        }
+    fn take_in(&self, window: Window, report: &mut Report) -> Result<()> {
         // What is to be fetched, of many objects at once.
         let (mut ready, mut keys, mut size) = (Vec::new(), Vec::new(), 0);
-        for (id, said) in by_id {
+        for (id, said) in window.said {
             let names: Vec<Rev> = said.revs.keys().cloned().collect();
             let facts = if self.options.dry_run { &said.facts[..] } else { &[] };
             let mut lacking = self.store.lacking(&id, facts, &names)?;
@@ -199,33 +225,34 @@ impl Replica<'_> {
                 lacking.retain(|rev| known.get(rev.as_str()).is_none_or(|known| known.flags & HERE == 0));
             }
             for rev in &lacking {
-                if let Some(entry) = said.revs.get(rev).filter(|entry| entry.body.is_none()) {
+                if let Some(entry) =
+                    said.revs.get(rev).map(|(entry, _)| entry).filter(|entry| entry.body.is_none())
+                {
                     keys.push(Key::Rev(id.clone(), rev.clone()));
                     size += entry.size;
                 }
             }
             ready.push((id, said, lacking));
             if keys.len() >= FETCHED || size >= FETCHED_BYTES || ready.len() >= 1024 {
-                self.add(writer, seq, std::mem::take(&mut ready), &std::mem::take(&mut keys), report)?;
+                self.add(std::mem::take(&mut ready), &std::mem::take(&mut keys), report)?;
                 size = 0;
             }
         }
-        self.add(writer, seq, ready, &keys, report)
+        self.add(ready, &keys, report)?;
+        if !self.options.dry_run {
+            for (writer, seq, tag) in &window.cursors {
+                self.state.remember(Vec::new(), Some((writer, *seq, tag.as_deref())))?;
+            }
+        }
+        Ok(())
     }
 
-    fn add(
-        &self,
-        writer: &Writer,
-        seq: u64,
-        ready: Vec<(ObjectId, Said, Vec<Rev>)>,
-        keys: &[Key],
-        report: &mut Report,
-    ) -> Result<()> {
+    fn add(&self, ready: Vec<(ObjectId, Said, Vec<Rev>)>, keys: &[Key], report: &mut Report) -> Result<()> {
         if self.options.dry_run {
             let revs = ready
                 .iter()
                 .flat_map(|(_, said, lacking)| lacking.iter().filter_map(|rev| said.revs.get(rev)));
-            for entry in revs {
+            for (entry, _) in revs {
                 report.received += 1;
                 report.bytes += entry.size;
             }
@@ -237,11 +264,8 @@ impl Replica<'_> {
         let (mut names, mut wanted, mut spared) = (Vec::new(), Vec::new(), Vec::new());
         for (id, mut said, lacking) in ready {
             let mut incoming: Vec<Incoming> = Vec::new();
-            let packed = |entry: &RevEntry| entry.body.as_ref().map(|_| (writer.clone(), seq));
-            let packed: BTreeMap<Rev, _> =
-                said.revs.iter().map(|(rev, entry)| (rev.clone(), packed(entry))).collect();
             for rev in &lacking {
-                let Some(entry) = said.revs.get_mut(rev) else { continue };
+                let Some((entry, _)) = said.revs.get_mut(rev) else { continue };
                 let key = Key::Rev(id.clone(), rev.clone());
                 let bytes = entry.body.take().or_else(|| fetched.remove(&key));
                 match bytes {
@@ -259,12 +283,13 @@ impl Replica<'_> {
                 self.store.receive(&id, &[], incoming)?;
             }
             let known = self.state.names(&id)?;
-            for (rev, entry) in said.revs.iter().filter(|(rev, _)| !lacking.contains(rev)) {
-                if self.store.read(&id, rev).is_err() {
-                    spared.push(entry.clone());
+            let lives: BTreeSet<Rev> =
+                found(self.store.revisions(&id))?.unwrap_or_default().into_iter().collect();
+            for (rev, (entry, packed)) in said.revs {
+                let is_lacking = lacking.contains(&rev);
+                if !is_lacking && !lives.contains(&rev) && self.store.read(&id, &rev).is_err() {
+                    spared.push(entry);
                 }
-            }
-            for (rev, packed) in packed {
                 let is_here = here.contains(&rev)
                     || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
                 let flags = TOLD | if is_here { HERE } else { 0 };
