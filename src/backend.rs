@@ -287,9 +287,9 @@ pub trait Backend: Send + Sync {
     fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
 
     /// When the object's directory and what is gone of it changed last, in nanoseconds of any clock, 0 where there is no such;
-    /// `None` where the medium cannot tell.
-    fn stamp(&self, id: &ObjectId) -> Result<Option<(u64, u64)>> {
-        let _ = id;
+    /// `None` where the medium cannot tell. `gone`: something may be gone of it; otherwise it is not looked there.
+    fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>> {
+        let _ = (id, gone);
         Ok(None)
     }
 

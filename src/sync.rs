@@ -176,9 +176,6 @@ impl<'a> Replica<'a> {
         }
         if self.options.pull {
             self.pull(&heads, &mut report)?;
-            if !self.options.dry_run {
-                self.state.change()?.commit()?;
-            }
         }
         if self.options.push {
             self.push(&mut report)?;

@@ -421,14 +421,14 @@ impl Backend for DirBackend {
         self.learn_facts(id, facts, how)
     }
 
-    fn stamp(&self, id: &ObjectId) -> Result<Option<(u64, u64)>> {
+    fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>> {
         let failed = |e| self.io("look at", id, None, e);
         let at = |dir: BorrowedFd| match sys::found(sys::changed(dir, id.as_os_str()))? {
             None => Ok(0),
             // Before 1970 is as good as any other time.
             Some(at) => Ok(at.duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)),
         };
-        let gone = self.layout.gone_if_any().map_err(failed)?;
+        let gone = if gone { self.layout.gone_if_any().map_err(failed)? } else { None };
         let here = at(self.root()).map_err(failed)?;
         Ok(Some((here, gone.map_or(Ok(0), at).map_err(failed)?)))
     }

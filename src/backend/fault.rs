@@ -131,7 +131,7 @@ impl Backend for FaultBackend {
         fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>>;
         fn removed_objects(&self) -> Result<Vec<ObjectId>>;
         fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
-        fn stamp(&self, id: &ObjectId) -> Result<Option<(u64, u64)>>;
+        fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>>;
         fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
         fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;
     }

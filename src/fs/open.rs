@@ -168,7 +168,9 @@ mod tests {
         fs.store.upsert(&id, b"{\"n\": 3}").unwrap();
         let opened = fs.open(caller, node, read).unwrap();
         assert_eq!(fs.read(opened.handle, 0, 100).unwrap(), b"{\"n\": 2}");
-        [opened, another, reader].into_iter().for_each(|opened| drop(fs.release(opened.handle)));
+        for opened in [opened, another, reader] {
+            fs.release(opened.handle);
+        }
     }
 
     /// A mount of one object, and the id of a process that lives.

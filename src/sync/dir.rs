@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::peer::{Key, Listed, Peer, Writer, failed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A directory in which each key is a file. A file is written under `tmp`, brought to the medium, and renamed.
 pub struct DirPeer {
@@ -26,11 +26,7 @@ impl DirPeer {
         self.root.join(key.path())
     }
 
-    fn failed<E: std::fmt::Display>(
-        &self,
-        doing: &str,
-        path: &Path,
-    ) -> impl FnOnce(E) -> crate::Error + use<E> {
+    fn failed<E: std::fmt::Display>(&self, doing: &str, path: &Path) -> impl FnOnce(E) -> Error + use<E> {
         failed(&self.name(), &format!("{doing} {}", path.display()), true)
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::peer::{Key, Listed, Writer, escape};
 use super::segment::{Entry, Head, RevEntry, fact_name, parse};
-use super::state::{HERE, Known, TOLD};
+use super::state::{HERE, NameState, TOLD};
 use super::{Replica, Report, word};
 use crate::backend::Removal;
 use crate::error::{Result, found};
@@ -12,7 +12,7 @@ use crate::rev::{ObjectId, Rev};
 use crate::store::Incoming;
 
 /// So many bytes of pieces are kept between the two times that they are looked at.
-const KEPT: usize = 32 << 20;
+const KEPT: usize = 8 << 20;
 
 /// So many revisions, and bytes of them, are fetched at once.
 const FETCHED: usize = 64;
@@ -66,7 +66,7 @@ impl Window {
 
     fn is_full(&self) -> bool {
         /// In bytes, about.
-        const FULL: usize = 16 << 20;
+        const FULL: usize = 4 << 20;
         self.size >= FULL
     }
 }
@@ -191,7 +191,7 @@ impl Replica<'_> {
             self.store.receive(id, &facts, Vec::new())?;
             self.want_lapsed(id)?;
             let names = facts.iter().filter_map(fact_name);
-            let names = names.map(|name| (id.clone(), name, Known { flags: TOLD, packed: None }));
+            let names = names.map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None }));
             self.state.remember(names.collect(), None)?;
         }
         Ok(())
@@ -293,7 +293,7 @@ impl Replica<'_> {
                 let is_here = here.contains(&rev)
                     || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
                 let flags = TOLD | if is_here { HERE } else { 0 };
-                names.push((id.clone(), rev.as_str().to_owned(), Known { flags, packed }));
+                names.push((id.clone(), rev.as_str().to_owned(), NameState { flags, packed }));
             }
         }
         if !wanted.is_empty() || !spared.is_empty() {
@@ -351,7 +351,7 @@ impl Replica<'_> {
             let known = self.state.names(id)?.remove(rev.as_str()).unwrap_or_default();
             let flags = known.flags | if lacking { HERE } else { 0 };
             let change = self.state.change()?;
-            change.set_names(&[(id.clone(), rev.as_str().to_owned(), Known { flags, ..known })])?;
+            change.set_names(&[(id.clone(), rev.as_str().to_owned(), NameState { flags, ..known })])?;
             change.unset_wanted(id, rev)?;
             change.commit_soon()?;
         }

@@ -3,7 +3,7 @@
 use super::peer::{Key, Writer};
 use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
-use super::state::{HERE, Known, Stamp, TOLD};
+use super::state::{HERE, NameState, Stamp, TOLD};
 use super::{Replica, Report, word};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
@@ -23,7 +23,7 @@ struct Piece {
     said: Builder,
     revs: Vec<(Key, Vec<u8>)>,
     size: usize,
-    names: Vec<(ObjectId, String, Known)>,
+    names: Vec<(ObjectId, String, NameState)>,
     stamps: Vec<(ObjectId, Stamp)>,
 }
 
@@ -146,9 +146,9 @@ impl Replica<'_> {
         self.store.receive(id, &facts, Vec::new())?;
         for fact in facts {
             report.sent_facts += 1;
-            piece
-                .names
-                .extend(fact_name(&fact).map(|name| (id.clone(), name, Known { flags: TOLD, packed: None })));
+            piece.names.extend(
+                fact_name(&fact).map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None })),
+            );
             piece.said.add(&Entry::Fact(id.clone(), fact));
         }
         Ok(())
@@ -250,7 +250,7 @@ impl Replica<'_> {
                 let names: Vec<_> = entries
                     .into_iter()
                     .filter_map(name)
-                    .map(|(id, name, flags)| (id, name, Known { flags, packed: None }))
+                    .map(|(id, name, flags)| (id, name, NameState { flags, packed: None }))
                     .collect();
                 let revs = names.iter().filter(|(.., known)| known.flags & HERE != 0).count() as u64;
                 report.sent += revs;

@@ -4,12 +4,12 @@
 //! medium keeps, asked for one object after the other without opening any. A time of less than two seconds ago does not count,
 //! for a change may follow that leaves it as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Replica;
 use super::segment::{Entry, RevEntry, fact_name};
-use super::state::{HERE, Known, Stamp, TOLD};
+use super::state::{HERE, NameState, Stamp, TOLD};
 use crate::backend::{DELETED, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
@@ -30,7 +30,7 @@ pub struct News {
     /// In the order of the revisions among the entries.
     pub texts: Vec<Vec<u8>>,
     /// What is known of the object's names that was not.
-    pub names: Vec<(ObjectId, String, Known)>,
+    pub names: Vec<(ObjectId, String, NameState)>,
     /// Revisions that were here, and are neither here nor among what is gone.
     pub vanished: Vec<Rev>,
     /// When the object is to be looked at again.
@@ -41,32 +41,36 @@ impl Replica<'_> {
     /// The objects to look at, in no order.
     pub(super) fn changed(&self) -> Result<Vec<ObjectId>> {
         let backend = self.store.backend();
-        let mut changed = BTreeSet::new();
-        let (mut met, mut piece, mut failed) = (0, Vec::with_capacity(PIECE), None);
+        // Of most objects nothing is gone, and need not be asked for one by one.
+        let gone: HashSet<ObjectId> = backend.removed_objects()?.into_iter().collect();
+        let mut scan = Scan { replica: self, gone: &gone, changed: BTreeSet::new(), met: 0 };
+        let (mut piece, mut failed) = (Vec::with_capacity(PIECE), None);
         backend.each_object(&mut |id| {
             piece.push(id);
-            let compared =
-                if piece.len() < PIECE { Ok(()) } else { self.compare(&mut piece, &mut met, &mut changed) };
-            failed = compared.err();
+            if piece.len() == PIECE {
+                failed = scan.compare(&mut piece, false).err();
+            }
             failed.is_none()
         })?;
         if let Some(failed) = failed {
             return Err(failed);
         }
-        self.compare(&mut piece, &mut met, &mut changed)?;
+        scan.compare(&mut piece, false)?;
         // What was deleted is not among the objects, or is again.
-        let gone = backend.removed_objects()?;
-        for ids in gone.chunks(PIECE) {
-            let absent = |id: &&ObjectId| !matches!(backend.stamp(id), Ok(Some((here, _))) if here != 0);
-            self.compare(&mut ids.iter().filter(absent).cloned().collect(), &mut met, &mut changed)?;
+        for id in &gone {
+            piece.push(id.clone());
+            if piece.len() == PIECE {
+                scan.compare(&mut piece, true)?;
+            }
         }
+        scan.compare(&mut piece, true)?;
+        let Scan { mut changed, met, .. } = scan;
         if met < self.state.objects()? {
             // Some that were known are in neither list.
-            let gone: BTreeSet<ObjectId> = gone.into_iter().collect();
             let mut known = Vec::new();
             self.state.each_object(&mut |id| known.push(id))?;
-            for id in known {
-                if !gone.contains(&id) && found(backend.entries(&id))?.is_none() {
+            for id in known.into_iter().filter(|id| !gone.contains(id)) {
+                if found(backend.entries(&id))?.is_none() {
                     changed.insert(id);
                 }
             }
@@ -74,39 +78,19 @@ impl Replica<'_> {
         Ok(changed.into_iter().collect())
     }
 
-    /// Sorts out of a piece what changed; counts what is known.
-    fn compare(
-        &self,
-        piece: &mut Vec<ObjectId>,
-        met: &mut u64,
-        changed: &mut BTreeSet<ObjectId>,
-    ) -> Result<()> {
-        let known = self.state.stamps(piece)?;
-        for (id, known) in piece.drain(..).zip(known) {
-            *met += u64::from(known.is_some());
-            let settled = known.filter(|stamp| *stamp != (0, 0));
-            let same = settled
-                .is_some_and(|known| self.store.backend().stamp(&id).is_ok_and(|now| now == Some(known)));
-            if !same {
-                changed.insert(id);
-            }
-        }
-        Ok(())
-    }
-
     /// Looks at one object.
     pub(super) fn examine(&self, id: &ObjectId) -> Result<News> {
         let backend = self.store.backend();
         let known = self.state.names(id)?;
         let flags = |name: &str| known.get(name).map_or(0, |known| known.flags);
-        let mut news = News { stamp: settled(backend.stamp(id)?), ..News::default() };
+        let mut news = News { stamp: settled(backend.stamp(id, true)?), ..News::default() };
         let entries = found(backend.entries(id))?;
         let gone = backend.removed(id)?;
         let facts = facts(&gone);
         let set = RevisionSet::new(entries, gone);
         let mut name = |name: String, flags: u8| {
             let packed = known.get(&name).and_then(|known| known.packed.clone());
-            news.names.push((id.clone(), name, Known { flags, packed }));
+            news.names.push((id.clone(), name, NameState { flags, packed }));
         };
         for rev in &set.live {
             match flags(rev.as_str()) {
@@ -182,6 +166,37 @@ impl Replica<'_> {
             "{objects} of {known} objects vanished from the store, not by revfs; if they were deleted on purpose, \
              `--confirm-deletes` deletes them at the peer, too; if not, put the store back first",
         )))
+    }
+}
+
+/// The objects of a store, as they are being compared with what was known of them.
+struct Scan<'a, 'b> {
+    replica: &'a Replica<'b>,
+    gone: &'a HashSet<ObjectId>,
+    changed: BTreeSet<ObjectId>,
+    /// So many of those that were known were met.
+    met: u64,
+}
+
+impl Scan<'_, '_> {
+    /// Sorts out of a piece what changed. `absent`: of those, the objects that are not there.
+    fn compare(&mut self, piece: &mut Vec<ObjectId>, absent: bool) -> Result<()> {
+        let known = self.replica.state.stamps(piece)?;
+        for (id, known) in piece.drain(..).zip(known) {
+            let settled = known.filter(|stamp| *stamp != (0, 0));
+            let now = match settled.is_some() || absent {
+                true => self.replica.store.backend().stamp(&id, self.gone.contains(&id))?,
+                false => None,
+            };
+            if absent && now.is_some_and(|(here, _)| here != 0) {
+                continue;
+            }
+            self.met += u64::from(known.is_some());
+            if settled.is_none() || settled != now {
+                self.changed.insert(id);
+            }
+        }
+        Ok(())
     }
 }
 

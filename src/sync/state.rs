@@ -42,7 +42,7 @@ pub type Stamp = (u64, u64);
 
 /// What is known of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct NameState {
     /// [`HERE`], [`TOLD`].
     pub flags: u8,
     /// The writer and the piece of its log that hold the bytes.
@@ -59,7 +59,7 @@ pub struct State {
 
 #[derive(Default)]
 struct Later {
-    names: BTreeMap<(ObjectId, String), Known>,
+    names: BTreeMap<(ObjectId, String), NameState>,
     cursors: BTreeMap<Writer, (u64, Option<String>)>,
 }
 
@@ -85,8 +85,8 @@ fn rev_entry(bytes: &[u8]) -> Option<RevEntry> {
     }
 }
 
-fn known((flags, writer, seq): (u8, &str, u64)) -> Known {
-    Known { flags, packed: Writer::parse(writer).map(|writer| (writer, seq)) }
+fn known((flags, writer, seq): (u8, &str, u64)) -> NameState {
+    NameState { flags, packed: Writer::parse(writer).map(|writer| (writer, seq)) }
 }
 
 impl State {
@@ -191,7 +191,7 @@ impl State {
     }
 
     /// Every name that is known of an object.
-    pub(super) fn names(&self, id: &ObjectId) -> Result<BTreeMap<String, Known>> {
+    pub(super) fn names(&self, id: &ObjectId) -> Result<BTreeMap<String, NameState>> {
         let (from, to) = range(id);
         self.read(|txn| {
             let mut names = BTreeMap::new();
@@ -210,7 +210,7 @@ impl State {
     /// Remembers names and how far a writer's log was taken in: for reads at once, on the medium a little later, all together.
     pub(super) fn remember(
         &self,
-        names: Vec<(ObjectId, String, Known)>,
+        names: Vec<(ObjectId, String, NameState)>,
         cursor: Option<(&Writer, u64, Option<&str>)>,
     ) -> Result<()> {
         /// So many names are much.
@@ -225,7 +225,7 @@ impl State {
         if much { self.settle() } else { Ok(()) }
     }
 
-    /// Writes what was to be remembered. Until something is committed it may be lost; then it is found anew.
+    /// Writes what was to be remembered.
     pub(super) fn settle(&self) -> Result<()> {
         let later = std::mem::take(&mut *self.later.lock());
         if later.names.is_empty() && later.cursors.is_empty() {
@@ -237,7 +237,7 @@ impl State {
         for (writer, (seq, tag)) in &later.cursors {
             change.set_cursor(writer, *seq, tag.as_deref())?;
         }
-        change.commit_soon()
+        change.commit()
     }
 
     /// Revisions whose bytes are wanted.
@@ -283,7 +283,7 @@ impl State {
 
 fn builder() -> redb::Builder {
     let mut builder = redb::Builder::new();
-    builder.set_cache_size(16 << 20);
+    builder.set_cache_size(8 << 20);
     builder
 }
 
@@ -334,7 +334,7 @@ impl Change<'_> {
     /// Sets what is known of names.
     pub(super) fn set_names<'n>(
         &self,
-        names: impl IntoIterator<Item = &'n (ObjectId, String, Known)>,
+        names: impl IntoIterator<Item = &'n (ObjectId, String, NameState)>,
     ) -> Result<()> {
         self.put(|txn| {
             let mut table = txn.open_table(NAMES)?;
