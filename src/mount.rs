@@ -9,6 +9,7 @@
 //! | `end` | how whoever unmounts waits for the daemon's end |
 //! | `replay` | the process by which inotify tells of changes by others |
 //! | `guard` | the process that ends the connection of a daemon that was killed |
+//! | `syncing` | the process that synchronises the store |
 //! | `journal` | syslog and systemd |
 //!
 //! By default the command returns when the mount is live. SIGTERM and SIGINT commit what is complete, keep what is not,
@@ -42,6 +43,7 @@ use end::Answers;
 use guard::Guard;
 use journal::notify;
 use replay::Replayer;
+use syncing::Syncing;
 use system::unmount;
 
 mod check;
@@ -51,6 +53,7 @@ mod guard;
 mod journal;
 mod options;
 mod replay;
+mod syncing;
 mod system;
 
 pub use daemon::keep;
@@ -242,6 +245,11 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
     if is_daemon() {
         detach(point, options.log.as_deref()).map_err(failed)?;
     }
+    let syncing = options.sync.clone().map(|peer| {
+        let syncing = Syncing { store: store.clone(), peer, interval: options.interval };
+        syncing.begin(fs.clone()).map_err(failed)
+    });
+    let syncing = syncing.transpose()?;
     let handle = signals.handle();
     let stopper = {
         let (fs, ended, log, mounted) = (fs.clone(), ended.clone(), options.log.clone(), mounted.clone());
@@ -269,6 +277,9 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
     ended.store(true, Ordering::Release);
     handle.close();
     let _ = stopper.join();
+    if let Some(syncing) = syncing {
+        syncing.end();
+    }
     fs.stop_replay();
     let _ = replaying.map(JoinHandle::join);
     notify("STOPPING=1");

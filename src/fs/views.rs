@@ -234,6 +234,11 @@ impl Fs {
         Ok(ids)
     }
 
+    /// Has `.status` show what a round of `-o sync` did.
+    pub fn set_sync_status(&self, round: serde_json::Value) {
+        *self.sync_status.lock() = Some(round);
+    }
+
     fn status(&self) -> Vec<u8> {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let objects = self.store.ids().map_or(0, |ids| ids.len());
@@ -259,6 +264,7 @@ impl Fs {
                 "refused": count(&self.counts.refused),
             },
             "refusals": *self.refusals.lock(),
+            "sync": *self.sync_status.lock(),
         });
         let mut text = serde_json::to_vec_pretty(&status).unwrap_or_default();
         text.push(b'\n');

@@ -37,6 +37,9 @@ pub struct Options {
     pub remount: bool,
     /// A store that does not exist is no failure of `mount`.
     pub nofail: bool,
+    /// What the store is synchronised with, and the seconds between.
+    pub sync: Option<String>,
+    pub interval: u64,
 }
 
 /// Who may use a mount, as far as file permissions go.
@@ -65,6 +68,8 @@ impl Default for Options {
             auto_unmount: false,
             remount: false,
             nofail: false,
+            sync: None,
+            interval: 60,
         }
     }
 }
@@ -99,6 +104,8 @@ table! {
     "allow_root" "" "let root in beside the user who mounts" |o, _| access(o, Access::Root);
     "durable" "" "every close survives a power cut, as fsync does" |o, _| durable(o);
     "sync" "" "the same" |o, _| durable(o);
+    "sync" "=PEER" "synchronise the store with PEER, see revfs sync --help" |o, v| text(&mut o.sync, v);
+    "interval" "=SECONDS" "how often (60)" |o, v| interval(o, v);
     "view" "=WAY" "stored: the stored bytes (default); object: always with `_id` and `_rev`" |o, v| view(o, v);
     "on_stale" "=POLICY" "unknown revisions: conflict (default), merge, latest, sibling, refuse" |o, v| on_stale(o, v);
     "xattr" "" "extended attributes of scratch files, and user.revfs.* of objects" |o, _| { o.fs.xattr = true; Some(()) };
@@ -221,7 +228,9 @@ impl Options {
             self.data.push(word.to_owned());
             return Ok(());
         }
-        if let Some(row) = TABLE.iter().find(|row| row.name == key) {
+        let rows = || TABLE.iter().filter(|row| row.name == key);
+        let fitting = rows().find(|row| row.value.is_empty() == value.is_none());
+        if let Some(row) = fitting.or_else(|| rows().next()) {
             let fits = row.value.is_empty() == value.is_none();
             let applied = if fits { (row.apply)(self, value.unwrap_or_default()) } else { None };
             let (name, wants) = (row.name, row.value);
@@ -335,6 +344,11 @@ fn on_stale(options: &mut Options, value: &str) -> Option<()> {
         "refuse" => OnStale::Refuse,
         _ => return None,
     };
+    Some(())
+}
+
+fn interval(options: &mut Options, value: &str) -> Option<()> {
+    options.interval = value.parse::<u32>().ok().filter(|&seconds| seconds > 0)?.into();
     Some(())
 }
 
