@@ -269,9 +269,8 @@ pub trait Backend: Send + Sync {
     fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64>;
 
     /// Takes over what somebody else knows of removals, without bytes; of [`Removal::Object`] that it took each of its
-    /// revisions. The object need not exist, nor anything gone of it. Returns how many of these facts were new; where none
-    /// is, nothing is written.
-    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<usize>;
+    /// revisions. The object need not exist, nor anything gone of it. Where all is known nothing is written.
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
 
     /// Moves a whole object to what is gone, by one rename. `op` is unique (a uuid's 32 hex digits).
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;

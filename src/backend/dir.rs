@@ -404,12 +404,13 @@ impl Backend for DirBackend {
 
     fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64> {
         match at_need(self, true, || self.purge_revisions(id, revs, how)) {
-            Err(e) if e.is_no_room() => self.purge_to_names(id, revs, how, e),
+            // Also where the format is another's, in a sticky store.
+            Err(e) if e.is_no_room() || e.is_denied() => self.purge_to_names(id, revs, how, e),
             done => done,
         }
     }
 
-    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<usize> {
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
         at_need(self, false, || self.learn_facts(id, facts, how))
     }
 

@@ -122,7 +122,7 @@ impl Backend for FaultBackend {
         fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()>;
         fn remove_empty(&self, id: &ObjectId) -> Result<bool>;
         fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64>;
-        fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<usize>;
+        fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
         fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
         fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
         fn revive(&self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;

@@ -106,16 +106,13 @@ impl State {
         Ok((gone, at))
     }
 
-    /// How many of these facts were new.
-    fn learn(&mut self, id: &ObjectId, facts: impl IntoIterator<Item = Removal>) -> usize {
+    fn learn(&mut self, id: &ObjectId, facts: impl IntoIterator<Item = Removal>) {
         let gone = self.gone.get(id).into_iter().flatten();
         let mut known = Removal::single(&gone.map(Removed::fact).collect::<Vec<_>>());
-        let fresh: Vec<Removal> = facts.into_iter().filter(|fact| known.insert(fact.clone())).collect();
-        let (new, fresh) = (fresh.len(), fresh.into_iter().map(Removed::Fact));
-        if new > 0 {
-            self.gone.entry(id.clone()).or_default().extend(fresh);
+        let fresh: Vec<_> = facts.into_iter().filter(|fact| known.insert(fact.clone())).collect();
+        if !fresh.is_empty() {
+            self.gone.entry(id.clone()).or_default().extend(fresh.into_iter().map(Removed::Fact));
         }
-        new
     }
 
     /// Something of an object is out of the way.
@@ -367,7 +364,7 @@ impl Backend for MemoryBackend {
         }
     }
 
-    fn learn(&self, id: &ObjectId, facts: &[Removal], _: Durability) -> Result<usize> {
+    fn learn(&self, id: &ObjectId, facts: &[Removal], _: Durability) -> Result<()> {
         let facts = Removal::single(facts);
         for fact in &facts {
             match fact {
@@ -375,7 +372,8 @@ impl Backend for MemoryBackend {
                 Removal::Object { .. } | Removal::Aside { .. } => {}
             }
         }
-        Ok(self.0.lock().learn(id, facts))
+        self.0.lock().learn(id, facts);
+        Ok(())
     }
 
     fn remove(&self, id: &ObjectId, op: &str, _: Durability) -> Result<()> {

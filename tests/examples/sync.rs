@@ -6,7 +6,7 @@ use std::error::Error as AnyError;
 use std::io::Write;
 use std::path::Path;
 
-use revfs::backend::{Attrs, Durability, PURGED};
+use revfs::backend::{Attrs, Durability, PURGED, Removal};
 use revfs::store::RevisionSet;
 use revfs::{Error, ObjectId, Rev, Store, document};
 
@@ -31,9 +31,12 @@ fn learn(here: &Path, there: &Path, out: &mut dyn Write) -> Result<(), Box<dyn A
     for id in ids {
         // Facts first: what was removed must not live here even for a moment.
         let texts = removed_texts(&learner, &teacher, &id)?;
-        let facts = learner.backend().learn(&id, &teacher.backend().removed(&id)?, HOW)?;
+        let known = Removal::single(&learner.backend().removed(&id)?);
+        let told = Removal::single(&teacher.backend().removed(&id)?);
+        let facts: Vec<Removal> = told.difference(&known).cloned().collect();
+        learner.backend().learn(&id, &facts, HOW)?;
         let revisions = revisions(&learner, &teacher, &id)?;
-        if texts + facts + revisions == 0 {
+        if texts + facts.len() + revisions == 0 {
             continue;
         }
         // Makes the directory say what the facts say, for readers that know none.
@@ -41,7 +44,7 @@ fn learn(here: &Path, there: &Path, out: &mut dyn Write) -> Result<(), Box<dyn A
             Ok(_) | Err(Error::NoObject(_)) => {}
             Err(e) => return Err(e.into()),
         }
-        writeln!(out, "{id}: {revisions} revisions, {texts} removed ones, {facts} facts")?;
+        writeln!(out, "{id}: {revisions} revisions, {texts} removed ones, {} facts", facts.len())?;
     }
     Ok(())
 }

@@ -211,8 +211,14 @@ impl World {
                 // All, or a part.
                 let sides = 1 + self.dice.roll(4);
                 let dice = &mut self.dice;
-                self.hosts[at].learn(&self.hosts[from], &mut || sides == 1 || dice.roll(sides) > 0);
-                format!("learns from {from}")
+                if dice.roll(4) == 0 {
+                    let facts = self.hosts[from].store.backend().removed(&id).unwrap();
+                    s.backend().learn(&id, &facts, how).unwrap();
+                    format!("learns facts from {from}")
+                } else {
+                    self.hosts[at].learn(&self.hosts[from], &mut || sides == 1 || dice.roll(sides) > 0);
+                    format!("learns from {from}")
+                }
             }
         };
         self.story.push(format!("{at} {told}"));

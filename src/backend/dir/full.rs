@@ -45,7 +45,7 @@ impl DirBackend {
         self.sync_dirs(how, &[dir.as_fd(), root]).map_err(failed)
     }
 
-    /// Purges revisions where there is no room for a fact file, as versions before fact files did: each keeps its names, with
+    /// Purges revisions where there can be no fact file, as versions before fact files did: each keeps its names, with
     /// empty files, and gets one that says [`PURGED`].
     pub(super) fn purge_to_names(
         &self,
