@@ -184,7 +184,7 @@ fn failed(op: &'static str, id: &ObjectId, kind: io::ErrorKind) -> Error {
 }
 
 fn plain(id: &ObjectId, name: &str) -> Result<()> {
-    match name.is_empty() || name.contains(['/', '~', '\0', '\n']) {
+    match name.is_empty() || name.contains(['/', '~', '\0']) {
         false => Ok(()),
         true => Err(failed("remove", id, io::ErrorKind::InvalidInput)),
     }

@@ -400,7 +400,7 @@ fn a_revision_can_be_renamed(m: &Medium) {
 fn a_reason_is_one_name(m: &Medium) {
     let (x, a) = (id("x"), rev(0, 1));
     create(m, "x", &a, "a");
-    for bad in ["", "../x", "a/b", "a~b", "a\0b", "a\nb", "/"] {
+    for bad in ["", "../x", "a/b", "a~b", "a\0b", "/"] {
         assert!(m.retire(&x, &a, bad, O).is_err());
         assert!(m.keep(&x, &a, bad, b"{}", O).is_err());
         assert!(m.remove(&x, bad, O).is_err());

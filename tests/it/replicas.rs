@@ -167,9 +167,19 @@ impl World {
                 }
                 let known = RevisionSet::load(s.backend(), &id).unwrap();
                 let mut knew: BTreeSet<Rev> = known.live.iter().chain(&known.missing).cloned().collect();
-                // What is only gone with an earlier deletion comes back if that is withdrawn.
+                // What is only gone with an earlier deletion comes back if that is withdrawn, and so does what was superseded by
+                // that: of what was superseded it took what leads to what it took.
+                let mut taken = knew.clone();
+                let leads = |taken: &BTreeSet<Rev>, why: &BTreeSet<String>| {
+                    why.iter().any(|why| Rev::new(why).is_ok_and(|by| taken.contains(&by)))
+                };
+                while let Some((rev, _)) =
+                    known.removed().find(|(rev, why)| !taken.contains(rev) && leads(&taken, why))
+                {
+                    taken.insert(rev.clone());
+                }
                 let resolved = |(rev, why): &(&Rev, &BTreeSet<String>)| {
-                    !known.awaited(rev) && why.iter().all(|why| Rev::new(why).is_ok())
+                    taken.contains(rev) && !known.awaited(rev) && why.iter().all(|why| Rev::new(why).is_ok())
                 };
                 knew.extend(known.removed().filter(resolved).map(|(rev, _)| rev.clone()));
                 let op = s.delete(&id).unwrap();

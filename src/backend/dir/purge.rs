@@ -18,7 +18,7 @@ use crate::backend::{Durability, PURGED, Removal};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
-/// The line that says it, if a line can: older versions took reasons that hold a line's end.
+/// The line that says it, if a line can: a reason may hold a line's end.
 fn line(rev: &Rev, why: &str) -> Option<Vec<u8>> {
     line_of(&Removal::Rev { rev: rev.clone(), why: why.to_owned() })
 }
@@ -54,8 +54,16 @@ impl DirBackend {
         if fresh.is_empty() {
             return Ok(());
         }
-        let lines = fresh.iter().filter_map(line_of).collect();
-        self.turn_into_lines(id, self.gone_dir(id)?.as_fd(), &[], lines, how).map(drop)
+        let gone = self.gone_dir(id)?;
+        let mut lines = BTreeSet::new();
+        for fact in &fresh {
+            match (line_of(fact), fact) {
+                (Some(line), _) => drop(lines.insert(line)),
+                (None, Removal::Rev { rev, why }) => self.keep_text(id, rev, why, b"", how)?,
+                (None, _) => return Err(self.io("learn", id, None, Errno::INVAL)),
+            }
+        }
+        self.turn_into_lines(id, gone.as_fd(), &[], lines, how).map(drop)
     }
 
     /// Has a fact file say what is known of these revisions, of such as were purged before, and of deletions that were

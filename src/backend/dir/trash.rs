@@ -264,9 +264,9 @@ impl DirBackend {
         self.stage.sync_names(self.layout.gone()?)
     }
 
-    /// Refuses what would not be one name, and one line: operations and reasons come from command lines too.
+    /// Refuses what would not be one name: operations and reasons come from command lines too.
     pub(super) fn plain(&self, id: &ObjectId, name: &str) -> Result<()> {
-        match name.is_empty() || name.contains(['/', '~', '\0', '\n']) {
+        match name.is_empty() || name.contains(['/', '~', '\0']) {
             false => Ok(()),
             true => Err(self.io("remove", id, None, Errno::INVAL)),
         }

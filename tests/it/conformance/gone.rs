@@ -128,6 +128,12 @@ pub fn what_others_removed_is_learnt(m: &Medium) {
     assert!(gone(m, "x").contains(&withdrawn));
     create(m, "x", &rev(4, 4), "{}");
     assert!(is_taken(m.remove(&x, &op, O)));
+    // Whatever the reason.
+    for why in ["a reason of tomorrow", "two\nlines", "withdrawn", "\u{e4}"] {
+        let odd = [fact(&rev(5, 5), why)];
+        assert_eq!((learns(m, "x", &odd, O), learns(m, "x", &odd, O)), (1, 0), "{why}");
+        assert!(gone(m, "x").contains(&odd[0]));
+    }
     // Thousands.
     let many: Vec<Removal> = (0..4000).map(|n| fact(&rev(n, 7), PURGED)).collect();
     assert_eq!((learns(m, "y", &many, O), learns(m, "y", &many, O)), (4000, 0));
