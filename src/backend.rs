@@ -7,6 +7,7 @@
 //! tests compare with), [`FaultBackend`] (any of them, failing where told). All run the one suite in
 //! `tests/it/conformance.rs`.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -139,7 +140,25 @@ pub enum Removal {
     },
 }
 
-/// One place among what is gone that a removed revision has; it may have several.
+impl Removal {
+    /// Each fact by itself: [`Object`](Self::Object) is one for each of its revisions, [`Aside`](Self::Aside) is none.
+    pub fn single(facts: &[Removal]) -> BTreeSet<Removal> {
+        let mut single = BTreeSet::new();
+        for fact in facts {
+            match fact {
+                Removal::Rev { .. } | Removal::Withdrawn { .. } => drop(single.insert(fact.clone())),
+                Removal::Object { op, revs } => {
+                    single.extend(revs.iter().map(|rev| Removal::Rev { rev: rev.clone(), why: op.clone() }));
+                }
+                Removal::Aside { .. } => {}
+            }
+        }
+        single
+    }
+}
+
+/// One place among what is gone where the bytes of a removed revision are; it may have several. One that was purged has
+/// none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The revision that was removed.
@@ -150,7 +169,7 @@ pub struct Tombstone {
     pub whole: bool,
     /// When it was removed.
     pub at: SystemTime,
-    /// Of its file; the size is 0 where the bytes were purged.
+    /// Of its file. The size is 0 where an older revfs purged the bytes.
     pub meta: Meta,
 }
 
@@ -243,10 +262,15 @@ pub trait Backend: Send + Sync {
     /// Takes an object's directory away if nothing is in it. Whether there was one.
     fn remove_empty(&self, id: &ObjectId) -> Result<bool>;
 
-    /// Removes the bytes of a removed revision for good, wherever among what is gone they are. The names stay, and a
-    /// [`PURGED`] one beside them, so that no replica brings it back. Returns how many bytes those were; of a revision
-    /// that is not gone `NoRevision`.
-    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64>;
+    /// Removes the bytes of removed revisions for good, wherever among what is gone they are. What was known of them stays
+    /// known, and that each is [`PURGED`], so that no replica brings it back. What was purged before is put in order on
+    /// the way. Returns how many bytes those were; revisions that are not gone are passed over, but it is `NoRevision`
+    /// where none of them is.
+    fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64>;
+
+    /// Takes over what somebody else knows of removals, without bytes; of [`Removal::Object`] that it took each of its
+    /// revisions. The object need not exist, nor anything gone of it. Where all is known nothing is written.
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
 
     /// Moves a whole object to what is gone, by one rename. `op` is unique (a uuid's 32 hex digits).
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
@@ -282,10 +306,6 @@ pub trait Backend: Send + Sync {
     /// texts are elsewhere. Whether it did.
     fn erase(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool>;
 
-    /// Adds facts that have no bytes here: [`Removal::Rev`] and [`Removal::Withdrawn`], whether there is such an object or
-    /// not. Those that are known already change nothing.
-    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
-
     /// When the object's directory and what is gone of it changed last, in nanoseconds of any clock, 0 where there is no such;
     /// `None` where the medium cannot tell. `gone`: something may be gone of it; otherwise it is not looked there.
     fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>> {
@@ -296,7 +316,7 @@ pub trait Backend: Send + Sync {
     /// What was removed of an object, in no order; empty where nothing was.
     fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>>;
 
-    /// The removed revisions of an object, one for each place that they have, in no order.
+    /// The removed revisions of an object that have bytes, one for each place where those are, in no order.
     fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>>;
 
     /// The ids that have something among what is gone.

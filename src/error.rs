@@ -104,6 +104,11 @@ impl Error {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
+
+    /// Whether the process may not do it.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// `None` where the object or its revision is not there, or not any more.

@@ -18,16 +18,19 @@
 //! - `publish`: a file, or a directory with one, gets its name at once
 //! - `format`: the version of the store, and its name
 //! - `reserve`: room for removing
+//! - `facts`: what is known without bytes, in files of lines
 //! - `gone`: what lies among what is gone, under which names
 //! - `follow`: a directory and its texts are kept as open as each other
 //! - `trash`: moving to what is gone, and back
 //! - `full`: removing and purging where there is no room
+//! - `purge`: removing bytes for good, and learning what others removed
 //! - `erase`: removing without a trace
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -40,6 +43,7 @@ use crate::rev::{ObjectId, Rev};
 mod access;
 mod carry;
 mod erase;
+mod facts;
 #[cfg(test)]
 pub(crate) mod faults;
 mod follow;
@@ -49,6 +53,7 @@ mod gone;
 mod layout;
 mod medium;
 mod publish;
+mod purge;
 mod reserve;
 mod stage;
 pub(crate) mod sys;
@@ -72,6 +77,8 @@ pub struct DirBackend {
     layout: Layout,
     stage: Stage,
     name: Option<String>,
+    /// Its format is known to be one with fact files.
+    raised: AtomicBool,
 }
 
 impl DirBackend {
@@ -117,7 +124,7 @@ impl DirBackend {
         let stage = Stage::new(root.as_fd()).map_err(Error::io("open", path))?;
         let layout = Layout::new(root);
         let name = format::store_name(&layout, None, path)?;
-        Ok(DirBackend { path: path.into(), layout, stage, name })
+        Ok(DirBackend { path: path.into(), layout, stage, name, raised: AtomicBool::new(false) })
     }
 
     /// Whether the directory holds a store of a version that this program does not know.
@@ -203,6 +210,33 @@ impl DirBackend {
     /// Opens `.revfs/<name>`; `None` where it is missing.
     pub(crate) fn private_dir_if_any(&self, name: &str) -> Result<Option<OwnedFd>> {
         self.layout.dir_if_any(name).map_err(Error::io("open", self.path.join(layout::NAME).join(name)))
+    }
+
+    /// The directory of fact files in that of what is gone of an object.
+    pub(crate) const FACTS: &str = facts::FACTS;
+
+    /// What is wrong with a fact file, where `.revfs/gone/<id>/facts` holds it: in words, and whether it was damaged.
+    pub(crate) fn fact_file_fault(name: &OsStr, text: &[u8]) -> Option<(String, bool)> {
+        let later = facts::lines(text).filter(|line| gone::fact_of_line(line).is_none()).count();
+        match facts::is_whole(name, text) {
+            false => Some(("it does not say what it said when it was made".into(), true)),
+            true if later > 0 => Some((format!("{later} of its lines are of a later revfs"), false)),
+            true => None,
+        }
+    }
+
+    /// Whether a name can be one in that directory.
+    pub(crate) fn is_fact_file(name: &OsStr) -> bool {
+        facts::is_fact_file(name)
+    }
+
+    /// Before there is a fact file: no version opens the store any more that would not read it.
+    fn raise_format(&self) -> Result<()> {
+        if !self.raised.load(Ordering::Relaxed) {
+            format::raise(&self.layout, &self.stage, &self.path)?;
+            self.raised.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn io(&self, op: &'static str, id: &ObjectId, rev: Option<&Rev>, e: Errno) -> Error {
@@ -369,8 +403,16 @@ impl Backend for DirBackend {
         }
     }
 
-    fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
-        at_need(self, true, || self.purge_revision(id, rev, how))
+    fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64> {
+        match at_need(self, true, || self.purge_revisions(id, revs, how)) {
+            // Also where the format is another's, in a sticky store.
+            Err(e) if e.is_no_room() || e.is_denied() => self.purge_to_names(id, revs, how, e),
+            done => done,
+        }
+    }
+
+    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
+        at_need(self, false, || self.learn_facts(id, facts, how))
     }
 
     fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
@@ -415,10 +457,6 @@ impl Backend for DirBackend {
 
     fn removed_objects(&self) -> Result<Vec<ObjectId>> {
         self.list_gone_objects()
-    }
-
-    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
-        self.learn_facts(id, facts, how)
     }
 
     fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>> {
@@ -525,7 +563,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert!(refused("revfs 2\nstore 0\n").contains("version \"2\""));
+        assert!(refused("revfs 3\nstore 0\n").contains("version \"3\""));
         for broken in ["", "\n", "revfs 1\n", "revfs 1\nstore 12\n", "{}"] {
             assert!(refused(broken).contains("remove it"), "{broken:?}");
         }
@@ -760,7 +798,7 @@ mod tests {
     }
 
     /// Memory, where there is some: thousands of stores are made.
-    fn fast() -> PathBuf {
+    pub(super) fn fast() -> PathBuf {
         let memory = Path::new("/dev/shm");
         if memory.is_dir() { memory.into() } else { std::env::temp_dir() }
     }

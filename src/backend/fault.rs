@@ -121,7 +121,8 @@ impl Backend for FaultBackend {
         fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()>;
         fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()>;
         fn remove_empty(&self, id: &ObjectId) -> Result<bool>;
-        fn purge(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64>;
+        fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64>;
+        fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
         fn remove(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
         fn restore(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()>;
         fn revive(&self, id: &ObjectId, op: &str, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta>;
@@ -130,7 +131,6 @@ impl Backend for FaultBackend {
         fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>>;
         fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>>;
         fn removed_objects(&self) -> Result<Vec<ObjectId>>;
-        fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()>;
         fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>>;
         fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
         fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;

@@ -38,10 +38,23 @@ struct Text {
 
 #[derive(Clone, Debug)]
 enum Removed {
-    Rev { rev: Rev, why: String, text: Text, at: SystemTime },
-    Object { op: String, object: Object, at: SystemTime },
-    Withdrawn { op: String },
-    Aside { op: String, names: Vec<OsString> },
+    Rev {
+        rev: Rev,
+        why: String,
+        text: Text,
+        at: SystemTime,
+    },
+    Object {
+        op: String,
+        object: Object,
+        at: SystemTime,
+    },
+    /// What is known without bytes.
+    Fact(Removal),
+    Aside {
+        op: String,
+        names: Vec<OsString>,
+    },
 }
 
 impl MemoryBackend {
@@ -67,6 +80,19 @@ impl MemoryBackend {
     }
 }
 
+impl Removed {
+    fn fact(&self) -> Removal {
+        match self {
+            Removed::Rev { rev, why, .. } => Removal::Rev { rev: rev.clone(), why: why.clone() },
+            Removed::Fact(fact) => fact.clone(),
+            Removed::Aside { op, names } => Removal::Aside { op: op.clone(), names: names.clone() },
+            Removed::Object { op, object, .. } => {
+                Removal::Object { op: op.clone(), revs: object.revs.keys().cloned().collect() }
+            }
+        }
+    }
+}
+
 impl State {
     /// What is gone of an object that does not exist now, and where in it the operation is.
     fn removed(&mut self, id: &ObjectId, op: &str) -> Result<(&mut Vec<Removed>, usize)> {
@@ -77,17 +103,16 @@ impl State {
         if self.objects.contains_key(id) {
             return Err(Error::Exists(id.clone()));
         }
-        let purged: Vec<Rev> = gone
-            .iter()
-            .filter_map(|r| match r {
-                Removed::Rev { rev, why, .. } if why == PURGED => Some(rev.clone()),
-                _ => None,
-            })
-            .collect();
-        if let Removed::Object { object, .. } = &mut gone[at] {
-            object.revs.retain(|rev, text| !text.bytes.is_empty() || !purged.contains(rev));
-        }
         Ok((gone, at))
+    }
+
+    fn learn(&mut self, id: &ObjectId, facts: impl IntoIterator<Item = Removal>) {
+        let gone = self.gone.get(id).into_iter().flatten();
+        let mut known = Removal::single(&gone.map(Removed::fact).collect::<Vec<_>>());
+        let fresh: Vec<_> = facts.into_iter().filter(|fact| known.insert(fact.clone())).collect();
+        if !fresh.is_empty() {
+            self.gone.entry(id.clone()).or_default().extend(fresh.into_iter().map(Removed::Fact));
+        }
     }
 
     /// Something of an object is out of the way.
@@ -138,7 +163,10 @@ impl State {
     }
 
     fn remove(&mut self, id: &ObjectId, op: &str) -> Result<()> {
-        let taken = |r: &Removed| matches!(r, Removed::Object { op: o, .. } | Removed::Withdrawn { op: o } if o == op);
+        let taken = |r: &Removed| match r {
+            Removed::Object { op: o, .. } | Removed::Fact(Removal::Withdrawn { op: o }) => o == op,
+            _ => false,
+        };
         self.object(id)?;
         if self.gone.get(id).is_some_and(|all| all.iter().any(taken)) {
             return Err(failed("delete", id, io::ErrorKind::AlreadyExists));
@@ -278,28 +306,6 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
-    fn learn(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
-        let known = self.removed(id)?;
-        let is_known = |rev: &Rev, why: &str| {
-            known.iter().any(|known| match known {
-                Removal::Rev { rev: of, why: known } => of == rev && known == why,
-                Removal::Object { op, revs } => op == why && revs.contains(rev),
-                Removal::Withdrawn { .. } | Removal::Aside { .. } => false,
-            })
-        };
-        for fact in facts {
-            match fact {
-                Removal::Rev { rev, why } if !is_known(rev, why) => self.keep(id, rev, why, b"", how)?,
-                Removal::Withdrawn { op } if !known.contains(fact) => {
-                    let mut state = self.0.lock();
-                    state.gone.entry(id.clone()).or_default().push(Removed::Withdrawn { op: op.clone() });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, _: Durability) -> Result<()> {
         plain(id, op)?;
         let mut state = self.0.lock();
@@ -322,33 +328,52 @@ impl Backend for MemoryBackend {
         Ok(empty)
     }
 
-    fn purge(&self, id: &ObjectId, rev: &Rev, _: Durability) -> Result<u64> {
+    fn purge(&self, id: &ObjectId, revs: &[Rev], _: Durability) -> Result<u64> {
         let mut state = self.0.lock();
-        let empty = state.text(b"", &Attrs::default());
-        let missing = || Error::NoRevision(id.clone(), rev.clone());
-        let gone = state.gone.get_mut(id).ok_or_else(missing)?;
-        let (mut freed, mut any, mut told) = (0, false, false);
-        let texts = gone.iter_mut().filter_map(|r| match r {
-            Removed::Rev { rev: of, why, text, .. } if of == rev => {
-                told |= why == PURGED;
-                Some(text)
+        let (mut freed, mut facts, mut kept) = (0, Vec::new(), Vec::new());
+        for mut removed in state.gone.remove(id).unwrap_or_default() {
+            let mut goes = |rev: &Rev, why: &String, text: &Text| {
+                let goes = revs.contains(rev);
+                if goes {
+                    freed += text.meta.size;
+                    facts.extend([why.as_str(), PURGED].map(|why| (rev.clone(), why.to_owned())));
+                }
+                goes
+            };
+            let empty = match &mut removed {
+                Removed::Rev { rev, why, text, .. } => goes(rev, why, text),
+                Removed::Object { op, object, .. } => {
+                    object.revs.retain(|rev, text| !goes(rev, op, text));
+                    object.revs.is_empty() && object.foreign.is_empty()
+                }
+                Removed::Fact(_) | Removed::Aside { .. } => false,
+            };
+            if !empty {
+                kept.push(removed);
             }
-            Removed::Object { object, .. } => object.revs.get_mut(rev),
-            _ => None,
-        });
-        for text in texts {
-            any = true;
-            freed += text.meta.size;
-            *text = empty.clone();
         }
-        if !any {
-            return Err(missing());
+        let known = |removed: &Removed| matches!(removed, Removed::Fact(Removal::Rev { rev, .. }) if revs.contains(rev));
+        let any = !facts.is_empty() || kept.iter().any(known);
+        if !kept.is_empty() || any {
+            state.gone.insert(id.clone(), kept);
         }
-        if !told {
-            let at = empty.meta.ctime;
-            gone.push(Removed::Rev { rev: rev.clone(), why: PURGED.into(), text: empty, at });
+        state.learn(id, facts.into_iter().map(|(rev, why)| Removal::Rev { rev, why }));
+        match revs.first() {
+            Some(rev) if !any => Err(Error::NoRevision(id.clone(), rev.clone())),
+            _ => Ok(freed),
         }
-        Ok(freed)
+    }
+
+    fn learn(&self, id: &ObjectId, facts: &[Removal], _: Durability) -> Result<()> {
+        let facts = Removal::single(facts);
+        for fact in &facts {
+            match fact {
+                Removal::Rev { why: name, .. } | Removal::Withdrawn { op: name } => plain(id, name)?,
+                Removal::Object { .. } | Removal::Aside { .. } => {}
+            }
+        }
+        self.0.lock().learn(id, facts);
+        Ok(())
     }
 
     fn remove(&self, id: &ObjectId, op: &str, _: Durability) -> Result<()> {
@@ -360,7 +385,7 @@ impl Backend for MemoryBackend {
         plain(id, op)?;
         let mut state = self.0.lock();
         let (gone, at) = state.removed(id, op)?;
-        let withdrawn = Removed::Withdrawn { op: op.into() };
+        let withdrawn = Removed::Fact(Removal::Withdrawn { op: op.into() });
         if let Removed::Object { object, .. } = std::mem::replace(&mut gone[at], withdrawn) {
             state.objects.insert(id.clone(), object);
         }
@@ -386,7 +411,7 @@ impl Backend for MemoryBackend {
             return Err(failed("revive", id, io::ErrorKind::AlreadyExists));
         }
         let meta = text.meta.clone();
-        let withdrawn = Removed::Withdrawn { op: op.into() };
+        let withdrawn = Removed::Fact(Removal::Withdrawn { op: op.into() });
         if let Removed::Object { mut object, .. } = std::mem::replace(&mut gone[at], withdrawn) {
             object.revs.insert(rev.clone(), text);
             state.objects.insert(id.clone(), object);
@@ -417,15 +442,7 @@ impl Backend for MemoryBackend {
     }
 
     fn removed(&self, id: &ObjectId) -> Result<Vec<Removal>> {
-        let gone = |r: &Removed| match r {
-            Removed::Rev { rev, why, .. } => Removal::Rev { rev: rev.clone(), why: why.clone() },
-            Removed::Withdrawn { op } => Removal::Withdrawn { op: op.clone() },
-            Removed::Aside { op, names } => Removal::Aside { op: op.clone(), names: names.clone() },
-            Removed::Object { op, object, .. } => {
-                Removal::Object { op: op.clone(), revs: object.revs.keys().cloned().collect() }
-            }
-        };
-        Ok(self.0.lock().gone.get(id).map_or_else(Vec::new, |all| all.iter().map(gone).collect()))
+        Ok(self.0.lock().gone.get(id).map_or_else(Vec::new, |all| all.iter().map(Removed::fact).collect()))
     }
 
     fn tombstones(&self, id: &ObjectId) -> Result<Vec<Tombstone>> {
@@ -442,7 +459,7 @@ impl Backend for MemoryBackend {
                         Tombstone { rev, why, whole: true, at: *at, meta }
                     }))
                 }
-                Removed::Withdrawn { .. } | Removed::Aside { .. } => {}
+                Removed::Fact(_) | Removed::Aside { .. } => {}
             }
         }
         Ok(tombstones)
@@ -457,7 +474,7 @@ impl Backend for MemoryBackend {
         let bytes = |r: &Removed| match r {
             Removed::Rev { rev: r, text, .. } => (r == rev).then(|| text.bytes.to_vec()),
             Removed::Object { object, .. } => object.revs.get(rev).map(|text| text.bytes.to_vec()),
-            Removed::Withdrawn { .. } | Removed::Aside { .. } => None,
+            Removed::Fact(_) | Removed::Aside { .. } => None,
         };
         let mut found = state.gone.get(id).into_iter().flatten().filter_map(bytes);
         found.find(|text| !text.is_empty()).ok_or_else(|| Error::NoRevision(id.clone(), rev.clone()))

@@ -157,6 +157,9 @@ impl Run<'_> {
                 };
                 let below = [below[0], below[1], item.name.as_os_str()];
                 for one in inner {
+                    if kind == "gone" && one.is_dir() && one.name == DirBackend::FACTS {
+                        self.fact_files(dir.as_fd(), &one, &below);
+                    }
                     let belongs = match kind {
                         "gone" => DirBackend::is_gone_name(&one.name, one.is_dir(), one.is_file()),
                         _ => one.is_file(),
@@ -169,6 +172,36 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Looks into the directory of an object's fact files. They are never moved: what can be read of them counts.
+    fn fact_files(&mut self, at: BorrowedFd, item: &Item, below: &[&OsStr]) {
+        let below = [below, &[item.name.as_os_str()]].concat();
+        let place: String = below.iter().map(|dir| format!("{}/", shown(dir))).collect();
+        let Ok((dir, files)) = disk::list(at, &item.name) else {
+            let why = "give its owner the permissions back: chmod u+rwx";
+            self.report(None, place.trim_end_matches('/'), "it cannot be listed", Cure::Cannot(why.into()));
+            return;
+        };
+        for file in files {
+            if !file.is_file() || !DirBackend::is_fact_file(&file.name) {
+                let what = format!("{} that revfs did not make", file.kind_name());
+                self.stray(dir.as_fd(), &file, &below, &what);
+                continue;
+            }
+            let place = format!("{place}{}", shown(&file.name));
+            match disk::read(dir.as_fd(), &file).map(|text| DirBackend::fact_file_fault(&file.name, &text)) {
+                Ok(None) => {}
+                Ok(Some((what, true))) => {
+                    let how = "what can be read of it counts";
+                    self.report(None, &place, what, Cure::Cannot(how.into()));
+                }
+                Ok(Some((what, false))) => self.note(None, &place, what),
+                // Taken over by another one.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => self.report(None, &place, "it cannot be read", Cure::Cannot(e.to_string())),
+            }
+        }
     }
 
     fn stray(&mut self, at: BorrowedFd, item: &Item, below: &[&OsStr], what: &str) {

@@ -145,7 +145,7 @@ pub struct Gc {
     /// Retire revisions but the newest N, or those published longer ago than AGE (90s, 15m, 12h, 30d, 2w)
     #[arg(long, value_name = "N|AGE", value_parser = keep)]
     keep: Option<Keep>,
-    /// Remove the bytes of what has been gone for longer than AGE; the names stay
+    /// Remove the bytes of what has been gone for longer than AGE; that it was stays known
     #[arg(long, value_name = "AGE", value_parser = age)]
     purge: Option<Duration>,
     /// Remove also what objects were last that were deleted longer than AGE ago: they cannot be brought back then

@@ -105,19 +105,22 @@ impl Store {
             };
             let age = if last.contains(rev) { deleted } else { older };
             let due = age.is_some_and(|age| now.duration_since(newest).is_ok_and(|gone| gone > age));
+            // On another host, or by who got no further; the bytes were copied since, perhaps.
+            let due = due || set.reasons(rev).any(|why| why == PURGED);
             // A writer's own text beside the merge that is in conflict now.
             let unmerged =
                 set.reasons(rev).any(|why| Rev::new(why).is_ok_and(|by| in_conflict.contains(&by)));
             if !due || live.contains(rev) || set.awaited(rev) || needed.contains(rev) || unmerged {
                 continue;
             }
-            let freed = match dry {
-                true => Some(size),
-                false => found(self.backend().purge(id, rev, Durability::Ordered))?,
-            };
-            if let Some(freed) = freed {
-                cleared.bytes += freed;
-                cleared.revs.push(rev.clone());
+            cleared.bytes += size;
+            cleared.revs.push(rev.clone());
+        }
+        if !dry {
+            // Without revisions, too: it puts in order what was purged before.
+            match found(self.backend().purge(id, &cleared.revs, Durability::Ordered))? {
+                Some(freed) => cleared.bytes = freed,
+                None => cleared = Cleared::default(),
             }
         }
         Ok(cleared)

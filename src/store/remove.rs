@@ -44,17 +44,35 @@ impl Store {
         // A deletion takes what is in the directory: so all that lives must be there.
         let set = self.existing_revision_set(id)?;
         self.put_back(id, &set)?;
-        let op = self.operation();
-        self.backend().remove(id, &op, Durability::Ordered)?;
+        let (op, how) = (self.operation(), Durability::Ordered);
+        self.backend().remove(id, &op, how)?;
+        // And what lives and has not come yet: only facts about it have.
+        let fact = |rev| Removal::Rev { rev, why: op.clone() };
+        let known: Vec<Removal> = set.missing.into_iter().map(fact).collect();
+        if let Err(e) = self.backend().learn(id, &known, how) {
+            log::warn!("{id} is deleted, but for what comes of it from elsewhere: {e}");
+        }
         Ok(op)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::backend::Entry;
+    use crate::backend::{Durability, Entry, Removal};
     use crate::error::Error;
-    use crate::store::testing::{id, store, text};
+    use crate::store::testing::{id, rev, store, text};
+
+    #[test]
+    fn a_deletion_takes_what_only_facts_have_come_of() {
+        let ((s, backend), x, late) = (store(), id("x"), rev(3, 'a'));
+        s.create(&x, b"{}").unwrap();
+        let op = "0".repeat(32);
+        let undone = [Removal::Rev { rev: late.clone(), why: op.clone() }, Removal::Withdrawn { op }];
+        s.backend().learn(&x, &undone, Durability::Ordered).unwrap();
+        s.delete(&x).unwrap();
+        backend.plant(&x, Entry::Rev(late), b"{}");
+        assert!(matches!(s.winner(&x), Err(Error::NoObject(_))));
+    }
 
     #[test]
     fn a_deleted_object_that_came_back_can_be_created() {

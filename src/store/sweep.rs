@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::Store;
 use super::revision_set::{RevisionSet, reason_text};
 use super::save::inherit;
-use crate::backend::{Attrs, Durability, Removal};
+use crate::backend::{Attrs, Durability, PURGED, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
@@ -40,6 +40,12 @@ impl Store {
         any |= self.put_back(id, &set)?;
         for (rev, why) in &set.dead {
             any |= self.retire(id, rev, why, how)?;
+        }
+        // What was purged is so again.
+        let purged = |(rev, _): &&(Rev, String)| set.reasons(rev).any(|why| why == PURGED);
+        let purged: Vec<Rev> = set.dead.iter().filter(purged).map(|(rev, _)| rev.clone()).collect();
+        if !purged.is_empty() {
+            found(self.backend().purge(id, &purged, how))?;
         }
         // An empty directory makes the original's upsert fail.
         if any && set.live.is_empty() && set.missing.is_empty() {

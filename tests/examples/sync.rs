@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as AnyError;
-use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
-use revfs::backend::{Attrs, Durability};
+use revfs::backend::{Attrs, Durability, PURGED, Removal};
 use revfs::store::RevisionSet;
-use revfs::{Error, ObjectId, Store, document};
+use revfs::{Error, ObjectId, Rev, Store, document};
+
+const HOW: Durability = Durability::Ordered;
 
 fn main() -> Result<(), Box<dyn AnyError>> {
     let mut args = std::env::args_os().skip(1);
     let (Some(a), Some(b)) = (args.next(), args.next()) else { return Err("usage: sync A B".into()) };
-    run(a.as_ref(), b.as_ref(), &mut io::stdout())
+    run(a.as_ref(), b.as_ref(), &mut std::io::stdout())
 }
 
 pub fn run(a: &Path, b: &Path, out: &mut dyn Write) -> Result<(), Box<dyn AnyError>> {
@@ -28,11 +29,14 @@ fn learn(here: &Path, there: &Path, out: &mut dyn Write) -> Result<(), Box<dyn A
     let mut ids: BTreeSet<ObjectId> = teacher.ids()?.into_iter().collect();
     ids.extend(teacher.backend().removed_objects()?);
     for id in ids {
-        let gone = Path::new(".revfs/gone").join(id.as_os_str());
         // Facts first: what was removed must not live here even for a moment.
-        let facts = facts(&there.join(&gone), &here.join(&gone), &here.join(".revfs/stage"))?;
+        let texts = removed_texts(&learner, &teacher, &id)?;
+        let known = Removal::single(&learner.backend().removed(&id)?);
+        let told = Removal::single(&teacher.backend().removed(&id)?);
+        let facts: Vec<Removal> = told.difference(&known).cloned().collect();
+        learner.backend().learn(&id, &facts, HOW)?;
         let revisions = revisions(&learner, &teacher, &id)?;
-        if facts + revisions == 0 {
+        if texts + facts.len() + revisions == 0 {
             continue;
         }
         // Makes the directory say what the facts say, for readers that know none.
@@ -40,7 +44,7 @@ fn learn(here: &Path, there: &Path, out: &mut dyn Write) -> Result<(), Box<dyn A
             Ok(_) | Err(Error::NoObject(_)) => {}
             Err(e) => return Err(e.into()),
         }
-        writeln!(out, "{id}: {revisions} revisions, {facts} facts")?;
+        writeln!(out, "{id}: {revisions} revisions, {texts} removed ones, {} facts", facts.len())?;
     }
     Ok(())
 }
@@ -52,7 +56,7 @@ fn revisions(here: &Store, there: &Store, id: &ObjectId) -> revfs::Result<usize>
         Err(Error::NoObject(_)) => return Ok(0),
         live => live?,
     };
-    let (attrs, how) = (Attrs::default(), Durability::Ordered);
+    let attrs = Attrs::default();
     let mut copied = 0;
     for rev in live.iter().filter(|rev| !known.contains(rev)) {
         let text = there.read(id, rev)?;
@@ -60,8 +64,8 @@ fn revisions(here: &Store, there: &Store, id: &ObjectId) -> revfs::Result<usize>
         if document::check(&text).is_err() {
             continue;
         }
-        match here.backend().publish(id, rev, &text, &attrs, how) {
-            Err(Error::NoObject(_)) => here.backend().create(id, rev, &text, &attrs, how)?,
+        match here.backend().publish(id, rev, &text, &attrs, HOW) {
+            Err(Error::NoObject(_)) => here.backend().create(id, rev, &text, &attrs, HOW)?,
             published => published?,
         };
         copied += 1;
@@ -69,29 +73,21 @@ fn revisions(here: &Store, there: &Store, id: &ObjectId) -> revfs::Result<usize>
     Ok(copied)
 }
 
-/// Copies the names in one directory of facts that another lacks, each whole and exclusively. How many.
-fn facts(there: &Path, here: &Path, stage: &Path) -> io::Result<usize> {
+/// Copies what can be brought back there and not here, unless it was purged here. How many.
+fn removed_texts(here: &Store, there: &Store, id: &ObjectId) -> revfs::Result<usize> {
+    let known = RevisionSet::load(here.backend(), id)?;
+    let mut kept: BTreeSet<Rev> = here.backend().tombstones(id)?.into_iter().map(|grave| grave.rev).collect();
     let mut copied = 0;
-    let entries = match fs::read_dir(there) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let (from, to) = (entry.path(), here.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            copied += facts(&from, &to, stage)?;
-        } else if !to.exists() {
-            fs::create_dir_all(here)?;
-            let staged = stage.join(uuid::Uuid::new_v4().simple().to_string());
-            fs::copy(&from, &staged)?;
-            let linked = fs::hard_link(&staged, &to);
-            fs::remove_file(&staged)?;
-            match linked {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => copied += 1,
-            }
+    for grave in there.backend().tombstones(id)? {
+        if known.reasons(&grave.rev).any(|why| why == PURGED) || !kept.insert(grave.rev.clone()) {
+            continue;
         }
+        let text = match there.backend().read_removed(id, &grave.rev) {
+            Err(Error::NoRevision(..)) => continue,
+            text => text?,
+        };
+        here.backend().keep(id, &grave.rev, &grave.why, &text, HOW)?;
+        copied += 1;
     }
     Ok(copied)
 }

@@ -353,15 +353,47 @@ fn a_sound_store_has_nothing_to_tell() {
 }
 
 #[test]
+fn fact_files_are_looked_into_and_never_moved() {
+    let env = Env::new();
+    let revs = [0, 1, 2].map(|n| env.sound("a", n));
+    env.revfs(&["gc", "--keep", "1", "--purge", "0s"]);
+    assert_eq!(env.revfs(&["check"]), (0, String::new()));
+    let facts = env.path(".revfs/gone/a/facts");
+    let name = fs::read_dir(&facts).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let says = fs::read_to_string(facts.join(&name)).unwrap();
+    assert_eq!((says.lines().count(), says.len()), (4, 2 * (34 + 1 + 6 + 1) + 2 * (34 + 1 + 34 + 1)));
+    let below = format!(".revfs/gone/a/facts/{name}");
+    // Cut short, as by a disk; and what is nobody's.
+    env.leave(&below, &says[..says.len() - 1]);
+    env.leave(".revfs/gone/a/facts/README", "read me");
+    for args in [&["check"][..], &["check", "--repair"]] {
+        let (code, said) = env.revfs(args);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(code == 1 && lines.len() == 2, "{said}");
+        assert!(lines[0].contains("facts/README: a file that revfs did not make"), "{said}");
+        assert!(
+            lines[1].starts_with(&below) && lines[1].ends_with("what can be read of it counts"),
+            "{said}"
+        );
+    }
+    assert_eq!(env.revfs(&["check"]).1.lines().count(), 1, "the other was moved");
+    assert!(fs::read_to_string(facts.join(&name)).unwrap() == says[..says.len() - 1]);
+    // What can be read of it counts.
+    fs::copy(env.path("a").join(&revs[2]), env.path("a").join(&revs[0])).unwrap();
+    assert!(env.revfs(&["check"]).1.contains("(purged) and is back"), "{says}");
+    assert_eq!(env.revfs(&["log", "a"]).1.lines().count(), 1);
+}
+
+#[test]
 fn a_store_of_another_version_is_left_alone() {
     let env = Env::new();
     env.leave("a/README", "x");
-    env.leave(".revfs/format", format!("revfs 2\nstore {HEX}\n"));
+    env.leave(".revfs/format", format!("revfs 3\nstore {HEX}\n"));
     let before = env.all();
     for args in [&["check"][..], &["check", "--repair"]] {
         let (code, said) = env.revfs(args);
         assert!(code == 1 && said.starts_with(".revfs/format: ") && said.lines().count() == 1, "{said}");
-        assert!(said.contains("version \"2\""), "{said}");
+        assert!(said.contains("version \"3\""), "{said}");
     }
     assert!(env.all() == before);
 }

@@ -74,7 +74,10 @@ suite! {
     a_retired_revision_is_gone_and_readable
     a_retired_revision_that_came_back_is_retired_again
     what_is_set_aside_is_no_fact
-    a_purge_leaves_names
+    a_purge_leaves_facts
+    many_are_purged_at_once
+    what_others_removed_is_learnt
+    what_was_purged_and_is_back_is_purged_again
     kept_bytes_were_never_live
     a_removed_object_takes_all_along
     a_revived_object_has_all_it_had_and_one_more
@@ -404,6 +407,9 @@ fn a_reason_is_one_name(m: &Medium) {
         assert!(m.set_aside(&x, OsStr::new(a.as_str()), bad, O).is_err());
         assert!(m.revive(&x, bad, &a, b"{}", &Attrs::default(), O).is_err());
         assert!(m.move_object(&x, &id("y"), bad, O).is_err());
+        assert!(m.learn(&x, &[Removal::Rev { rev: a.clone(), why: bad.into() }], O).is_err());
+        assert!(m.learn(&x, &[Removal::Withdrawn { op: bad.into() }], O).is_err());
     }
+    assert!(gone(m, "x").is_empty());
     assert_eq!((m.objects().unwrap(), revs(m, "x")), (vec![x], vec![a]));
 }

@@ -90,17 +90,19 @@ fn the_page_names_all_that_is_made_beside_the_objects() {
     assert_eq!(own, rows("`.revfs`"));
     let gone = store.join(".revfs/gone");
     let facts = names(&gone).iter().flat_map(|id| names(gone.join(id))).collect::<Vec<_>>();
-    assert!(facts.contains(&format!("{base}~purged")), "{facts:?}");
+    let files = names(gone.join("a/facts"));
+    let says = fs::read_to_string(gone.join("a/facts").join(&files[0])).unwrap();
+    assert!(files.len() == 1 && files[0].len() == 32 && says.contains(&format!("{base}~purged\n")), "{says}");
     let mut facts: BTreeSet<String> = facts.iter().map(|name| general(name)).collect();
-    // Only where there is no room.
-    facts.insert("<rev>".into());
+    // Only where there is no room; and these were turned into lines.
+    facts.extend(["<rev>", "<rev>~<why>", "<op>~withdrawn"].map(str::to_owned));
     assert_eq!(facts, rows("What is gone"));
     let drafts = names(store.join(".revfs/drafts/a"));
     assert!(drafts.iter().all(|name| name.len() == "1764478800.123-0badcafe".len()), "{drafts:?}");
     assert_eq!(names(store.join(".revfs/drafts/new")), ["new"]);
     assert_eq!(names(store.join(".revfs/scratch")), ["notes.txt"]);
     let format = fs::read_to_string(store.join(".revfs/format")).unwrap();
-    assert!(format.starts_with("revfs 1\nstore ") && format.len() == 8 + 6 + 32 + 1, "{format}");
+    assert!(format.starts_with("revfs 2\nstore ") && format.len() == 8 + 6 + 32 + 1, "{format}");
     let pieces: BTreeSet<String> = names(store.join(".revfs/reserve")).into_iter().collect();
     assert!(pieces.len() <= 16 && pieces.iter().all(|n| n.parse().is_ok_and(|n: u8| n < 16)), "{pieces:?}");
 }

@@ -1,10 +1,14 @@
 //! Removing and bringing back, by the program, beside the original and beside a mount.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use revfs::backend::DirBackend;
+use revfs::store::RevisionSet;
+use revfs::{ObjectId, Rev, SaveOptions, Store};
 
 use crate::mounted::{Place, wait_for};
 use crate::seed;
@@ -46,6 +50,19 @@ fn original(place: &Place, id: &str) -> String {
 fn gone_names(place: &Place, id: &str) -> BTreeSet<String> {
     let dir = fs::read_dir(place.store().join(".revfs/gone").join(id)).unwrap();
     dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// What the fact files of an object say.
+fn fact_lines(place: &Place, id: &str) -> BTreeSet<String> {
+    let dir = fs::read_dir(place.store().join(".revfs/gone").join(id).join("facts")).unwrap();
+    let says = dir.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+    says.collect::<String>().lines().map(str::to_owned).collect()
+}
+
+/// All that is below a directory, itself included.
+fn inodes(dir: PathBuf) -> usize {
+    let below = |path: PathBuf| if path.is_dir() && !path.is_symlink() { inodes(path) } else { 1 };
+    1 + fs::read_dir(dir).unwrap().map(|entry| below(entry.unwrap().path())).sum::<usize>()
 }
 
 #[test]
@@ -144,7 +161,8 @@ fn old_revisions_go_out_of_the_history_and_for_good_on_demand() {
     assert_eq!(ok(&place, &["gc", "--purge", "1h"], ""), "purged 0 revisions of 0 objects, 0 bytes");
     let names = gone_names(&place, "a");
     assert_eq!(ok(&place, &["gc", "--purge", "0s"], ""), "purged 6 revisions of 2 objects, 42 bytes");
-    assert!(gone_names(&place, "a").is_superset(&names), "names stay");
+    assert_eq!(gone_names(&place, "a").into_iter().collect::<Vec<_>>(), ["facts"]);
+    assert!(fact_lines(&place, "a").is_superset(&names), "what they said stays known");
     assert!(place.find("\"n\":0").is_empty() && !place.find("\"n\":3").is_empty());
     for wanted in [["show", "a", "0"], ["restore", "a", "1-"]] {
         fails(&place, &wanted, 1, "purged");
@@ -156,6 +174,114 @@ fn old_revisions_go_out_of_the_history_and_for_good_on_demand() {
     fails(&place, &["undelete", "b"], 1, "nothing is left");
     assert!(ok(&place, &["put", "b"], "{}").starts_with("4-"), "names are remembered");
     assert_eq!(ok(&place, &["check"], ""), "");
+}
+
+/// Each revision that is known of `x`, whether it lives, and what was said of it.
+fn known(place: &Place) -> BTreeMap<Rev, (bool, BTreeSet<String>)> {
+    let backend = DirBackend::open(place.store()).unwrap();
+    let set = RevisionSet::load(&backend, &ObjectId::new("x").unwrap()).unwrap();
+    let one = |rev: &Rev| {
+        (rev.clone(), (set.live.contains(rev), set.reasons(rev).cloned().collect::<BTreeSet<_>>()))
+    };
+    set.all().map(one).collect()
+}
+
+#[test]
+fn what_an_object_was_costs_lines_and_no_inodes() {
+    let (place, x) = (Place::new(), ObjectId::new("x").unwrap());
+    let gone = || inodes(place.store().join("x")) + inodes(place.store().join(".revfs/gone/x"));
+    {
+        let store = Store::open(place.store()).unwrap();
+        for n in 0..2000 {
+            store.put(&x, format!("{{\"n\":{n}}}").as_bytes(), &SaveOptions::default()).unwrap();
+        }
+    }
+    let all = known(&place);
+    assert_eq!(all.len(), 2000);
+    assert!(ok(&place, &["gc", "--keep", "20"], "").starts_with("retired 1980 "));
+    let retired = known(&place);
+    assert_eq!(retired.values().filter(|(live, why)| !live && why.len() == 1).count(), 1980);
+    assert!(
+        ok(&place, &["gc", "--keep", "20", "--purge", "0d"], "")
+            .contains("purged 1980 revisions of 1 object")
+    );
+    assert!(gone() <= 64, "{} inodes", gone());
+    // The same is known, and that it was purged.
+    let purged = |mut known: BTreeMap<Rev, (bool, BTreeSet<String>)>| {
+        for (_, why) in known.values_mut().filter(|(live, _)| !live) {
+            why.insert("purged".into());
+        }
+        known
+    };
+    let after = known(&place);
+    assert_eq!(after, purged(retired));
+    let bytes: usize = fact_lines(&place, "x").iter().map(|line| line.len() + 1).sum();
+    assert!(fact_lines(&place, "x").len() == 2 * 1980 && bytes <= 2 * 1980 * 100, "{bytes}");
+    // A second run changes nothing.
+    let log = ok(&place, &["log", "--all", "x"], "");
+    let count = gone();
+    assert!(ok(&place, &["gc", "--keep", "20", "--purge", "0d"], "").contains("purged 0 revisions"));
+    assert_eq!(
+        (gone(), known(&place), ok(&place, &["log", "--all", "x"], "")),
+        (count, after.clone(), log.clone())
+    );
+    assert_eq!(ok(&place, &["check"], ""), "");
+
+    // As an older version would have left it, it says the same; and becomes the same when it is used.
+    let facts = place.store().join(".revfs/gone/x/facts");
+    for line in fact_lines(&place, "x") {
+        fs::write(place.store().join(".revfs/gone/x").join(line), "").unwrap();
+    }
+    fs::remove_dir_all(&facts).unwrap();
+    assert!(gone() > 3960);
+    assert_eq!((known(&place), ok(&place, &["log", "--all", "x"], "")), (after.clone(), log.clone()));
+    assert!(ok(&place, &["gc", "--purge", "90d"], "").contains("purged 0 revisions"));
+    assert!(gone() <= 64, "{} inodes", gone());
+    assert_eq!((known(&place), ok(&place, &["log", "--all", "x"], "")), (after, log));
+    assert_eq!(ok(&place, &["check"], ""), "");
+}
+
+#[test]
+fn a_copy_that_has_other_facts_knows_both() {
+    if Command::new("rsync").arg("--version").output().is_err() {
+        println!("skipped: no rsync here");
+        return;
+    }
+    let [one, other] = [Place::new(), Place::new()];
+    let rsync = |from: &Place, to: &Place| {
+        let mut command = Command::new("rsync");
+        command.arg("-a").arg("-T").arg(to.store().join(".revfs/stage"));
+        let done = command.arg(format!("{}/", from.store().display())).arg(to.store()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    for n in 0..40 {
+        ok(&one, &["put", "x"], &format!("{{\"n\":{n}}}"));
+    }
+    fs::create_dir_all(other.store().join(".revfs/stage")).unwrap();
+    rsync(&one, &other);
+    assert_eq!(known(&one), known(&other));
+    ok(&one, &["gc", "--keep", "30", "--purge", "0s"], "");
+    ok(&other, &["put", "x"], "{\"n\":40}");
+    ok(&other, &["gc", "--keep", "20", "--purge", "0s"], "");
+    let mut both = known(&one);
+    for (rev, (_, why)) in known(&other) {
+        both.entry(rev).or_insert((true, BTreeSet::new())).1.extend(why);
+    }
+    for (live, why) in both.values_mut() {
+        *live = why.is_empty();
+    }
+    rsync(&one, &other);
+    assert_eq!(known(&other), both);
+    rsync(&other, &one);
+    assert_eq!(known(&one), both);
+    // What the copy brought back goes again.
+    for place in [&one, &other] {
+        ok(place, &["check", "--repair"], "");
+        ok(place, &["gc", "--keep", "20", "--purge", "0s"], "");
+        assert_eq!(known(place), both);
+        assert!(inodes(place.store().join(".revfs/gone/x")) < 10);
+        assert_eq!(place.revs("x").len(), 20);
+    }
 }
 
 #[test]

@@ -247,9 +247,19 @@ impl World {
                 }
                 let known = RevisionSet::load(s.backend(), &id).unwrap();
                 let mut knew: BTreeSet<Rev> = known.live.iter().chain(&known.missing).cloned().collect();
-                // What is only gone with an earlier deletion comes back if that is withdrawn.
+                // What is only gone with an earlier deletion comes back if that is withdrawn, and so does what was superseded by
+                // that: of what was superseded it took what leads to what it took.
+                let mut taken = knew.clone();
+                let leads = |taken: &BTreeSet<Rev>, why: &BTreeSet<String>| {
+                    why.iter().any(|why| Rev::new(why).is_ok_and(|by| taken.contains(&by)))
+                };
+                while let Some((rev, _)) =
+                    known.removed().find(|(rev, why)| !taken.contains(rev) && leads(&taken, why))
+                {
+                    taken.insert(rev.clone());
+                }
                 let resolved = |(rev, why): &(&Rev, &BTreeSet<String>)| {
-                    !known.awaited(rev) && why.iter().all(|why| Rev::new(why).is_ok())
+                    taken.contains(rev) && !known.awaited(rev) && why.iter().all(|why| Rev::new(why).is_ok())
                 };
                 knew.extend(known.removed().filter(resolved).map(|(rev, _)| rev.clone()));
                 let op = s.delete(&id).unwrap();
@@ -302,8 +312,14 @@ impl World {
                 // All, or a part.
                 let sides = 1 + self.dice.roll(4);
                 let dice = &mut self.dice;
-                self.hosts[at].learn(&self.hosts[from], &mut || sides == 1 || dice.roll(sides) > 0);
-                format!("learns from {from}")
+                if dice.roll(4) == 0 {
+                    let facts = self.hosts[from].store.backend().removed(&id).unwrap();
+                    s.backend().learn(&id, &facts, how).unwrap();
+                    format!("learns facts from {from}")
+                } else {
+                    self.hosts[at].learn(&self.hosts[from], &mut || sides == 1 || dice.roll(sides) > 0);
+                    format!("learns from {from}")
+                }
             }
         };
         self.story.push(format!("{at} {told}"));

@@ -246,7 +246,7 @@ mod tests {
         }
         b.retire(&id("x"), &rev(0), "discarded", O).unwrap();
         b.keep(&id("x"), &rev(5), "discarded", b"{}", O).unwrap();
-        b.purge(&id("x"), &rev(0), O).unwrap();
+        b.purge(&id("x"), &[rev(0)], O).unwrap();
         b.remove(&id("y"), &"1".repeat(32), O).unwrap();
         b.restore(&id("y"), &"1".repeat(32), O).unwrap();
         b.set_aside(&id("z"), rev(0).as_str().as_ref(), &"2".repeat(32), O).unwrap();

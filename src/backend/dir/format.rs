@@ -1,5 +1,8 @@
 //! The file `.revfs/format`: two lines, `revfs 1` and `store <32 hex digits>`: the version of all that lies there, and a name for
 //! the store that survives copying and moving.
+//!
+//! Version 2 is version 1 with fact files. A store becomes one when it gets the first: what knows only version 1 would take
+//! what they say is gone for alive.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -14,7 +17,8 @@ use crate::backend::Durability;
 use crate::error::{Error, Result};
 
 pub const FORMAT: &str = "format";
-const VERSION: &str = "1";
+/// Of a new store, and of one with fact files.
+const VERSIONS: [&str; 2] = ["1", "2"];
 
 /// Reads it, or writes one by `stage` where there is none. Returns the store's own name; `None` for a store that has none and
 /// that nobody here may write to.
@@ -25,18 +29,11 @@ pub fn store_name(layout: &Layout, stage: Option<&Stage>, path: &Path) -> Result
     let at = || path.join(NAME).join(FORMAT);
     // Twice: another process may be the one that writes it.
     for _ in 0..2 {
-        let read = sys::dir(layout.root(), NAME)
-            .and_then(|own| sys::open_file(own.as_fd(), FORMAT))
-            .and_then(|(file, meta)| sys::read_all(file.as_fd(), meta.size.min(4096)));
-        match read {
-            Ok(text) => {
-                return parse(&text).map(Some).map_err(|why| Error::NotAStore { path: path.into(), why });
-            }
-            Err(Errno::NOENT) => {}
-            Err(e) => return Err(Error::io("read", at())(e)),
+        if let Some((name, _)) = read(layout, path)? {
+            return Ok(Some(name));
         }
         let Some(stage) = stage else { break };
-        let text = format!("revfs {VERSION}\nstore {}\n", Uuid::new_v4().simple());
+        let text = text(VERSIONS[0], &Uuid::new_v4().simple().to_string());
         let written = layout.own().and_then(|own| {
             let attrs = layout.attrs()?;
             stage.publish(layout, own, FORMAT.as_ref(), text.as_bytes(), &attrs, Durability::Full)
@@ -50,26 +47,63 @@ pub fn store_name(layout: &Layout, stage: Option<&Stage>, path: &Path) -> Result
     Ok(None)
 }
 
+/// Makes it say that there are fact files.
+///
+/// # Errors
+/// As [`store_name`].
+pub fn raise(layout: &Layout, stage: &Stage, path: &Path) -> Result<()> {
+    let name = match read(layout, path)? {
+        Some((_, version)) if version == VERSIONS[1] => return Ok(()),
+        Some((name, _)) => name,
+        None => Uuid::new_v4().simple().to_string(),
+    };
+    let text = text(VERSIONS[1], &name);
+    let written = layout.own().and_then(|own| {
+        let attrs = layout.shared_attrs()?;
+        stage.replace(layout, own, FORMAT.as_ref(), text.as_bytes(), &attrs, Durability::Full)
+    });
+    written.map_err(Error::io("write", path.join(NAME).join(FORMAT)))
+}
+
+fn text(version: &str, name: &str) -> String {
+    format!("revfs {version}\nstore {name}\n")
+}
+
+/// The store's name and version.
+fn read(layout: &Layout, path: &Path) -> Result<Option<(String, String)>> {
+    let read = sys::dir(layout.root(), NAME)
+        .and_then(|own| sys::open_file(own.as_fd(), FORMAT))
+        .and_then(|(file, meta)| sys::read_all(file.as_fd(), meta.size.min(4096)));
+    match read {
+        Ok(text) => parse(&text).map(Some).map_err(|why| Error::NotAStore { path: path.into(), why }),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(Error::io("read", path.join(NAME).join(FORMAT))(e)),
+    }
+}
+
 /// The version that a format names, where it is one of revfs and not ours.
 pub fn other_version(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
     let version = text.lines().next()?.strip_prefix("revfs ")?;
-    (version != VERSION && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
+    (!VERSIONS.contains(&version) && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
         .then(|| version.to_owned())
 }
 
-fn parse(text: &[u8]) -> std::result::Result<String, String> {
+fn parse(text: &[u8]) -> std::result::Result<(String, String), String> {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
-    match lines.next().unwrap_or_default().strip_prefix("revfs ") {
-        Some(VERSION) => {}
+    let version = match lines.next().unwrap_or_default().strip_prefix("revfs ") {
+        Some(version) if VERSIONS.contains(&version) => version,
         Some(other) => {
-            return Err(format!("its format is version {other:?}, this revfs knows version {VERSION}"));
+            let [_, newest] = VERSIONS;
+            return Err(format!("its format is version {other:?}, this revfs knows versions up to {newest}"));
         }
         None => return Err(format!("{NAME}/{FORMAT} is not one of revfs; remove it if the store is sound")),
-    }
+    };
     match lines.next().and_then(|line| line.strip_prefix("store ")) {
-        Some(name) if name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(name.into()),
+        Some(name) if name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok((name.into(), version.into()))
+        }
         _ => Err(format!("{NAME}/{FORMAT} names no store; remove it to get a new name")),
     }
 }

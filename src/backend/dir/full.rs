@@ -45,52 +45,48 @@ impl DirBackend {
         self.sync_dirs(how, &[dir.as_fd(), root]).map_err(failed)
     }
 
-    pub(super) fn purge_revision(&self, id: &ObjectId, rev: &Rev, how: Durability) -> Result<u64> {
-        let failed = |e| self.io("purge", id, Some(rev), e);
-        let (mut places, mut empty) = (Vec::new(), None);
-        self.each_grave(id, |dir, name, of, why, _| {
-            if of == *rev {
-                places.push((sys::open_dir(dir, ".")?, name.to_owned()));
-            } else if empty.is_none() && why == PURGED {
-                empty = sys::meta_at(dir, name)?.filter(|meta| meta.size == 0).map(|_| name.to_owned());
-            }
-            Ok(())
-        })
-        .map_err(failed)?;
-        if places.is_empty() {
-            return Err(Error::NoRevision(id.clone(), rev.clone()));
-        }
+    /// Purges revisions where there can be no fact file, as versions before fact files did: each keeps its names, with
+    /// empty files, and gets one that says [`PURGED`].
+    pub(super) fn purge_to_names(
+        &self,
+        id: &ObjectId,
+        revs: &[Rev],
+        how: Durability,
+        full: Error,
+    ) -> Result<u64> {
+        let failed = |e| self.io("purge", id, None, e);
         let gone = self.gone_dir(id)?;
-        let fact = rev_name(rev, PURGED);
-        // All that is left of an object are names of one file: their inodes are given back, too.
-        let marked =
-            empty.map_or(Err(Errno::NOENT), |empty| sys::link(gone.as_fd(), &empty, gone.as_fd(), &fact));
-        let marked = match marked {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(_) => {
-                let attrs = self.layout.attrs().map_err(failed)?;
-                self.stage.publish(&self.layout, gone.as_fd(), &fact, b"", &attrs, how).map(drop)
-            }
-        };
-        match marked {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) if is_no_room(e) => mark_by_one(&places, gone.as_fd(), &fact).map_err(|_| failed(e))?,
-            Err(e) => return Err(failed(e)),
-        }
-        let mut names: Vec<Name> = places.iter().map(|(dir, name)| (dir.as_fd(), name.as_os_str())).collect();
-        names.push((gone.as_fd(), &fact));
         let mut freed = 0;
-        for &(dir, name) in &names {
-            let size = match sys::meta_at(dir, name) {
-                Ok(Some(meta)) if meta.size > 0 => meta.size,
-                Ok(_) | Err(Errno::NOENT) => continue,
-                Err(e) => return Err(failed(e)),
-            };
-            match self.stage.replace_by_empty(&self.layout, dir, name, (gone.as_fd(), &fact)) {
-                Err(e) if is_no_room(e) => empty_in_place((dir, name), &names).map_err(|_| failed(e))?,
-                replaced => replaced.map_err(failed)?,
+        for rev in revs {
+            let mut places = Vec::new();
+            self.each_grave(id, |dir, name, of, _, _| {
+                if of == *rev {
+                    places.push((sys::open_dir(dir, ".")?, name.to_owned()));
+                }
+                Ok(())
+            })
+            .map_err(failed)?;
+            if places.is_empty() {
+                continue;
             }
-            freed += size;
+            let fact = rev_name(rev, PURGED);
+            let mut names: Vec<Name> =
+                places.iter().map(|(dir, name)| (dir.as_fd(), name.as_os_str())).collect();
+            names.push((gone.as_fd(), &fact));
+            let marked = sys::kind(gone.as_fd(), &fact).map_err(failed)?.is_some();
+            if !marked && mark_by_one(&places, gone.as_fd(), &fact).is_err() {
+                return Err(full);
+            }
+            for &(dir, name) in &names {
+                match sys::meta_at(dir, name) {
+                    Ok(Some(meta)) if meta.size > 0 => freed += meta.size,
+                    Ok(_) | Err(Errno::NOENT) => continue,
+                    Err(e) => return Err(failed(e)),
+                }
+                if empty_in_place((dir, name), &names).is_err() {
+                    return Err(full);
+                }
+            }
         }
         self.sync_dirs(how, &[gone.as_fd()]).map_err(failed)?;
         Ok(freed)

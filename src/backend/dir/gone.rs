@@ -1,16 +1,18 @@
 //! What lies in `.revfs/gone/<id>/`: the files `<rev>~<why>`, and for each deleted object a directory `<op>~deleted/`, so an entry
-//! is tombstone, reason and undo in one. An empty file `<op>~withdrawn` says that a deletion counts no more; in
+//! is tombstone, reason and undo in one; and `facts/`, for what has no bytes. An empty file `<op>~withdrawn` says that a deletion counts no more; in
 //! `<op>~aside/` is what was no revision and in the way.
 //!
-//! Invariant: names only come. The two that go are `<op>~deleted/` when it is brought back, which `<op>~withdrawn` stands
-//! for then, and bytes when they are purged, which leaves the name.
+//! Invariant: facts only come. `<op>~deleted/` goes when it is brought back, which `<op>~withdrawn` stands for then, and what
+//! is purged when a fact file says all that the name did.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 
 use super::access::seen;
+use super::facts::{self, FACTS, FactFile};
 use super::layout::NAME;
 use super::{DirBackend, sys};
 use crate::backend::{DELETED, Removal, Tombstone};
@@ -36,8 +38,28 @@ pub(super) fn fact(name: &OsStr) -> Option<Removal> {
     }
 }
 
+/// What a line of a fact file says; `None` for what only a later version knows.
+pub(super) fn fact_of_line(line: &[u8]) -> Option<Removal> {
+    let fact = fact(OsStr::from_bytes(line)).filter(|_| line.contains(&b'~'));
+    fact.filter(|fact| matches!(fact, Removal::Rev { .. } | Removal::Withdrawn { .. }))
+}
+
+/// The line that says it, if there is one that says just this.
+pub(super) fn line_of(fact: &Removal) -> Option<Vec<u8>> {
+    let name = match fact {
+        Removal::Rev { rev, why } => rev_name(rev, why),
+        Removal::Withdrawn { op } => op_name(op, WITHDRAWN),
+        Removal::Object { .. } | Removal::Aside { .. } => return None,
+    };
+    let line = name.into_encoded_bytes();
+    (!line.contains(&b'\n') && fact_of_line(&line).as_ref() == Some(fact)).then_some(line)
+}
+
 /// Whether a name can be one in `.revfs/gone/<id>`, and is a directory's (`Some(true)`) or a file's there.
 pub(super) fn shape(name: &OsStr) -> Option<bool> {
+    if name == FACTS {
+        return Some(true);
+    }
     fact(name).map(|fact| matches!(fact, Removal::Object { .. } | Removal::Aside { .. }))
 }
 
@@ -60,7 +82,7 @@ pub(super) fn object_name(op: &str) -> OsString {
 
 impl DirBackend {
     /// What is gone of an object, where anything is.
-    fn gone_dir_if_any(&self, id: &ObjectId) -> sys::Result<Option<OwnedFd>> {
+    pub(super) fn gone_dir_if_any(&self, id: &ObjectId) -> sys::Result<Option<OwnedFd>> {
         let all = self.layout.gone_if_any()?;
         all.map_or(Ok(None), |all| sys::found(sys::open_dir(all, id.as_os_str())))
     }
@@ -76,14 +98,15 @@ impl DirBackend {
         let failed = |e| self.io("list", id, None, e);
         let mut gone = Vec::new();
         let Some(dir) = self.gone_dir_if_any(id).map_err(failed)? else { return Ok(gone) };
-        for (name, _) in sys::list(dir.as_fd(), ".").map_err(failed)? {
-            let Some(mut fact) = fact(&name) else { continue };
+        let mut names = sys::list(dir.as_fd(), ".").map_err(failed)?;
+        for (name, _) in &names {
+            let Some(mut fact) = fact(name) else { continue };
             let inside = match &mut fact {
                 Removal::Object { revs, .. } => {
-                    sys::each(dir.as_fd(), &name, |name, _| revs.extend(Rev::new(name).ok()))
+                    sys::each(dir.as_fd(), name, |name, _| revs.extend(Rev::new(name).ok()))
                 }
                 Removal::Aside { names, .. } => {
-                    sys::each(dir.as_fd(), &name, |name, _| names.push(name.to_owned()))
+                    sys::each(dir.as_fd(), name, |name, _| names.push(name.to_owned()))
                 }
                 Removal::Rev { .. } | Removal::Withdrawn { .. } => Ok(()),
             };
@@ -92,7 +115,26 @@ impl DirBackend {
                 gone.push(fact);
             }
         }
+        let files = facts::read(dir.as_fd()).map_err(failed)?;
+        let mut lines: Vec<&[u8]> = files.iter().flat_map(FactFile::lines).collect();
+        if !lines.is_empty() {
+            lines.sort_unstable();
+            lines.dedup();
+            names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            let named = |line: &[u8]| names.binary_search_by(|(name, _)| name.as_bytes().cmp(line)).is_ok();
+            gone.extend(lines.into_iter().filter(|line| !named(line)).filter_map(fact_of_line));
+        }
         Ok(gone)
+    }
+
+    /// Whether a deletion is known to be withdrawn.
+    pub(super) fn is_withdrawn(&self, gone: BorrowedFd, op: &str) -> sys::Result<bool> {
+        let name = op_name(op, WITHDRAWN);
+        if sys::kind(gone, &name)?.is_some() {
+            return Ok(true);
+        }
+        let files = facts::read(gone)?;
+        Ok(files.iter().flat_map(FactFile::lines).any(|line| line == name.as_bytes()))
     }
 
     pub(super) fn list_graves(&self, id: &ObjectId) -> Result<Vec<Tombstone>> {

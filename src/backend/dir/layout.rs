@@ -139,6 +139,12 @@ impl Layout {
         Ok(Attrs { owner: is_root().then_some((store.uid, store.gid)), ..Attrs::default() })
     }
 
+    /// The same of a file that must be read to know what is gone: whoever may read the store may read it, whatever the umask.
+    pub fn shared_attrs(&self) -> Result<Attrs> {
+        let mode = sys::access(self.root())?.mode & 0o666 | 0o600;
+        Ok(Attrs { mode: Some(mode), ..self.attrs()? })
+    }
+
     /// Removes what writers that died left in `stage`, if it is older than this.
     pub fn sweep_stage(&self, older: Duration) {
         let Ok(stage) = self.stage() else { return };

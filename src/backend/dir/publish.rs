@@ -115,24 +115,23 @@ impl Stage {
         Ok(temporary)
     }
 
-    /// Puts an empty file in the place of a file, at once. `like` is one, and this another name of it where that can be: there
-    /// may be no inode for more.
-    pub fn replace_by_empty(
+    /// Puts a file of ours, whole, in the place of one that may be there.
+    pub fn replace(
         &self,
         layout: &Layout,
         dir: BorrowedFd,
         name: &OsStr,
-        (at, like): (BorrowedFd, &OsStr),
+        text: &[u8],
+        attrs: &Attrs,
+        how: Durability,
     ) -> Result<()> {
-        let mut empty = Temporary::new(layout.stage()?);
-        let is_empty = sys::meta_at(at, like)?.is_some_and(|meta| meta.size == 0);
-        if !is_empty || sys::link(at, like, empty.at, empty.os()).is_err() {
-            let file = sys::new_file(empty.at, empty.os(), 0o666)?;
-            sys::apply(file.as_fd(), &layout.attrs()?)?;
-            sys::close(file)?;
+        let mut whole = Temporary::new(layout.stage()?);
+        self.write_closed(whole.at, whole.os(), attrs.mode.unwrap_or(0o666) & 0o777, text, attrs, how)?;
+        sys::rename(whole.at, whole.os(), dir, name)?;
+        whole.kept = true;
+        if how == Durability::Full {
+            self.sync_names(dir)?;
         }
-        sys::rename(empty.at, empty.os(), dir, name)?;
-        empty.kept = true;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Moving to what is gone, and back: see `gone` for what lies there.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -7,7 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::gone::{ASIDE, WITHDRAWN, fact, object_name, op_name, rev_name};
+use super::gone::{ASIDE, WITHDRAWN, object_name, op_name, rev_name};
 use super::{DirBackend, sys};
 use crate::backend::{Attrs, Durability, Meta, PURGED, Removal};
 use crate::error::{Error, Result};
@@ -77,26 +78,6 @@ impl DirBackend {
         self.sync_dirs(how, &[]).map_err(failed)
     }
 
-    pub(super) fn learn_facts(&self, id: &ObjectId, facts: &[Removal], how: Durability) -> Result<()> {
-        let known = self.list_gone(id)?;
-        for fact in facts.iter().filter(|fact| !known.contains(fact)) {
-            match fact {
-                Removal::Rev { rev, why } => self.keep_text(id, rev, why, b"", how)?,
-                Removal::Withdrawn { op } => {
-                    let gone = self.gone_dir(id)?;
-                    let failed = |e| self.io("keep", id, None, e);
-                    let attrs = self.attrs_like(id, gone.as_fd()).map_err(failed)?;
-                    let name = op_name(op, WITHDRAWN);
-                    self.stage
-                        .publish(&self.layout, gone.as_fd(), &name, b"", &attrs, how)
-                        .map_err(failed)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn remove_object(&self, id: &ObjectId, op: &str, how: Durability) -> Result<()> {
         self.plain(id, op)?;
         let root = self.layout.root();
@@ -107,7 +88,7 @@ impl DirBackend {
         }
         let gone = self.gone_dir(id)?;
         let failed = |e| self.io("delete", id, None, e);
-        if sys::kind(gone.as_fd(), op_name(op, WITHDRAWN)).map_err(failed)?.is_some() {
+        if self.is_withdrawn(gone.as_fd(), op).map_err(failed)? {
             return Err(failed(Errno::EXIST));
         }
         self.stage.rename_exclusive(root, id.as_os_str(), gone.as_fd(), &object_name(op)).map_err(
@@ -139,10 +120,19 @@ impl DirBackend {
         if sys::kind(root, id.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(id.clone()));
         }
-        // An empty file is what a purge left, and no revision to be met again; another name tells of it.
-        for (name, _) in sys::list(gone.as_fd(), ".").map_err(failed)? {
-            if let Some(Removal::Rev { rev, why }) = fact(&name)
+        // An empty file is what a purge by an older version left, and no revision to be met again; another fact tells of it.
+        let known = self.list_gone(id)?;
+        let inside: HashSet<&Rev> = known
+            .iter()
+            .flat_map(|gone| match gone {
+                Removal::Object { op: of, revs } if of == op => revs.as_slice(),
+                _ => &[],
+            })
+            .collect();
+        for gone in &known {
+            if let Removal::Rev { rev, why } = gone
                 && why == PURGED
+                && inside.contains(rev)
                 && let Ok(Some(meta)) = sys::meta_at(dir.as_fd(), rev.as_str())
                 && meta.size == 0
             {
@@ -275,7 +265,7 @@ impl DirBackend {
     }
 
     /// Refuses what would not be one name: operations and reasons come from command lines too.
-    fn plain(&self, id: &ObjectId, name: &str) -> Result<()> {
+    pub(super) fn plain(&self, id: &ObjectId, name: &str) -> Result<()> {
         match name.is_empty() || name.contains(['/', '~', '\0']) {
             false => Ok(()),
             true => Err(self.io("remove", id, None, Errno::INVAL)),
