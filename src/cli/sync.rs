@@ -9,17 +9,21 @@ use clap::Args;
 use super::exit::{CliError, Exit};
 use super::place;
 use super::text::Out;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::sync::{self, DirPeer, Peer, Report, StorePeer, Sync, SyncOptions, Url};
+use crate::sync::{
+    self, Counterpart, DirPeer, Greeting, Peer, RemotePeer, Report, StoreHere, Sync, SyncOptions, Url,
+};
 
-/// Copies what the store has and PEER lacks there, and the other way round: revisions, and what was removed.
+/// Synchronise the store with another: revisions and removals go both ways
 ///
-/// PEER is another store's directory (made, if it is not there), or `file:///DIR`: a directory that any number of hosts
-/// leave their changes in for each other. Hosts that have synchronised show the same objects, the same winners and the
+/// PEER is another store's directory (made, if it is not there); `ssh://[user@]host[:port]/DIR` or `ssh://host/~/DIR`: such a
+/// one on another host, where revfs is installed, too; or `file:///DIR`: a directory that any number of hosts leave their
+/// changes in for each other. Hosts that have synchronised show the same objects, the same winners and the
 /// same conflicts. It may be interrupted at any moment, and run again.
+///
+/// $REVFS_SSH is what reaches another host (`ssh`), with arguments; $REVFS_REMOTE is what revfs is called there.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct SyncArgs {
     /// The store, where two are given; then what to synchronise it with
     #[arg(value_name = "[STORE] PEER", hide_default_value = true, num_args = 1..=2)]
@@ -45,6 +49,9 @@ pub struct SyncArgs {
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
+    /// Answer another revfs on standard input and output; PEER is the store
+    #[arg(long, hide = true)]
+    serve: bool,
 }
 
 /// The longest time between two tries of `--watch` while the peer is away.
@@ -54,6 +61,9 @@ impl SyncArgs {
     pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let peer =
             self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
+        if self.serve {
+            return Ok(sync::serve(Path::new(&peer), std::io::stdin().lock(), std::io::stdout().lock())?);
+        }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
         let exchange = Exchange::new(&store, &peer, self.options(), self.new)?;
         let Some(seconds) = self.watch else {
@@ -93,59 +103,78 @@ impl SyncArgs {
     }
 }
 
+/// What a store is synchronised with.
+enum Place {
+    /// Where any number leave their changes.
+    Hub(Box<dyn Peer>),
+    /// Another store.
+    Store(Box<dyn Counterpart>),
+}
+
+impl Place {
+    fn find(url: Url, store: &Path, dry_run: bool) -> Result<Place> {
+        Ok(match url {
+            Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
+            Url::Store(dir) => {
+                let dir = sync::store_at(&dir, &Greeting::of(store, dry_run)?)?;
+                if dir == store {
+                    return Err(Error::Sync(
+                        "a store cannot be synchronised with itself; give another directory".into(),
+                    ));
+                }
+                Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?)?))
+            }
+            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, Greeting::of(store, dry_run)?))),
+        })
+    }
+
+    fn peer(&self) -> &dyn Peer {
+        match self {
+            Place::Hub(peer) => &**peer,
+            Place::Store(there) => there.peer(),
+        }
+    }
+}
+
 /// A store, a peer, and where their exchange is remembered.
 struct Exchange {
     store: Store,
     name: String,
-    peer: Box<dyn Peer>,
+    place: Place,
     state: PathBuf,
-    /// Of a peer that is a store: itself, its name, and where its own exchange is remembered.
-    there: Option<(Store, String, PathBuf)>,
     options: SyncOptions,
 }
 
 impl Exchange {
     fn new(path: &Path, peer: &OsString, options: SyncOptions, new: bool) -> Result<Exchange, CliError> {
+        let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let states = sync::state_dir()?;
-        let url = Url::parse(peer).map_err(CliError::Usage)?;
-        let (peer, there): (Box<dyn Peer>, _) = match url {
-            Url::Directory(dir) => (Box::new(DirPeer::new(dir)), None),
-            Url::Store(dir) => {
-                let dir = sync::store_at(&dir, &path, options.dry_run)?;
-                let peer = StorePeer::open(&dir)?;
-                let (there, name) = Store::open_named(&dir)?;
-                let state = sync::state_file(&states, &dir, &peer.name());
-                (Box::new(peer), Some((there, name, state)))
-            }
-        };
-        let state = sync::state_file(&states, &path, &peer.name());
+        let place = Place::find(url, &path, options.dry_run)?;
+        let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;
         }
-        Ok(Exchange { store, name, peer, state, there, options })
+        Ok(Exchange { store, name, place, state, options })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told.
-    fn run(&self) -> crate::Result<Report> {
-        let mut would_come = 0;
-        if let Some((there, name, state)) = &self.there {
-            let own = SyncOptions { pull: true, push: self.options.pull, join: true, ..self.options };
-            let report = Sync::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
-            would_come = if self.options.dry_run { report.sent } else { 0 };
+    fn run(&self) -> Result<Report> {
+        let Place::Store(there) = &self.place else { return self.learn() };
+        let own = SyncOptions { pull: true, push: self.options.pull, join: true, ..self.options };
+        let said = there.learn(own)?;
+        let mut report = self.learn()?;
+        if self.options.dry_run {
+            report.received += said.sent;
+        } else if report.sent + report.sent_facts > 0 {
+            report.problems.extend(there.learn(SyncOptions { push: false, ..own })?.problems);
         }
-        let mut report = Sync::open(&self.store, &*self.peer, &self.state, self.options)?.run(&self.name)?;
-        report.received += would_come;
-        if let Some((there, name, state)) = &self.there
-            && !self.options.dry_run
-            && report.sent + report.sent_facts > 0
-        {
-            let own = SyncOptions { pull: true, push: false, join: true, ..self.options };
-            let after = Sync::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
-            report.problems.extend(after.problems);
-        }
+        there.rest();
         Ok(report)
+    }
+
+    fn learn(&self) -> Result<Report> {
+        Sync::open(&self.store, self.place.peer(), &self.state, self.options)?.run(&self.name)
     }
 }
 
