@@ -62,7 +62,8 @@ impl SyncArgs {
         let peer =
             self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
         if self.serve {
-            return Ok(sync::serve(Path::new(&peer), std::io::stdin().lock(), std::io::stdout().lock())?);
+            let store = named(peer.into());
+            return Ok(sync::serve(&store, std::io::stdin().lock(), std::io::stdout().lock())?);
         }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
         let exchange = Exchange::new(&store, &peer, self.options(), self.new)?;
@@ -103,6 +104,11 @@ impl SyncArgs {
     }
 }
 
+/// The directory of a store that is named by its own path, or by that of a mount.
+fn named(path: PathBuf) -> PathBuf {
+    place::behind(&path).unwrap_or(path)
+}
+
 /// What a store is synchronised with.
 enum Place {
     /// Where any number leave their changes.
@@ -116,7 +122,7 @@ impl Place {
         Ok(match url {
             Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
             Url::Store(dir) => {
-                let dir = sync::store_at(&dir, &Greeting::of(store, dry_run)?)?;
+                let dir = sync::store_at(&named(dir), &Greeting::of(store, dry_run)?)?;
                 if dir == store {
                     return Err(Error::Sync(
                         "a store cannot be synchronised with itself; give another directory".into(),

@@ -1,6 +1,7 @@
 //! A peer that is a store, here or on another host.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use super::peer::Peer;
 use super::wire::Greeting;
@@ -29,7 +30,7 @@ pub struct StoreHere {
     peer: StorePeer,
     store: Store,
     name: String,
-    state: std::path::PathBuf,
+    state: PathBuf,
 }
 
 impl StoreHere {
@@ -50,7 +51,15 @@ impl Counterpart for StoreHere {
         &self.peer
     }
 
+    /// One after the other: many may be synchronised with it at the same time.
     fn learn(&self, options: SyncOptions) -> Result<Report> {
+        let turn = self.state.with_extension("lock");
+        let taken = self.state.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let turn = File::create(&turn)?;
+            turn.lock()?;
+            Ok(turn)
+        });
+        let _turn = taken.map_err(Error::io("lock", &turn))?;
         Sync::open(&self.store, &self.peer, &self.state, options)?.of_itself().run(&self.name)
     }
 }

@@ -5,7 +5,7 @@
 //! keys but the heads are written once, or again with the same bytes, so lost answers and repeats do no harm.
 //!
 //! Implementations: [`MemoryPeer`](super::MemoryPeer), [`DirPeer`](super::DirPeer) (a directory laid out as a bucket),
-//! [`StorePeer`](super::StorePeer) (another store's directory), `BucketPeer` (feature `s3`), and
+//! [`StorePeer`](super::StorePeer) (another store's directory), [`RemotePeer`](super::RemotePeer) (one on another host), `BucketPeer` (feature `s3`), and
 //! [`FaultPeer`](super::FaultPeer), which fails where told. All run one suite, `tests/it/peers.rs`.
 
 use std::fmt;

@@ -327,6 +327,53 @@ fn whatever_arrives_the_other_side_says_one_line_and_ends() {
 }
 
 #[test]
+fn many_hosts_meet_at_one() {
+    let hosts = Hosts::new();
+    let stores = ["a", "c", "d"];
+    hosts.revfs(&["create", "./a", "first"], "{}").ok();
+    hosts.sync(&[]);
+    for store in &stores[1..] {
+        fs::create_dir(hosts.path(store)).unwrap();
+        hosts.revfs(&["sync", store, &hosts.url], "").ok();
+    }
+    std::thread::scope(|scope| {
+        let hosts = &hosts;
+        for store in stores {
+            scope.spawn(move || {
+                for n in 0..8 {
+                    hosts.foreign(store, &format!("{store}{n}"), &format!("{{\"n\":{n}}}"));
+                    hosts.revfs(&["sync", store, &hosts.url], "").ok();
+                }
+            });
+        }
+    });
+    stores.iter().for_each(|store| drop(hosts.revfs(&["sync", store, &hosts.url], "").ok()));
+    assert_eq!(hosts.agree().len(), 1 + 3 * 8);
+    assert!(stores.iter().all(|store| hosts.tree(store) == hosts.tree("b")));
+}
+
+#[test]
+fn a_store_is_named_from_home_and_by_its_mount() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let mut command = hosts.command(&["sync", "./a", "ssh://host/~/b"]);
+    run(command.env("HOME", hosts.dir.path()), b"").ok();
+    hosts.agree();
+    #[cfg(feature = "fuse")]
+    {
+        let place = crate::mounted::Place::new();
+        let mount = place.mount(&[]);
+        mount.write("two.json", "{}");
+        let there = format!("ssh://host{}", place.point().display());
+        for peer in [there.as_str(), place.point().to_str().unwrap()] {
+            hosts.revfs(&["sync", "--join", "./a", peer], "").ok();
+            assert!(hosts.path("a/two").exists());
+        }
+        assert_eq!(mount.read("one.json"), "{}");
+    }
+}
+
+#[test]
 fn killed_in_the_middle_it_goes_on_the_next_time() {
     let mut hosts = Hosts::over("");
     let pad = "x".repeat(4000);
