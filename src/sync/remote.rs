@@ -1,4 +1,4 @@
-//! A store on another host as a peer, asked over a pipe, see [`serve`](super::serve).
+//! A store on another host as a peer, asked over a pipe, see [`serve`](super::serve()).
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -125,10 +125,13 @@ impl RemotePeer {
                 link.close();
                 Err(self.failure(how, why))
             }
-            (Ok(()), answer) => self.done(answer).map(|()| {
+            (Ok(()), answer) => {
+                self.done(answer)?;
+                // A banner, and such: no reason of what comes later.
+                hand_on(link.said.taken());
                 link.is_open = true;
-                link
-            }),
+                Ok(link)
+            }
         }
     }
 
@@ -151,7 +154,7 @@ impl RemotePeer {
         let (status, mut said) = link.end();
         let last = said.pop_back();
         if was_open {
-            said.iter().for_each(|line| eprintln!("{line}"));
+            hand_on(said);
         }
         let (how, why) = match ended {
             Ended::Broken(_) if !is_revfs => {
@@ -294,8 +297,7 @@ impl Link {
 
     /// Lets the program end, and hands on what it said.
     fn close(self) {
-        let (_, said) = self.end();
-        said.iter().for_each(|line| eprintln!("{line}"));
+        hand_on(self.end().1);
     }
 
     /// Lets the program end. How it did, and what it said last.
@@ -324,6 +326,10 @@ fn is_not_now(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
+fn hand_on(said: impl IntoIterator<Item = String>) {
+    said.into_iter().for_each(|line| eprintln!("{line}"));
+}
+
 /// The lines of a program's standard error. Only the last are kept: one of them may say why it ended. Those before are handed
 /// on.
 struct Said {
@@ -346,7 +352,7 @@ impl Said {
                 let mut kept = kept.lock();
                 kept.push_back(text);
                 if kept.len() > KEPT {
-                    kept.pop_front().into_iter().for_each(|line| eprintln!("{line}"));
+                    hand_on(kept.pop_front());
                 }
             };
             while let Ok(length @ 1..) = from.read(&mut bytes) {
@@ -369,6 +375,10 @@ impl Said {
     /// What is left. A program of its own may keep the pipe open, as the master of ssh's shared connections does.
     fn end(self) -> VecDeque<String> {
         let _ = self.ended.recv_timeout(Duration::from_millis(500));
+        self.taken()
+    }
+
+    fn taken(&self) -> VecDeque<String> {
         std::mem::take(&mut *self.lines.lock())
     }
 }

@@ -67,8 +67,11 @@ def carry(source, sink, frames, early):
             frames.see(data)
         with lock:
             passed += len(data)
-            if kill and passed > kill:
-                os.killpg(there.pid, signal.SIGKILL)
+            if kill and passed > kill and there.returncode is None:
+                try:
+                    os.killpg(there.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
         late.put((time.monotonic() + delay, data))
         if not data:
             break
