@@ -111,7 +111,6 @@ enum Command {
     /// Find what does not belong into a store; `--repair` puts it right without losing a byte
     #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
     Check(check::Check),
-    /// Synchronise the store with another: revisions and removals go both ways
     #[command(override_usage = "revfs sync [--pull | --push] [-n] [--watch[=SECONDS]] [STORE] PEER")]
     Sync(sync::SyncArgs),
 }

@@ -15,6 +15,7 @@
 //! - `greet`: whether a peer is the one it was
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling
+//! - `wire`, `counterpart`, `serve`, `remote`, `ssh`: a peer that is a store, here or on another host
 //! - `url`: what a user calls a peer by
 
 use std::path::{Path, PathBuf};
@@ -24,30 +25,40 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
+mod counterpart;
 mod dir;
 mod greet;
 mod memory;
 mod peer;
 mod pull;
 mod push;
+mod remote;
 mod scan;
 mod segment;
+mod serve;
+mod ssh;
 mod state;
 mod store_peer;
 mod url;
+mod wire;
 
+pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
-pub use peer::{Key, Listed, Peer, Writer};
+pub use peer::{Body, Key, Listed, Peer, Writer};
+pub use remote::RemotePeer;
+pub use serve::serve;
+pub use ssh::SshUrl;
 pub use store_peer::{SYNC, StorePeer};
 pub use url::Url;
+pub use wire::Greeting;
 
 pub use state::State;
 
 use segment::Head;
 
 /// How a store is synchronised.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncOptions {
     /// Take in what the peer has.
     pub pull: bool,
@@ -274,16 +285,19 @@ pub fn forget(state: &Path) -> Result<()> {
     }
 }
 
-/// The directory of a store that is to be a peer of the one in `like`. Where there is none, or an empty directory, it becomes
+/// What a store is, in its directory.
+const FORMAT: &str = ".revfs/format";
+
+/// The directory of a store that is to be a peer of the one that greets. Where there is none, or an empty directory, it becomes
 /// a copy of that without objects. Its full path.
 ///
 /// # Errors
-/// [`Error::Sync`] for a directory that holds something else, or where nothing may be made.
-pub fn store_at(dir: &Path, like: &Path, dry_run: bool) -> Result<PathBuf> {
+/// [`Error::Sync`] for a directory that holds something else, or where nothing may be made; [`Error::Io`].
+pub fn store_at(dir: &Path, greeting: &Greeting) -> Result<PathBuf> {
     let dir = crate::store::expand(dir);
-    let own = dir.join(".revfs/format");
-    if !own.is_file() {
-        if dry_run {
+    let format = dir.join(FORMAT);
+    if !format.is_file() {
+        if greeting.dry_run {
             return Err(Error::Sync(format!(
                 "{} is no store yet; without --dry-run it becomes one",
                 dir.display()
@@ -295,16 +309,40 @@ pub fn store_at(dir: &Path, like: &Path, dry_run: bool) -> Result<PathBuf> {
             }
             _ => {}
         }
-        let mut entries = std::fs::read_dir(&dir).map_err(|e| Error::io("list", &dir)(e))?;
-        if entries.next().is_none() {
-            let made = std::fs::create_dir(dir.join(".revfs"))
-                .and_then(|()| std::fs::copy(like.join(".revfs/format"), &own).map(drop));
-            made.map_err(Error::io("create", &own))?;
+        if is_empty_dir(&dir).map_err(Error::io("list", &dir))? {
+            make_format(&dir, &greeting.format).map_err(Error::io("create", &format))?;
+        } else if !holds_objects(&dir).map_err(Error::io("list", &dir))? {
+            return Err(Error::Sync(format!("{} is no store, and not empty", dir.display())));
         }
     }
-    let full = dir.canonicalize().map_err(|e| Error::io("find", &dir)(e))?;
-    if full == like {
-        return Err(Error::Sync("a store cannot be synchronised with itself; give another directory".into()));
+    dir.canonicalize().map_err(Error::io("find", &dir))
+}
+
+/// Whether it holds nothing, or what [`make_format`] leaves when it is interrupted.
+fn is_empty_dir(dir: &Path) -> std::io::Result<bool> {
+    let only = |dir: &Path, name: &str| -> std::io::Result<bool> {
+        let all = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name() == name));
+        all.collect::<std::io::Result<Vec<bool>>>().map(|all| !all.contains(&false))
+    };
+    Ok(only(dir, ".revfs")? && (!dir.join(".revfs").exists() || only(&dir.join(".revfs"), "format~")?))
+}
+
+/// Whether the original library may have filled it.
+fn holds_objects(dir: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        let names = std::fs::read_dir(entry?.path()).into_iter().flatten().filter_map(|entry| entry.ok());
+        let mut names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        if names.any(|name| crate::rev::Rev::new(name).is_ok()) {
+            return Ok(true);
+        }
     }
-    Ok(full)
+    Ok(false)
+}
+
+fn make_format(dir: &Path, format: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir.join(".revfs"))?;
+    let temporary = dir.join(".revfs/format~");
+    std::fs::File::create(&temporary)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, format).and_then(|()| file.sync_all()))?;
+    std::fs::rename(temporary, dir.join(FORMAT))
 }

@@ -31,7 +31,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -461,14 +461,17 @@ impl Backend for DirBackend {
 
     fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>> {
         let failed = |e| self.io("look at", id, None, e);
-        let at = |dir: BorrowedFd| match sys::found(sys::changed(dir, id.as_os_str()))? {
-            None => Ok(0),
-            // Before 1970 is as good as any other time.
-            Some(at) => Ok(at.duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)),
+        // Before 1970 is as good as any other time.
+        let nanos = |at: Option<SystemTime>| {
+            at.map_or(0, |at| at.duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64))
         };
-        let gone = if gone { self.layout.gone_if_any().map_err(failed)? } else { None };
+        let at = |dir: BorrowedFd| sys::found(sys::changed(dir, id.as_os_str())).map(nanos);
         let here = at(self.root()).map_err(failed)?;
-        Ok(Some((here, gone.map_or(Ok(0), at).map_err(failed)?)))
+        let gone = if gone { self.layout.gone_if_any().map_err(failed)? } else { None };
+        let Some(gone) = gone else { return Ok(Some((here, 0))) };
+        let dir = at(gone).map_err(failed)?;
+        let facts = sys::found(sys::changed(gone, Path::new(id.as_os_str()).join(facts::FACTS)));
+        Ok(Some((here, dir.max(nanos(facts.map_err(failed)?)))))
     }
 
     fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {

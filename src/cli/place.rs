@@ -49,7 +49,7 @@ fn found(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
 }
 
 /// The store behind a path that leads into a revfs mount: what is there are files, not objects' directories.
-fn behind(path: &Path) -> Option<PathBuf> {
+pub fn behind(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()?.ancestors().find_map(mounted_from)
 }
 

@@ -2,24 +2,28 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
 use super::exit::{CliError, Exit};
 use super::place;
-use super::text::Out;
-use crate::error::Error;
+use super::text::{Out, utc};
+use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::sync::{self, DirPeer, Peer, Replica, Report, StorePeer, SyncOptions, Url};
+use crate::sync::{
+    self, Counterpart, DirPeer, Greeting, Peer, RemotePeer, Replica, Report, StoreHere, SyncOptions, Url,
+};
 
-/// Copies what the store has and PEER lacks there, and the other way round: revisions, and what was removed.
+/// Synchronise the store with another: revisions and removals go both ways
 ///
-/// PEER is another store's directory (made, if it is not there), or `file:///DIR`: a directory that any number of hosts
-/// leave their changes in for each other. Hosts that have synchronised show the same objects, the same winners and the
+/// PEER is another store's directory (made, if it is not there); `ssh://[user@]host[:port]/DIR` or `ssh://host/~/DIR`: such a
+/// one on another host, where revfs is installed, too; or `file:///DIR`: a directory that any number of hosts leave their
+/// changes in for each other. Hosts that have synchronised show the same objects, the same winners and the
 /// same conflicts. It may be interrupted at any moment, and run again.
+///
+/// $REVFS_SSH is what reaches another host (`ssh`), with arguments; $REVFS_REMOTE is what revfs is called there.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct SyncArgs {
     /// The store, where two are given; then what to synchronise it with
     #[arg(value_name = "[STORE] PEER", hide_default_value = true, num_args = 1..=2)]
@@ -45,6 +49,15 @@ pub struct SyncArgs {
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
+    /// One line of JSON for each round
+    #[arg(long)]
+    json: bool,
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    tied: bool,
+    /// Answer another revfs on standard input and output; PEER is the store
+    #[arg(long, hide = true)]
+    serve: bool,
 }
 
 /// The longest time between two tries of `--watch` while the peer is away.
@@ -54,30 +67,53 @@ impl SyncArgs {
     pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let peer =
             self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
+        if self.serve {
+            let store = named(peer.into());
+            return Ok(sync::serve(&store, std::io::stdin().lock(), std::io::stdout().lock())?);
+        }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
-        let exchange = Exchange::new(&store, &peer, self.options(), self.new)?;
+        if self.tied {
+            end_with_input();
+        }
+        let (mut exchange, mut new) = (None, self.new);
+        let mut round = || -> Result<Report, CliError> {
+            let opened = match exchange.take() {
+                Some(opened) => opened,
+                None => Exchange::new(&store, &peer, self.options(), std::mem::take(&mut new))?,
+            };
+            let done = opened.run();
+            exchange = Some(opened);
+            Ok(done?)
+        };
         let Some(seconds) = self.watch else {
-            return told(&exchange.run()?, self.dry_run, true, out);
+            let done = round();
+            if self.json {
+                out.line(as_json(&done))?;
+            }
+            return told(&done?, self.dry_run, true, if self.json { None } else { Some(out) });
         };
         let usual = Duration::from_secs(seconds.max(1));
         let mut pause = usual;
         loop {
-            match exchange.run() {
-                Ok(report) => {
-                    // Each problem was said; the next round tries again.
-                    let said = told(&report, self.dry_run, false, out);
-                    if let Err(failed @ CliError::Output(_)) = said {
-                        return Err(failed);
-                    }
-                    out.flush()?;
-                    pause = usual;
-                }
-                Err(e @ Error::Peer { away: true, .. }) => {
-                    log::warn!("{e}");
-                    pause = (pause * 2).min(LONGEST_PAUSE.max(usual));
-                }
-                Err(e) => return Err(e.into()),
+            let done = round();
+            if self.json {
+                out.line(as_json(&done))?;
             }
+            pause = match done {
+                // Each problem was said; the next round tries again.
+                Ok(report) => {
+                    match told(&report, self.dry_run, false, if self.json { None } else { Some(out) }) {
+                        Err(failed @ CliError::Output(_)) => return Err(failed),
+                        _ => usual,
+                    }
+                }
+                Err(failed) if failed.may_pass() => {
+                    log::warn!("{failed}");
+                    (pause * 2).min(LONGEST_PAUSE.max(usual))
+                }
+                Err(failed) => return Err(failed),
+            };
+            out.flush()?;
             std::thread::sleep(pause);
         }
     }
@@ -93,77 +129,127 @@ impl SyncArgs {
     }
 }
 
+/// The directory of a store that is named by its own path, or by that of a mount.
+fn named(path: PathBuf) -> PathBuf {
+    place::behind(&path).unwrap_or(path)
+}
+
+/// What a store is synchronised with.
+enum Place {
+    /// Where any number leave their changes.
+    Hub(Box<dyn Peer>),
+    /// Another store.
+    Store(Box<dyn Counterpart>),
+}
+
+impl Place {
+    fn find(url: Url, store: &Path, dry_run: bool) -> Result<Place> {
+        Ok(match url {
+            Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
+            Url::Store(dir) => {
+                let dir = sync::store_at(&named(dir), &Greeting::of(store, dry_run)?)?;
+                if dir == store {
+                    return Err(Error::Sync(
+                        "a store cannot be synchronised with itself; give another directory".into(),
+                    ));
+                }
+                Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?)?))
+            }
+            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, Greeting::of(store, dry_run)?))),
+        })
+    }
+
+    fn peer(&self) -> &dyn Peer {
+        match self {
+            Place::Hub(peer) => &**peer,
+            Place::Store(there) => there.peer(),
+        }
+    }
+}
+
 /// A store, a peer, and where their exchange is remembered.
 struct Exchange {
     store: Store,
     name: String,
-    peer: Box<dyn Peer>,
+    place: Place,
     state: PathBuf,
-    /// Of a peer that is a store: itself, its name, and where its own exchange is remembered.
-    there: Option<(Store, String, PathBuf)>,
     options: SyncOptions,
 }
 
 impl Exchange {
     fn new(path: &Path, peer: &OsString, options: SyncOptions, new: bool) -> Result<Exchange, CliError> {
+        let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let states = sync::state_dir()?;
-        let url = Url::parse(peer).map_err(CliError::Usage)?;
-        let (peer, there): (Box<dyn Peer>, _) = match url {
-            Url::Directory(dir) => (Box::new(DirPeer::new(dir)), None),
-            Url::Store(dir) => {
-                let dir = sync::store_at(&dir, &path, options.dry_run)?;
-                let peer = StorePeer::open(&dir)?;
-                let (there, name) = Store::open_named(&dir)?;
-                let state = sync::state_file(&states, &dir, &peer.name());
-                (Box::new(peer), Some((there, name, state)))
-            }
-        };
-        let state = sync::state_file(&states, &path, &peer.name());
+        let place = Place::find(url, &path, options.dry_run)?;
+        let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;
         }
-        Ok(Exchange { store, name, peer, state, there, options })
+        Ok(Exchange { store, name, place, state, options })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told.
-    fn run(&self) -> crate::Result<Report> {
-        let mut would_come = 0;
-        if let Some((there, name, state)) = &self.there {
-            let own = SyncOptions { pull: true, push: self.options.pull, join: true, ..self.options };
-            let report = Replica::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
-            would_come = if self.options.dry_run { report.sent } else { 0 };
+    fn run(&self) -> Result<Report> {
+        let Place::Store(there) = &self.place else { return self.learn() };
+        let own = SyncOptions { pull: true, push: self.options.pull, join: true, ..self.options };
+        let said = there.learn(own)?;
+        let mut report = self.learn()?;
+        if self.options.dry_run {
+            report.received += said.sent;
+        } else if report.sent + report.sent_facts > 0 {
+            report.problems.extend(there.learn(SyncOptions { push: false, ..own })?.problems);
         }
-        let mut report =
-            Replica::open(&self.store, &*self.peer, &self.state, self.options)?.run(&self.name)?;
-        report.received += would_come;
-        if let Some((there, name, state)) = &self.there
-            && !self.options.dry_run
-            && report.sent + report.sent_facts > 0
-        {
-            let own = SyncOptions { pull: true, push: false, join: true, ..self.options };
-            let after = Replica::open(there, &*self.peer, state, own)?.of_itself().run(name)?;
-            report.problems.extend(after.problems);
-        }
+        there.rest();
         Ok(report)
+    }
+
+    fn learn(&self) -> Result<Report> {
+        Replica::open(&self.store, self.place.peer(), &self.state, self.options)?.run(&self.name)
     }
 }
 
-/// Prints what was done. `always`: also that nothing was.
-fn told(report: &Report, dry: bool, always: bool, out: &mut Out) -> Result<(), CliError> {
+/// A round as one line of JSON.
+fn as_json(done: &Result<Report, CliError>) -> serde_json::Value {
+    let nothing = Report::default();
+    let (report, error) = match done {
+        Ok(report) => (report, None),
+        Err(failed) => (&nothing, Some(failed.to_string())),
+    };
+    serde_json::json!({
+        "at": utc(SystemTime::now()),
+        "sent": report.sent,
+        "sent_removals": report.sent_facts,
+        "received": report.received,
+        "received_removals": report.received_facts,
+        "bytes": report.bytes,
+        "problems": report.problems,
+        "error": error,
+    })
+}
+
+/// Ends this process when its standard input ends, wherever it is: it may be ended at any moment.
+fn end_with_input() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
+}
+
+/// Says what was done. `always`: also that nothing was.
+fn told(report: &Report, dry: bool, always: bool, out: Option<&mut Out>) -> Result<(), CliError> {
     let n = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let both = |revs: u64, facts: u64| format!("{}, {}", n(revs, "revision"), n(facts, "removal"));
     let nothing = *report == Report { problems: report.problems.clone(), ..Report::default() };
     let (sent, received) =
         (both(report.sent, report.sent_facts), both(report.received, report.received_facts));
-    match (nothing, dry) {
-        (true, _) if !always => {}
-        (true, _) => out.line("nothing new")?,
-        (false, true) => out.line(format!("would send {sent}; would receive {received}"))?,
-        (false, false) => {
-            out.line(format!("sent {sent}; received {received}; {}", n(report.bytes, "byte")))?;
-        }
+    let line = match (nothing, dry) {
+        (true, _) => "nothing new".into(),
+        (false, true) => format!("would send {sent}; would receive {received}"),
+        (false, false) => format!("sent {sent}; received {received}; {}", n(report.bytes, "byte")),
+    };
+    if let Some(out) = out.filter(|_| always || !nothing) {
+        out.line(line)?;
     }
     if report.problems.is_empty() {
         return Ok(());

@@ -5,7 +5,7 @@
 //! keys but the heads are written once, or again with the same bytes, so lost answers and repeats do no harm.
 //!
 //! Implementations: [`MemoryPeer`](super::MemoryPeer), [`DirPeer`](super::DirPeer) (a directory laid out as a bucket),
-//! [`StorePeer`](super::StorePeer) (another store's directory), `BucketPeer` (feature `s3`), and
+//! [`StorePeer`](super::StorePeer) (another store's directory), [`RemotePeer`](super::RemotePeer) (one on another host), `BucketPeer` (feature `s3`), and
 //! [`FaultPeer`](super::FaultPeer), which fails where told. All run one suite, `tests/it/peers.rs`.
 
 use std::fmt;
@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use uuid::Uuid;
 
 use super::sha256;
+use crate::backend::Attrs;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -102,6 +103,17 @@ pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A revision on its way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// A [`Key::Rev`].
+    pub key: Key,
+    /// What its file is to look like where it becomes one; the owner stays behind.
+    pub attrs: Attrs,
+    /// Its text.
+    pub bytes: Vec<u8>,
+}
+
 /// A head that a peer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -131,8 +143,8 @@ pub trait Peer: Send + Sync {
     fn remove(&self, key: &Key) -> Result<()>;
 
     /// Keeps revisions, in any order or at once.
-    fn put_revs(&self, revs: &[(Key, Vec<u8>)]) -> Result<()> {
-        revs.iter().try_for_each(|(key, bytes)| self.put(key, bytes))
+    fn put_revs(&self, revs: &[Body]) -> Result<()> {
+        revs.iter().try_for_each(|rev| self.put(&rev.key, &rev.bytes))
     }
 
     /// What [`get`](Self::get) returns for each.
@@ -167,7 +179,7 @@ impl<P: Peer + ?Sized> Peer for std::sync::Arc<P> {
     fn remove(&self, key: &Key) -> Result<()> {
         (**self).remove(key)
     }
-    fn put_revs(&self, revs: &[(Key, Vec<u8>)]) -> Result<()> {
+    fn put_revs(&self, revs: &[Body]) -> Result<()> {
         (**self).put_revs(revs)
     }
     fn get_revs(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>> {

@@ -1,6 +1,6 @@
 //! Telling a peer what is new here.
 
-use super::peer::{Key, Writer};
+use super::peer::{Body, Key, Writer};
 use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
 use super::state::{HERE, NameState, Stamp, TOLD};
@@ -21,7 +21,7 @@ const PUT_BYTES: usize = 4 << 20;
 /// A piece that is being made, with what becomes known when it is told.
 struct Piece {
     said: Builder,
-    revs: Vec<(Key, Vec<u8>)>,
+    revs: Vec<Body>,
     size: usize,
     names: Vec<(ObjectId, String, NameState)>,
     stamps: Vec<(ObjectId, Stamp)>,
@@ -128,7 +128,8 @@ impl Replica<'_> {
                         true => rev.body = Some(text),
                         false => {
                             piece.size += text.len();
-                            piece.revs.push((Key::Rev(id.clone(), rev.rev.clone()), text));
+                            let key = Key::Rev(id.clone(), rev.rev.clone());
+                            piece.revs.push(Body { key, attrs: rev.attrs, bytes: text });
                         }
                     }
                 }
@@ -186,13 +187,13 @@ impl Replica<'_> {
         self.surely(std::slice::from_ref(&key), |_| self.peer.put(&key, bytes), |_, read| read == bytes)
     }
 
-    fn put_revs(&self, revs: &[(Key, Vec<u8>)]) -> Result<()> {
-        let keys: Vec<Key> = revs.iter().map(|(key, _)| key.clone()).collect();
+    fn put_revs(&self, revs: &[Body]) -> Result<()> {
+        let keys: Vec<Key> = revs.iter().map(|rev| rev.key.clone()).collect();
         let put = |wrong: &[usize]| match wrong.len() == revs.len() {
             true => self.peer.put_revs(revs),
-            false => wrong.iter().try_for_each(|&at| self.peer.put(&revs[at].0, &revs[at].1)),
+            false => wrong.iter().try_for_each(|&at| self.peer.put_revs(std::slice::from_ref(&revs[at]))),
         };
-        self.surely(&keys, put, |at, read| read == revs[at].1)
+        self.surely(&keys, put, |at, read| read == revs[at].bytes)
     }
 
     /// Puts, and reads back what a network was in between: no server that was tried verifies what it is given. `put` is told

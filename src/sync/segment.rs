@@ -99,14 +99,16 @@ fn parse_id(text: &str) -> Option<ObjectId> {
     ObjectId::new(OsStr::from_bytes(&unescape(text)?)).ok()
 }
 
-fn nanos(time: SystemTime) -> i128 {
+/// In nanoseconds since 1970.
+pub fn nanos(time: SystemTime) -> i128 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_nanos() as i128,
         Err(before) => -(before.duration().as_nanos() as i128),
     }
 }
 
-fn time(nanos: i128) -> Option<SystemTime> {
+/// The opposite of [`nanos`]; `None` for what no clock can say.
+pub fn time(nanos: i128) -> Option<SystemTime> {
     let part =
         |n: i128| Some(Duration::new(u64::try_from(n / 1_000_000_000).ok()?, (n % 1_000_000_000) as u32));
     match nanos >= 0 {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::dir::DirPeer;
-use super::peer::{Key, Listed, Peer};
+use super::peer::{Body, Key, Listed, Peer};
 use crate::backend::Attrs;
 use crate::error::{Error, Result, found};
 use crate::store::Store;
@@ -45,6 +45,18 @@ impl Peer for StorePeer {
             }
             key => self.log.put(key, bytes),
         }
+    }
+
+    fn put_revs(&self, revs: &[Body]) -> Result<()> {
+        for Body { key, attrs, bytes } in revs {
+            match key {
+                Key::Rev(id, rev) => {
+                    self.store.receive(id, &[], vec![(rev.clone(), bytes.clone(), *attrs)])?;
+                }
+                key => self.put(key, bytes)?,
+            }
+        }
+        Ok(())
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {

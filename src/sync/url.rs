@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::ssh::SshUrl;
+
 /// Which peer is meant.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Url {
@@ -11,6 +13,8 @@ pub enum Url {
     Store(PathBuf),
     /// `file:///DIR`: a directory laid out as a bucket.
     Directory(PathBuf),
+    /// `ssh://[user@]host[:port]/path`: a store on another host.
+    Ssh(SshUrl),
 }
 
 impl Url {
@@ -23,9 +27,10 @@ impl Url {
         match scheme {
             "file" if rest.as_bytes().starts_with(b"/") => Ok(Url::Directory(rest.into())),
             "file" => Err("file:// takes an absolute path: file:///DIR".into()),
-            other => {
-                Err(format!("{other}:// is no peer that this revfs knows; a directory or file:///DIR is"))
-            }
+            "ssh" => SshUrl::parse(rest).map(Url::Ssh),
+            other => Err(format!(
+                "{other}:// is no peer that this revfs knows; a directory, file:///DIR or ssh://HOST/DIR is"
+            )),
         }
     }
 }
@@ -50,6 +55,8 @@ mod tests {
             assert_eq!(parse(path), Ok(Url::Store(path.into())), "{path}");
         }
         assert_eq!(parse("file:///mnt/hub"), Ok(Url::Directory("/mnt/hub".into())));
+        let ssh = SshUrl::parse(OsStr::new("host/~/b")).map(Url::Ssh);
+        assert!(ssh.is_ok() && parse("ssh://host/~/b") == ssh && parse("ssh://-x/b").is_err());
         assert!(parse("file://mnt").is_err() && parse("gopher://x").is_err());
     }
 }

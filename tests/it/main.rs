@@ -42,6 +42,7 @@ mod seed;
 mod semantics;
 #[cfg(feature = "fuse")]
 mod sequence;
+mod ssh;
 mod sync;
 mod tidy;
 #[cfg(feature = "fuse")]

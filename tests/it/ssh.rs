@@ -1,0 +1,517 @@
+//! Stores on two hosts, synchronised by revfs on both: over a program that stands for ssh, and over ssh.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use revfs::sync::{Greeting, Key, Peer, RemotePeer};
+use revfs::{ObjectId, Rev, Store};
+
+use crate::cli::{Ran, run};
+
+/// What the other host calls the program, its state being another host's.
+const REMOTE: &str = "XDG_STATE_HOME=there ./revfs";
+
+/// Two hosts in one directory: the store `a` of this one, and `b`, which is not there yet, of the other.
+struct Hosts {
+    dir: tempfile::TempDir,
+    ssh: String,
+    url: String,
+    sshd: Option<Child>,
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        if let Some(sshd) = &mut self.sshd {
+            let _ = sshd.kill();
+            let _ = sshd.wait();
+        }
+    }
+}
+
+/// Every revision of a store, by its path.
+type Tree = BTreeMap<PathBuf, Vec<u8>>;
+
+impl Hosts {
+    /// Connected by a program that runs what it is told here.
+    fn new() -> Hosts {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_revfs"), dir.path().join("revfs")).unwrap();
+        fs::write(dir.path().join("link"), "#!/bin/sh\nshift $(($# - 1))\nexec sh -c \"$1\"\n").unwrap();
+        fs::set_permissions(dir.path().join("link"), fs::Permissions::from_mode(0o755)).unwrap();
+        let url = format!("ssh://host{}/b", dir.path().display());
+        Hosts { dir, ssh: "./link".into(), url, sshd: None }
+    }
+
+    /// Connected by `tests/it/data/link.py`.
+    fn over(args: &str) -> Hosts {
+        let mut hosts = Hosts::new();
+        fs::write(hosts.path("link.py"), include_str!("data/link.py")).unwrap();
+        hosts.ssh = format!("python3 link.py {args}");
+        hosts
+    }
+
+    /// Connected by ssh.
+    fn by_sshd() -> Option<Hosts> {
+        const SSHD: &str = "/usr/sbin/sshd";
+        let is_root = rustix::process::geteuid().is_root();
+        if !Path::new(SSHD).exists() && is_root {
+            let need = ". scripts/lib.sh; need /usr/sbin/sshd:openssh-server ssh:openssh-client";
+            let made = Command::new("bash").args(["-c", need]).status().unwrap();
+            assert!(made.success(), "cannot install an sshd");
+        }
+        if !Path::new(SSHD).exists() {
+            println!("there is no {SSHD}, and only root can install it");
+            return None;
+        }
+        let mut hosts = Hosts::new();
+        for key in ["host_key", "key", "strange_key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f", key])
+                .current_dir(&hosts.dir)
+                .status();
+            assert!(made.unwrap().success());
+        }
+        fs::copy(hosts.path("key.pub"), hosts.path("authorized_keys")).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = hosts.dir.path().display().to_string();
+        let conf = format!(
+            "ListenAddress 127.0.0.1\nPort {port}\nHostKey \"{dir}/host_key\"\nPidFile none\nUsePAM no\n\
+             AuthorizedKeysFile \"{dir}/authorized_keys\"\nStrictModes no\nPermitRootLogin prohibit-password\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        );
+        fs::write(hosts.path("sshd_config"), conf).unwrap();
+        let known = fs::read_to_string(hosts.path("host_key.pub")).unwrap();
+        fs::write(hosts.path("known_hosts"), format!("[127.0.0.1]:{port} {known}")).unwrap();
+        fs::write(hosts.path("nobody_known"), "").unwrap();
+        hosts.ssh = hosts.ssh_by("key", "known_hosts");
+        hosts.url = format!("ssh://127.0.0.1:{port}{dir}/b");
+        if is_root {
+            // Without systemd nobody has made it.
+            let _ = fs::create_dir("/run/sshd");
+        }
+        let log = fs::File::create(hosts.path("sshd_log")).unwrap();
+        let sshd = Command::new(SSHD)
+            .args(["-D", "-e", "-f"])
+            .arg(hosts.path("sshd_config"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn();
+        hosts.sshd = Some(sshd.unwrap());
+        until("an sshd", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Some(hosts)
+    }
+
+    fn ssh_by(&self, key: &str, known: &str) -> String {
+        format!(
+            "ssh -F none -i {key} -oIdentitiesOnly=yes -oIdentityAgent=none -oStrictHostKeyChecking=yes \
+             -oUserKnownHostsFile={known} -oGlobalKnownHostsFile=none -oConnectTimeout=10"
+        )
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
+        command.args(args).current_dir(&self.dir).env_remove("REVFS_STORE");
+        command.env("REVFS_SSH", &self.ssh).env("XDG_STATE_HOME", self.path("here"));
+        // An ssh begins in the home directory.
+        command.env("REVFS_REMOTE", format!("cd '{}'; {REMOTE}", self.dir.path().display()));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn revfs(&self, args: &[&str], stdin: &str) -> Ran {
+        run(&mut self.command(args), stdin.as_bytes())
+    }
+
+    #[track_caller]
+    fn sync(&self, args: &[&str]) -> String {
+        self.revfs(&[&["sync", "./a", &self.url], args].concat(), "").ok()
+    }
+
+    /// What the original leaves: an object with one revision.
+    fn foreign(&self, store: &str, id: &str, text: &str) {
+        let dir = self.path(store).join(id);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("0-0123456789abcdef0123456789abcdef"), text).unwrap();
+    }
+
+    fn tree(&self, store: &str) -> Tree {
+        let mut tree = Tree::new();
+        for object in fs::read_dir(self.path(store)).unwrap().map(|entry| entry.unwrap()) {
+            if object.file_name() != ".revfs" {
+                for rev in fs::read_dir(object.path()).unwrap().map(|entry| entry.unwrap().path()) {
+                    tree.insert(rev.strip_prefix(self.path(store)).unwrap().into(), fs::read(&rev).unwrap());
+                }
+            }
+        }
+        tree
+    }
+
+    /// The two show the same, and are in order.
+    #[track_caller]
+    fn agree(&self) -> Tree {
+        let (a, b) = (self.tree("a"), self.tree("b"));
+        assert!(a == b, "{:?}\n{:?}", a.keys(), b.keys());
+        for command in [&["all"][..], &["conflicts", "--names"]] {
+            let said = ["./a", "./b"].map(|store| self.revfs(&[command, &[store]].concat(), "").ok());
+            assert_eq!(said[0], said[1]);
+        }
+        for store in ["./a", "./b"] {
+            self.revfs(&["check", store], "").ok();
+        }
+        a
+    }
+}
+
+#[track_caller]
+fn until(what: &str, is: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < end, "no {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A day of two hosts.
+fn they_converge(hosts: &Hosts) {
+    let on = |args: &[&str], stdin: &str| hosts.revfs(args, stdin).ok();
+    for id in ["one", "two", "-rf", "it's \"a\" $b", "two\nlines", &"\u{65e5}".repeat(80)] {
+        on(&["create", "./a", "--", id], r#"{"n":1}"#);
+    }
+    // Nothing is made before it is meant.
+    hosts.revfs(&["sync", "-n", "./a", &hosts.url], "").fails(1, "is no store yet");
+    assert!(!hosts.path("b").exists());
+    assert_eq!(hosts.sync(&[]), "sent 6 revisions, 0 removals; received 0 revisions, 0 removals; 42 bytes\n");
+    assert_eq!(hosts.agree().len(), 6);
+    assert_eq!(hosts.sync(&[]), "nothing new\n");
+
+    on(&["create", "./b", "three"], r#"{"n":3}"#);
+    on(&["update", "./a", "one"], r#"{"side":"a"}"#);
+    on(&["update", "./b", "one"], r#"{"side":"b"}"#);
+    on(&["rm", "./a", "two"], "");
+    on(&["rm", "./b", "--", "-rf"], "");
+    let before = (hosts.tree("a"), hosts.tree("b"));
+    let would = hosts.sync(&["--dry-run"]);
+    assert_eq!(would, "would send 1 revision, 1 removal; would receive 2 revisions, 0 removals\n");
+    assert!(before == (hosts.tree("a"), hosts.tree("b")));
+    hosts.sync(&[]);
+    let tree = hosts.agree();
+    let has = |path: &str| tree.keys().any(|rev| rev.starts_with(path));
+    assert!(has("three") && !has("two") && !has("-rf"));
+    assert_eq!(on(&["conflicts", "--names", "./b"], ""), "one\n");
+
+    // One way, and then the other.
+    on(&["create", "./a", "four"], "{}");
+    on(&["create", "./b", "five"], "{}");
+    hosts.sync(&["--pull"]);
+    assert!(hosts.path("a/five").exists() && !hosts.path("b/four").exists());
+    on(&["create", "./b", "six"], "{}");
+    hosts.sync(&["--push"]);
+    assert!(hosts.path("b/four").exists() && !hosts.path("a/six").exists());
+    on(&["resolve", "--ours", "./a", "one"], "");
+    hosts.sync(&[]);
+    hosts.agree();
+    assert_eq!(on(&["conflicts", "--names", "./b"], ""), "");
+    assert_eq!(hosts.sync(&[]), "nothing new\n");
+    // What was deleted comes back on both.
+    on(&["undelete", "./a", "two"], "");
+    hosts.sync(&[]);
+    assert!(hosts.agree().keys().any(|rev| rev.starts_with("two")));
+}
+
+#[test]
+fn two_hosts_come_to_agree() {
+    they_converge(&Hosts::new());
+}
+
+#[test]
+fn by_sshd() {
+    let Some(mut hosts) = Hosts::by_sshd() else { return };
+    they_converge(&hosts);
+
+    let fails = |hosts: &Hosts, url: &str, said: &str| {
+        hosts.revfs(&["sync", "./a", url], "").fails(3, said);
+    };
+    let url = hosts.url.clone();
+    let (place, _) = url.split_once("/b").unwrap();
+    fails(&hosts, &format!("{place}/nowhere/b"), "nowhere/b: No such file");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    fails(&hosts, &format!("ssh://127.0.0.1:{closed}/b"), "Connection refused");
+    let mut command = hosts.command(&["sync", "./a", &url]);
+    run(command.env("REVFS_REMOTE", "revfs-that-is-not-there"), b"").fails(3, "say by REVFS_REMOTE");
+    hosts.ssh = hosts.ssh_by("strange_key", "known_hosts");
+    fails(&hosts, &url, "Permission denied (publickey); it takes a key");
+    hosts.ssh = hosts.ssh_by("key", "nobody_known");
+    fails(&hosts, &url, "Host key verification failed; log in by ssh once");
+}
+
+#[test]
+fn each_thing_that_is_in_the_way_is_one_line() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let sync = ["sync", "./a", hosts.url.as_str()];
+    let revfs = format!("{}/revfs", hosts.dir.path().display());
+    for (remote, said) in [
+        ("nosuch", "nosuch: not found; install revfs there"),
+        (&format!("echo Welcome to host; {revfs}"), "not revfs but \"Welcome to host\""),
+        (&format!("printf 'h\\ni'; {revfs}"), "not revfs but \"h\""),
+        (r"printf '\0\0\0\015revfs sync 99' #", "speaks version 99 of the protocol, this one 1"),
+        (r"printf '\0\0\0\014revfs sync 1\0\0\0\001\143' #", "an answer that this revfs does not know"),
+        (r"printf '\0\0\0\014revfs sync 1\0\0\0\001\002' #", "an answer to another question"),
+        (r"printf '\0\0\0\014revfs sync 1\0\0\0\011\001' #", "cannot start revfs there: exit status: 0"),
+        ("echo 'a line' >&2; echo 'the reason' >&2; exit 5 #", "there: the reason"),
+        (&format!("{revfs} nosuch"), "another version"),
+        ("sh -c 'kill -9 $$' #", "cannot start revfs there: "),
+        ("true #", "cannot start revfs there: exit status: 0"),
+    ] {
+        run(hosts.command(&sync).env("REVFS_REMOTE", remote), b"").fails(3, said);
+    }
+    run(hosts.command(&sync).env("REVFS_SSH", "./nosuch -x"), b"").fails(3, "no program ./nosuch here");
+    run(hosts.command(&sync).env("REVFS_SSH", "./a"), b"").fails(3, "cannot start ./a: ");
+    let sync = |url: &str| hosts.revfs(&["sync", "./a", url], "");
+    sync("ssh://-oProxyCommand=touch%20x/b").fails(2, "cannot be called so");
+    sync("ssh://me:secret@host/b").fails(2, "a password has no place");
+    sync(&format!("ssh://host{}/no/b", hosts.dir.path().display())).fails(3, "/no/b: No such file");
+    // Another's store, and what is none. Nothing is left there.
+    let other = hosts.path("other");
+    fs::create_dir_all(other.join("notes")).unwrap();
+    sync(&format!("ssh://host{}", other.display())).fails(1, "other is no store, and not empty");
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1);
+    hosts.foreign("other", "x", "{}");
+    sync(&format!("ssh://host{}", other.display())).fails(1, "`--join`");
+    // Itself by another name: nothing is new to it.
+    let own = format!("ssh://host{}/a", hosts.dir.path().display());
+    let before = hosts.tree("a");
+    for _ in 0..3 {
+        sync(&own).ok();
+    }
+    assert!(before == hosts.tree("a"));
+}
+
+#[test]
+fn whatever_arrives_the_other_side_says_one_line_and_ends() {
+    let hosts = Hosts::new();
+    let serve = |input: &[u8]| run(&mut hosts.command(&["sync", "--serve", "b"]), input);
+    let greeted = b"\0\0\0\x0crevfs sync 1";
+    serve(b"").ok();
+    assert_eq!(serve(greeted).ok().as_bytes(), greeted);
+    for (input, said) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "too long"),
+        (b"\xff\xff\xff\xff", "too long"),
+        (b"\0\0\0", "the middle of a message"),
+        (b"\0\0\0\x05revf", "the middle of a message"),
+        (b"\0\0\0\0", "another version"),
+        (b"\0\0\0\x0crevfs sync 2", "another version"),
+        (b"\0\0\0\x0crevfs sync 1\0\0\0\0", "does not know"),
+        (b"\0\0\0\x0crevfs sync 1\0\0\0\x01\xff", "does not know"),
+        (b"\0\0\0\x0crevfs sync 1\0\0\0\x09\x01\0\xff\xff\xff\xff\xff\xff\xff", "does not know"),
+        (b"\0\0\0\x0crevfs sync 1\x80\0\0\x01\x04", "the middle of a message"),
+        (b"\0\0\0\x0crevfs sync 1\0\0\0\x01\x04\0\0", "the middle of a message"),
+    ] {
+        let ran = serve(input);
+        assert_eq!(ran.code, 3, "{input:?}");
+        ran.one_line(said);
+    }
+    // What is asked before a store was opened is answered.
+    assert!(serve(b"\0\0\0\x0crevfs sync 1\0\0\0\x01\x04").ok().ends_with("no store was opened"));
+    assert!(!hosts.path("b").exists());
+}
+
+#[test]
+fn many_hosts_meet_at_one() {
+    let hosts = Hosts::new();
+    let stores = ["a", "c", "d"];
+    hosts.revfs(&["create", "./a", "first"], "{}").ok();
+    hosts.sync(&[]);
+    for store in &stores[1..] {
+        fs::create_dir(hosts.path(store)).unwrap();
+        hosts.revfs(&["sync", store, &hosts.url], "").ok();
+    }
+    std::thread::scope(|scope| {
+        let hosts = &hosts;
+        for store in stores {
+            scope.spawn(move || {
+                for n in 0..8 {
+                    hosts.foreign(store, &format!("{store}{n}"), &format!("{{\"n\":{n}}}"));
+                    hosts.revfs(&["sync", store, &hosts.url], "").ok();
+                }
+            });
+        }
+    });
+    stores.iter().for_each(|store| drop(hosts.revfs(&["sync", store, &hosts.url], "").ok()));
+    assert_eq!(hosts.agree().len(), 1 + 3 * 8);
+    assert!(stores.iter().all(|store| hosts.tree(store) == hosts.tree("b")));
+}
+
+#[test]
+fn a_store_is_named_from_home_and_by_its_mount() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let mut command = hosts.command(&["sync", "./a", "ssh://host/~/b"]);
+    run(command.env("HOME", hosts.dir.path()), b"").ok();
+    hosts.agree();
+    #[cfg(feature = "fuse")]
+    {
+        let place = crate::mounted::Place::new();
+        let mount = place.mount(&[]);
+        mount.write("two.json", "{}");
+        let there = format!("ssh://host{}", place.point().display());
+        for peer in [there.as_str(), place.point().to_str().unwrap()] {
+            hosts.revfs(&["sync", "--join", "./a", peer], "").ok();
+            assert!(hosts.path("a/two").exists());
+        }
+        assert_eq!(mount.read("one.json"), "{}");
+    }
+}
+
+#[test]
+fn killed_in_the_middle_it_goes_on_the_next_time() {
+    let mut hosts = Hosts::over("");
+    let pad = "x".repeat(4000);
+    for n in 0..150 {
+        hosts.foreign("a", &format!("a{n}"), &format!("{{\"pad\":\"{pad}\"}}"));
+        hosts.foreign("b", &format!("b{n}"), &format!("{{\"pad\":\"{pad}\"}}"));
+    }
+    hosts.revfs(&["ls", "./a"], "").ok();
+    hosts.revfs(&["ls", "./b"], "").ok();
+    fs::copy(hosts.path("a/.revfs/format"), hosts.path("b/.revfs/format")).unwrap();
+    let (mut killed, mut bytes) = (0, 10);
+    loop {
+        hosts.ssh = format!("python3 link.py --kill {bytes}");
+        let mut command = hosts.command(&["sync", "./a", &hosts.url]);
+        let banner = format!("echo 'Authorised use' >&2; cd '{}'; {REMOTE}", hosts.dir.path().display());
+        let ran = run(command.env("REVFS_REMOTE", banner), b"");
+        for store in ["./a", "./b"] {
+            hosts.revfs(&["check", store], "").ok();
+        }
+        if ran.code == 0 {
+            break;
+        }
+        // What was said before is no reason.
+        let lost = "Authorised use\nrevfs: HOST: the connection was lost: exit status: 255\n";
+        match bytes < 20 {
+            true => ran.fails(3, "cannot start revfs there"),
+            false => assert_eq!((ran.code, ran.err.replace(&hosts.url, "HOST").as_str()), (3, lost)),
+        }
+        killed += 1;
+        bytes += 90_000;
+        assert!(killed < 100);
+    }
+    assert!(killed >= 3, "{killed}");
+    assert_eq!(hosts.agree().len(), 300);
+    hosts.ssh = "./link".into();
+    assert_eq!(hosts.sync(&[]), "nothing new\n");
+}
+
+#[test]
+fn this_side_killed_it_goes_on_at_once() {
+    let hosts = Hosts::new();
+    for n in 0..300 {
+        hosts.foreign("a", &format!("a{n}"), &format!("{{\"n\":{n}}}"));
+    }
+    for round in 0..10 {
+        let mut sync = hosts.command(&["sync", "./a", &hosts.url]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20 + 60 * round));
+        let _ = sync.kill();
+        sync.wait().unwrap();
+    }
+    hosts.sync(&[]);
+    assert_eq!(hosts.agree().len(), 300);
+}
+
+#[test]
+fn a_slow_link_is_not_waited_for_once_per_object() {
+    const OBJECTS: u64 = 5000;
+    let hosts = Hosts::over("--delay 0.02 --log log");
+    for n in 0..OBJECTS {
+        hosts.foreign("a", &format!("a{n}"), &format!("{{\"n\":{n}}}"));
+    }
+    hosts.sync(&[]);
+    let counts = || -> Vec<u64> {
+        let log = fs::read_to_string(hosts.path("log")).unwrap();
+        log.lines().last().unwrap().split(' ').map(|n| n.parse().unwrap()).collect()
+    };
+    let sent = counts();
+    assert!(sent[0] >= OBJECTS && sent[0] == sent[1] && sent[2] < OBJECTS / 20, "{sent:?}");
+    // The same the other way.
+    fs::create_dir(hosts.path("c")).unwrap();
+    hosts.revfs(&["sync", "--join", "./c", &hosts.url], "").ok();
+    let received = counts();
+    assert!(
+        received[0] >= OBJECTS && received[0] == received[1] && received[2] < OBJECTS / 20,
+        "{received:?}"
+    );
+    assert!(hosts.tree("c") == hosts.agree());
+    println!("5,000 objects sent in {} round trips, received in {}", sent[2], received[2]);
+    // Nothing new costs next to nothing.
+    hosts.sync(&[]);
+    let idle = counts();
+    assert!(idle[2] < 10, "{idle:?}");
+}
+
+#[test]
+fn a_long_text_goes_in_pieces() {
+    let hosts = Hosts::new();
+    let text = format!("{{\"pad\":\"{}\"}}", "x".repeat(17 << 20));
+    hosts.foreign("a", "long", &text);
+    hosts.sync(&[]);
+    hosts.agree();
+    fs::create_dir(hosts.path("c")).unwrap();
+    hosts.revfs(&["sync", "./c", &hosts.url], "").ok();
+    assert!(hosts.tree("c") == hosts.tree("a"));
+}
+
+#[test]
+fn neither_side_waits_for_the_other_with_both_pipes_full() {
+    let hosts = Hosts::new();
+    let id = "x".repeat(250);
+    hosts.foreign("b", &id, &format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)));
+    Store::open(hosts.path("b")).unwrap();
+    let (program, dir) = (env!("CARGO_BIN_EXE_revfs"), hosts.dir.path().to_owned());
+    let peer = RemotePeer::by("b".into(), Greeting::of(&hosts.path("b"), false).unwrap(), move || {
+        let mut command = Command::new(program);
+        command.args(["sync", "--serve", "b"]).current_dir(&dir).env("XDG_STATE_HOME", dir.join("there"));
+        command
+    });
+    let rev = Rev::new("0-0123456789abcdef0123456789abcdef").unwrap();
+    let (key, none) = (ObjectId::new(&id).unwrap(), ObjectId::new("none").unwrap());
+    let keys = [vec![Key::Rev(key, rev.clone()); 8000], vec![Key::Rev(none, rev)]].concat();
+    let texts = peer.get_revs(&keys).unwrap();
+    assert_eq!(texts.len(), keys.len());
+    assert!(texts[..8000].iter().all(|text| text.as_ref().is_some_and(|text| text.len() == 1010)));
+    assert_eq!((&texts[8000], peer.get_revs(&[]).unwrap().len()), (&None, 0));
+}
+
+#[test]
+fn a_host_that_is_away_is_tried_again() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    fs::write(hosts.path("away"), "").unwrap();
+    let mut command = hosts.command(&["sync", "--watch=1", "./a", &hosts.url]);
+    let away = "test -e away && { echo 'No route to host' >&2; exit 255; }";
+    command.env("REVFS_REMOTE", format!("cd '{}'; {away}; {REMOTE}", hosts.dir.path().display()));
+    let mut watch = command.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    fs::remove_file(hosts.path("away")).unwrap();
+    until("first object", || hosts.path("b/one").exists());
+    hosts.revfs(&["create", "./a", "two"], "{}").ok();
+    until("second object", || hosts.path("b/two").exists());
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let mut said = String::new();
+    watch.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("No route to host") && said.lines().count() == 1, "{said}");
+    // Nobody is left there that holds the state.
+    until("end of the other side", || hosts.revfs(&["sync", "./a", &hosts.url], "").code == 0);
+    hosts.agree();
+    let _ = std::io::stdout().flush();
+}
