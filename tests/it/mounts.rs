@@ -15,6 +15,7 @@ mod readdir;
 mod remount;
 mod rename;
 mod shutdown;
+mod sync;
 mod truncate;
 mod unlink;
 mod watch;
