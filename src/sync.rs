@@ -9,7 +9,7 @@
 //! that tells of them, and that before the head; a piece that was told is never another. Nothing rests on the order of a
 //! listing, a put's answer, conditional puts, or a clock.
 //!
-//! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`: such places
+//! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
 //! - `segment`: pieces and heads as bytes
 //! - `state`: what a host remembers of its exchange with a peer
 //! - `scan`: what the peer was not told yet, without looking at all objects
@@ -24,6 +24,8 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::store::Store;
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod dir;
 mod memory;
 mod peer;
@@ -35,6 +37,8 @@ mod state;
 mod store_peer;
 mod url;
 
+#[cfg(feature = "s3")]
+pub use bucket::{BucketPeer, BucketUrl};
 pub use dir::DirPeer;
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
 pub use peer::{Key, Listed, Peer, Writer};

@@ -15,8 +15,9 @@ use crate::sync::{self, DirPeer, Peer, Report, StorePeer, Sync, SyncOptions, Url
 
 /// Copies what the store has and PEER lacks there, and the other way round: revisions, and what was removed.
 ///
-/// PEER is another store's directory (made, if it is not there), or `file:///DIR`: a directory that any number of hosts
-/// leave their changes in for each other. Hosts that have synchronised show the same objects, the same winners and the
+/// PEER is another store's directory (made, if it is not there), or a place that any number of hosts leave their changes
+/// in for each other: `file:///DIR`, or a bucket, `s3://BUCKET[/PREFIX]`, `gs://…` or `az://…`, with its credentials in the
+/// environment (AWS_*, GOOGLE_*, AZURE_*). Hosts that have synchronised show the same objects, the same winners and the
 /// same conflicts. It may be interrupted at any moment, and run again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -112,6 +113,8 @@ impl Exchange {
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (peer, there): (Box<dyn Peer>, _) = match url {
             Url::Directory(dir) => (Box::new(DirPeer::new(dir)), None),
+            #[cfg(feature = "s3")]
+            Url::Bucket(url) => (Box::new(sync::BucketPeer::open(&url)?), None),
             Url::Store(dir) => {
                 let dir = sync::store_at(&dir, &path, options.dry_run)?;
                 let peer = StorePeer::open(&dir)?;

@@ -4,6 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+#[cfg(feature = "s3")]
+use super::bucket::BucketUrl;
+
 /// Which peer is meant.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Url {
@@ -11,6 +14,9 @@ pub enum Url {
     Store(PathBuf),
     /// `file:///DIR`: a directory laid out as a bucket.
     Directory(PathBuf),
+    /// `s3://BUCKET[/PREFIX]`, `gs://…`, `az://…`.
+    #[cfg(feature = "s3")]
+    Bucket(BucketUrl),
 }
 
 impl Url {
@@ -23,9 +29,15 @@ impl Url {
         match scheme {
             "file" if rest.as_bytes().starts_with(b"/") => Ok(Url::Directory(rest.into())),
             "file" => Err("file:// takes an absolute path: file:///DIR".into()),
-            other => {
-                Err(format!("{other}:// is no peer that this revfs knows; a directory or file:///DIR is"))
+            #[cfg(feature = "s3")]
+            "s3" | "gs" | "az" => BucketUrl::parse(scheme, rest).map(Url::Bucket),
+            #[cfg(not(feature = "s3"))]
+            "s3" | "gs" | "az" => {
+                Err(format!("{scheme}:// is a bucket, and this revfs has none; build it with --features s3"))
             }
+            other => Err(format!(
+                "{other}:// is no peer that this revfs knows; a directory, file:///DIR and s3://BUCKET are"
+            )),
         }
     }
 }
@@ -51,5 +63,33 @@ mod tests {
         }
         assert_eq!(parse("file:///mnt/hub"), Ok(Url::Directory("/mnt/hub".into())));
         assert!(parse("file://mnt").is_err() && parse("gopher://x").is_err());
+    }
+
+    #[cfg(not(feature = "s3"))]
+    #[test]
+    fn a_bucket_needs_a_build_that_has_it() {
+        for bucket in ["s3://b", "gs://b/prefix", "az://b"] {
+            let said = Url::parse(OsStr::new(bucket)).unwrap_err();
+            assert!(said.contains("--features s3") && !said.contains('\n'), "{said}");
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn a_bucket_is_named_with_what_stands_before_its_keys() {
+        let parse = |text: &str| Url::parse(OsStr::new(text));
+        for (text, name) in [
+            ("s3://b", "s3://b"),
+            ("s3://b/", "s3://b"),
+            ("gs://b-1.x/deep/er/", "gs://b-1.x/deep/er"),
+            ("az://b/\u{fc} \u{2603}", "az://b/\u{fc} \u{2603}"),
+        ] {
+            assert!(matches!(parse(text), Ok(Url::Bucket(url)) if url.to_string() == name), "{text}");
+        }
+        for bad in ["s3://", "s3:///x", "s3://b//x", "s3://b/../x", "s3://b?x", "s3://b/a\nb"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let said = parse("s3://AKID:hidden@b/x").unwrap_err();
+        assert!(said.contains("environment") && !said.contains("hidden") && !said.contains("AKID"), "{said}");
     }
 }
