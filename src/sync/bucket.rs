@@ -527,16 +527,17 @@ impl Client {
             .uri()
             .host()
             .is_some_and(|host| host.starts_with("169.254.") || host.starts_with("metadata"));
-        let answer = match self.0.execute(request).await {
-            Err(_) if for_credentials => {
-                let more = Some("there are no credentials in the environment".into());
-                let answer = Answer { status: 0, code: String::new(), more };
-                return Err(HttpError::new(HttpErrorKind::Unknown, answer));
-            }
-            answer => answer?,
-        };
+        let answer = self.0.execute(request).await;
+        if for_credentials && answer.as_ref().map_or(true, |answer| !answer.status().is_success()) {
+            let more = Some("there are no credentials in the environment".into());
+            return Err(HttpError::new(
+                HttpErrorKind::Unknown,
+                Answer { status: 0, code: String::new(), more },
+            ));
+        }
+        let answer = answer?;
         let status = answer.status();
-        if for_credentials || status.is_success() {
+        if status.is_success() {
             return Ok(answer);
         }
         let body = answer.into_body().bytes().await?;
