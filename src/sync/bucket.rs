@@ -9,28 +9,27 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    ReqwestConnector,
-};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, RetryConfig};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{error::Elapsed, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::peer::{Key, Listed, Peer, Writer, failed};
 use crate::error::{Error, Result};
+
+mod answer;
+
+use answer::{Connector, Why, without_secrets};
 
 /// So many requests are under way at once.
 const AT_ONCE: usize = 16;
@@ -194,7 +193,7 @@ impl BucketPeer {
         F: Future<Output = Result<T, Why>>,
     {
         let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
-        let Some(runtime) = &self.runtime else { return Err(Why::passing("it has ended")) };
+        let Some(runtime) = &self.runtime else { return Err(Why::may_pass("it has ended")) };
         runtime.block_on(async {
             loop {
                 let why = match once().await {
@@ -252,7 +251,7 @@ impl BucketPeer {
                 return Ok(found);
             }
             if page.page_token == token {
-                return Err(self.failed("list", "head/", Why::passing("a page of it follows itself")));
+                return Err(self.failed("list", "head/", Why::may_pass("a page of it follows itself")));
             }
             token = page.page_token;
         }
@@ -358,207 +357,6 @@ fn at_once<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> Result<R> + Sync)
     error.map_or_else(|| Ok(made.into_iter().map(|(_, made)| made).collect()), Err)
 }
 
-/// Why a call was not answered as hoped.
-#[derive(Debug)]
-enum Why {
-    /// There is no such key.
-    NoKey,
-    /// A key in a listing is none that `object_store` can name.
-    Unreadable(String),
-    /// The next try may go well.
-    Passing(String),
-    /// It will not at once. `away`: but some day, without anybody's doing.
-    Lasting { words: String, away: bool },
-}
-
-impl Why {
-    fn passing(words: impl Into<String>) -> Why {
-        Why::Passing(words.into())
-    }
-
-    fn lasting(words: impl Into<String>) -> Why {
-        Why::Lasting { words: words.into(), away: false }
-    }
-}
-
-impl Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Why::NoKey => f.write_str("it is not there"),
-            Why::Unreadable(words) | Why::Passing(words) | Why::Lasting { words, .. } => f.write_str(words),
-        }
-    }
-}
-
-impl From<Elapsed> for Why {
-    fn from(_: Elapsed) -> Why {
-        Why::passing("no answer in time")
-    }
-}
-
-impl From<object_store::Error> for Why {
-    fn from(e: object_store::Error) -> Why {
-        if let object_store::Error::InvalidPath { source } = &e {
-            return Why::Unreadable(source.to_string());
-        }
-        let mut cause: &(dyn std::error::Error + 'static) = &e;
-        let (mut http, mut is_list) = (None, false);
-        loop {
-            if let Some(answer) = cause.downcast_ref::<Answer>() {
-                return answer.why();
-            }
-            http = http.or(cause.downcast_ref::<HttpError>().map(HttpError::kind));
-            is_list |= cause.to_string().starts_with("Got invalid list response");
-            match cause.source() {
-                Some(source) => cause = source,
-                None => break,
-            }
-        }
-        let said = cause.to_string();
-        match http {
-            Some(HttpErrorKind::Connect) => Why::Passing(format!("it cannot be reached: {said}")),
-            Some(HttpErrorKind::Timeout) => Why::passing("no answer in time"),
-            Some(_) => Why::Passing(format!("the connection broke: {said}")),
-            // A control character, which XML does not allow; or the answer was cut.
-            None if is_list => Why::Unreadable(said),
-            None => Why::lasting(said),
-        }
-    }
-}
-
-/// An answer that is no success.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    /// The service's own word for it: `NoSuchKey`.
-    code: String,
-    /// What else of the body is to be said, in words.
-    more: Option<String>,
-}
-
-impl Answer {
-    fn new(status: u16, body: &str) -> Answer {
-        let word =
-            |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let code = element(body, "Code").filter(word).unwrap_or_default().to_owned();
-        let more = match code.as_str() {
-            "RequestTimeTooSkewed" => Some(skew(element(body, "ServerTime"), jiff::Timestamp::now())),
-            _ => element(body, "Region")
-                .filter(word)
-                .map(|region| format!("the bucket is in region {region}; set AWS_REGION")),
-        };
-        Answer { status, code, more }
-    }
-
-    fn why(&self) -> Why {
-        let code = if self.code.is_empty() { String::new() } else { format!(" ({})", self.code) };
-        match (self.status, self.code.as_str(), &self.more) {
-            (_, "RequestTimeTooSkewed", more) => {
-                Why::Lasting { words: more.clone().unwrap_or_default(), away: true }
-            }
-            (_, _, Some(more)) => Why::lasting(more),
-            (_, "NoSuchBucket" | "ContainerNotFound", _) => Why::lasting("no such bucket"),
-            (404, ..) => Why::NoKey,
-            (401 | 403, ..) => Why::lasting(format!("access denied{code}")),
-            (501, ..) => Why::lasting(format!("the server answers 501{code}")),
-            (408 | 409 | 425 | 429 | 500.., ..) | (_, "SlowDown" | "InternalError" | "RequestTimeout", _) => {
-                Why::Passing(format!("the server answers {}{code}", self.status))
-            }
-            (301 | 307, ..) => Why::lasting("the bucket is in another region; set AWS_REGION"),
-            _ => Why::lasting(format!("the server answers {}{code}", self.status)),
-        }
-    }
-}
-
-impl Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.why())
-    }
-}
-
-impl std::error::Error for Answer {}
-
-/// The text of the first element of this name.
-fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = body.split_once(&format!("<{name}>"))?;
-    Some(rest.split_once('<')?.0.trim())
-}
-
-/// How far the own clock is from a server's.
-fn skew(theirs: Option<&str>, ours: jiff::Timestamp) -> String {
-    let theirs = theirs.and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    match theirs.map(|theirs| (ours.as_second() - theirs.as_second()) / 60) {
-        Some(minutes) if minutes != 0 => {
-            let side = if minutes > 0 { "fast" } else { "slow" };
-            format!("your clock is {} minutes off: it is {side}", minutes.abs())
-        }
-        _ => "your clock is many minutes off".into(),
-    }
-}
-
-/// A text without what these variables hold of credentials, and of addresses that may hold some.
-fn without_secrets(mut text: String, settings: &[(String, String)]) -> String {
-    const SECRET: [&str; 7] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "URL", "ENDPOINT"];
-    for (name, value) in settings {
-        if value.len() > 3 && SECRET.iter().any(|word| name.contains(word)) {
-            text = text.replace(value, "…");
-        }
-    }
-    text
-}
-
-/// Requests as `object_store` makes them; what is no success becomes an [`Answer`], which is all that is kept of it.
-#[derive(Debug)]
-struct Client(HttpClient);
-
-#[derive(Debug)]
-struct Connector;
-
-impl HttpConnector for Connector {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Client(ReqwestConnector::default().connect(options)?)))
-    }
-}
-
-impl Client {
-    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        // Whoever runs in a cloud may have credentials from there; nobody else answers.
-        let for_credentials = request
-            .uri()
-            .host()
-            .is_some_and(|host| host.starts_with("169.254.") || host.starts_with("metadata"));
-        let answer = self.0.execute(request).await;
-        if for_credentials && answer.as_ref().map_or(true, |answer| !answer.status().is_success()) {
-            let more = Some("there are no credentials in the environment".into());
-            return Err(HttpError::new(
-                HttpErrorKind::Unknown,
-                Answer { status: 0, code: String::new(), more },
-            ));
-        }
-        let answer = answer?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let body = answer.into_body().bytes().await?;
-        let answer = Answer::new(status.as_u16(), &String::from_utf8_lossy(&body));
-        Err(HttpError::new(HttpErrorKind::Unknown, answer))
-    }
-}
-
-impl HttpService for Client {
-    fn call<'a, 'b>(
-        &'a self,
-        request: HttpRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'b>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(self.answer(request))
-    }
-}
-
 /// The bucket as `object_store` reaches it; what is wrong with the settings, in words.
 fn connected(url: &BucketUrl, settings: &[(String, String)]) -> Result<Box<dyn Bucket>, String> {
     macro_rules! built {
@@ -602,50 +400,6 @@ fn connected(url: &BucketUrl, settings: &[(String, String)]) -> Result<Box<dyn B
 mod tests {
     use super::*;
 
-    fn words(status: u16, body: &str) -> String {
-        format!("{:?}", Answer::new(status, body).why())
-    }
-
-    #[test]
-    fn an_answer_is_told_in_words_and_never_repeated() {
-        let body = |code: &str| {
-            format!(
-                "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><AWSAccessKeyId>AKID</AWSAccessKeyId></Error>"
-            )
-        };
-        assert!(words(404, &body("NoSuchBucket")).contains("no such bucket"));
-        assert_eq!(words(404, &body("NoSuchKey")), "NoKey");
-        assert_eq!(words(404, ""), "NoKey");
-        let denied = words(403, &body("SignatureDoesNotMatch"));
-        assert!(
-            denied.contains("access denied (SignatureDoesNotMatch)") && !denied.contains("AKID"),
-            "{denied}"
-        );
-        assert!(!words(403, &body("an odd\n<code")).contains("odd"));
-        for status in [408, 409, 429, 500, 502, 503, 504] {
-            assert!(words(status, &body("X")).starts_with("Passing"), "{status}");
-        }
-        assert!(words(200, &body("SlowDown")).starts_with("Passing"));
-        assert!(
-            words(400, &body("InvalidRequest")).starts_with("Lasting")
-                && words(501, "").starts_with("Lasting")
-        );
-        let region = "<Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region>";
-        assert!(words(400, region).contains("region eu-west-1; set AWS_REGION"));
-        assert!(words(301, "").contains("AWS_REGION"));
-    }
-
-    #[test]
-    fn a_clock_that_is_off_is_told_by_how_much() {
-        let ours = "2026-01-01T00:20:10Z".parse().unwrap();
-        assert_eq!(skew(Some("2026-01-01T00:00:00Z"), ours), "your clock is 20 minutes off: it is fast");
-        assert_eq!(skew(Some("2026-01-01T00:40:10Z"), ours), "your clock is 20 minutes off: it is slow");
-        for unknown in [None, Some("yesterday"), Some("")] {
-            assert_eq!(skew(unknown, ours), "your clock is many minutes off");
-        }
-        assert!(words(403, "<Code>RequestTimeTooSkewed</Code>").contains("away: true"));
-    }
-
     #[test]
     fn what_is_secret_is_cut_out() {
         let settings =
@@ -676,11 +430,8 @@ mod tests {
         let begun = AtomicUsize::new(0);
         let failing = at_once(&items, |n| {
             begun.fetch_add(1, Ordering::SeqCst);
-            if *n == 3 {
-                Err(Error::Sync("three".into()))
-            } else {
-                Ok(thread::sleep(Duration::from_millis(5)))
-            }
+            thread::sleep(Duration::from_millis(5));
+            if *n == 3 { Err(Error::Sync("three".into())) } else { Ok(()) }
         });
         assert!(failing.is_err() && begun.into_inner() < 100);
         assert!(at_once(&[], |n: &u8| Ok(*n)).unwrap().is_empty());

@@ -18,11 +18,13 @@ mod moto;
 #[cfg(feature = "s3")]
 mod proxy;
 
+type Leave = Box<dyn Fn(&str, &[u8])>;
+
 /// A peer under test, and where it lives.
 struct Place {
     peer: Box<dyn Peer>,
     /// Leaves bytes under any key, as other programs do.
-    foreign: Box<dyn Fn(&str, &[u8])>,
+    foreign: Leave,
     /// It is a store: it takes no other bytes for a revision that it has, and keeps it.
     is_store: bool,
     _dir: Option<TempDir>,

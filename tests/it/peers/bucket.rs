@@ -27,7 +27,7 @@ struct Host {
 impl Host {
     fn new(hub: &str) -> Host {
         let env = Env::new();
-        let store = Store::open(&env.store()).unwrap();
+        let store = Store::open(env.store()).unwrap();
         Host { env, store, hub: hub.to_owned() }
     }
 
