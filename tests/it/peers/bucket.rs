@@ -162,7 +162,7 @@ fn two_stores_meet_in_a_bucket() {
 #[test]
 fn a_bucket_that_says_no_is_told_in_words() {
     let server = Moto::new(Some(1));
-    server.ask("PUT", "/closed", b"");
+    server.put("closed", "", b"");
     let (host, open) = (Host::new("s3://closed"), Bucket::new());
     host.put("x", 1);
     host.refused(settings(server.address), "access denied (InvalidAccessKeyId)");
