@@ -165,7 +165,10 @@ impl BucketPeer {
     ) -> Result<BucketPeer> {
         let name = url.to_string();
         let start = url.service.variables();
-        let settings: Vec<_> = settings.into_iter().filter(|(name, _)| name.starts_with(start)).collect();
+        let settings: Vec<_> = settings
+            .into_iter()
+            .filter(|(name, value)| name.starts_with(start) && !value.is_empty())
+            .collect();
         let runtime =
             Builder::new_multi_thread().worker_threads(2).thread_name("bucket").enable_all().build();
         let runtime = runtime.map_err(failed(&name, "begin", true))?;

@@ -1,7 +1,7 @@
 //! A link that loses things: HTTP to a server and back, one request a connection.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,8 +83,9 @@ impl Drop for Proxy {
     }
 }
 
-/// A message's head, without what says how long the connection lasts, and its body.
-fn message(from: &mut impl BufRead, is_answer_without_body: bool) -> io::Result<(Vec<String>, Vec<u8>)> {
+/// A message's head, without what says how long the connection lasts, and its body as it is on the wire; one that does not say
+/// how long it is ends with the connection, or is none.
+fn message(from: &mut impl BufRead, is_last: bool) -> io::Result<(Vec<String>, Vec<u8>)> {
     let (mut head, mut length) = (Vec::new(), None);
     loop {
         let mut line = String::new();
@@ -97,14 +98,17 @@ fn message(from: &mut impl BufRead, is_answer_without_body: bool) -> io::Result<
         }
         let lower = line.to_ascii_lowercase();
         if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse::<usize>().ok();
+            length = value.trim().parse::<u64>().ok();
         }
         if !lower.starts_with("connection:") && !lower.starts_with("expect:") {
             head.push(line);
         }
     }
-    let mut body = vec![0; if is_answer_without_body { 0 } else { length.unwrap_or(0) }];
-    from.read_exact(&mut body)?;
+    let mut body = Vec::new();
+    match (length, is_last) {
+        (None, true) => from.read_to_end(&mut body)?,
+        (length, _) => from.take(length.unwrap_or(0)).read_to_end(&mut body)?,
+    };
     Ok((head, body))
 }
 
@@ -130,7 +134,7 @@ impl Link {
         }
         let mut server = TcpStream::connect(self.server)?;
         send(&mut server, &head, &body)?;
-        let (head, body) = message(&mut BufReader::new(server), line.starts_with("HEAD"))?;
+        let (head, body) = message(&mut BufReader::new(server), true)?;
         match loss {
             Some(Loss::Closed) => client.shutdown(Shutdown::Both),
             Some(Loss::Reset) => Ok(rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO))?),
