@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use revfs::rev::{ObjectId, Rev};
-use revfs::sync::{DirPeer, FaultPeer, Key, Listed, MemoryPeer, Peer, SYNC, StorePeer, Writer};
+use revfs::sync::{DirPeer, FaultPeer, Key, MemoryPeer, Peer, SYNC, StorePeer, Writer};
 use tempfile::TempDir;
 use uuid::Uuid;
 

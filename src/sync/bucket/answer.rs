@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::future::Future;
 use std::pin::Pin;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -90,12 +92,17 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(status: u16, body: &str) -> Answer {
+    /// `date`: of the header of that name.
+    fn new(status: u16, body: &str, date: Option<&str>) -> Answer {
         let word =
             |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let code = element(body, "Code").filter(word).unwrap_or_default().to_owned();
         let more = match code.as_str() {
-            "RequestTimeTooSkewed" => Some(skew(element(body, "ServerTime"), jiff::Timestamp::now())),
+            "RequestTimeTooSkewed" => {
+                let said = element(body, "ServerTime").and_then(|time| time.parse().ok());
+                let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
+                Some(skew(said.or(date), Timestamp::now()))
+            }
             _ => element(body, "Region")
                 .filter(word)
                 .map(|region| format!("the bucket is in region {region}; set AWS_REGION")),
@@ -138,8 +145,7 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// How far the own clock is from a server's.
-fn skew(theirs: Option<&str>, ours: jiff::Timestamp) -> String {
-    let theirs = theirs.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+fn skew(theirs: Option<Timestamp>, ours: Timestamp) -> String {
     match theirs.map(|theirs| (ours.as_second() - theirs.as_second()) / 60) {
         Some(minutes) if minutes != 0 => {
             let side = if minutes > 0 { "fast" } else { "slow" };
@@ -193,8 +199,9 @@ impl Client {
         if status.is_success() {
             return Ok(answer);
         }
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = answer.into_body().bytes().await?;
-        let answer = Answer::new(status.as_u16(), &String::from_utf8_lossy(&body));
+        let answer = Answer::new(status.as_u16(), &String::from_utf8_lossy(&body), date.as_deref());
         Err(HttpError::new(HttpErrorKind::Unknown, answer))
     }
 }
@@ -217,7 +224,7 @@ mod tests {
     use super::*;
 
     fn words(status: u16, body: &str) -> String {
-        format!("{:?}", Answer::new(status, body).why())
+        format!("{:?}", Answer::new(status, body, None).why())
     }
 
     #[test]
@@ -251,12 +258,23 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_told_by_how_much() {
-        let ours = "2026-01-01T00:20:10Z".parse().unwrap();
-        assert_eq!(skew(Some("2026-01-01T00:00:00Z"), ours), "your clock is 20 minutes off: it is fast");
-        assert_eq!(skew(Some("2026-01-01T00:40:10Z"), ours), "your clock is 20 minutes off: it is slow");
-        for unknown in [None, Some("yesterday"), Some("")] {
-            assert_eq!(skew(unknown, ours), "your clock is many minutes off");
-        }
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let ours = time("2026-01-01T00:20:10Z");
+        assert_eq!(
+            skew(Some(time("2026-01-01T00:00:00Z")), ours),
+            "your clock is 20 minutes off: it is fast"
+        );
+        assert_eq!(
+            skew(Some(time("2026-01-01T00:40:10Z")), ours),
+            "your clock is 20 minutes off: it is slow"
+        );
+        assert_eq!(skew(None, ours), "your clock is many minutes off");
+        // RGW says it in a header only.
+        let skewed = "<Code>RequestTimeTooSkewed</Code>";
+        let old = Answer::new(403, skewed, Some("Mon, 30 Nov 2015 12:34:18 GMT")).why().to_string();
+        assert!(old.ends_with("minutes off: it is fast"), "{old}");
+        let unknown = Answer::new(403, &format!("{skewed}<ServerTime>x</ServerTime>"), Some("y")).why();
+        assert_eq!(unknown.to_string(), "your clock is many minutes off");
         assert!(words(403, "<Code>RequestTimeTooSkewed</Code>").contains("away: true"));
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use revfs::error::Error;
 use revfs::store::Store;
-use revfs::sync::BucketPeer;
+use revfs::sync::{BucketPeer, Listed};
 
 use super::moto::{Bucket, Moto, peer, settings};
 use super::proxy::{Loss, Proxy};
