@@ -146,7 +146,7 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 
 /// How far the own clock is from a server's.
 fn skew(theirs: Option<Timestamp>, ours: Timestamp) -> String {
-    match theirs.map(|theirs| (ours.as_second() - theirs.as_second()) / 60) {
+    match theirs.map(|theirs| (ours.as_second() - theirs.as_second() + 30).div_euclid(60)) {
         Some(minutes) if minutes != 0 => {
             let side = if minutes > 0 { "fast" } else { "slow" };
             format!("your clock is {} minutes off: it is {side}", minutes.abs())
@@ -265,7 +265,7 @@ mod tests {
             "your clock is 20 minutes off: it is fast"
         );
         assert_eq!(
-            skew(Some(time("2026-01-01T00:40:10Z")), ours),
+            skew(Some(time("2026-01-01T00:40:08Z")), ours),
             "your clock is 20 minutes off: it is slow"
         );
         assert_eq!(skew(None, ours), "your clock is many minutes off");
