@@ -3,6 +3,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 revfs=$target/release/revfs
 seed=$target/seed/node_modules
+moto=$target/tools/moto/bin/python
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
@@ -32,6 +33,15 @@ need_seed() {
   mkdir -p "$target/seed"
   npm install --silent --no-audit --no-fund --prefix "$target/seed" multiprocess-store@1.25.0 >/dev/null \
     || die "npm cannot install multiprocess-store@1.25.0"
+}
+
+# A server that speaks S3, for the tests of buckets.
+need_moto() {
+  need python3:python3
+  "$moto" -c 'import moto.server' 2>/dev/null && return
+  python3 -c 'import ensurepip' 2>/dev/null || need ensurepip:python3-venv
+  python3 -m venv "${moto%/bin/python}" && "$moto" -m pip install --quiet --disable-pip-version-check 'moto[server,s3]==5.2.1' \
+    || die "pip cannot install moto"
 }
 
 need_fuse() {

@@ -9,7 +9,7 @@
 //! that tells of them, and that before the head; a piece that was told is never another. Nothing rests on the order of a
 //! listing, a put's answer, conditional puts, or a clock.
 //!
-//! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`: such places
+//! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
 //! - `segment`: pieces and heads as bytes
 //! - `state`: what a host remembers of its exchange with a peer
 //! - `greet`: whether a peer is the one it was
@@ -25,6 +25,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod counterpart;
 mod dir;
 mod greet;
@@ -42,6 +44,8 @@ mod store_peer;
 mod url;
 mod wire;
 
+#[cfg(feature = "s3")]
+pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
 pub use memory::{FaultPeer, MemoryPeer, Trouble};

@@ -18,8 +18,9 @@ use crate::sync::{
 /// Synchronise the store with another: revisions and removals go both ways
 ///
 /// PEER is another store's directory (made, if it is not there); `ssh://[user@]host[:port]/DIR` or `ssh://host/~/DIR`: such a
-/// one on another host, where revfs is installed, too; or `file:///DIR`: a directory that any number of hosts leave their
-/// changes in for each other. Hosts that have synchronised show the same objects, the same winners and the
+/// one on another host, where revfs is installed, too; or a place that any number of hosts leave their changes in for each
+/// other: `file:///DIR`, or a bucket, `s3://BUCKET[/PREFIX]`, `gs://…` or `az://…`, with its credentials in the environment
+/// (AWS_*, GOOGLE_*, AZURE_*). Hosts that have synchronised show the same objects, the same winners and the
 /// same conflicts. It may be interrupted at any moment, and run again.
 ///
 /// $REVFS_SSH is what reaches another host (`ssh`), with arguments; $REVFS_REMOTE is what revfs is called there.
@@ -146,6 +147,8 @@ impl Place {
     fn find(url: Url, store: &Path, dry_run: bool) -> Result<Place> {
         Ok(match url {
             Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
+            #[cfg(feature = "s3")]
+            Url::Bucket(url) => Place::Hub(Box::new(sync::BucketPeer::open(&url)?)),
             Url::Store(dir) => {
                 let dir = sync::store_at(&named(dir), &Greeting::of(store, dry_run)?)?;
                 if dir == store {

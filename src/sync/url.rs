@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+#[cfg(feature = "s3")]
+use super::bucket::BucketUrl;
 use super::ssh::SshUrl;
 
 /// Which peer is meant.
@@ -15,6 +17,9 @@ pub enum Url {
     Directory(PathBuf),
     /// `ssh://[user@]host[:port]/path`: a store on another host.
     Ssh(SshUrl),
+    /// `s3://BUCKET[/PREFIX]`, `gs://…`, `az://…`.
+    #[cfg(feature = "s3")]
+    Bucket(BucketUrl),
 }
 
 impl Url {
@@ -28,8 +33,14 @@ impl Url {
             "file" if rest.as_bytes().starts_with(b"/") => Ok(Url::Directory(rest.into())),
             "file" => Err("file:// takes an absolute path: file:///DIR".into()),
             "ssh" => SshUrl::parse(rest).map(Url::Ssh),
+            #[cfg(feature = "s3")]
+            "s3" | "gs" | "az" => BucketUrl::parse(scheme, rest).map(Url::Bucket),
+            #[cfg(not(feature = "s3"))]
+            "s3" | "gs" | "az" => {
+                Err(format!("{scheme}:// is a bucket, and this revfs has none; build it with --features s3"))
+            }
             other => Err(format!(
-                "{other}:// is no peer that this revfs knows; a directory, file:///DIR or ssh://HOST/DIR is"
+                "{other}:// is no peer that this revfs knows; a directory, ssh://HOST/DIR, file:///DIR and s3://BUCKET are"
             )),
         }
     }
@@ -58,5 +69,33 @@ mod tests {
         let ssh = SshUrl::parse(OsStr::new("host/~/b")).map(Url::Ssh);
         assert!(ssh.is_ok() && parse("ssh://host/~/b") == ssh && parse("ssh://-x/b").is_err());
         assert!(parse("file://mnt").is_err() && parse("gopher://x").is_err());
+    }
+
+    #[cfg(not(feature = "s3"))]
+    #[test]
+    fn a_bucket_needs_a_build_that_has_it() {
+        for bucket in ["s3://b", "gs://b/prefix", "az://b"] {
+            let said = Url::parse(OsStr::new(bucket)).unwrap_err();
+            assert!(said.contains("--features s3") && !said.contains('\n'), "{said}");
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn a_bucket_is_named_with_what_stands_before_its_keys() {
+        let parse = |text: &str| Url::parse(OsStr::new(text));
+        for (text, name) in [
+            ("s3://b", "s3://b"),
+            ("s3://b/", "s3://b"),
+            ("gs://b-1.x/deep/er/", "gs://b-1.x/deep/er"),
+            ("az://b/\u{fc} \u{2603}", "az://b/\u{fc} \u{2603}"),
+        ] {
+            assert!(matches!(parse(text), Ok(Url::Bucket(url)) if url.to_string() == name), "{text}");
+        }
+        for bad in ["s3://", "s3:///x", "s3://b//x", "s3://b/../x", "s3://b?x", "s3://b/a\nb"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let said = parse("s3://AKID:hidden@b/x").unwrap_err();
+        assert!(said.contains("environment") && !said.contains("hidden") && !said.contains("AKID"), "{said}");
     }
 }

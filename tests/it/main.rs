@@ -23,6 +23,7 @@ mod mounts;
 mod namespaces;
 mod order;
 mod original;
+mod peers;
 #[cfg(feature = "fuse")]
 mod programs;
 #[cfg(feature = "fuse")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Who may use whom: a module, its files included, knows those on rungs above its own and nothing else.
 ///
@@ -29,6 +30,8 @@ const KEPT: &[(&str, &[&str])] = &[
     ("signal_hook", &["mount"]),
     ("redb", &["sync"]),
     ("sha2", &["sync"]),
+    ("object_store", &["sync"]),
+    ("tokio", &["sync"]),
 ];
 
 /// Lines of a source file without its tests.
@@ -196,8 +199,25 @@ const RESOLVE_ORDER: &[&str] = &["lineage", "conflict_set", "plan", "exec", "app
 
 const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
-const SYNC_ORDER: &[&str] =
-    &["peer", "memory", "dir", "store_peer", "url", "segment", "state", "greet", "pull", "scan", "push"];
+const SYNC_ORDER: &[&str] = &[
+    "peer",
+    "memory",
+    "dir",
+    "store_peer",
+    "bucket",
+    "segment",
+    "state",
+    "greet",
+    "pull",
+    "scan",
+    "push",
+    "wire",
+    "counterpart",
+    "ssh",
+    "remote",
+    "serve",
+    "url",
+];
 
 const FS_ORDER: &[&str] = &[
     "attr",
@@ -573,6 +593,24 @@ fn dependencies_say_why() {
         }
     }
     none(found, "every dependency has a comment that says what for");
+}
+
+#[test]
+fn only_a_build_with_buckets_has_a_runtime() {
+    let crates = |features: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"]).args(features);
+        let out = cargo.current_dir(root()).output().expect("run cargo");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let tree = String::from_utf8(out.stdout).unwrap();
+        tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    for (features, has) in
+        [(&[][..], false), (&["--no-default-features"], false), (&["--features", "s3"], true)]
+    {
+        let crates = crates(features);
+        assert!(crates.contains("libc") && crates.contains("tokio") == has, "{features:?}: {crates:?}");
+    }
 }
 
 #[test]
