@@ -59,7 +59,8 @@ fn the_page_names_all_that_is_made_beside_the_objects() {
     let (store, point) = (place.store(), place.point());
     let revfs = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
-        let done = command.args(args).env("REVFS_STORE", &store).output().unwrap();
+        command.args(args).env("REVFS_STORE", &store).env("XDG_STATE_HOME", place.work());
+        let done = command.output().unwrap();
         String::from_utf8(done.stdout).unwrap()
     };
     let mount = place.mount(&["-o", "on_stale=merge"]);
@@ -84,6 +85,10 @@ fn the_page_names_all_that_is_made_beside_the_objects() {
     fs::write(store.join("a/README"), "").unwrap();
     fs::write(store.join("README"), "").unwrap();
     revfs(&["check", "--repair"]);
+    assert_eq!(revfs(&["check"]), "");
+    let another = place.work().join("another");
+    revfs(&["sync", another.to_str().unwrap()]);
+    revfs(&["sync", "--store", another.to_str().unwrap(), store.to_str().unwrap()]);
     assert_eq!(revfs(&["check"]), "");
 
     let own: BTreeSet<String> = names(store.join(".revfs")).into_iter().collect();
