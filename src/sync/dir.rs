@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -30,13 +30,34 @@ impl DirPeer {
         failed(&self.name(), &format!("{doing} {}", path.display()), true)
     }
 
+    /// Makes the directories from the root down to `dir`.
+    fn make(&self, dir: &Path, access: &Access) -> io::Result<()> {
+        if dir.is_dir() || !dir.starts_with(&self.root) {
+            return Ok(());
+        }
+        if let Some(above) = dir.parent() {
+            self.make(above, access)?;
+        }
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => {
+                made?;
+                access.give(&File::open(dir)?, 0o777);
+                Ok(())
+            }
+        }
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (stage, dir) = (self.root.join("tmp"), path.parent().unwrap_or(&self.root));
+        let access = Access::of(&self.root)?;
         for dir in [&stage, dir] {
-            fs::create_dir_all(dir)?;
+            self.make(dir, &access)?;
         }
         let temporary = stage.join(Uuid::new_v4().simple().to_string());
-        let written = File::create_new(&temporary).and_then(|mut file| {
+        let created = File::options().write(true).create_new(true).mode(0o600).open(&temporary);
+        let written = created.and_then(|mut file| {
+            access.give(&file, 0o666);
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&temporary, path)
@@ -46,6 +67,31 @@ impl DirPeer {
         }
         written?;
         File::open(dir)?.sync_all()
+    }
+}
+
+/// Who may read what lies there: whoever may write to it. A text that is nobody else's business at home must not be there.
+struct Access {
+    mask: u32,
+    /// Whose the directory is, where this process may give files away.
+    owner: Option<(u32, u32)>,
+}
+
+impl Access {
+    fn of(root: &Path) -> io::Result<Access> {
+        let meta = fs::metadata(root)?;
+        let class = |bit: u32, all: u32| if meta.mode() & bit != 0 { all } else { 0 };
+        let mask = 0o700 | class(0o020, 0o070) | class(0o002, 0o007);
+        let is_root = rustix::process::geteuid().is_root();
+        Ok(Access { mask, owner: is_root.then(|| (meta.uid(), meta.gid())) })
+    }
+
+    /// As far as the medium has such things: what it does not take leaves the file to its maker alone.
+    fn give(&self, file: &File, mode: u32) {
+        if let Some((uid, gid)) = self.owner {
+            let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
+        }
+        let _ = file.set_permissions(fs::Permissions::from_mode(mode & self.mask));
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -97,8 +98,12 @@ impl State {
     pub fn open(path: &Path) -> Result<State> {
         let at = |e: std::io::Error| Error::io("open", path)(e);
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(at)?;
+            // It may hold texts on their way.
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at)?;
         }
+        let options =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        options.map_err(at)?;
         let db = match builder().create(path) {
             Ok(db) => db,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::dir::DirPeer;
 use super::peer::{Body, Key, Listed, Peer};
-use crate::backend::Attrs;
-use crate::error::{Error, Result, found};
+use crate::backend::{Attrs, DirBackend};
+use crate::error::{Result, found};
 use crate::store::Store;
 
 /// Where the log lies, in a store.
@@ -23,11 +23,12 @@ impl StorePeer {
     /// The store in a directory.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`Error::Io`] where the log has no place.
+    /// As [`Store::open`]; [`Error::Io`](crate::error::Error::Io) where the log has no place.
     pub fn open(path: &Path) -> Result<StorePeer> {
         let store = Store::open(path)?;
         let log = path.join(SYNC);
-        std::fs::create_dir_all(&log).map_err(Error::io("create", &log))?;
+        // As open as the store, and its owner's.
+        DirBackend::open(path)?.private_dir("sync")?;
         Ok(StorePeer { store, log: DirPeer::new(log), name: path.display().to_string() })
     }
 }

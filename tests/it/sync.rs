@@ -9,7 +9,9 @@ use revfs::backend::{Durability, MemoryBackend};
 use revfs::error::Error;
 use revfs::rev::{ObjectId, Rev};
 use revfs::store::Store;
-use revfs::sync::{FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions, Trouble, Writer};
+use revfs::sync::{
+    DirPeer, FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions, Trouble, Writer,
+};
 use tempfile::TempDir;
 
 use crate::replicas::place;
@@ -290,6 +292,25 @@ fn a_damaged_revision_is_not_taken_in_and_fetched_again() {
     peer.plan(|_| None);
     assert_eq!(b.sync(&peer).received, 1);
     assert_eq!(b.text("x").as_deref(), Some("{\"n\": 1}"));
+}
+
+#[test]
+fn what_lies_in_a_hub_is_for_those_who_may_write_to_it() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    for (root, file, dir) in [(0o755, 0o600, 0o700), (0o770, 0o660, 0o770), (0o777, 0o666, 0o777)] {
+        let hub = place();
+        fs::set_permissions(hub.path(), fs::Permissions::from_mode(root)).unwrap();
+        let mut a = Host::new();
+        let saved = a.store.create(&id("x"), b"{}").unwrap();
+        a.sync(&DirPeer::new(hub.path()));
+        let mode = |path: &str| fs::metadata(hub.path().join(path)).unwrap().mode() & 0o777;
+        assert_eq!(mode(&format!("rev/x/{}", saved.rev)), file, "{root:o}");
+        assert_eq!((mode("rev"), mode("rev/x"), mode("head"), mode("tmp")), (dir, dir, dir, dir));
+    }
+    let states = place();
+    drop(State::open(&states.path().join("new/s.redb")).unwrap());
+    let mode = |path: &str| fs::metadata(states.path().join(path)).unwrap().mode() & 0o777;
+    assert_eq!((mode("new"), mode("new/s.redb")), (0o700, 0o600));
 }
 
 #[test]
