@@ -122,10 +122,13 @@ impl Replica<'_> {
             name(text, TOLD);
             news.entries.push(Entry::Fact(id.clone(), fact));
         }
-        // What was removed is not here any more: should all that removed it lapse, it is for nobody's having deleted it.
+        // What was removed with its bytes is not here any more: should all that removed it lapse, it is not missing because
+        // somebody deleted it. (Where the bytes are not among what is gone, somebody has.)
         for (rev, _) in set.removed().filter(|(rev, _)| flags(rev.as_str()) & HERE != 0 && !set.awaited(rev))
         {
-            name(rev.as_str().into(), flags(rev.as_str()) & !HERE);
+            if backend.read_removed(id, rev).is_ok() {
+                name(rev.as_str().into(), flags(rev.as_str()) & !HERE);
+            }
         }
         // What the peer knows to live, and is not here: it is among what is gone, and what superseded it was never known to
         // anybody else; or it never was here; or it was deleted by a program that leaves no facts.
