@@ -9,6 +9,7 @@
 //! that tells of them, and that before the head; a piece that was told is never another. Nothing rests on the order of a
 //! listing, a put's answer, conditional puts, or a clock.
 //!
+//! - `at_once`: the same for many things at once
 //! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
 //! - `segment`: pieces and heads as bytes
 //! - `state`: what a host remembers of its exchange with a peer
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
+mod at_once;
 #[cfg(feature = "s3")]
 mod bucket;
 mod counterpart;
@@ -131,6 +133,9 @@ mod word {
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
 }
+
+/// By how many threads revisions enter a store: it waits for the medium most of the time.
+const THREADS: usize = 8;
 
 /// The sha256 of bytes, 64 hex digits.
 fn sha256(bytes: &[u8]) -> String {

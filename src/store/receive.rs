@@ -16,16 +16,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`]. What was added stays; the call can be made again.
-    pub fn receive(&self, id: &ObjectId, facts: &[Removal], mut revs: Vec<Incoming>) -> Result<usize> {
+    pub fn receive(&self, id: &ObjectId, facts: &[Removal], revs: &[Incoming]) -> Result<usize> {
+        let added;
         {
             let _turn = self.lock_object(id);
             if !facts.is_empty() {
                 self.learn(id, facts)?;
             }
             let set = self.revision_set(id)?;
-            revs.retain(|(rev, ..)| is_lacking(&set, rev));
+            let mut revs: Vec<&Incoming> = revs.iter().filter(|(rev, ..)| is_lacking(&set, rev)).collect();
             revs.sort_by(|a, b| b.0.cmp(&a.0));
-            for (rev, text, attrs) in &revs {
+            added = revs.len();
+            for (rev, text, attrs) in revs {
                 self.add(id, rev, text, attrs)?;
             }
         }
@@ -34,7 +36,7 @@ impl Store {
             let missing = self.revision_set(id)?.missing;
             self.bring_back(id, &missing)?;
         }
-        Ok(revs.len())
+        Ok(added)
     }
 
     /// Adds facts. What they remove here goes with its bytes, for the same reason: it can be brought back.

@@ -9,8 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -19,11 +18,11 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, RetryConfig};
-use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::at_once::at_once;
 use super::peer::{Body, Key, Listed, Peer, Writer, failed};
 use crate::error::{Error, Result};
 
@@ -273,7 +272,7 @@ impl BucketPeer {
             return Ok(there.then_some(Listed { writer, tag: None }).into_iter().collect());
         }
         let parts: Vec<String> = (0..16).map(|digit| format!("{digits}{digit:x}")).collect();
-        Ok(at_once(&parts, |part| self.list(part, asked))?.concat())
+        Ok(at_once(AT_ONCE, &parts, |part| self.list(part, asked))?.concat())
     }
 }
 
@@ -318,46 +317,16 @@ impl Peer for BucketPeer {
     }
 
     fn put_revs(&self, revs: &[Body]) -> Result<()> {
-        at_once(revs, |rev| self.put(&rev.key, &rev.bytes)).map(drop)
+        at_once(AT_ONCE, revs, |rev| self.put(&rev.key, &rev.bytes)).map(drop)
     }
 
     fn get_revs(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>> {
-        at_once(keys, |key| self.get(key))
+        at_once(AT_ONCE, keys, |key| self.get(key))
     }
 }
 
 fn time_for(bytes: u64) -> Duration {
     ANSWER + Duration::from_secs(bytes / BYTES_A_SECOND)
-}
-
-/// What `each` makes of every item, in their order, or the first error; none is begun after one.
-fn at_once<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new((Vec::with_capacity(items.len()), None)));
-    let work = || {
-        while let Some((n, item)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, items.get(n)?)))
-        {
-            let made = each(item);
-            let mut done = done.lock();
-            match made {
-                Ok(made) => done.0.push((n, made)),
-                Err(e) => {
-                    done.1.get_or_insert(e);
-                    next.store(items.len(), Ordering::Relaxed);
-                }
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..AT_ONCE.min(items.len()) {
-            // Where there is no thread to be had, those before it do all.
-            let _ = thread::Builder::new().name("request".into()).spawn_scoped(scope, work);
-        }
-        work();
-    });
-    let (mut made, error) = done.into_inner();
-    made.sort_unstable_by_key(|(n, _)| *n);
-    error.map_or_else(|| Ok(made.into_iter().map(|(_, made)| made).collect()), Err)
 }
 
 /// The bucket as `object_store` reaches it; what is wrong with the settings, in words.
@@ -416,27 +385,5 @@ mod tests {
             let said = said.err().map(|e| e.to_string()).unwrap_or_default();
             assert!(!said.contains("hidden") && !said.contains("AKID"), "{said}");
         }
-    }
-
-    #[test]
-    fn many_are_asked_at_once_and_answered_in_order() {
-        let items: Vec<usize> = (0..100).collect();
-        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let made = at_once(&items, |n| {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(2));
-            now.fetch_sub(1, Ordering::SeqCst);
-            Ok(n * 2)
-        });
-        assert_eq!(made.unwrap(), items.iter().map(|n| n * 2).collect::<Vec<_>>());
-        assert!((2..=AT_ONCE).contains(&most.into_inner()));
-        let begun = AtomicUsize::new(0);
-        let failing = at_once(&items, |n| {
-            begun.fetch_add(1, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(5));
-            if *n == 3 { Err(Error::Sync("three".into())) } else { Ok(()) }
-        });
-        assert!(failing.is_err() && begun.into_inner() < 100);
-        assert!(at_once(&[], |n: &u8| Ok(*n)).unwrap().is_empty());
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::at_once::at_once;
 use super::peer::{Key, Listed, Writer, escape};
 use super::segment::{Entry, Head, RevEntry, fact_name, parse};
 use super::state::{HERE, NameState, TOLD};
-use super::{Replica, Report, word};
+use super::{Replica, Report, THREADS, word};
 use crate::backend::Removal;
 use crate::error::{Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -188,7 +189,7 @@ impl Replica<'_> {
             if facts.is_empty() || self.options.dry_run {
                 continue;
             }
-            self.store.receive(id, &facts, Vec::new())?;
+            self.store.receive(id, &facts, &[])?;
             self.want_lapsed(id)?;
             let names = facts.iter().filter_map(fact_name);
             let names = names.map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None }));
@@ -262,6 +263,7 @@ impl Replica<'_> {
         let mut fetched: HashMap<&Key, Vec<u8>> =
             keys.iter().zip(fetched).filter_map(|(key, bytes)| Some((key, bytes?))).collect();
         let (mut names, mut wanted, mut spared) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all = Vec::new();
         for (id, mut said, lacking) in ready {
             let mut incoming: Vec<Incoming> = Vec::new();
             for rev in &lacking {
@@ -278,10 +280,14 @@ impl Replica<'_> {
             }
             report.received += incoming.len() as u64;
             report.bytes += incoming.iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>();
-            let here: Vec<Rev> = incoming.iter().map(|(rev, ..)| rev.clone()).collect();
-            if !incoming.is_empty() {
-                self.store.receive(&id, &[], incoming)?;
-            }
+            all.push((id, said, lacking, incoming));
+        }
+        at_once(THREADS, &all, |(id, _, _, incoming)| match incoming.is_empty() {
+            true => Ok(0),
+            false => self.store.receive(id, &[], incoming),
+        })?;
+        for (id, said, lacking, incoming) in all {
+            let here: Vec<Rev> = incoming.into_iter().map(|(rev, ..)| rev).collect();
             let known = self.state.names(&id)?;
             let lives: BTreeSet<Rev> =
                 found(self.store.revisions(&id))?.unwrap_or_default().into_iter().collect();
@@ -346,7 +352,7 @@ impl Replica<'_> {
             if let Some(bytes) = bytes {
                 report.received += 1;
                 report.bytes += bytes.len() as u64;
-                self.store.receive(id, &[], vec![(rev.clone(), bytes, entry.attrs)])?;
+                self.store.receive(id, &[], &[(rev.clone(), bytes, entry.attrs)])?;
             }
             let known = self.state.names(id)?.remove(rev.as_str()).unwrap_or_default();
             let flags = known.flags | if lacking { HERE } else { 0 };

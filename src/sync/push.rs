@@ -144,7 +144,7 @@ impl Replica<'_> {
     /// Says that revisions were deleted by a program that leaves no facts, and notes the facts here, too.
     fn say_deleted(&self, piece: &mut Piece, id: &ObjectId, revs: &[Rev], report: &mut Report) -> Result<()> {
         let facts: Vec<_> = revs.iter().map(deleted).collect();
-        self.store.receive(id, &facts, Vec::new())?;
+        self.store.receive(id, &facts, &[])?;
         for fact in facts {
             report.sent_facts += 1;
             piece.names.extend(

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::THREADS;
+use super::at_once::at_once;
 use super::dir::DirPeer;
 use super::peer::{Body, Key, Listed, Peer};
 use crate::backend::{Attrs, DirBackend};
@@ -41,23 +43,21 @@ impl Peer for StorePeer {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         match key {
             Key::Rev(id, rev) => {
-                let revs = vec![(rev.clone(), bytes.to_vec(), Attrs::default())];
-                self.store.receive(id, &[], revs).map(drop)
+                let revs = [(rev.clone(), bytes.to_vec(), Attrs::default())];
+                self.store.receive(id, &[], &revs).map(drop)
             }
             key => self.log.put(key, bytes),
         }
     }
 
     fn put_revs(&self, revs: &[Body]) -> Result<()> {
-        for Body { key, attrs, bytes } in revs {
-            match key {
-                Key::Rev(id, rev) => {
-                    self.store.receive(id, &[], vec![(rev.clone(), bytes.clone(), *attrs)])?;
-                }
-                key => self.put(key, bytes)?,
+        let put = |Body { key, attrs, bytes }: &Body| match key {
+            Key::Rev(id, rev) => {
+                self.store.receive(id, &[], &[(rev.clone(), bytes.clone(), *attrs)]).map(drop)
             }
-        }
-        Ok(())
+            key => self.put(key, bytes),
+        };
+        at_once(THREADS, revs, put).map(drop)
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {

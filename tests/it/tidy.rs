@@ -200,6 +200,7 @@ const RESOLVE_ORDER: &[&str] = &["lineage", "conflict_set", "plan", "exec", "app
 const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
 const SYNC_ORDER: &[&str] = &[
+    "at_once",
     "peer",
     "memory",
     "dir",
