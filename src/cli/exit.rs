@@ -2,7 +2,7 @@
 //!
 //! Scripts depend on the numbers: a code may be added, none may change its meaning.
 
-use std::io;
+use std::io::{self, Write};
 
 use crate::error::Error;
 
@@ -116,13 +116,18 @@ impl CliError {
     pub fn tell(&self) -> Exit {
         let silent = matches!(self, CliError::Told(_)) || self.exit() == Exit::Done;
         if !silent {
-            let line = format!("revfs: {self}");
-            // A file name may hold a line break; the message may not.
-            let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            eprintln!("{line}");
+            complain(&self.to_string());
         }
         self.exit()
     }
+}
+
+/// Says on standard error why something failed.
+pub fn complain(why: &str) {
+    // A file name may hold a line break; the message may not.
+    let why: String = why.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    // At once: many that write to one file must not end up in one line. Where it cannot be said there is nobody to tell.
+    let _ = io::stderr().write_all(format!("revfs: {why}\n").as_bytes());
 }
 
 /// The outcome of a command on several objects: each failure is told at once and the others go on.

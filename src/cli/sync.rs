@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, complain};
 use super::place;
 use super::text::{Out, utc};
 use crate::error::{Error, Result};
@@ -258,7 +258,7 @@ fn told(report: &Report, dry: bool, always: bool, out: Option<&mut Out>) -> Resu
         return Ok(());
     }
     for problem in &report.problems {
-        eprintln!("revfs: {}", problem.replace(char::is_control, "?"));
+        complain(problem);
     }
     Err(CliError::Told(Exit::Io))
 }

@@ -145,9 +145,13 @@ impl Replica<'_> {
                 self.store.bring_back(id, &back)?;
                 self.want_lapsed(id)?;
             }
-            // Not if it was just removed for a reason that holds nothing.
-            let is_gone = |rev: &Rev| lacking.contains(rev) || !removed_now.contains(rev);
-            let vanished = awaited.into_iter().filter(|(rev, was_here)| *was_here && is_gone(rev));
+            // Not if it was just removed for a reason that holds nothing, nor if it has never been here.
+            let never_here = self.state.never_here(id)?;
+            let is_gone = |rev: &Rev, was_here: bool| match lacking.contains(rev) {
+                true => was_here || !never_here.contains(rev),
+                false => was_here && !removed_now.contains(rev),
+            };
+            let vanished = awaited.into_iter().filter(|(rev, was_here)| is_gone(rev, *was_here));
             news.vanished = vanished.map(|(rev, _)| rev).collect();
         }
         if !news.vanished.is_empty() {

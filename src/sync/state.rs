@@ -3,7 +3,7 @@
 //! Invariant: nothing in it is needed for what is right. Where it is lost or old, all is read and compared again; where it
 //! was copied to another host, that shows in the peer's head, see [`Replica`](super::Replica).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -253,6 +253,20 @@ impl State {
                 wanted.extend(rev_entry(entry?.1.value()));
             }
             Ok(wanted)
+        })
+    }
+
+    /// Revisions of an object whose bytes have never been here: facts removed them before, or they were not to be had.
+    pub(super) fn never_here(&self, id: &ObjectId) -> Result<BTreeSet<Rev>> {
+        let (from, to) = range(id);
+        self.read(|txn| {
+            let mut never = BTreeSet::new();
+            for table in [WANTS, SPARED] {
+                for entry in txn.open_table(table)?.range(from.as_slice()..to.as_slice())? {
+                    never.extend(rev_entry(entry?.1.value()).map(|entry| entry.rev));
+                }
+            }
+            Ok(never)
         })
     }
 
