@@ -13,6 +13,7 @@
 //! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
 //! - `segment`: pieces and heads as bytes
 //! - `state`: what a host remembers of its exchange with a peer
+//! - `mark`: whether the store is the one it was
 //! - `greet`: whether a peer is the one it was
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling
@@ -20,6 +21,7 @@
 //! - `url`: what a user calls a peer by
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
@@ -32,6 +34,7 @@ mod bucket;
 mod counterpart;
 mod dir;
 mod greet;
+mod mark;
 mod memory;
 mod peer;
 mod pull;
@@ -110,6 +113,10 @@ pub struct Replica<'a> {
     options: SyncOptions,
     /// The peer's revisions are the store's.
     is_itself: bool,
+    /// Where the store is, on a disk.
+    place: Option<PathBuf>,
+    /// Whether the mark was changed by now.
+    marked: AtomicBool,
 }
 
 /// Words of the state.
@@ -130,6 +137,10 @@ mod word {
     /// The head's digits, and those before.
     pub const NONCE: &str = "nonce";
     pub const NONCE_BEFORE: &str = "nonce before";
+    /// The store's own name, and its mark; another mark while that is being changed.
+    pub const STORE: &str = "store";
+    pub const MARK: &str = "mark";
+    pub const MARK_NEXT: &str = "mark next";
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
 }
@@ -163,12 +174,18 @@ impl<'a> Replica<'a> {
         state: State,
         options: SyncOptions,
     ) -> Replica<'a> {
-        Replica { store, peer, state, options, is_itself: false }
+        Replica { store, peer, state, options, is_itself: false, place: None, marked: AtomicBool::new(false) }
     }
 
     /// The state, for the next time.
     pub fn into_state(self) -> State {
         self.state
+    }
+
+    /// The store is in this directory.
+    #[must_use]
+    pub fn at(self, place: &Path) -> Self {
+        Replica { place: Some(place.into()), ..self }
     }
 
     /// The peer is a [`StorePeer`] of this very store.
@@ -184,11 +201,15 @@ impl<'a> Replica<'a> {
     /// [`Error::Peer`], [`Error::Io`], [`Error::Sync`] where going on could be wrong. What was done until then stays.
     pub fn run(&self, name: &str) -> Result<Report> {
         let mut report = Report::default();
+        if self.is_itself && !self.options.dry_run {
+            self.check_own_log(name)?;
+        }
         if !self.greet(name)? {
             // A dry run against a peer that holds nothing.
             self.push(&mut report)?;
             return Ok(report);
         }
+        self.check_mark()?;
         let heads = self.peer.heads()?;
         self.check_own_head(&heads)?;
         if !self.options.dry_run {
@@ -247,22 +268,28 @@ impl<'a> Replica<'a> {
                     self.peer.name()
                 );
                 change.forget_peer()?;
-                for name in [
-                    word::WRITER,
-                    word::SEQ,
-                    word::HEAD,
-                    word::PENDING,
-                    word::LAST,
-                    word::NONCE,
-                    word::NONCE_BEFORE,
-                    word::OWN_TAG,
-                ] {
-                    change.set_word(name, None)?;
-                }
+                forget_writer(&change)?;
             }
         }
         change.commit()
     }
+}
+
+/// Has this host take another name at the peer: what it said under the one it had is read as somebody else's.
+fn forget_writer(change: &state::Change<'_>) -> Result<()> {
+    for name in [
+        word::WRITER,
+        word::SEQ,
+        word::HEAD,
+        word::PENDING,
+        word::LAST,
+        word::NONCE,
+        word::NONCE_BEFORE,
+        word::OWN_TAG,
+    ] {
+        change.set_word(name, None)?;
+    }
+    Ok(())
 }
 
 /// Where this host remembers its exchanges: `$XDG_STATE_HOME/revfs/sync`, or `~/.local/state/revfs/sync`.

@@ -81,11 +81,6 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Whether the same may go well later: what is wanted is away.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, CliError::Store(Error::Peer { away: true, .. }))
-    }
-
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {

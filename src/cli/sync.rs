@@ -108,11 +108,12 @@ impl SyncArgs {
                         _ => usual,
                     }
                 }
-                Err(failed) if failed.may_pass() => {
+                Err(failed @ (CliError::Usage(_) | CliError::Output(_))) => return Err(failed),
+                // A peer that is away comes back; somebody confirms, or puts right what is wrong.
+                Err(failed) => {
                     log::warn!("{failed}");
                     (pause * 2).min(LONGEST_PAUSE.max(usual))
                 }
-                Err(failed) => return Err(failed),
             };
             out.flush()?;
             std::thread::sleep(pause);
@@ -146,6 +147,12 @@ enum Place {
 impl Place {
     fn find(url: Url, store: &Path, dry_run: bool) -> Result<Place> {
         Ok(match url {
+            Url::Directory(dir) if dir.join(".revfs").exists() => {
+                return Err(Error::Sync(format!(
+                    "{0} is a store, no hub; give it without file://: {0}",
+                    dir.display()
+                )));
+            }
             Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
             #[cfg(feature = "s3")]
             Url::Bucket(url) => Place::Hub(Box::new(sync::BucketPeer::open(&url)?)),
@@ -177,6 +184,7 @@ struct Exchange {
     place: Place,
     state: PathBuf,
     options: SyncOptions,
+    path: PathBuf,
 }
 
 impl Exchange {
@@ -189,13 +197,20 @@ impl Exchange {
         if new && !options.dry_run {
             sync::forget(&state)?;
         }
-        Ok(Exchange { store, name, place, state, options })
+        Ok(Exchange { store, name, place, state, options, path })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told.
     fn run(&self) -> Result<Report> {
         let Place::Store(there) = &self.place else { return self.learn() };
-        let own = SyncOptions { pull: true, push: self.options.pull, join: true, ..self.options };
+        // What vanished there is confirmed there.
+        let own = SyncOptions {
+            pull: true,
+            push: self.options.pull,
+            join: true,
+            confirm_deletes: false,
+            ..self.options
+        };
         let said = there.learn(own)?;
         let mut report = self.learn()?;
         if self.options.dry_run {
@@ -208,7 +223,9 @@ impl Exchange {
     }
 
     fn learn(&self) -> Result<Report> {
-        Replica::open(&self.store, self.place.peer(), &self.state, self.options)?.run(&self.name)
+        Replica::open(&self.store, self.place.peer(), &self.state, self.options)?
+            .at(&self.path)
+            .run(&self.name)
     }
 }
 

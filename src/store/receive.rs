@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::revision_set::RevisionSet;
+use super::save::inherit;
 use crate::backend::{Attrs, Durability, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -71,9 +72,11 @@ impl Store {
     /// Makes revisions live again that are among what is gone with their bytes, and that no fact keeps there.
     pub(crate) fn bring_back(&self, id: &ObjectId, revs: &[Rev]) -> Result<()> {
         let _turn = self.lock_object(id);
+        let tombstones = self.backend().tombstones(id)?;
         for rev in revs.iter().rev() {
             if let Some(text) = found(self.backend().read_removed(id, rev))? {
-                self.add(id, rev, &text, &Attrs::default())?;
+                let like = tombstones.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
+                self.add(id, rev, &text, &inherit(&Attrs::default(), like))?;
             }
         }
         Ok(())

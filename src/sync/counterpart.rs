@@ -31,6 +31,7 @@ pub struct StoreHere {
     store: Store,
     name: String,
     state: PathBuf,
+    dir: PathBuf,
 }
 
 impl StoreHere {
@@ -42,7 +43,7 @@ impl StoreHere {
         let peer = StorePeer::open(dir)?;
         let (store, name) = Store::open_named(dir)?;
         let state = state_file(states, dir, &peer.name());
-        Ok(StoreHere { peer, store, name, state })
+        Ok(StoreHere { peer, store, name, state, dir: dir.into() })
     }
 }
 
@@ -60,7 +61,8 @@ impl Counterpart for StoreHere {
             Ok(turn)
         });
         let _turn = taken.map_err(Error::io("lock", &turn))?;
-        Replica::open(&self.store, &self.peer, &self.state, options)?.of_itself().run(&self.name)
+        let replica = Replica::open(&self.store, &self.peer, &self.state, options)?;
+        replica.at(&self.dir).of_itself().run(&self.name)
     }
 }
 

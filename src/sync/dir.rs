@@ -1,7 +1,7 @@
 //! A directory as a peer, laid out as a bucket: a disk that travels, a network's share, what another program copies about.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ impl DirPeer {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => {
                 made?;
-                access.give(&File::open(dir)?, 0o777);
+                access.give(&File::open(dir)?, 0o777 | access.group_of_root);
                 Ok(())
             }
         }
@@ -70,9 +70,24 @@ impl DirPeer {
     }
 }
 
+/// The bytes of a file, and of nothing else: what lies there is other people's.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Who may read what lies there: whoever may write to it. A text that is nobody else's business at home must not be there.
 struct Access {
     mask: u32,
+    /// The set-group-ID bit: what is made there is the group's.
+    group_of_root: u32,
     /// Whose the directory is, where this process may give files away.
     owner: Option<(u32, u32)>,
 }
@@ -83,7 +98,11 @@ impl Access {
         let class = |bit: u32, all: u32| if meta.mode() & bit != 0 { all } else { 0 };
         let mask = 0o700 | class(0o020, 0o070) | class(0o002, 0o007);
         let is_root = rustix::process::geteuid().is_root();
-        Ok(Access { mask, owner: is_root.then(|| (meta.uid(), meta.gid())) })
+        Ok(Access {
+            mask,
+            group_of_root: meta.mode() & 0o2000,
+            owner: is_root.then(|| (meta.uid(), meta.gid())),
+        })
     }
 
     /// As far as the medium has such things: what it does not take leaves the file to its maker alone.
@@ -91,7 +110,7 @@ impl Access {
         if let Some((uid, gid)) = self.owner {
             let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
         }
-        let _ = file.set_permissions(fs::Permissions::from_mode(mode & self.mask));
+        let _ = file.set_permissions(fs::Permissions::from_mode(mode & (self.mask | 0o2000)));
     }
 }
 
@@ -110,7 +129,7 @@ impl Peer for DirPeer {
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
         let path = self.path(key);
-        match fs::read(&path) {
+        match read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(self.failed("read", &path)(e)),

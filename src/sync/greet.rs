@@ -86,6 +86,13 @@ impl Replica<'_> {
                 self.begin(&known.clone().unwrap_or_else(new))?
             }
         };
+        if self.state.text(word::STORE)?.is_some_and(|store| store != name) {
+            return Err(Error::Sync(format!(
+                "the store is not the one that was synchronised with {} before: another one is at its place now; `--new` \
+                 takes it for new",
+                self.peer.name(),
+            )));
+        }
         match known {
             Some(known) if known == format => return Ok(true),
             // Two hosts that begin one at the same time write two formats, and one stays.
@@ -105,9 +112,25 @@ impl Replica<'_> {
             let change = self.state.change()?;
             change.set_word(word::HUB, Some(format.hub.as_bytes()))?;
             change.set_word(word::HUB_STORE, Some(format.store.as_bytes()))?;
+            change.set_word(word::STORE, Some(name.as_bytes()))?;
             change.commit()?;
         }
         Ok(true)
+    }
+
+    /// Forgets all of an exchange with the store's own log where that is not the one it was: it can be told anew.
+    pub(super) fn check_own_log(&self, name: &str) -> Result<()> {
+        let Some(known) = self.known()? else { return Ok(()) };
+        let read = self.peer.get(&Key::Format)?;
+        let same = matches!(read.as_deref().map(Format::parse), Some(Ok(format)) if format == known);
+        if same && self.state.text(word::STORE)?.as_deref() == Some(name) {
+            return Ok(());
+        }
+        let change = self.state.change()?;
+        change.forget_peer()?;
+        change.forget_here()?;
+        change.forget_words()?;
+        change.commit()
     }
 
     /// Whether somebody has left a head there whom we know from before; or we know nobody.

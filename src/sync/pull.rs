@@ -1,6 +1,7 @@
 //! Taking in what others have told a peer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::DirBuilderExt;
 
 use super::at_once::at_once;
 use super::peer::{Key, Listed, Writer, escape};
@@ -8,9 +9,13 @@ use super::segment::{Entry, Head, RevEntry, fact_name, parse};
 use super::state::{HERE, NameState, TOLD};
 use super::{Replica, Report, THREADS, word};
 use crate::backend::Removal;
+use crate::document;
 use crate::error::{Result, found};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Incoming;
+
+/// So many names are written at once.
+const MUCH: usize = 4096;
 
 /// So many bytes of pieces are kept between the two times that they are looked at.
 const KEPT: usize = 8 << 20;
@@ -123,8 +128,16 @@ impl Replica<'_> {
             }
         }
         self.take_in(window, report)?;
-        self.state.settle()?;
+        self.settle(1)?;
         self.fetch_wanted(report)
+    }
+
+    /// Writes what was to be remembered, where that is so many names, after what it says is on the medium.
+    fn settle(&self, names: usize) -> Result<()> {
+        if self.state.unwritten() >= names {
+            self.mark()?;
+        }
+        if names <= 1 || self.state.unwritten() >= names { self.state.settle() } else { Ok(()) }
     }
 
     fn news_of(&self, listed: &Listed, report: &mut Report) -> Result<Option<News>> {
@@ -150,7 +163,9 @@ impl Replica<'_> {
 
     pub(super) fn problem(&self, report: &mut Report, what: String) {
         let problem = format!("{}: {what}; it is tried again the next time", self.peer.name());
-        if !report.problems.contains(&problem) {
+        /// More are of one kind, most likely.
+        const TOLD: usize = 20;
+        if report.problems.len() < TOLD && !report.problems.contains(&problem) {
             report.problems.push(problem);
         }
     }
@@ -193,9 +208,9 @@ impl Replica<'_> {
             self.want_lapsed(id)?;
             let names = facts.iter().filter_map(fact_name);
             let names = names.map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None }));
-            self.state.remember(names.collect(), None)?;
+            self.state.remember(names.collect(), None);
         }
-        Ok(())
+        self.settle(MUCH)
     }
 
     /// Wants the revisions of an object that never were here since facts removed them, where those have lapsed.
@@ -230,7 +245,7 @@ impl Replica<'_> {
                     said.revs.get(rev).map(|(entry, _)| entry).filter(|entry| entry.body.is_none())
                 {
                     keys.push(Key::Rev(id.clone(), rev.clone()));
-                    size += entry.size;
+                    size = entry.size.saturating_add(size);
                 }
             }
             ready.push((id, said, lacking));
@@ -242,10 +257,10 @@ impl Replica<'_> {
         self.add(ready, &keys, report)?;
         if !self.options.dry_run {
             for (writer, seq, tag) in &window.cursors {
-                self.state.remember(Vec::new(), Some((writer, *seq, tag.as_deref())))?;
+                self.state.remember(Vec::new(), Some((writer, *seq, tag.as_deref())));
             }
         }
-        Ok(())
+        self.settle(MUCH)
     }
 
     fn add(&self, ready: Vec<(ObjectId, Said, Vec<Rev>)>, keys: &[Key], report: &mut Report) -> Result<()> {
@@ -255,7 +270,7 @@ impl Replica<'_> {
                 .flat_map(|(_, said, lacking)| lacking.iter().filter_map(|rev| said.revs.get(rev)));
             for (entry, _) in revs {
                 report.received += 1;
-                report.bytes += entry.size;
+                report.bytes = report.bytes.saturating_add(entry.size);
             }
             return Ok(());
         }
@@ -271,7 +286,11 @@ impl Replica<'_> {
                 let key = Key::Rev(id.clone(), rev.clone());
                 let bytes = entry.body.take().or_else(|| fetched.remove(&key));
                 match bytes {
-                    Some(bytes) if entry.fits(&bytes) => incoming.push((rev.clone(), bytes, entry.attrs)),
+                    Some(bytes)
+                        if entry.fits(&bytes) && document::check(document::strip_bom(&bytes)).is_ok() =>
+                    {
+                        incoming.push((rev.clone(), bytes, entry.attrs))
+                    }
                     bytes => {
                         self.set_aside(entry, bytes, report);
                         wanted.push(entry.clone());
@@ -311,7 +330,8 @@ impl Replica<'_> {
             }
             change.commit_soon()?;
         }
-        self.state.remember(names, None)
+        self.state.remember(names, None);
+        Ok(())
     }
 
     /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.
@@ -326,7 +346,8 @@ impl Replica<'_> {
                     escape(entry.rev.as_str().as_bytes()),
                     super::sha256(&bytes)
                 ));
-                let kept = std::fs::create_dir_all(&aside).and_then(|()| std::fs::write(&at, bytes));
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&aside);
+                let kept = made.and_then(|()| std::fs::write(&at, bytes));
                 let put = if kept.is_ok() { format!(" (see {})", at.display()) } else { String::new() };
                 self.problem(report, format!("{what} is damaged there{put}"));
             }

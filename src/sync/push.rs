@@ -4,8 +4,8 @@ use super::peer::{Body, Key, Writer};
 use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
 use super::state::{HERE, NameState, Stamp, TOLD};
-use super::{Replica, Report, word};
-use crate::error::{Error, Result};
+use super::{Replica, Report, forget_writer, word};
+use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
 /// Where more objects than this are new, small revisions travel in the log.
@@ -143,7 +143,9 @@ impl Replica<'_> {
 
     /// Says that revisions were deleted by a program that leaves no facts, and notes the facts here, too.
     fn say_deleted(&self, piece: &mut Piece, id: &ObjectId, revs: &[Rev], report: &mut Report) -> Result<()> {
-        let facts: Vec<_> = revs.iter().map(deleted).collect();
+        // They may be back by now.
+        let live = found(self.store.revisions(id))?.unwrap_or_default();
+        let facts: Vec<_> = revs.iter().filter(|rev| !live.contains(rev)).map(deleted).collect();
         self.store.receive(id, &facts, &[])?;
         for fact in facts {
             report.sent_facts += 1;
@@ -163,6 +165,9 @@ impl Replica<'_> {
             self.put_revs(&piece.revs)?;
         }
         if piece.said.is_empty() {
+            if !piece.names.is_empty() {
+                self.mark()?;
+            }
             let change = self.state.change()?;
             change.set_names(&piece.names)?;
             change.set_stamps(&piece.stamps)?;
@@ -170,6 +175,8 @@ impl Replica<'_> {
             return Ok(Piece::new(writer, seq));
         }
         let bytes = piece.said.finish();
+        self.check_free(writer, seq, &bytes)?;
+        self.mark()?;
         let change = self.state.change()?;
         change.set_word(word::PENDING, Some(&bytes))?;
         change.commit()?;
@@ -180,6 +187,21 @@ impl Replica<'_> {
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
         Ok(Piece::new(writer, seq + 1))
+    }
+
+    /// Makes sure that nobody else says something under this host's name, as a copy of it would.
+    fn check_free(&self, writer: &Writer, seq: u64, bytes: &[u8]) -> Result<()> {
+        let said = self.peer.get(&Key::Log(writer.clone(), seq))?;
+        if said.is_none_or(|said| said == bytes || parse(&said, writer, seq).is_none()) {
+            return Ok(());
+        }
+        let change = self.state.change()?;
+        change.forget_peer()?;
+        forget_writer(&change)?;
+        change.commit()?;
+        let why =
+            "somebody else uses the name of this host's copy there; the next time it has another".into();
+        Err(Error::Peer { peer: self.peer.name(), why, away: true })
     }
 
     fn put_log(&self, writer: &Writer, seq: u64, bytes: &[u8]) -> Result<()> {
@@ -243,6 +265,7 @@ impl Replica<'_> {
         match parse(&bytes, &writer, seq) {
             None => change.set_word(word::PENDING, None)?,
             Some(entries) => {
+                self.check_free(&writer, seq, &bytes)?;
                 self.put_log(&writer, seq, &bytes)?;
                 let name = |entry: Entry| match entry {
                     Entry::Rev(rev) => Some((rev.id, rev.rev.as_str().to_owned(), HERE | TOLD)),
@@ -280,6 +303,7 @@ impl Replica<'_> {
         self.peer.put(&Key::Head(writer), &head.to_bytes())?;
         let change = self.state.change()?;
         change.set_word(word::HEAD, Some(seq.to_string().as_bytes()))?;
+        change.set_word(word::NONCE_BEFORE, None)?;
         change.set_word(word::OWN_TAG, None)?;
         change.commit()
     }

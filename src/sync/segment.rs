@@ -88,10 +88,13 @@ fn parse_fact(text: &str) -> Option<Removal> {
     match Rev::new(what) {
         Ok(rev) => {
             let why = String::from_utf8(unescape(why)?).ok()?;
-            let is_name = !why.is_empty() && !why.contains(['~', '/', '\0']);
+            let is_name = !why.is_empty() && why.len() <= 200 && !why.contains(['~', '/', '\0', '\n']);
             is_name.then_some(Removal::Rev { rev, why })
         }
-        Err(_) => (why == "withdrawn" && !what.is_empty()).then(|| Removal::Withdrawn { op: what.into() }),
+        Err(_) => {
+            let is_op = what.len() == 32 && what.bytes().all(|b| b.is_ascii_hexdigit());
+            (why == "withdrawn" && is_op).then(|| Removal::Withdrawn { op: what.into() })
+        }
     }
 }
 
@@ -201,7 +204,8 @@ pub fn parse(bytes: &[u8], writer: &Writer, seq: u64) -> Option<Vec<Entry>> {
                 };
                 let attrs = Attrs {
                     mtime: mtime.parse().ok().and_then(time),
-                    mode: u32::from_str_radix(mode, 8).ok().map(|mode| mode & 0o7777),
+                    // What runs as somebody else is nothing that comes from elsewhere.
+                    mode: u32::from_str_radix(mode, 8).ok().map(|mode| mode & 0o777 | 0o600),
                     owner: None,
                 };
                 let (id, rev, sha256) = (parse_id(id)?, Rev::new(rev).ok()?, sum.to_owned());

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -104,7 +105,15 @@ impl State {
         let options =
             std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         options.map_err(at)?;
-        let db = match builder().create(path) {
+        // One that was cut off or damaged makes the library fail, or panic.
+        let create = || catch_unwind(|| builder().create(path));
+        let mut db = create();
+        if !matches!(db, Ok(Ok(_) | Err(redb::DatabaseError::DatabaseAlreadyOpen))) {
+            log::warn!("{} is damaged and set aside: all is compared anew", path.display());
+            std::fs::rename(path, path.with_extension("damaged")).map_err(at)?;
+            db = create();
+        }
+        let db = match db.unwrap_or_else(|_| Err(redb::DatabaseError::RepairAborted)) {
             Ok(db) => db,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
                 return Err(Error::Sync(
@@ -125,6 +134,11 @@ impl State {
         let db = builder().create_with_backend(redb::backends::InMemoryBackend::new());
         let db = db.map_err(|e| Error::io("open", &path)(std::io::Error::other(e)))?;
         State::with_tables(State { db, path, later: Mutex::default() })
+    }
+
+    /// What the file is called.
+    pub(super) fn name(&self) -> Option<&std::ffi::OsStr> {
+        self.path.file_stem()
     }
 
     /// Where bytes are put that are not what the log says.
@@ -217,17 +231,17 @@ impl State {
         &self,
         names: Vec<(ObjectId, String, NameState)>,
         cursor: Option<(&Writer, u64, Option<&str>)>,
-    ) -> Result<()> {
-        /// So many names are much.
-        const MUCH: usize = 4096;
+    ) {
         let mut later = self.later.lock();
         later.names.extend(names.into_iter().map(|(id, name, known)| ((id, name), known)));
         if let Some((writer, seq, tag)) = cursor {
             later.cursors.insert(writer.clone(), (seq, tag.map(str::to_owned)));
         }
-        let much = later.names.len() >= MUCH;
-        drop(later);
-        if much { self.settle() } else { Ok(()) }
+    }
+
+    /// How many names are to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.later.lock().names.len()
     }
 
     /// Writes what was to be remembered.
@@ -237,6 +251,8 @@ impl State {
             return Ok(());
         }
         let change = self.change()?;
+        let ids: BTreeSet<&ObjectId> = later.names.keys().map(|(id, _)| id).collect();
+        change.meet(ids)?;
         let names: Vec<_> = later.names.into_iter().map(|((id, name), known)| (id, name, known)).collect();
         change.set_names(&names)?;
         for (writer, (seq, tag)) in &later.cursors {
@@ -346,6 +362,34 @@ impl Change<'_> {
             for (id, stamp) in stamps {
                 objects.insert(id.as_os_str().as_bytes(), stamp)?;
             }
+            Ok(())
+        })
+    }
+
+    /// Notes that there are these objects, to be looked at.
+    fn meet<'i>(&self, ids: impl IntoIterator<Item = &'i ObjectId>) -> Result<()> {
+        self.put(|txn| {
+            let mut objects = txn.open_table(OBJECTS)?;
+            for id in ids {
+                let id = id.as_os_str().as_bytes();
+                if objects.get(id)?.is_none() {
+                    objects.insert(id, (0, 0))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets every word.
+    pub(super) fn forget_words(&self) -> Result<()> {
+        self.put(|txn| Ok(txn.open_table(META)?.retain(|_, _| false)?))
+    }
+
+    /// Forgets that revisions were here.
+    pub(super) fn forget_here(&self) -> Result<()> {
+        self.put(|txn| {
+            txn.open_table(NAMES)?.retain(|_, _| false)?;
+            txn.open_table(OBJECTS)?.retain(|_, _| false)?;
             Ok(())
         })
     }

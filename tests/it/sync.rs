@@ -239,6 +239,25 @@ fn a_writer_whose_name_somebody_else_uses_takes_another_one() {
 }
 
 #[test]
+fn a_piece_that_a_copy_of_this_host_has_told_is_not_written_over() {
+    let (peer, mut a, mut c) = (MemoryPeer::default(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let own = peer.heads().unwrap()[0].writer.clone();
+    let said = [format!("revfs log 1 {} 2\n", own.as_str()).into_bytes(), Vec::new()].concat();
+    let end = format!("end {}\n", sha256(&said));
+    let said = [said, end.into_bytes()].concat();
+    peer.put(&Key::Log(own.clone(), 2), &said).unwrap();
+    a.store.create(&id("later"), b"{}").unwrap();
+    let refused = a.try_sync(&peer, SyncOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("somebody else uses the name"), "{refused}");
+    a.sync(&peer);
+    assert_eq!(peer.get(&Key::Log(own, 2)).unwrap(), Some(said));
+    c.sync(&peer);
+    assert_eq!(c.store.ids().unwrap().len(), 2);
+}
+
+#[test]
 fn a_peer_that_was_put_back_from_a_backup_is_told_all_again() {
     let (peer, mut a, mut c) = (MemoryPeer::default(), Host::new(), Host::new());
     a.store.create(&id("x"), b"{}").unwrap();
@@ -313,6 +332,97 @@ fn what_lies_in_a_hub_is_for_those_who_may_write_to_it() {
     drop(State::open(&states.path().join("new/s.redb")).unwrap());
     let mode = |path: &str| fs::metadata(states.path().join(path)).unwrap().mode() & 0o777;
     assert_eq!((mode("new"), mode("new/s.redb")), (0o700, 0o600));
+}
+
+/// The command, with its state below a directory.
+fn revfs(at: &Path, args: &[&str]) -> crate::cli::Ran {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_revfs"));
+    command.args(args).current_dir(at).env("XDG_STATE_HOME", at.join("state")).env_remove("REVFS_STORE");
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    crate::cli::run(command.stderr(std::process::Stdio::piped()), b"{\"n\": 1}")
+}
+
+/// `cp -a`, `rm -r` and the like.
+fn sh(at: &Path, script: &str) {
+    assert!(
+        std::process::Command::new("sh").args(["-ec", script]).current_dir(at).status().unwrap().success()
+    );
+}
+
+#[test]
+fn a_store_that_was_put_back_from_a_backup_takes_nothing_from_others() {
+    for peer in ["b", "hub"] {
+        let at = place();
+        let at = at.path();
+        let url = if peer == "b" { "./b".to_owned() } else { format!("file://{}/hub", at.display()) };
+        sh(at, "mkdir a hub");
+        for id in ["x", "y"] {
+            revfs(at, &["create", "-s", "a", id]).ok();
+        }
+        revfs(at, &["sync", "./a", &url]).ok();
+        revfs(at, &["sync", "./a", &url]).ok();
+        sh(at, "cp -a a backup");
+        for id in ["x", "new"] {
+            revfs(at, &["put", "-s", "a", id]).ok();
+        }
+        revfs(at, &["rm", "-s", "a", "y"]).ok();
+        revfs(at, &["sync", "./a", &url]).ok();
+        let before = revfs(at, &["all", "./a"]).ok();
+        sh(at, "rm -r a; mv backup a");
+        let run = revfs(at, &["sync", "./a", &url]);
+        assert_eq!(run.code, 0, "{}", run.err);
+        revfs(at, &["sync", "./a", &url]);
+        assert_eq!(revfs(at, &["all", "./a"]).ok(), before, "{peer}");
+        if peer == "b" {
+            assert_eq!(revfs(at, &["all", "./b"]).ok(), before);
+        }
+    }
+}
+
+#[test]
+fn another_store_at_the_same_place_is_not_taken_for_the_one_before() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "hub"] {
+        fs::create_dir(at.join(dir)).unwrap();
+    }
+    let url = format!("file://{}/hub", at.display());
+    revfs(at, &["create", "./a", "x"]).ok();
+    revfs(at, &["sync", "./a", &url]).ok();
+    sh(at, "rm -r a; mkdir a");
+    revfs(at, &["create", "./a", "other"]).ok();
+    revfs(at, &["sync", "./a", &url]).fails(1, "another one is at its place now");
+    revfs(at, &["sync", "./a", &format!("file://{}/a", at.display())]).fails(1, "is a store, no hub");
+}
+
+#[test]
+fn a_state_that_is_damaged_is_begun_anew() {
+    let at = place();
+    let at = at.path();
+    fs::create_dir(at.join("a")).unwrap();
+    revfs(at, &["create", "./a", "x"]).ok();
+    for damage in ["truncate -s 5000", "truncate -s 0", "sh -c 'echo nonsense > \"$0\"'"] {
+        revfs(at, &["sync", "./a", "./b"]);
+        sh(at, &format!("for f in state/revfs/sync/*.redb; do {damage} \"$f\"; done"));
+        assert_eq!(revfs(at, &["sync", "./a", "./b"]).code, 0, "{damage}");
+        assert_eq!(revfs(at, &["all", "./b"]).ok(), revfs(at, &["all", "./a"]).ok());
+    }
+}
+
+#[test]
+fn what_was_taken_in_and_deleted_by_a_program_before_it_was_looked_at_is_deleted() {
+    let peer = MemoryPeer::default();
+    let (mut a, (at, mut b)) = (Host::new(), on_disk());
+    for name in ["x", "y", "z"] {
+        a.store.create(&id(name), b"{}").unwrap();
+    }
+    a.sync(&peer);
+    b.try_sync(&peer, SyncOptions { push: false, ..SyncOptions::default() }).unwrap();
+    node_deletes(at.path(), "x");
+    b.sync(&peer);
+    a.sync(&peer);
+    assert_eq!((a.text("x"), b.text("x")), (None, None));
+    assert!(a.text("y").is_some());
 }
 
 #[test]

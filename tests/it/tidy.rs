@@ -208,6 +208,7 @@ const SYNC_ORDER: &[&str] = &[
     "bucket",
     "segment",
     "state",
+    "mark",
     "greet",
     "pull",
     "scan",
