@@ -268,7 +268,7 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let (id, rev) = (ObjectId::new("a b~").unwrap(), Rev::new(format!("1-{}", "0".repeat(32))).unwrap());
-        let before = Attrs { mtime: Some(UNIX_EPOCH - Duration::new(3, 5)), mode: Some(0o4640), owner: None };
+        let before = Attrs { mtime: Some(UNIX_EPOCH - Duration::new(3, 5)), mode: Some(0o640), owner: None };
         vec![
             Entry::Rev(RevEntry::new(&id, &rev, b"{\n}", before, true)),
             Entry::Rev(RevEntry::new(&id, &rev, b"{}", Attrs::default(), false)),
@@ -309,6 +309,19 @@ mod tests {
             let mut other = head.clone();
             other[at] ^= 1;
             assert!(Head::parse(&other).is_none() && Head::parse(&head[..at]).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_mode_from_elsewhere_runs_nothing_as_somebody_else_and_locks_nobody_out() {
+        for (said, taken) in [(0o6777, 0o777), (0, 0o600), (0o440, 0o640)] {
+            let attrs = Attrs { mode: Some(said), ..Attrs::default() };
+            let Entry::Rev(rev) = &entries()[1] else { panic!("no revision") };
+            let bytes = built(&[Entry::Rev(RevEntry { attrs, ..rev.clone() })]);
+            let Some(Entry::Rev(read)) = parse(&bytes, &writer(), 7).unwrap().pop() else {
+                panic!("no revision")
+            };
+            assert_eq!(read.attrs.mode, Some(taken));
         }
     }
 

@@ -238,7 +238,7 @@ impl<'a> Given<'a> {
         let (moded, mode) = (self.flag()?, self.number()?);
         let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o7777)?;
         let mtime = if timed { time(nanos.into()) } else { None };
-        Some(Attrs { mtime, mode: moded.then_some(mode), owner: None })
+        Some(Attrs { mtime, mode: moded.then_some(mode & 0o777 | 0o600), owner: None })
     }
 
     fn key(&mut self) -> Option<Key> {
