@@ -233,6 +233,22 @@ impl<'a> Replica<'a> {
         Ok(self.state.text(name)?.and_then(|number| number.parse().ok()).unwrap_or(0))
     }
 
+    /// Whether there is any object in the store.
+    fn has_objects(&self) -> Result<bool> {
+        let mut any = false;
+        self.store.backend().each_object(&mut |_| {
+            any = true;
+            false
+        })?;
+        Ok(any)
+    }
+
+    /// The peer does not give back what it was given.
+    fn garbled(&self) -> Error {
+        let why = "what is put there is read back as something else".into();
+        Error::Peer { peer: self.peer.name(), why, away: true }
+    }
+
     /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
     /// machine's disk), or the peer was put back from a backup: then all that was said is somebody else's, this host takes
     /// another name, and compares all again.

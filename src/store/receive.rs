@@ -2,7 +2,6 @@
 
 use super::Store;
 use super::revision_set::RevisionSet;
-use super::save::inherit;
 use crate::backend::{Attrs, Durability, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -18,8 +17,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`]. What was added stays; the call can be made again.
     pub fn receive(&self, id: &ObjectId, facts: &[Removal], revs: &[Incoming]) -> Result<usize> {
-        let added;
-        {
+        let added = {
             let _turn = self.lock_object(id);
             if !facts.is_empty() {
                 self.learn(id, facts)?;
@@ -27,11 +25,11 @@ impl Store {
             let set = self.revision_set(id)?;
             let mut revs: Vec<&Incoming> = revs.iter().filter(|(rev, ..)| is_lacking(&set, rev)).collect();
             revs.sort_by(|a, b| b.0.cmp(&a.0));
-            added = revs.len();
-            for (rev, text, attrs) in revs {
+            for (rev, text, attrs) in &revs {
                 self.add(id, rev, text, attrs)?;
             }
-        }
+            revs.len()
+        };
         if found(self.sweep(id))?.is_none() {
             // Its revisions were removed one by one, by a deletion that was withdrawn.
             let missing = self.revision_set(id)?.missing;
@@ -43,17 +41,21 @@ impl Store {
     /// Adds facts. What they remove here goes with its bytes, for the same reason: it can be brought back.
     fn learn(&self, id: &ObjectId, facts: &[Removal]) -> Result<()> {
         let how = Durability::Ordered;
-        if let Some(entries) = found(self.backend().entries(id))? {
-            let set = RevisionSet::new(Some(entries), [self.backend().removed(id)?, facts.to_vec()].concat());
-            for (rev, why) in &set.dead {
-                self.retire(id, rev, why, how)?;
-            }
-            // An empty directory makes the original's upsert fail.
-            if !set.dead.is_empty() && set.live.is_empty() {
-                self.backend().remove_empty(id)?;
-            }
+        let set = self.revision_set_with(id, facts)?;
+        for (rev, why) in &set.dead {
+            self.retire(id, rev, why, how)?;
+        }
+        // An empty directory makes the original's upsert fail.
+        if !set.dead.is_empty() && set.live.is_empty() {
+            self.backend().remove_empty(id)?;
         }
         self.backend().learn(id, facts, how)
+    }
+
+    /// What would be known of an object's revisions with these facts.
+    fn revision_set_with(&self, id: &ObjectId, facts: &[Removal]) -> Result<RevisionSet> {
+        let entries = found(self.backend().entries(id))?;
+        Ok(RevisionSet::new(entries, [self.backend().removed(id)?, facts.to_vec()].concat()))
     }
 
     /// Those of these revisions of which this store has neither the bytes nor a fact that removes them.
@@ -61,8 +63,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn lacking(&self, id: &ObjectId, facts: &[Removal], revs: &[Rev]) -> Result<Vec<Rev>> {
-        let entries = found(self.backend().entries(id))?;
-        let set = RevisionSet::new(entries, [self.backend().removed(id)?, facts.to_vec()].concat());
+        let set = self.revision_set_with(id, facts)?;
         let mut lacking: Vec<Rev> = revs.iter().filter(|rev| is_lacking(&set, rev)).cloned().collect();
         // Bytes that are kept among what is gone are put back from there.
         lacking.retain(|rev| self.backend().read_removed(id, rev).is_err());
@@ -72,14 +73,7 @@ impl Store {
     /// Makes revisions live again that are among what is gone with their bytes, and that no fact keeps there.
     pub(crate) fn bring_back(&self, id: &ObjectId, revs: &[Rev]) -> Result<()> {
         let _turn = self.lock_object(id);
-        let tombstones = self.backend().tombstones(id)?;
-        for rev in revs.iter().rev() {
-            if let Some(text) = found(self.backend().read_removed(id, rev))? {
-                let like = tombstones.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
-                self.add(id, rev, &text, &inherit(&Attrs::default(), like))?;
-            }
-        }
-        Ok(())
+        self.each_kept(id, revs.iter().rev(), |rev, text, attrs| self.add(id, rev, text, attrs)).map(drop)
     }
 
     fn add(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs) -> Result<()> {

@@ -76,13 +76,25 @@ impl Store {
 
     /// Puts revisions back that live again. Whether there was one.
     pub(super) fn put_back(&self, id: &ObjectId, set: &RevisionSet) -> Result<bool> {
+        self.each_kept(id, set.missing.iter(), |rev, text, attrs| self.publish_copy(id, rev, text, attrs))
+    }
+
+    /// Calls `back` for each of these revisions whose bytes are among what is gone, with them, and with what its file is to look
+    /// like. Whether there was one.
+    pub(super) fn each_kept<'r>(
+        &self,
+        id: &ObjectId,
+        revs: impl Iterator<Item = &'r Rev>,
+        back: impl Fn(&Rev, &[u8], &Attrs) -> Result<()>,
+    ) -> Result<bool> {
         let mut any = false;
-        let tombstones = if set.missing.is_empty() { Vec::new() } else { self.backend().tombstones(id)? };
-        for rev in &set.missing {
+        let mut revs = revs.peekable();
+        let tombstones = if revs.peek().is_none() { Vec::new() } else { self.backend().tombstones(id)? };
+        for rev in revs {
             // Or it was purged.
             if let Some(text) = found(self.backend().read_removed(id, rev))? {
                 let like = tombstones.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
-                self.publish_copy(id, rev, &text, &inherit(&Attrs::default(), like))?;
+                back(rev, &text, &inherit(&Attrs::default(), like))?;
                 any = true;
             }
         }

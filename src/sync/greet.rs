@@ -103,7 +103,7 @@ impl Replica<'_> {
             }
             Some(_) | None => {}
         }
-        if format.store != name && !self.options.join && !self.is_empty()? {
+        if format.store != name && !self.options.join && self.is_in_use()? {
             return Err(self.refused(
                 "it holds another store, which began without this one; if the two are to become one, `--join`",
             ));
@@ -127,8 +127,7 @@ impl Replica<'_> {
             return Ok(());
         }
         let change = self.state.change()?;
-        change.forget_peer()?;
-        change.forget_here()?;
+        change.forget_all()?;
         change.forget_words()?;
         change.commit()
     }
@@ -160,17 +159,12 @@ impl Replica<'_> {
                 return Ok(read);
             }
         }
-        let why = "what is put there is read back as something else".into();
-        Err(Error::Peer { peer: self.peer.name(), why, away: true })
+        Err(self.garbled())
     }
 
-    fn is_empty(&self) -> Result<bool> {
-        let mut empty = true;
-        self.store.backend().each_object(&mut |_| {
-            empty = false;
-            false
-        })?;
-        Ok(empty && self.store.backend().removed_objects()?.is_empty())
+    /// Whether the store holds anything, or did.
+    fn is_in_use(&self) -> Result<bool> {
+        Ok(self.has_objects()? || !self.store.backend().removed_objects()?.is_empty())
     }
 }
 

@@ -34,8 +34,7 @@ impl Replica<'_> {
             self.peer.name()
         );
         let change = self.state.change()?;
-        change.forget_peer()?;
-        change.forget_here()?;
+        change.forget_all()?;
         forget_writer(&change)?;
         change.set_word(word::MARK, None)?;
         change.commit()

@@ -1,10 +1,10 @@
 //! Taking in what others have told a peer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::DirBuilderExt;
 
 use super::at_once::at_once;
-use super::peer::{Key, Listed, Writer, escape};
+use super::peer::{Key, Listed, Writer};
 use super::segment::{Entry, Head, RevEntry, fact_name, parse};
 use super::state::{HERE, NameState, TOLD};
 use super::{Replica, Report, THREADS, word};
@@ -308,11 +308,14 @@ impl Replica<'_> {
         for (id, said, lacking, incoming) in all {
             let here: Vec<Rev> = incoming.into_iter().map(|(rev, ..)| rev).collect();
             let known = self.state.names(&id)?;
-            let lives: BTreeSet<Rev> =
-                found(self.store.revisions(&id))?.unwrap_or_default().into_iter().collect();
+            // Nearly always all was lacking, and has come.
+            let lives = match said.revs.len() == lacking.len() {
+                true => Vec::new(),
+                false => found(self.store.revisions(&id))?.unwrap_or_default(),
+            };
             for (rev, (entry, packed)) in said.revs {
                 let is_lacking = lacking.contains(&rev);
-                if !is_lacking && !lives.contains(&rev) && self.store.read(&id, &rev).is_err() {
+                if !is_lacking && lives.binary_search(&rev).is_err() && self.store.read(&id, &rev).is_err() {
                     spared.push(entry);
                 }
                 let is_here = here.contains(&rev)
@@ -341,11 +344,7 @@ impl Replica<'_> {
             None => self.problem(report, format!("{what} is missing there")),
             Some(bytes) => {
                 let aside = self.state.aside();
-                let at = aside.join(format!(
-                    "{}-{}",
-                    escape(entry.rev.as_str().as_bytes()),
-                    super::sha256(&bytes)
-                ));
+                let at = aside.join(format!("{}-{}", entry.rev, super::sha256(&bytes)));
                 let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&aside);
                 let kept = made.and_then(|()| std::fs::write(&at, bytes));
                 let put = if kept.is_ok() { format!(" (see {})", at.display()) } else { String::new() };

@@ -8,7 +8,7 @@ use super::{Replica, Report, forget_writer, word};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
-/// Where more objects than this are new, small revisions travel in the log.
+/// Where more revisions than this are new, small revisions travel in the log.
 const MANY: usize = 64;
 
 /// The longest revision that does, in bytes.
@@ -79,7 +79,7 @@ impl Replica<'_> {
         piece = self.tell(piece, &writer)?;
         let refused = match vanished.is_empty() {
             true => Ok(()),
-            false => self.confirm(vanished.len() as u64, self.is_gone()?),
+            false => self.confirm(vanished.len() as u64, !self.has_objects()?),
         };
         if refused.is_ok() {
             for (id, revs) in vanished {
@@ -94,16 +94,6 @@ impl Replica<'_> {
         refused
     }
 
-    /// Whether no object is left.
-    fn is_gone(&self) -> Result<bool> {
-        let mut gone = true;
-        self.store.backend().each_object(&mut |_| {
-            gone = false;
-            false
-        })?;
-        Ok(gone)
-    }
-
     fn count(&self, changed: &[ObjectId], report: &mut Report) -> Result<()> {
         let mut vanished = 0;
         for id in changed {
@@ -113,7 +103,7 @@ impl Replica<'_> {
             report.bytes += news.texts.iter().map(|text| text.len() as u64).sum::<u64>();
             vanished += u64::from(!news.vanished.is_empty());
         }
-        if vanished > 0 { self.confirm(vanished, self.is_gone()?) } else { Ok(()) }
+        if vanished > 0 { self.confirm(vanished, !self.has_objects()?) } else { Ok(()) }
     }
 
     fn say(&self, piece: &mut Piece, id: &ObjectId, news: News, packed: bool, report: &mut Report) {
@@ -245,8 +235,7 @@ impl Replica<'_> {
                 return Ok(());
             }
         }
-        let (peer, why) = (self.peer.name(), "what is put there is read back as something else".into());
-        Err(Error::Peer { peer, why, away: true })
+        Err(self.garbled())
     }
 
     fn is_told(&self, change: &super::state::Change<'_>, seq: u64, bytes: &[u8]) -> Result<()> {

@@ -86,7 +86,7 @@ impl Replica<'_> {
         let mut news = News { stamp: settled(backend.stamp(id, true)?), ..News::default() };
         let entries = found(backend.entries(id))?;
         let gone = backend.removed(id)?;
-        let facts = facts(&gone);
+        let facts = Removal::single(&gone);
         let set = RevisionSet::new(entries, gone);
         let mut name = |name: String, flags: u8| {
             let packed = known.get(&name).and_then(|known| known.packed.clone());
@@ -205,21 +205,6 @@ impl Scan<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// The facts, one by one.
-fn facts(gone: &[Removal]) -> BTreeSet<Removal> {
-    let mut facts = BTreeSet::new();
-    for removal in gone {
-        match removal {
-            Removal::Rev { .. } | Removal::Withdrawn { .. } => drop(facts.insert(removal.clone())),
-            Removal::Object { op, revs } => {
-                facts.extend(revs.iter().map(|rev| Removal::Rev { rev: rev.clone(), why: op.clone() }));
-            }
-            Removal::Aside { .. } => {}
-        }
-    }
-    facts
 }
 
 /// That a program of its own removed a revision.

@@ -120,6 +120,25 @@ pub fn time(nanos: i128) -> Option<SystemTime> {
     }
 }
 
+/// Bytes with a last line that tells whether they are whole, and as they were written.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = end_of(&bytes);
+    bytes.extend(end.bytes());
+    bytes
+}
+
+/// The bytes without that line; `None` where it does not fit them.
+fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+    /// `end `, a sha256, and a line feed.
+    const END: usize = 4 + 64 + 1;
+    let (said, end) = bytes.split_at_checked(bytes.len().checked_sub(END)?)?;
+    (end == end_of(said).as_bytes()).then_some(said)
+}
+
+fn end_of(bytes: &[u8]) -> String {
+    format!("end {}\n", sha256(bytes))
+}
+
 /// A piece that is being made.
 pub struct Builder {
     bytes: Vec<u8>,
@@ -169,21 +188,14 @@ impl Builder {
     }
 
     /// The piece.
-    pub fn finish(mut self) -> Vec<u8> {
-        let end = format!("end {}\n", sha256(&self.bytes));
-        self.bytes.extend(end.bytes());
-        self.bytes
+    pub fn finish(self) -> Vec<u8> {
+        sealed(self.bytes)
     }
 }
 
 /// Reads a piece. `None` where it is not whole, or not this one.
 pub fn parse(bytes: &[u8], writer: &Writer, seq: u64) -> Option<Vec<Entry>> {
-    /// `end `, a sha256, and a line feed.
-    const END: usize = 4 + 64 + 1;
-    let (said, end) = bytes.split_at_checked(bytes.len().checked_sub(END)?)?;
-    if end != format!("end {}\n", sha256(said)).as_bytes() {
-        return None;
-    }
+    let said = unsealed(bytes)?;
     let mut rest = said.strip_prefix(format!("revfs log 1 {} {seq}\n", writer.as_str()).as_bytes())?;
     let mut entries = Vec::new();
     while !rest.is_empty() {
@@ -239,17 +251,12 @@ impl Head {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = format!("revfs head 1 {} {}\n", self.seq, self.nonce).into_bytes();
         bytes.extend(self.last.iter().filter(|last| last.len() <= SMALL).flatten());
-        let end = format!("end {}\n", sha256(&bytes));
-        bytes.extend(end.bytes());
-        bytes
+        sealed(bytes)
     }
 
     /// `None` where they are no head's, or not all of it.
     pub fn parse(bytes: &[u8]) -> Option<Head> {
-        let (said, end) = bytes.split_at_checked(bytes.len().checked_sub(69)?)?;
-        if end != format!("end {}\n", sha256(said)).as_bytes() {
-            return None;
-        }
+        let said = unsealed(bytes)?;
         let line = said.iter().position(|&b| b == b'\n')?;
         let words = std::str::from_utf8(&said[..line]).ok()?.strip_prefix("revfs head 1 ")?;
         let (seq, nonce) = words.split_once(' ')?;

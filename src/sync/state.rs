@@ -385,9 +385,10 @@ impl Change<'_> {
         self.put(|txn| Ok(txn.open_table(META)?.retain(|_, _| false)?))
     }
 
-    /// Forgets that revisions were here.
-    pub(super) fn forget_here(&self) -> Result<()> {
+    /// Forgets what the peer has said and was told, and what was here.
+    pub(super) fn forget_all(&self) -> Result<()> {
         self.put(|txn| {
+            txn.open_table(CURSORS)?.retain(|_, _| false)?;
             txn.open_table(NAMES)?.retain(|_, _| false)?;
             txn.open_table(OBJECTS)?.retain(|_, _| false)?;
             Ok(())

@@ -1,6 +1,7 @@
 //! Another store's directory as a peer: its revisions are the peer's revisions, and the log lies in its `.revfs/sync`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::THREADS;
 use super::at_once::at_once;
@@ -27,11 +28,20 @@ impl StorePeer {
     /// # Errors
     /// As [`Store::open`]; [`Error::Io`](crate::error::Error::Io) where the log has no place.
     pub fn open(path: &Path) -> Result<StorePeer> {
-        let store = Store::open(path)?;
-        let log = path.join(SYNC);
+        let backend = DirBackend::open(path)?;
         // As open as the store, and its owner's.
-        DirBackend::open(path)?.private_dir("sync")?;
-        Ok(StorePeer { store, log: DirPeer::new(log), name: path.display().to_string() })
+        backend.private_dir("sync")?;
+        let (store, log) = (Store::with_backend(Arc::new(backend)), DirPeer::new(path.join(SYNC)));
+        Ok(StorePeer { store, log, name: path.display().to_string() })
+    }
+
+    fn enter(&self, key: &Key, attrs: Attrs, bytes: &[u8]) -> Result<()> {
+        match key {
+            Key::Rev(id, rev) => {
+                self.store.receive(id, &[], &[(rev.clone(), bytes.to_vec(), attrs)]).map(drop)
+            }
+            key => self.log.put(key, bytes),
+        }
     }
 }
 
@@ -41,23 +51,11 @@ impl Peer for StorePeer {
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        match key {
-            Key::Rev(id, rev) => {
-                let revs = [(rev.clone(), bytes.to_vec(), Attrs::default())];
-                self.store.receive(id, &[], &revs).map(drop)
-            }
-            key => self.log.put(key, bytes),
-        }
+        self.enter(key, Attrs::default(), bytes)
     }
 
     fn put_revs(&self, revs: &[Body]) -> Result<()> {
-        let put = |Body { key, attrs, bytes }: &Body| match key {
-            Key::Rev(id, rev) => {
-                self.store.receive(id, &[], &[(rev.clone(), bytes.clone(), *attrs)]).map(drop)
-            }
-            key => self.put(key, bytes),
-        };
-        at_once(THREADS, revs, put).map(drop)
+        at_once(THREADS, revs, |rev| self.enter(&rev.key, rev.attrs, &rev.bytes)).map(drop)
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
