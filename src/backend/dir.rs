@@ -352,11 +352,13 @@ impl Backend for DirBackend {
             // The object itself may be new, made by somebody who did not wait for the medium.
             self.stage.sync_names(self.root()).map_err(failed)?;
         }
-        // An object that was deleted while this was written has taken the revision along.
-        match self.is_current(id, dir.as_fd()) || self.meta(id, rev).is_ok() {
-            true => Ok(meta),
-            false => Err(Error::NoObject(id.clone())),
+        if self.is_current(id, dir.as_fd()) || self.meta(id, rev).is_ok() {
+            return Ok(meta);
         }
+        // An object that was deleted while this was written has taken the revision along, which it is not to have removed: the
+        // caller may publish it under the same name again.
+        sys::found(sys::unlink(dir.as_fd(), rev.as_str())).map_err(failed)?;
+        Err(Error::NoObject(id.clone()))
     }
 
     fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {

@@ -96,3 +96,57 @@ impl Store {
 fn is_lacking(set: &RevisionSet, rev: &Rev) -> bool {
     set.live.binary_search(rev).is_err() && set.awaited(rev)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::backend::{Backend, DirBackend, Entry, faults};
+    use crate::base::Evidence;
+    use crate::store::SaveOptions;
+    use crate::store::testing::{id, rev};
+
+    /// What comes between two calls of a change, whichever they are.
+    fn deleted_meanwhile(change: impl Fn(&Store) -> Rev) {
+        for n in 1..300 {
+            let place = tempfile::tempdir().unwrap();
+            let open = || Arc::new(DirBackend::open(place.path()).unwrap());
+            let (s, other) = (Store::with_backend(open()), open());
+            s.create(&id("x"), b"{}").unwrap();
+            let (seen, before) = channel();
+            faults::before(n, move || {
+                seen.send(other.entries(&id("x")).unwrap()).unwrap();
+                other.remove(&id("x"), &"1".repeat(32), Durability::Ordered).unwrap();
+            });
+            let came = change(&s);
+            if !faults::has_happened() {
+                return;
+            }
+            // A deletion takes what was there before it, and nothing else; one that is in time may take what is on its way.
+            let was_there = before.recv().unwrap().contains(&Entry::Rev(came.clone()));
+            let taken = s.backend().read_removed(&id("x"), &came).is_ok();
+            let lives = s.revisions(&id("x")).is_ok_and(|live| live == [came]);
+            assert!(lives != taken && (lives || was_there), "{n}");
+        }
+        panic!("a change has an end");
+    }
+
+    #[test]
+    fn a_revision_that_comes_while_its_object_is_deleted_lives() {
+        let late = rev(3, 'a');
+        deleted_meanwhile(|s| {
+            let revs = [(late.clone(), b"{\"n\":1}".to_vec(), Attrs::default())];
+            assert_eq!(s.receive(&id("x"), &[], &revs).unwrap(), 1);
+            late.clone()
+        });
+    }
+
+    #[test]
+    fn a_save_while_the_object_is_deleted_lives() {
+        deleted_meanwhile(|s| {
+            s.save(&id("x"), b"{\"n\":1}", &Evidence::default(), &SaveOptions::default()).unwrap().rev
+        });
+    }
+}

@@ -27,6 +27,7 @@ fn path_of(fd: BorrowedFd) -> String {
 }
 
 thread_local! {
+    static MEANWHILE: RefCell<Option<(u32, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
     static PLAN: Cell<Option<(u32, Errno)>> = const { Cell::new(None) };
     static MEDIUM: Cell<Option<Medium>> = const { Cell::new(None) };
     static LINKED: RefCell<Vec<(i32, u64, OwnedFd, OsString)>> = const { RefCell::new(Vec::new()) };
@@ -35,6 +36,16 @@ thread_local! {
 /// Lets the `n`-th call from now fail (1 is the next), once.
 pub fn fail(n: u32, with: Errno) {
     PLAN.set(Some((n, with)));
+}
+
+/// Has somebody else do something before the `n`-th call from now (1 is the next).
+pub fn before(n: u32, happens: impl FnOnce() + 'static) {
+    MEANWHILE.set(Some((n, Box::new(happens))));
+}
+
+/// Ends that; tells whether it has happened.
+pub fn has_happened() -> bool {
+    MEANWHILE.take().is_none()
 }
 
 /// Ends it; tells whether the failure has happened.
@@ -52,6 +63,11 @@ pub fn step() -> Result<()> {
             open
         });
     });
+    match MEANWHILE.take() {
+        Some((1, happens)) => happens(),
+        Some((n, happens)) => MEANWHILE.set(Some((n - 1, happens))),
+        None => {}
+    }
     match PLAN.take() {
         Some((1, with)) => Err(with),
         Some((n, with)) => {
