@@ -204,13 +204,14 @@ impl<'a> Replica<'a> {
         if self.is_itself && !self.options.dry_run {
             self.check_own_log(name)?;
         }
-        if !self.greet(name)? {
+        let heads = self.peer.heads()?;
+        if !self.is_unchanged(&heads)? && !self.greet(name, &heads)? {
             // A dry run against a peer that holds nothing.
             self.push(&mut report)?;
             return Ok(report);
         }
+        self.check_store(name)?;
         self.check_mark()?;
-        let heads = self.peer.heads()?;
         self.check_own_head(&heads)?;
         if !self.options.dry_run {
             self.resume(&mut report)?;

@@ -22,6 +22,11 @@ impl DirPeer {
         DirPeer { root: root.into() }
     }
 
+    fn exists(&self, doing: &str) -> Result<()> {
+        let there = || failed(&self.name(), doing, true)("there is no such directory");
+        if self.root.is_dir() { Ok(()) } else { Err(there()) }
+    }
+
     fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.path())
     }
@@ -120,9 +125,7 @@ impl Peer for DirPeer {
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        if !self.root.is_dir() {
-            return Err(failed(&self.name(), "write to it", true)("there is no such directory"));
-        }
+        self.exists("write to it")?;
         let path = self.path(key);
         self.write(&path, bytes).map_err(self.failed("write", &path))
     }
@@ -139,7 +142,10 @@ impl Peer for DirPeer {
     fn heads(&self) -> Result<Vec<Listed>> {
         let path = self.root.join("head");
         let entries = match fs::read_dir(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound && self.root.is_dir() => return Ok(Vec::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.exists("list it")?;
+                return Ok(Vec::new());
+            }
             entries => entries.map_err(self.failed("list", &path))?,
         };
         let mut heads = Vec::new();

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::peer::Key;
+use super::peer::{Key, Listed};
 use super::{Replica, sha256, word};
 use crate::error::{Error, Result};
 
@@ -55,9 +55,36 @@ impl Format {
 }
 
 impl Replica<'_> {
+    /// Whether every head is the one that was there when this host looked last: then the peer is the one it was.
+    pub(super) fn is_unchanged(&self, heads: &[Listed]) -> Result<bool> {
+        let own = self.writer()?;
+        for head in heads {
+            let seen = match own.as_ref() == Some(&head.writer) {
+                true => self.state.text(word::OWN_TAG)?,
+                false => self.state.cursor(&head.writer)?.1,
+            };
+            if seen.is_none() || seen != head.tag {
+                return Ok(false);
+            }
+        }
+        Ok(!heads.is_empty() && self.known()?.is_some())
+    }
+
+    /// Makes sure that the store is the one that was synchronised with the peer.
+    pub(super) fn check_store(&self, name: &str) -> Result<()> {
+        match self.state.text(word::STORE)?.is_some_and(|store| store != name) {
+            true => Err(Error::Sync(format!(
+                "the store is not the one that was synchronised with {} before: another one is at its place now; `--new` \
+                 takes it for new",
+                self.peer.name(),
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// Makes sure that the peer is the one it was, and holds this store. `false` where it holds nothing and is not to be
     /// written to.
-    pub(super) fn greet(&self, name: &str) -> Result<bool> {
+    pub(super) fn greet(&self, name: &str, heads: &[Listed]) -> Result<bool> {
         let known = self.known()?;
         let read = self.peer.get(&Key::Format)?;
         let format = match (read.as_deref().map(Format::parse), &known) {
@@ -74,7 +101,7 @@ impl Replica<'_> {
                 return Err(self.refused("it holds nothing yet; synchronise a store with it first"));
             }
             // Whoever knows what it was writes it again; nobody does where it was to be written for the first time.
-            (Some(Err(NoFormat::Damaged)), None) if !self.peer.heads()?.is_empty() => {
+            (Some(Err(NoFormat::Damaged)), None) if !heads.is_empty() => {
                 return Err(Error::Peer {
                     peer: self.peer.name(),
                     why: "its format.json is damaged; a host that was synchronised with it before puts it right".into(),
@@ -86,17 +113,11 @@ impl Replica<'_> {
                 self.begin(&known.clone().unwrap_or_else(new))?
             }
         };
-        if self.state.text(word::STORE)?.is_some_and(|store| store != name) {
-            return Err(Error::Sync(format!(
-                "the store is not the one that was synchronised with {} before: another one is at its place now; `--new` \
-                 takes it for new",
-                self.peer.name(),
-            )));
-        }
+        self.check_store(name)?;
         match known {
             Some(known) if known == format => return Ok(true),
             // Two hosts that begin one at the same time write two formats, and one stays.
-            Some(_) if !self.is_same()? => {
+            Some(_) if !self.is_same(heads)? => {
                 return Err(self.refused(
                     "another one was there when it was synchronised with last; `--new` takes it for new",
                 ));
@@ -133,12 +154,12 @@ impl Replica<'_> {
     }
 
     /// Whether somebody has left a head there whom we know from before; or we know nobody.
-    fn is_same(&self) -> Result<bool> {
+    fn is_same(&self, heads: &[Listed]) -> Result<bool> {
         let mut known = self.state.writers()?;
         if self.number(word::HEAD)? > 0 {
             known.extend(self.writer()?);
         }
-        Ok(known.is_empty() || self.peer.heads()?.iter().any(|head| known.contains(&head.writer)))
+        Ok(known.is_empty() || heads.iter().any(|head| known.contains(&head.writer)))
     }
 
     fn known(&self) -> Result<Option<Format>> {

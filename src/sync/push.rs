@@ -14,6 +14,11 @@ const MANY: usize = 64;
 /// The longest revision that does, in bytes.
 const SMALL: usize = 64 << 10;
 
+/// The longest that travels there besides, and so many bytes of such in a piece: it is repeated in the head, so whoever reads
+/// that needs nothing else.
+const REPEATED: usize = 16 << 10;
+const REPEATED_ALL: usize = 48 << 10;
+
 /// So many revisions, and bytes of them, are put at once under keys of their own.
 const PUT: usize = 256;
 const PUT_BYTES: usize = 4 << 20;
@@ -117,6 +122,10 @@ impl Replica<'_> {
                     match packed && text.len() <= SMALL {
                         true => rev.body = Some(text),
                         false => {
+                            let whole = self.peer.packs() && text.len() <= REPEATED;
+                            if whole && piece.said.len() + text.len() <= REPEATED_ALL {
+                                rev.body = Some(text.clone());
+                            }
                             piece.size += text.len();
                             let key = Key::Rev(id.clone(), rev.rev.clone());
                             piece.revs.push(Body { key, attrs: rev.attrs, bytes: text });

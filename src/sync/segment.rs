@@ -180,11 +180,16 @@ impl Builder {
         self.entries == 0
     }
 
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether it is as long as one should be.
     pub fn is_full(&self) -> bool {
         /// In bytes: few requests for many, and no peer's memory.
         const FULL: usize = 4 << 20;
-        self.bytes.len() >= FULL
+        self.len() >= FULL
     }
 
     /// The piece.
