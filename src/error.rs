@@ -105,6 +105,22 @@ impl Error {
         matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
+    /// Whether others may fare better than the object that it happened with.
+    pub(crate) fn is_of_object(&self) -> bool {
+        match self {
+            Error::Io { source, .. } => {
+                let kind = source.kind();
+                !self.is_no_room()
+                    && !matches!(
+                        kind,
+                        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StaleNetworkFileHandle
+                    )
+            }
+            Error::Peer { .. } | Error::Sync(_) | Error::NoStore { .. } | Error::NotAStore { .. } => false,
+            _ => true,
+        }
+    }
+
     /// Whether the process may not do it.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)

@@ -21,7 +21,7 @@
 //! - `url`: what a user calls a peer by
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -117,6 +117,8 @@ pub struct Replica<'a> {
     place: Option<PathBuf>,
     /// Whether the mark was changed by now.
     marked: AtomicBool,
+    /// So many times an object had to wait in this round.
+    stuck: AtomicU64,
 }
 
 /// Words of the state.
@@ -174,7 +176,8 @@ impl<'a> Replica<'a> {
         state: State,
         options: SyncOptions,
     ) -> Replica<'a> {
-        Replica { store, peer, state, options, is_itself: false, place: None, marked: AtomicBool::new(false) }
+        let (marked, stuck) = (AtomicBool::new(false), AtomicU64::new(0));
+        Replica { store, peer, state, options, is_itself: false, place: None, marked, stuck }
     }
 
     /// The state, for the next time.
@@ -201,6 +204,7 @@ impl<'a> Replica<'a> {
     /// [`Error::Peer`], [`Error::Io`], [`Error::Sync`] where going on could be wrong. What was done until then stays.
     pub fn run(&self, name: &str) -> Result<Report> {
         let mut report = Report::default();
+        self.stuck.store(0, Ordering::Relaxed);
         if self.is_itself && !self.options.dry_run {
             self.check_own_log(name)?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::Ordering;
 
 use super::at_once::at_once;
 use super::peer::{Key, Listed, Writer};
@@ -204,8 +205,11 @@ impl Replica<'_> {
             if facts.is_empty() || self.options.dry_run {
                 continue;
             }
-            self.store.receive(id, &facts, &[])?;
-            self.want_lapsed(id)?;
+            let learnt = self.store.receive(id, &facts, &[]).and_then(|_| self.want_lapsed(id));
+            if self.unless_stuck(id, learnt, report)?.is_none() {
+                self.want(facts.into_iter().map(|fact| Entry::Fact(id.clone(), fact)), Vec::new())?;
+                continue;
+            }
             let names = facts.iter().filter_map(fact_name);
             let names = names.map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None }));
             self.state.remember(names.collect(), None);
@@ -222,8 +226,8 @@ impl Replica<'_> {
         let revs: Vec<Rev> = spared.iter().map(|entry| entry.rev.clone()).collect();
         let lacking = self.store.lacking(id, &[], &revs)?;
         let change = self.state.change()?;
-        for entry in spared.iter().filter(|entry| lacking.contains(&entry.rev)) {
-            change.set_wanted(entry, true)?;
+        for entry in spared.into_iter().filter(|entry| lacking.contains(&entry.rev)) {
+            change.set_wanted(&Entry::Rev(entry), true)?;
         }
         change.commit_soon()
     }
@@ -234,7 +238,13 @@ impl Replica<'_> {
         for (id, said) in window.said {
             let names: Vec<Rev> = said.revs.keys().cloned().collect();
             let facts = if self.options.dry_run { &said.facts[..] } else { &[] };
-            let mut lacking = self.store.lacking(&id, facts, &names)?;
+            let lacking = self.store.lacking(&id, facts, &names);
+            let Some(mut lacking) = self.unless_stuck(&id, lacking, report)? else {
+                if !self.options.dry_run {
+                    self.want(said.revs.into_values().map(|(entry, _)| Entry::Rev(entry)), Vec::new())?;
+                }
+                continue;
+            };
             if !lacking.is_empty() {
                 // What was here and is not was deleted by a program that leaves no facts; it is told so soon.
                 let known = self.state.names(&id)?;
@@ -278,7 +288,7 @@ impl Replica<'_> {
         let mut fetched: HashMap<&Key, Vec<u8>> =
             keys.iter().zip(fetched).filter_map(|(key, bytes)| Some((key, bytes?))).collect();
         let (mut names, mut wanted, mut spared) = (Vec::new(), Vec::new(), Vec::new());
-        let mut all = Vec::new();
+        let mut all: Vec<(ObjectId, Said, Vec<Rev>, Vec<Incoming>)> = Vec::new();
         for (id, mut said, lacking) in ready {
             let mut incoming: Vec<Incoming> = Vec::new();
             for rev in &lacking {
@@ -293,30 +303,36 @@ impl Replica<'_> {
                     }
                     bytes => {
                         self.set_aside(entry, bytes, report);
-                        wanted.push(entry.clone());
+                        wanted.push(Entry::Rev(entry.clone()));
                     }
                 }
             }
-            report.received += incoming.len() as u64;
-            report.bytes += incoming.iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>();
             all.push((id, said, lacking, incoming));
         }
-        at_once(THREADS, &all, |(id, _, _, incoming)| match incoming.is_empty() {
-            true => Ok(0),
-            false => self.store.receive(id, &[], incoming),
+        let done = at_once(THREADS, &all, |(id, _, _, incoming)| {
+            Ok(if incoming.is_empty() { Ok(0) } else { self.store.receive(id, &[], incoming) })
         })?;
-        for (id, said, lacking, incoming) in all {
+        for ((id, said, lacking, mut incoming), done) in all.into_iter().zip(done) {
+            if self.unless_stuck(&id, done, report)?.is_none() {
+                let stuck = incoming.drain(..).filter_map(|(rev, ..)| Some(said.revs.get(&rev)?.0.clone()));
+                wanted.extend(stuck.map(Entry::Rev));
+            }
+            report.received += incoming.len() as u64;
+            report.bytes += incoming.iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>();
             let here: Vec<Rev> = incoming.into_iter().map(|(rev, ..)| rev).collect();
             let known = self.state.names(&id)?;
             // Nearly always all was lacking, and has come.
             let lives = match said.revs.len() == lacking.len() {
                 true => Vec::new(),
-                false => found(self.store.revisions(&id))?.unwrap_or_default(),
+                false => self
+                    .unless_stuck(&id, found(self.store.revisions(&id)), report)?
+                    .flatten()
+                    .unwrap_or_default(),
             };
             for (rev, (entry, packed)) in said.revs {
                 let is_lacking = lacking.contains(&rev);
                 if !is_lacking && lives.binary_search(&rev).is_err() && self.store.read(&id, &rev).is_err() {
-                    spared.push(entry);
+                    spared.push(Entry::Rev(entry));
                 }
                 let is_here = here.contains(&rev)
                     || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
@@ -324,17 +340,42 @@ impl Replica<'_> {
                 names.push((id.clone(), rev.as_str().to_owned(), NameState { flags, packed }));
             }
         }
-        if !wanted.is_empty() || !spared.is_empty() {
-            let change = self.state.change()?;
-            for (entry, now) in
-                wanted.iter().map(|one| (one, true)).chain(spared.iter().map(|one| (one, false)))
-            {
-                change.set_wanted(entry, now)?;
-            }
-            change.commit_soon()?;
-        }
+        self.want(wanted, spared)?;
         self.state.remember(names, None);
         Ok(())
+    }
+
+    /// Notes what could not enter the store, and revisions that may have to if facts lapse.
+    fn want(&self, now: impl IntoIterator<Item = Entry>, later: Vec<Entry>) -> Result<()> {
+        let entries = now.into_iter().map(|entry| (entry, true));
+        let mut entries = entries.chain(later.into_iter().map(|entry| (entry, false))).peekable();
+        if entries.peek().is_none() {
+            return Ok(());
+        }
+        let change = self.state.change()?;
+        for (entry, now) in entries {
+            change.set_wanted(&entry, now)?;
+        }
+        change.commit_soon()
+    }
+
+    /// What was done with one object, or that it has to wait: one that cannot be read or written keeps no other one. `None`
+    /// where it was told as a problem; an error where that is none of the object.
+    pub(super) fn unless_stuck<T>(
+        &self,
+        id: &ObjectId,
+        done: Result<T>,
+        report: &mut Report,
+    ) -> Result<Option<T>> {
+        /// More are no fault of theirs.
+        const STUCK: u64 = 100;
+        match done {
+            Err(e) if e.is_of_object() && self.stuck.fetch_add(1, Ordering::Relaxed) < STUCK => {
+                self.problem(report, format!("{id} has to wait: {e}"));
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
     }
 
     /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.
@@ -353,35 +394,50 @@ impl Replica<'_> {
         }
     }
 
-    /// Asks once more for what was not there, or not right: under its own key, and in the piece that told of it.
+    /// Tries once more with what could not be taken in: of a revision, what is under its own key, and in the piece that told
+    /// of it.
     fn fetch_wanted(&self, report: &mut Report) -> Result<()> {
         for entry in self.state.wanted()? {
-            let (id, rev) = (&entry.id, &entry.rev);
-            let lacking = !self.store.lacking(id, &[], std::slice::from_ref(rev))?.is_empty();
-            let bytes = match lacking {
-                true => self.wanted_bytes(&entry)?,
-                false => None,
+            let Some((id, name)) = entry.name() else { continue };
+            let flags = match &entry {
+                Entry::Fact(..) if self.options.dry_run => continue,
+                Entry::Fact(_, fact) => {
+                    let learnt = self.store.receive(id, std::slice::from_ref(fact), &[]);
+                    let learnt = learnt.and_then(|_| self.want_lapsed(id));
+                    self.unless_stuck(id, learnt, report)?.map(|()| 0)
+                }
+                Entry::Rev(rev) => self.unless_stuck(id, self.fetch(rev, report), report)?.flatten(),
             };
-            if lacking && bytes.is_none() {
-                self.problem(report, format!("{id} {rev} is still missing or damaged there"));
-                continue;
-            }
-            if self.options.dry_run {
-                continue;
-            }
-            if let Some(bytes) = bytes {
-                report.received += 1;
-                report.bytes += bytes.len() as u64;
-                self.store.receive(id, &[], &[(rev.clone(), bytes, entry.attrs)])?;
-            }
-            let known = self.state.names(id)?.remove(rev.as_str()).unwrap_or_default();
-            let flags = known.flags | if lacking { HERE } else { 0 };
+            let Some(flags) = flags else { continue };
+            let known = self.state.names(id)?.remove(&name).unwrap_or_default();
+            let known = NameState { flags: known.flags | TOLD | flags, ..known };
             let change = self.state.change()?;
-            change.set_names(&[(id.clone(), rev.as_str().to_owned(), NameState { flags, ..known })])?;
-            change.unset_wanted(id, rev)?;
+            change.set_names(&[(id.clone(), name.clone(), known)])?;
+            change.unset_wanted(id, &name)?;
             change.commit_soon()?;
         }
         Ok(())
+    }
+
+    /// Takes in a revision whose bytes are wanted. [`HERE`], or nothing where facts remove it by now; `None` where it is still
+    /// wanted.
+    fn fetch(&self, entry: &RevEntry, report: &mut Report) -> Result<Option<u8>> {
+        let (id, rev) = (&entry.id, &entry.rev);
+        if self.store.lacking(id, &[], std::slice::from_ref(rev))?.is_empty() {
+            return Ok((!self.options.dry_run).then_some(0));
+        }
+        let Some(bytes) = self.wanted_bytes(entry)? else {
+            self.problem(report, format!("{id} {rev} is still missing or damaged there"));
+            return Ok(None);
+        };
+        if self.options.dry_run {
+            return Ok(None);
+        }
+        let size = bytes.len() as u64;
+        self.store.receive(id, &[], &[(rev.clone(), bytes, entry.attrs)])?;
+        report.received += 1;
+        report.bytes += size;
+        Ok(Some(HERE))
     }
 
     fn wanted_bytes(&self, entry: &RevEntry) -> Result<Option<Vec<u8>>> {

@@ -62,7 +62,7 @@ impl Replica<'_> {
         // What is new is not said before it is known whether it is much.
         let (mut news, mut revs, mut size, mut packed) = (Vec::new(), 0, 0, false);
         for (n, id) in changed.iter().enumerate() {
-            let one = self.examine(id)?;
+            let one = self.unless_stuck(id, self.examine(id), report)?.unwrap_or_default();
             if !one.vanished.is_empty() {
                 vanished.push((id.clone(), one.vanished.clone()));
             }
@@ -102,7 +102,7 @@ impl Replica<'_> {
     fn count(&self, changed: &[ObjectId], report: &mut Report) -> Result<()> {
         let mut vanished = 0;
         for id in changed {
-            let news = self.examine(id)?;
+            let news = self.unless_stuck(id, self.examine(id), report)?.unwrap_or_default();
             report.sent += news.texts.len() as u64;
             report.sent_facts += (news.entries.len() - news.texts.len() + news.vanished.len()) as u64;
             report.bytes += news.texts.iter().map(|text| text.len() as u64).sum::<u64>();
@@ -145,7 +145,9 @@ impl Replica<'_> {
         // They may be back by now.
         let live = found(self.store.revisions(id))?.unwrap_or_default();
         let facts: Vec<_> = revs.iter().filter(|rev| !live.contains(rev)).map(deleted).collect();
-        self.store.receive(id, &facts, &[])?;
+        if self.unless_stuck(id, self.store.receive(id, &facts, &[]), report)?.is_none() {
+            return Ok(());
+        }
         for fact in facts {
             report.sent_facts += 1;
             piece.names.extend(
@@ -265,15 +267,11 @@ impl Replica<'_> {
             Some(entries) => {
                 self.check_free(&writer, seq, &bytes)?;
                 self.put_log(&writer, seq, &bytes)?;
-                let name = |entry: Entry| match entry {
-                    Entry::Rev(rev) => Some((rev.id, rev.rev.as_str().to_owned(), HERE | TOLD)),
-                    Entry::Fact(id, fact) => fact_name(&fact).map(|name| (id, name, TOLD)),
+                let name = |entry: &Entry| {
+                    let flags = if matches!(entry, Entry::Rev(_)) { HERE | TOLD } else { TOLD };
+                    entry.name().map(|(id, name)| (id.clone(), name, NameState { flags, packed: None }))
                 };
-                let names: Vec<_> = entries
-                    .into_iter()
-                    .filter_map(name)
-                    .map(|(id, name, flags)| (id, name, NameState { flags, packed: None }))
-                    .collect();
+                let names: Vec<_> = entries.iter().filter_map(name).collect();
                 let revs = names.iter().filter(|(.., known)| known.flags & HERE != 0).count() as u64;
                 report.sent += revs;
                 report.sent_facts += names.len() as u64 - revs;

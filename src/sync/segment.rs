@@ -30,6 +30,16 @@ pub enum Entry {
     Fact(ObjectId, Removal),
 }
 
+impl Entry {
+    /// Of what it is, and what that is called there.
+    pub fn name(&self) -> Option<(&ObjectId, String)> {
+        match self {
+            Entry::Rev(rev) => Some((&rev.id, rev.rev.as_str().to_owned())),
+            Entry::Fact(id, fact) => Some((id, fact_name(fact)?)),
+        }
+    }
+}
+
 /// A revision, as the log tells of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RevEntry {

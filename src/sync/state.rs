@@ -27,7 +27,8 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const OBJECTS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("objects");
 /// By object, NUL, and a name (a revision's, or a fact's): what is known of it, and in which piece its bytes are.
 const NAMES: TableDefinition<&[u8], (u8, &str, u64)> = TableDefinition::new("names");
-/// By object, NUL, and a revision's name: what the log says of one of which the bytes were not to be had, or not right.
+/// By object, NUL, and a name: what the log says of a revision of which the bytes were not to be had, or not right, or of
+/// anything that could not enter the store.
 const WANTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("wants");
 /// The same of revisions that facts remove, and that never were here: facts may lapse.
 const SPARED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("spared");
@@ -80,8 +81,12 @@ fn range(id: &ObjectId) -> (Vec<u8>, Vec<u8>) {
     (key(id, ""), [id.as_os_str().as_bytes(), b"\x01"].concat())
 }
 
+fn entry(bytes: &[u8]) -> Option<Entry> {
+    segment::parse(bytes, &Writer::new(Uuid::nil()), 0)?.pop()
+}
+
 fn rev_entry(bytes: &[u8]) -> Option<RevEntry> {
-    match segment::parse(bytes, &Writer::new(Uuid::nil()), 0)?.pop()? {
+    match entry(bytes)? {
         Entry::Rev(rev) => Some(rev),
         Entry::Fact(..) => None,
     }
@@ -261,12 +266,12 @@ impl State {
         change.commit()
     }
 
-    /// Revisions whose bytes are wanted.
-    pub(super) fn wanted(&self) -> Result<Vec<RevEntry>> {
+    /// What is to enter the store and has not: revisions whose bytes are wanted, and facts.
+    pub(super) fn wanted(&self) -> Result<Vec<Entry>> {
         self.read(|txn| {
             let mut wanted = Vec::new();
-            for entry in txn.open_table(WANTS)?.iter()? {
-                wanted.extend(rev_entry(entry?.1.value()));
+            for value in txn.open_table(WANTS)?.iter()? {
+                wanted.extend(entry(value?.1.value()));
             }
             Ok(wanted)
         })
@@ -411,11 +416,15 @@ impl Change<'_> {
         })
     }
 
-    /// Notes that a revision's bytes are wanted, or, where facts remove it, may be.
-    pub(super) fn set_wanted(&self, entry: &RevEntry, now: bool) -> Result<()> {
+    /// Notes that what the log says is wanted; not `now`: a revision that facts remove, which may lapse.
+    pub(super) fn set_wanted(&self, entry: &Entry, now: bool) -> Result<()> {
         let mut said = Builder::new(&Writer::new(Uuid::nil()), 0);
-        said.add(&Entry::Rev(RevEntry { body: None, ..entry.clone() }));
-        let key = key(&entry.id, entry.rev.as_str());
+        let Some((id, name)) = entry.name() else { return Ok(()) };
+        match entry {
+            Entry::Rev(rev) => said.add(&Entry::Rev(RevEntry { body: None, ..rev.clone() })),
+            fact => said.add(fact),
+        }
+        let key = key(id, &name);
         self.put(|txn| {
             let [to, from] = if now { [WANTS, SPARED] } else { [SPARED, WANTS] };
             txn.open_table(to)?.insert(key.as_slice(), said.finish().as_slice())?;
@@ -424,10 +433,10 @@ impl Change<'_> {
         })
     }
 
-    /// They came.
-    pub(super) fn unset_wanted(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+    /// It came.
+    pub(super) fn unset_wanted(&self, id: &ObjectId, name: &str) -> Result<()> {
         self.put(|txn| {
-            txn.open_table(WANTS)?.remove(key(id, rev.as_str()).as_slice())?;
+            txn.open_table(WANTS)?.remove(key(id, name).as_slice())?;
             Ok(())
         })
     }

@@ -318,6 +318,40 @@ fn a_damaged_revision_is_not_taken_in_and_fetched_again() {
 }
 
 #[test]
+fn an_object_that_cannot_be_taken_in_keeps_no_other_one() {
+    let (peer, mut a, (place, mut b)) = (MemoryPeer::default(), Host::new(), on_disk());
+    for name in ["removed", "x", "y"] {
+        a.store.create(&id(name), b"{}").unwrap();
+    }
+    a.sync(&peer);
+    // What is no directory lies in its way.
+    let in_the_way = place.path().join("x");
+    fs::write(&in_the_way, "").unwrap();
+    let waits = |report: Report, what: &str, received: u64| {
+        assert_eq!(report.received, received, "{report:?}");
+        assert!(matches!(&report.problems[..], [one] if one.contains(what)), "{report:?}");
+    };
+    waits(b.try_sync(&peer, SyncOptions::default()).unwrap(), "x has to wait", 2);
+    assert!(b.text("y").is_some());
+    // Nor does a fact.
+    let gone = place.path().join(".revfs/gone/removed");
+    fs::create_dir_all(gone.parent().unwrap()).unwrap();
+    fs::write(&gone, "").unwrap();
+    a.store.delete(&id("removed")).unwrap();
+    a.store.upsert(&id("y"), b"{\"n\": 1}").unwrap();
+    a.sync(&peer);
+    let report = b.try_sync(&peer, SyncOptions::default()).unwrap();
+    assert_eq!((report.received, report.problems.len()), (1, 2), "{report:?}");
+    fs::remove_file(&in_the_way).unwrap();
+    waits(b.try_sync(&peer, SyncOptions::default()).unwrap(), "removed has to wait", 1);
+    fs::remove_file(&gone).unwrap();
+    b.sync(&peer);
+    assert_eq!((b.text("removed"), b.text("y")), (None, a.text("y")));
+    assert!(b.text("x").is_some());
+    assert_eq!(b.sync(&peer), Report::default());
+}
+
+#[test]
 fn what_lies_in_a_hub_is_for_those_who_may_write_to_it() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     for (root, file, dir) in [(0o755, 0o600, 0o700), (0o770, 0o660, 0o770), (0o777, 0o666, 0o777)] {

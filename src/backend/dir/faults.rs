@@ -22,12 +22,14 @@ pub enum Medium {
     KeepsDirectories,
 }
 
+type Happens = Box<dyn FnOnce()>;
+
 fn path_of(fd: BorrowedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 thread_local! {
-    static MEANWHILE: RefCell<Option<(u32, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    static MEANWHILE: RefCell<Option<(u32, Happens)>> = const { RefCell::new(None) };
     static PLAN: Cell<Option<(u32, Errno)>> = const { Cell::new(None) };
     static MEDIUM: Cell<Option<Medium>> = const { Cell::new(None) };
     static LINKED: RefCell<Vec<(i32, u64, OwnedFd, OsString)>> = const { RefCell::new(Vec::new()) };
