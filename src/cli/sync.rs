@@ -50,6 +50,9 @@ pub struct SyncArgs {
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
+    /// Read all that the peer has, too, and put right what is missing or damaged there: once a week, perhaps
+    #[arg(long, conflicts_with = "dry_run")]
+    verify: bool,
     /// One line of JSON for each round
     #[arg(long)]
     json: bool,
@@ -127,6 +130,7 @@ impl SyncArgs {
             dry_run: self.dry_run,
             confirm_deletes: self.confirm_deletes,
             join: self.join,
+            verify: self.verify,
         }
     }
 }
@@ -243,6 +247,7 @@ fn as_json(done: &Result<Report, CliError>) -> serde_json::Value {
         "received": report.received,
         "received_removals": report.received_facts,
         "bytes": report.bytes,
+        "repaired": report.repaired,
         "problems": report.problems,
         "error": error,
     })
@@ -267,6 +272,10 @@ fn told(report: &Report, dry: bool, always: bool, out: Option<&mut Out>) -> Resu
         (true, _) => "nothing new".into(),
         (false, true) => format!("would send {sent}; would receive {received}"),
         (false, false) => format!("sent {sent}; received {received}; {}", n(report.bytes, "byte")),
+    };
+    let line = match report.repaired {
+        0 => line,
+        repaired => format!("{line}; repaired {}", n(repaired, "piece")),
     };
     if let Some(out) = out.filter(|_| always || !nothing) {
         out.line(line)?;

@@ -1,10 +1,12 @@
 //! Telling a peer what is new here.
 
+use super::at_once::at_once;
 use super::peer::{Body, Key, Writer};
 use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
 use super::state::{HERE, NameState, Stamp, TOLD};
-use super::{Replica, Report, forget_writer, word};
+use super::{Replica, Report, THREADS, forget_writer, word};
+use crate::backend::{PURGED, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
@@ -30,12 +32,14 @@ struct Piece {
     size: usize,
     names: Vec<(ObjectId, String, NameState)>,
     stamps: Vec<(ObjectId, Stamp)>,
+    /// What nobody may have any more.
+    purged: Vec<Key>,
 }
 
 impl Piece {
     fn new(writer: &Writer, seq: u64) -> Piece {
         let said = Builder::new(writer, seq);
-        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new() }
+        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new(), purged: Vec::new() }
     }
 
     fn is_full(&self) -> bool {
@@ -132,7 +136,14 @@ impl Replica<'_> {
                         }
                     }
                 }
-                Entry::Fact(..) => report.sent_facts += 1,
+                Entry::Fact(id, fact) => {
+                    report.sent_facts += 1;
+                    if let Removal::Rev { rev, why } = fact
+                        && why == PURGED
+                    {
+                        piece.purged.push(Key::Rev(id.clone(), rev.clone()));
+                    }
+                }
             }
             piece.said.add(&entry);
         }
@@ -181,12 +192,15 @@ impl Replica<'_> {
         let change = self.state.change()?;
         change.set_word(word::PENDING, Some(&bytes))?;
         change.commit()?;
-        self.put_log(writer, seq, &bytes)?;
+        self.put_log(&Key::Log(writer.clone(), seq), &bytes)?;
         let change = self.state.change()?;
         change.set_names(&piece.names)?;
         change.set_stamps(&piece.stamps)?;
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
+        if let Err(e) = at_once(THREADS, &piece.purged, |key| self.peer.remove(key)) {
+            log::warn!("texts that were purged stay at the peer: {e}");
+        }
         Ok(Piece::new(writer, seq + 1))
     }
 
@@ -203,50 +217,6 @@ impl Replica<'_> {
         let why =
             "somebody else uses the name of this host's copy there; the next time it has another".into();
         Err(Error::Peer { peer: self.peer.name(), why, away: true })
-    }
-
-    fn put_log(&self, writer: &Writer, seq: u64, bytes: &[u8]) -> Result<()> {
-        let key = Key::Log(writer.clone(), seq);
-        self.surely(std::slice::from_ref(&key), |_| self.peer.put(&key, bytes), |_, read| read == bytes)
-    }
-
-    fn put_revs(&self, revs: &[Body]) -> Result<()> {
-        let keys: Vec<Key> = revs.iter().map(|rev| rev.key.clone()).collect();
-        let put = |wrong: &[usize]| match wrong.len() == revs.len() {
-            true => self.peer.put_revs(revs),
-            false => wrong.iter().try_for_each(|&at| self.peer.put_revs(std::slice::from_ref(&revs[at]))),
-        };
-        self.surely(&keys, put, |at, read| read == revs[at].bytes)
-    }
-
-    /// Puts, and reads back what a network was in between: no server that was tried verifies what it is given. `put` is told
-    /// which to put, `right` compares one.
-    fn surely(
-        &self,
-        keys: &[Key],
-        put: impl Fn(&[usize]) -> Result<()>,
-        right: impl Fn(usize, &[u8]) -> bool,
-    ) -> Result<()> {
-        const TRIES: usize = 4;
-        let mut wrong: Vec<usize> = (0..keys.len()).collect();
-        for _ in 0..TRIES {
-            put(&wrong)?;
-            if !self.peer.is_far() {
-                return Ok(());
-            }
-            let asked: Vec<Key> = wrong.iter().map(|&at| keys[at].clone()).collect();
-            let read = self.peer.get_revs(&asked)?;
-            wrong = wrong
-                .iter()
-                .zip(&read)
-                .filter(|(at, read)| !read.as_deref().is_some_and(|read| right(**at, read)))
-                .map(|(&at, _)| at)
-                .collect();
-            if wrong.is_empty() {
-                return Ok(());
-            }
-        }
-        Err(self.garbled())
     }
 
     fn is_told(&self, change: &super::state::Change<'_>, seq: u64, bytes: &[u8]) -> Result<()> {
@@ -266,7 +236,7 @@ impl Replica<'_> {
             None => change.set_word(word::PENDING, None)?,
             Some(entries) => {
                 self.check_free(&writer, seq, &bytes)?;
-                self.put_log(&writer, seq, &bytes)?;
+                self.put_log(&Key::Log(writer, seq), &bytes)?;
                 let name = |entry: &Entry| {
                     let flags = if matches!(entry, Entry::Rev(_)) { HERE | TOLD } else { TOLD };
                     entry.name().map(|(id, name)| (id.clone(), name, NameState { flags, packed: None }))
@@ -285,10 +255,10 @@ impl Replica<'_> {
     /// Says how far this host has come, where the head does not yet.
     fn put_head(&self) -> Result<()> {
         let seq = self.number(word::SEQ)?;
+        let Some(writer) = self.writer()? else { return Ok(()) };
         if self.options.dry_run || self.number(word::HEAD)? >= seq {
             return Ok(());
         }
-        let Some(writer) = self.writer()? else { return Ok(()) };
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let before = self.state.word(word::NONCE)?;
         let change = self.state.change()?;
@@ -296,11 +266,12 @@ impl Replica<'_> {
         change.set_word(word::NONCE, Some(nonce.as_bytes()))?;
         change.commit()?;
         let head = Head { seq, nonce, last: self.state.word(word::LAST)? };
-        self.peer.put(&Key::Head(writer), &head.to_bytes())?;
+        self.peer.put(&Key::Head(writer.clone()), &head.to_bytes())?;
         let change = self.state.change()?;
         change.set_word(word::HEAD, Some(seq.to_string().as_bytes()))?;
         change.set_word(word::NONCE_BEFORE, None)?;
         change.set_word(word::OWN_TAG, None)?;
-        change.commit()
+        change.commit()?;
+        self.bundle(&writer)
     }
 }

@@ -188,11 +188,14 @@ impl Made {
             Key::Head(_) => 1,
             Key::Log(..) => 2,
             Key::Rev(..) => 3,
+            Key::Bundle(..) => 4,
         });
         match key {
             Key::Format => self,
             Key::Head(writer) => self.bytes(writer.as_str().as_bytes()),
-            Key::Log(writer, seq) => self.bytes(writer.as_str().as_bytes()).number(*seq),
+            Key::Log(writer, seq) | Key::Bundle(writer, seq) => {
+                self.bytes(writer.as_str().as_bytes()).number(*seq)
+            }
             Key::Rev(id, rev) => self.bytes(id.as_os_str().as_bytes()).bytes(rev.as_str().as_bytes()),
         }
     }
@@ -249,6 +252,7 @@ impl<'a> Given<'a> {
             3 => {
                 Key::Rev(ObjectId::new(OsStr::from_bytes(self.bytes()?)).ok()?, Rev::new(self.text()?).ok()?)
             }
+            4 => Key::Bundle(self.writer()?, self.number()?),
             _ => return None,
         })
     }
@@ -276,8 +280,9 @@ impl Request<'_> {
             Request::Get(key) => made(3).key(key),
             Request::Heads => made(4),
             Request::Remove(key) => made(5).key(key),
-            Request::Learn(SyncOptions { pull, push, dry_run, confirm_deletes, join }) => {
-                made(6).flag(*pull).flag(*push).flag(*dry_run).flag(*confirm_deletes).flag(*join)
+            Request::Learn(SyncOptions { pull, push, dry_run, confirm_deletes, join, verify }) => {
+                let flags = [pull, push, dry_run, confirm_deletes, join, verify];
+                flags.into_iter().fold(made(6), |made, flag| made.flag(*flag))
             }
         };
         made.0
@@ -305,6 +310,7 @@ impl Request<'_> {
                 dry_run: given.flag()?,
                 confirm_deletes: given.flag()?,
                 join: given.flag()?,
+                verify: given.flag()?,
             }),
             _ => return None,
         };
@@ -324,8 +330,16 @@ impl Answer {
                 let made = made.bytes(head.writer.as_str().as_bytes()).flag(head.tag.is_some());
                 head.tag.iter().fold(made, |made, tag| made.bytes(tag.as_bytes()))
             }),
-            Answer::Learnt(Report { sent, sent_facts, received, received_facts, bytes, problems }) => {
-                let numbers = [sent, sent_facts, received, received_facts, bytes];
+            Answer::Learnt(Report {
+                sent,
+                sent_facts,
+                received,
+                received_facts,
+                bytes,
+                repaired,
+                problems,
+            }) => {
+                let numbers = [sent, sent_facts, received, received_facts, bytes, repaired];
                 let made = numbers.into_iter().fold(made(5), |made, n| made.number(*n));
                 problems.iter().fold(made, |made, problem| made.bytes(problem.as_bytes()))
             }
@@ -369,6 +383,7 @@ impl Answer {
                     received: given.number()?,
                     received_facts: given.number()?,
                     bytes: given.number()?,
+                    repaired: given.number()?,
                     problems: Vec::new(),
                 };
                 while !given.0.is_empty() {
@@ -396,7 +411,11 @@ mod tests {
                 Rev::new("7-0123456789abcdef0123456789abcdef").unwrap(),
             )
         };
-        let logs = [Key::Log(writer.clone(), 1), Key::Log(writer.clone(), u64::MAX)];
+        let logs = [
+            Key::Log(writer.clone(), 1),
+            Key::Log(writer.clone(), u64::MAX),
+            Key::Bundle(writer.clone(), 64),
+        ];
         let revs = [rev(b"a"), rev(b"\xff\n\" "), rev(&[b'x'; 255])];
         [vec![Key::Format, Key::Head(writer)], logs.into(), revs.into()].concat()
     }
