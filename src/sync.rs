@@ -16,7 +16,7 @@
 //! - `mark`: whether the store is the one it was
 //! - `greet`: whether a peer is the one it was
 //! - `scan`: what the peer was not told yet, without looking at all objects
-//! - `pull`, `push`: taking in, and telling; `put`: so that it is there for sure
+//! - `pull`, `push`: taking in, and telling; `wanted`: what could not be taken in yet; `put`: so that it is there for sure
 //! - `verify`: whether a peer has all that it was given
 //! - `wire`, `counterpart`, `serve`, `remote`, `ssh`: a peer that is a store, here or on another host
 //! - `url`: what a user calls a peer by
@@ -53,6 +53,7 @@ mod state;
 mod store_peer;
 mod url;
 mod verify;
+mod wanted;
 mod wire;
 
 #[cfg(feature = "s3")]
@@ -87,6 +88,8 @@ pub struct SyncOptions {
     pub join: bool,
     /// Read all that the peer is known to have, and put right what is missing or damaged there.
     pub verify: bool,
+    /// Put every revision under a key of its own, so that those are a store.
+    pub plain: bool,
 }
 
 impl Default for SyncOptions {
@@ -99,6 +102,7 @@ impl Default for SyncOptions {
             confirm_deletes: false,
             join: false,
             verify: false,
+            plain: false,
         }
     }
 }

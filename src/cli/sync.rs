@@ -53,6 +53,10 @@ pub struct SyncArgs {
     /// Read all that the peer has, too, and put right what is missing or damaged there: once a week, perhaps
     #[arg(long, conflicts_with = "dry_run")]
     verify: bool,
+    /// Put each revision into a hub under its own key, however many are new: `rev` there is a store by itself. With --verify
+    /// those that are not there, too
+    #[arg(long)]
+    plain: bool,
     /// One line of JSON for each round
     #[arg(long)]
     json: bool,
@@ -131,6 +135,7 @@ impl SyncArgs {
             confirm_deletes: self.confirm_deletes,
             join: self.join,
             verify: self.verify,
+            plain: self.plain,
         }
     }
 }

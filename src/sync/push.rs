@@ -6,7 +6,7 @@ use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
 use super::state::{HERE, NameState, Stamp, TOLD};
 use super::{Replica, Report, THREADS, forget_writer, word};
-use crate::backend::{PURGED, Removal};
+use crate::backend::Removal;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
@@ -32,14 +32,14 @@ struct Piece {
     size: usize,
     names: Vec<(ObjectId, String, NameState)>,
     stamps: Vec<(ObjectId, Stamp)>,
-    /// What nobody may have any more.
-    purged: Vec<Key>,
+    /// What nobody needs any more.
+    dead: Vec<Key>,
 }
 
 impl Piece {
     fn new(writer: &Writer, seq: u64) -> Piece {
         let said = Builder::new(writer, seq);
-        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new(), purged: Vec::new() }
+        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new(), dead: Vec::new() }
     }
 
     fn is_full(&self) -> bool {
@@ -73,7 +73,7 @@ impl Replica<'_> {
             revs += one.texts.len();
             size += one.texts.iter().map(Vec::len).sum::<usize>();
             news.push((id, one));
-            packed |= self.peer.packs() && revs > MANY;
+            packed |= self.peer.packs() && revs > MANY && !self.options.plain;
             if revs <= MANY && size < PUT_BYTES && n + 1 < changed.len() {
                 continue;
             }
@@ -116,6 +116,11 @@ impl Replica<'_> {
     }
 
     fn say(&self, piece: &mut Piece, id: &ObjectId, news: News, packed: bool, report: &mut Report) {
+        if self.peer.packs() {
+            piece.size += news.back.iter().map(|rev| rev.bytes.len()).sum::<usize>();
+            piece.revs.extend(news.back);
+            piece.dead.extend(news.dead);
+        }
         let mut texts = news.texts.into_iter();
         for mut entry in news.entries {
             match &mut entry {
@@ -136,14 +141,7 @@ impl Replica<'_> {
                         }
                     }
                 }
-                Entry::Fact(id, fact) => {
-                    report.sent_facts += 1;
-                    if let Removal::Rev { rev, why } = fact
-                        && why == PURGED
-                    {
-                        piece.purged.push(Key::Rev(id.clone(), rev.clone()));
-                    }
-                }
+                Entry::Fact(..) => report.sent_facts += 1,
             }
             piece.said.add(&entry);
         }
@@ -161,6 +159,9 @@ impl Replica<'_> {
         }
         for fact in facts {
             report.sent_facts += 1;
+            if let Removal::Rev { rev, .. } = &fact {
+                piece.dead.push(Key::Rev(id.clone(), rev.clone()));
+            }
             piece.names.extend(
                 fact_name(&fact).map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None })),
             );
@@ -198,8 +199,8 @@ impl Replica<'_> {
         change.set_stamps(&piece.stamps)?;
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
-        if let Err(e) = at_once(THREADS, &piece.purged, |key| self.peer.remove(key)) {
-            log::warn!("texts that were purged stay at the peer: {e}");
+        if let Err(e) = at_once(THREADS, &piece.dead, |key| self.peer.remove(key)) {
+            log::warn!("texts that were removed stay at the peer: {e}");
         }
         Ok(Piece::new(writer, seq + 1))
     }

@@ -82,7 +82,7 @@ impl Replica<'_> {
             return Ok(());
         }
         let revs = entries.into_iter().filter_map(|entry| match entry {
-            Entry::Rev(rev) if rev.body.is_none() => Some(rev),
+            Entry::Rev(rev) if rev.body.is_none() || self.options.plain => Some(rev),
             _ => None,
         });
         let revs: Vec<RevEntry> = revs.collect();

@@ -280,8 +280,8 @@ impl Request<'_> {
             Request::Get(key) => made(3).key(key),
             Request::Heads => made(4),
             Request::Remove(key) => made(5).key(key),
-            Request::Learn(SyncOptions { pull, push, dry_run, confirm_deletes, join, verify }) => {
-                let flags = [pull, push, dry_run, confirm_deletes, join, verify];
+            Request::Learn(SyncOptions { pull, push, dry_run, confirm_deletes, join, verify, plain }) => {
+                let flags = [pull, push, dry_run, confirm_deletes, join, verify, plain];
                 flags.into_iter().fold(made(6), |made, flag| made.flag(*flag))
             }
         };
@@ -311,6 +311,7 @@ impl Request<'_> {
                 confirm_deletes: given.flag()?,
                 join: given.flag()?,
                 verify: given.flag()?,
+                plain: given.flag()?,
             }),
             _ => return None,
         };

@@ -153,7 +153,10 @@ fn what_a_hub_has_lost_is_told_again_by_whoever_knows_it() {
     assert!(b.text("x").is_none() && b.text("y").is_some() && b.text("z").is_some());
     // It is put back from a backup, and neither who said that nor the newest comes again.
     files(hub.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
-    before.iter().for_each(|(bytes, path)| fs::write(path, bytes).unwrap());
+    for (bytes, path) in &before {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
     drop((a, new));
     b.sync(&peer);
     c.sync(&peer);
@@ -188,6 +191,7 @@ fn what_is_missing_or_damaged_in_a_hub_is_put_right() {
                 false => fs::remove_file(&path).unwrap(),
             }
             let mut late = Host::new();
+            late.try_sync(&peer, SyncOptions::default()).unwrap();
             let report = late.try_sync(&peer, SyncOptions::default()).unwrap();
             assert!(!report.problems.is_empty() && late.store.ids().unwrap().len() < 3, "{what}");
             let report = hosts[by].try_sync(&peer, verify).unwrap();
@@ -265,6 +269,68 @@ fn what_is_removed_here_is_removed_there_and_a_change_that_did_not_know_survives
     b.sync(&peer);
     a.sync(&peer);
     assert_eq!(a.text("x").as_deref(), Some("{\"n\": 1}"));
+}
+
+#[test]
+fn what_does_not_live_has_no_key_in_a_hub_and_has_one_when_it_lives_again() {
+    let hub = place();
+    let peer = DirPeer::new(hub.path());
+    let (mut a, mut b) = (Host::new(), Host::new());
+    let long = |n: u32| format!("{{\"n\": {n}, \"long\": \"{}\"}}", "x".repeat(20_000)).into_bytes();
+    for n in 0..3 {
+        a.store.upsert(&id("x"), &long(n)).unwrap();
+    }
+    a.sync(&peer);
+    b.sync(&peer);
+    let keys = || files(&hub.path().join("rev")).len();
+    assert_eq!(keys(), 3);
+    let op = a.store.delete(&id("x")).unwrap();
+    a.sync(&peer);
+    assert_eq!(keys(), 0);
+    b.sync(&peer);
+    a.store.backend().restore(&id("x"), &op, Durability::Ordered).unwrap();
+    a.sync(&peer);
+    assert_eq!(keys(), 3);
+    b.sync(&peer);
+    let [oldest, .., newest] = &b.store.revisions(&id("x")).unwrap()[..] else { panic!("not all") };
+    // Superseded, and that undone, on another host.
+    a.sync(&peer);
+    a.store.backend().retire(&id("x"), oldest, newest.as_str(), Durability::Ordered).unwrap();
+    a.sync(&peer);
+    assert_eq!(keys(), 2);
+    b.sync(&peer);
+    b.store.backend().retire(&id("x"), newest, "discarded", Durability::Ordered).unwrap();
+    for host in [&mut b, &mut a] {
+        host.store.sweep(&id("x")).unwrap();
+        host.sync(&peer);
+    }
+    assert_eq!(keys(), 2);
+    let mut new = Host::new();
+    for host in [&mut a, &mut b, &mut new] {
+        host.sync(&peer);
+        assert_eq!(host.store.revisions(&id("x")).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_plain_hub_is_a_store_of_its_own() {
+    let hub = place();
+    let (peer, mut a) = (DirPeer::new(hub.path()), Host::new());
+    for n in 0..100 {
+        a.store.create(&id(&format!("o{n}")), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+    }
+    a.sync(&peer);
+    assert!(!hub.path().join("rev").exists(), "in the log alone");
+    let plain = SyncOptions { plain: true, ..SyncOptions::default() };
+    assert_eq!(a.try_sync(&peer, SyncOptions { verify: true, ..plain }).unwrap().repaired, 100);
+    for n in 100..200 {
+        a.store.create(&id(&format!("o{n}")), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+    }
+    a.store.delete(&id("o7")).unwrap();
+    assert_eq!(a.try_sync(&peer, plain).unwrap().sent, 100);
+    let there = Store::open(hub.path().join("rev")).unwrap();
+    assert_eq!(there.ids().unwrap().len(), 199);
+    assert_eq!(there.winner(&id("o150")).unwrap().text, a.store.winner(&id("o150")).unwrap().text);
 }
 
 /// A host with a directory, and what is remembered of it in memory.

@@ -212,6 +212,7 @@ const SYNC_ORDER: &[&str] = &[
     "greet",
     "put",
     "bundle",
+    "wanted",
     "pull",
     "scan",
     "push",
