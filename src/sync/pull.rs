@@ -340,7 +340,7 @@ impl Replica<'_> {
                     Some(bytes)
                         if entry.fits(&bytes) && document::check(document::strip_bom(&bytes)).is_ok() =>
                     {
-                        incoming.push((rev.clone(), bytes, entry.attrs))
+                        incoming.push((rev.clone(), bytes, entry.heard_by(self.host)))
                     }
                     bytes => {
                         self.set_aside(entry, bytes, report);
@@ -475,7 +475,7 @@ impl Replica<'_> {
             return Ok(None);
         }
         let size = bytes.len() as u64;
-        self.store.receive(id, &[], &[(rev.clone(), bytes, entry.attrs)])?;
+        self.store.receive(id, &[], &[(rev.clone(), bytes, entry.heard_by(self.host))])?;
         report.received += 1;
         report.bytes += size;
         Ok(Some(HERE))

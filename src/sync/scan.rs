@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Replica;
 use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, NameState, Stamp, TOLD};
-use crate::backend::{DELETED, Removal};
+use crate::backend::{Attrs, DELETED, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -107,7 +107,9 @@ impl Replica<'_> {
                         news.stamp = (0, 0);
                         continue;
                     }
-                    news.entries.push(Entry::Rev(RevEntry::new(id, rev, &text, meta.attrs(), false)));
+                    let origin = backend.origin(id, rev).told_by(self.host);
+                    let attrs = Attrs { origin, ..meta.attrs() };
+                    news.entries.push(Entry::Rev(RevEntry::new(id, rev, &text, attrs, false)));
                     news.texts.push(text);
                     name(rev.as_str().into(), HERE | TOLD);
                 }
