@@ -19,6 +19,7 @@ mod dir;
 mod fault;
 mod memory;
 mod no_io;
+mod origin;
 
 /// For tests that walk through every system call of a change.
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(crate) use dir::{LEFTOVER, sys};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 pub use no_io::NoIo;
+pub use origin::{Host, Origin};
 
 /// What is known of a revision's file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +61,12 @@ pub struct Meta {
 impl Meta {
     /// What makes a copy look like it.
     pub fn attrs(&self) -> Attrs {
-        Attrs { mtime: Some(self.mtime), mode: Some(self.mode), owner: Some((self.uid, self.gid)) }
+        Attrs {
+            mtime: Some(self.mtime),
+            mode: Some(self.mode),
+            owner: Some((self.uid, self.gid)),
+            origin: Origin::Here,
+        }
     }
 
     /// When the revision was published: programs can set `mtime`, and do.
@@ -88,6 +95,8 @@ pub struct Attrs {
     pub mode: Option<u32>,
     /// User and group. Where the process may not give files away, the file stays its own.
     pub owner: Option<(u32, u32)>,
+    /// Whence the revision came. What an existing one is known to have come from is not changed.
+    pub origin: Origin,
 }
 
 /// How far a change must have got when a call returns.
@@ -222,6 +231,10 @@ pub trait Backend: Send + Sync {
 
     /// The bytes and attributes of a live revision, as one consistent pair. Same conditions as [`meta`](Self::meta).
     fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)>;
+
+    /// Whence a revision came that is live, or among what is gone with its bytes: as it was published, or as unknown where the
+    /// medium keeps no such, or cannot be asked.
+    fn origin(&self, id: &ObjectId, rev: &Rev) -> Origin;
 
     /// A live revision opened for reading, where the medium has files; it stays readable when the revision is
     /// removed. Never blocks (fifos), never follows a link.

@@ -256,7 +256,7 @@ impl Draft {
 
     /// What the revision's file is to look like.
     pub fn attrs(&self) -> Attrs {
-        Attrs { mtime: Some(self.mtime), mode: self.mode, owner: self.owner }
+        Attrs { mtime: Some(self.mtime), mode: self.mode, owner: self.owner, ..Attrs::default() }
     }
 
     /// Judges the text.

@@ -75,11 +75,16 @@ impl ObjectId {
 impl fmt::Display for ObjectId {
     /// On one line whatever the id holds: control characters are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_text().chars().try_for_each(|c| match c.is_control() {
-            true => write!(f, "{}", c.escape_default()),
-            false => write!(f, "{c}"),
-        })
+        write_visibly(f, &self.to_text())
     }
+}
+
+/// Writes a text on one line, whatever it holds: control characters are escaped.
+pub(crate) fn write_visibly(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c.is_control() {
+        true => write!(f, "{}", c.escape_default()),
+        false => write!(f, "{c}"),
+    })
 }
 
 impl fmt::Debug for ObjectId {

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use crate::backend::Host;
 use crate::error::{Error, Result};
 use crate::store::Store;
 
@@ -132,6 +133,8 @@ pub struct Replica<'a> {
     peer: &'a dyn Peer,
     state: State,
     options: SyncOptions,
+    /// What this host is called, where it has a name.
+    host: Option<Host>,
     /// The peer's revisions are the store's.
     is_itself: bool,
     /// Where the store is, on a disk.
@@ -206,7 +209,8 @@ impl<'a> Replica<'a> {
         options: SyncOptions,
     ) -> Replica<'a> {
         let (marked, stuck, broken) = Default::default();
-        Replica { store, peer, state, options, is_itself: false, place: None, marked, stuck, broken }
+        let host = own_host();
+        Replica { store, peer, state, options, host, is_itself: false, place: None, marked, stuck, broken }
     }
 
     /// The state, for the next time.
@@ -348,6 +352,12 @@ fn forget_writer(change: &state::Change<'_>) -> Result<()> {
         change.set_word(name, None)?;
     }
     Ok(())
+}
+
+/// What this host is called: `$REVFS_HOST`, or what its system says.
+fn own_host() -> Option<Host> {
+    let given = std::env::var_os("REVFS_HOST").map(|name| Host::new(name.as_encoded_bytes()));
+    given.unwrap_or_else(|| Host::new(rustix::system::uname().nodename().to_bytes()))
 }
 
 /// Where this host remembers its exchanges: `$XDG_STATE_HOME/revfs/sync`, or `~/.local/state/revfs/sync`.

@@ -10,7 +10,7 @@
 //! Each file knows only those above it:
 //!
 //! - `sys`: the system calls; `faults`: for tests, how they fail
-//! - `access`: who may read what, as modes
+//! - `access`: who may read what, as modes; `origin`: whence a file came
 //! - `layout`: the directories in `.revfs`, and temporaries in one of them
 //! - `medium`: what the file system was seen to do
 //! - `stage`: bytes that reach the medium before their name, and renaming to a free name
@@ -36,7 +36,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone, at_need};
+use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Origin, Removal, Tombstone, at_need};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -52,6 +52,7 @@ mod full;
 mod gone;
 mod layout;
 mod medium;
+mod origin;
 mod publish;
 mod purge;
 mod reserve;
@@ -332,6 +333,10 @@ impl Backend for DirBackend {
         Ok((text, meta))
     }
 
+    fn origin(&self, id: &ObjectId, rev: &Rev) -> Origin {
+        self.origin_of(id, rev)
+    }
+
     fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
         self.open_rev("open", id, rev).map(|(file, _)| file.into())
     }
@@ -485,8 +490,7 @@ impl Backend for DirBackend {
     }
 
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
-        let (file, _) = self.open_rev("sync", id, rev)?;
-        let dir = self.object("sync", id)?;
+        let ((file, _), dir) = (self.open_rev("sync", id, rev)?, self.object("sync", id)?);
         sys::sync(file.as_fd())
             .and_then(|()| self.stage.sync_names(dir.as_fd()))
             .and_then(|()| self.stage.sync_names(self.root()))
@@ -672,7 +676,7 @@ mod tests {
         let place = TempDir::new().unwrap();
         let b = DirBackend::open(place.path()).unwrap();
         create(&b, "x", &rev(0, 1));
-        let attrs = Attrs { mode: Some(0o200), mtime: Some(UNIX_EPOCH), owner: None };
+        let attrs = Attrs { mode: Some(0o200), mtime: Some(UNIX_EPOCH), ..Attrs::default() };
         // The second call is the one that opens the file for reading; to those who may read everything it says no too.
         faults::fail(2, Errno::ACCESS);
         let meta = b.set_attrs(&id("x"), &rev(0, 1), &attrs).unwrap();
@@ -762,7 +766,7 @@ mod tests {
     }
 
     fn all_attrs() -> Attrs {
-        Attrs { mtime: Some(UNIX_EPOCH), mode: Some(0o640), owner: Some((0, 0)) }
+        Attrs { mtime: Some(UNIX_EPOCH), mode: Some(0o640), owner: Some((0, 0)), ..Attrs::default() }
     }
 
     fn walk(way: LinkMethod, change: impl Fn(&DirBackend) -> Result<()>) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone};
+use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Origin, Removal, Tombstone};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -105,6 +105,10 @@ macro_rules! calls {
 impl Backend for FaultBackend {
     fn make_room(&self, removes: bool) -> bool {
         self.inner.make_room(removes)
+    }
+
+    fn origin(&self, id: &ObjectId, rev: &Rev) -> Origin {
+        self.inner.origin(id, rev)
     }
 
     calls! {

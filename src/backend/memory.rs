@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::backend::{Attrs, Backend, Durability, Entry, Meta, PURGED, Removal, Tombstone};
+use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Origin, PURGED, Removal, Tombstone};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -34,6 +34,7 @@ struct Object {
 struct Text {
     bytes: Arc<[u8]>,
     meta: Meta,
+    origin: Origin,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +82,15 @@ impl MemoryBackend {
 }
 
 impl Removed {
+    /// What it has of a revision.
+    fn text(&self, of: &Rev) -> Option<&Text> {
+        match self {
+            Removed::Rev { rev, text, .. } => (rev == of).then_some(text),
+            Removed::Object { object, .. } => object.revs.get(of),
+            Removed::Fact(_) | Removed::Aside { .. } => None,
+        }
+    }
+
     fn fact(&self) -> Removal {
         match self {
             Removed::Rev { rev, why, .. } => Removal::Rev { rev: rev.clone(), why: why.clone() },
@@ -147,7 +157,7 @@ impl State {
             uid,
             gid,
         };
-        Text { bytes: bytes.into(), meta }
+        Text { bytes: bytes.into(), meta, origin: attrs.origin }
     }
 
     fn object(&self, id: &ObjectId) -> Result<&Object> {
@@ -212,6 +222,13 @@ impl Backend for MemoryBackend {
         let state = self.0.lock();
         let text = state.rev(id, rev)?;
         Ok((text.bytes.to_vec(), text.meta.clone()))
+    }
+
+    fn origin(&self, id: &ObjectId, rev: &Rev) -> Origin {
+        let state = self.0.lock();
+        let gone = || state.gone.get(id).into_iter().flatten().find_map(|gone| gone.text(rev));
+        let text = state.rev(id, rev).ok().or_else(gone);
+        text.map_or(Origin::Elsewhere(None), |text| text.origin)
     }
 
     fn open(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
@@ -471,13 +488,9 @@ impl Backend for MemoryBackend {
 
     fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
         let state = self.0.lock();
-        let bytes = |r: &Removed| match r {
-            Removed::Rev { rev: r, text, .. } => (r == rev).then(|| text.bytes.to_vec()),
-            Removed::Object { object, .. } => object.revs.get(rev).map(|text| text.bytes.to_vec()),
-            Removed::Fact(_) | Removed::Aside { .. } => None,
-        };
-        let mut found = state.gone.get(id).into_iter().flatten().filter_map(bytes);
-        found.find(|text| !text.is_empty()).ok_or_else(|| Error::NoRevision(id.clone(), rev.clone()))
+        let mut found = state.gone.get(id).into_iter().flatten().filter_map(|gone| gone.text(rev));
+        let text = found.find(|text| !text.bytes.is_empty()).map(|text| text.bytes.to_vec());
+        text.ok_or_else(|| Error::NoRevision(id.clone(), rev.clone()))
     }
 
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {

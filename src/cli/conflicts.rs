@@ -16,7 +16,8 @@ use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
 /// A table with a row for each revision that is in conflict, of the ids given or of all: the generation since which there
-/// is one, how many sides it has, the revision's role, name and time, and which members it has otherwise than the winner.
+/// is one, how many sides it has, the revision's role, name and time, the other host that it came from (where that is known
+/// of one), and which members it has otherwise than the winner.
 ///
 /// An `unread` revision is in no conflict as the original library sees it, but nobody ever gets to read it: it lies below
 /// the winner, and the winner was not made from it.
@@ -107,9 +108,12 @@ fn list(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> 
     Ok(any)
 }
 
+/// Of a revision that was saved here, or nobody knows where.
+const NO_HOST: &str = "-";
+
 /// One line of the table.
 struct Row {
-    cells: [String; 6],
+    cells: [String; 7],
     /// What differs.
     says: String,
     role: Role,
@@ -138,11 +142,11 @@ fn table(
         ids = store.ids()?;
         ids.sort();
     }
-    let cells = ["ID", "SINCE", "SIDES", "ROLE", "REVISION", "TIME"].map(String::from);
+    let cells = ["ID", "SINCE", "SIDES", "ROLE", "REVISION", "TIME", "FROM"].map(String::from);
     let mut rows = vec![Row { cells, says: "HOLDS".into(), role: Role::Head }];
     for id in &ids {
         match ConflictSet::at(store, id) {
-            Ok(set) => rows.extend(rows_of(&set)),
+            Ok(set) => rows.extend(rows_of(store, &set)),
             // Deleted meanwhile.
             Err(Error::NoObject(_)) if all => {}
             Err(e) => tally.add(Err(e.into()))?,
@@ -152,10 +156,12 @@ fn table(
         return Ok(false);
     }
     let width = |i: usize| rows.iter().map(|row| row.cells[i].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
+    let known = rows.iter().skip(1).any(|row| row.cells[6] != NO_HOST);
+    let shown = if known { 7 } else { 6 };
     for row in &rows {
         let padded: Vec<String> =
-            row.cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            row.cells.iter().zip(widths).take(shown).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let line = format!("{}  {}", padded.join("  "), row.says);
         let line = line.trim_end();
         out.line(match row.role {
@@ -168,12 +174,12 @@ fn table(
     Ok(rows.iter().any(|row| row.role == Role::Loser))
 }
 
-fn rows_of(set: &ConflictSet) -> Vec<Row> {
+fn rows_of(store: &Store, set: &ConflictSet) -> Vec<Row> {
     let mut rows = Vec::new();
     for group in &set.groups {
         let outside =
             set.winner.as_ref().filter(|winner| group.sides.iter().all(|side| side.rev != winner.rev));
-        rows.extend(outside.map(|winner| row(set, group, winner, Role::Winner)));
+        rows.extend(outside.map(|winner| row(store, set, group, winner, Role::Winner)));
         for (i, side) in group.sides.iter().enumerate().rev() {
             let wins = set.winner.as_ref().is_some_and(|winner| winner.rev == side.rev);
             let role = match (wins, i == group.kept) {
@@ -181,24 +187,24 @@ fn rows_of(set: &ConflictSet) -> Vec<Row> {
                 (false, true) => Role::Ancestor,
                 (false, false) => Role::Loser,
             };
-            rows.push(row(set, group, side, role));
+            rows.push(row(store, set, group, side, role));
         }
     }
     for stray in &set.strays {
         let why = "never read: below the winner, and nothing was made from it";
-        let cells = cells(set, stray, "-".into(), "unread");
+        let cells = cells(store, set, stray, "-".into(), "unread");
         rows.push(Row { cells, says: format!("{why}; {}", differs(set, stray)), role: Role::Unread });
     }
     rows
 }
 
-fn row(set: &ConflictSet, group: &Group, side: &Side, role: Role) -> Row {
+fn row(store: &Store, set: &ConflictSet, group: &Group, side: &Side, role: Role) -> Row {
     let word = match role {
         Role::Winner => "winner",
         Role::Ancestor => "ancestor",
         _ => "loser",
     };
-    let mut cells = cells(set, side, group.sides.len().to_string(), word);
+    let mut cells = cells(store, set, side, group.sides.len().to_string(), word);
     cells[1] = group.sides.first().map_or("", |side| side.rev.generation_text()).into();
     let says = match role {
         Role::Winner => String::new(),
@@ -207,10 +213,11 @@ fn row(set: &ConflictSet, group: &Group, side: &Side, role: Role) -> Row {
     Row { cells, says, role }
 }
 
-fn cells(set: &ConflictSet, side: &Side, sides: String, role: &str) -> [String; 6] {
+fn cells(store: &Store, set: &ConflictSet, side: &Side, sides: String, role: &str) -> [String; 7] {
     let time = side.meta.as_ref().map_or("-".into(), |meta| utc(meta.published()));
     let generation = side.rev.generation_text().to_owned();
-    [set.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time]
+    let host = store.host(&set.id, &side.rev).map_or(NO_HOST.into(), |host| host.to_string());
+    [set.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time, host]
 }
 
 /// What a revision says otherwise than the winner, in a few words.

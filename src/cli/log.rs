@@ -9,15 +9,17 @@ use super::Names;
 use super::exit::CliError;
 use super::graph::graph;
 use super::text::{Out, quoted, utc};
+use crate::backend::Host;
 use crate::error::{Error, found};
 use crate::resolve::{Lineage, Parent};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
-/// Lists the live revisions of one object, newest first: name, time, bytes, role, and the revision that it was made from.
+/// Lists the live revisions of one object, newest first: name, time, bytes, role, the revision that it was made from, and
+/// the other host that it came from, where that is known.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// One JSON object per revision and line: rev, generation, time, size, role, parent; of a removed one also why
+    /// One JSON object per revision and line: rev, generation, time, size, role, parent, host; of a removed one also why
     #[arg(long, conflicts_with = "graph")]
     json: bool,
     /// Draw which revision was made from which. Names made by other programs do not tell; there the one revision of the
@@ -38,6 +40,8 @@ struct Entry {
     size: Option<u64>,
     role: &'static str,
     parent: Option<Parent>,
+    /// The other host that it came from.
+    host: Option<Host>,
     /// Why it was removed; nothing where it lives.
     why: Vec<String>,
 }
@@ -85,6 +89,7 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, CliErr
             size: one.meta.as_ref().map(|meta| meta.size),
             role: one.role.word(),
             parent: lineage.parent(&one.rev),
+            host: store.host(id, &one.rev),
             rev: one.rev,
             why: Vec::new(),
         })
@@ -93,7 +98,8 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, CliErr
         for (rev, why) in gone.into_iter().filter(|(rev, _)| live.binary_search(rev).is_err()) {
             let size = found(store.read(id, &rev))?.map(|text| text.len() as u64);
             let parent = lineage.parent(&rev);
-            entries.push(Entry { rev, time: None, size, role: "gone", parent, why });
+            let host = store.host(id, &rev);
+            entries.push(Entry { rev, time: None, size, role: "gone", parent, host, why });
         }
     }
     entries.sort_by(|a, b| b.rev.cmp(&a.rev));
@@ -128,6 +134,7 @@ fn row(entry: &Entry, assume: bool) -> String {
         _ => dash(),
     };
     let mut row = format!("{} {time:>20} {size:>8} {:<8} {parent}", entry.rev, entry.role);
+    row += &entry.host.map_or(String::new(), |host| format!(" from {host}"));
     for why in &entry.why {
         row += &match Rev::new(why) {
             Ok(by) => format!(" superseded by {by}"),
@@ -141,13 +148,14 @@ fn json(entry: &Entry) -> String {
     let null = || "null".to_owned();
     let parent = entry.parent.as_ref().filter(|parent| !parent.assumed);
     let mut json = format!(
-        r#"{{"rev":{},"generation":{},"time":{},"size":{},"role":{},"parent":{}"#,
+        r#"{{"rev":{},"generation":{},"time":{},"size":{},"role":{},"parent":{},"host":{}"#,
         quoted(entry.rev.as_str()),
         entry.rev.generation().map_or_else(null, |n| n.to_string()),
         entry.time.as_deref().map_or_else(null, quoted),
         entry.size.map_or_else(null, |size| size.to_string()),
         quoted(entry.role),
         parent.map_or_else(null, |parent| quoted(parent.rev.as_str())),
+        entry.host.map_or_else(null, |host| quoted(host.as_str())),
     );
     if !entry.why.is_empty() {
         let why: Vec<String> = entry.why.iter().map(|why| quoted(why)).collect();

@@ -24,6 +24,7 @@ use crate::sync::{
 /// same conflicts. It may be interrupted at any moment, and run again.
 ///
 /// $REVFS_SSH is what reaches another host (`ssh`), with arguments; $REVFS_REMOTE is what revfs is called there.
+/// $REVFS_HOST is what others call this host (its system's name): see `log` and `conflicts`.
 #[derive(Debug, Args)]
 pub struct SyncArgs {
     /// The store, where two are given; then what to synchronise it with

@@ -11,7 +11,6 @@ use std::time::Instant;
 use log::debug;
 use rustix::fs::{AtFlags, FileType};
 
-use crate::backend::Attrs;
 use crate::base::Writer;
 use crate::document::{self, NotObject};
 use crate::draft::Draft;
@@ -255,12 +254,7 @@ impl Fs {
         };
         if !moved {
             let text = self.store.read(from, &shown.rev)?;
-            let attrs = Attrs {
-                mtime: Some(shown.meta.mtime),
-                mode: Some(shown.meta.mode),
-                owner: Some((shown.meta.uid, shown.meta.gid)),
-            };
-            let options = self.save_options(attrs);
+            let options = self.save_options(shown.meta.attrs());
             let mover = self.process(caller);
             let writers: Vec<Writer> = mover
                 .clone()

@@ -7,6 +7,7 @@
 //! | `user.revfs.rev` | the same | the revision's name |
 //! | `user.revfs.conflicts` | objects | the names of all revisions in conflict, a space between two; empty where there is none |
 //! | `user.revfs.base` | objects, scratch files | the revision that the next text of this process, or the file's when it is renamed over an object, is made from; may be set and removed |
+//! | `user.revfs.host` | objects, revisions in `.conflicts` | the other host that the revision came from, where that is known |
 //! | `user.revfs.role` | revisions in `.conflicts` | `winner`, `loser`, `ancestor` or `broken` |
 //!
 //! An object has no others, for a revision is a text and nothing beside it. Those it has are not listed, as other file
@@ -109,7 +110,8 @@ impl Fs {
         };
         let value = match name {
             "id" => id.as_os_str().as_bytes().to_vec(),
-            "rev" => match self.shown(&id, false) {
+            "rev" | "host" => match self.shown(&id, false) {
+                Ok((_, shown, _)) if name == "host" => self.host_of(&id, &shown.rev)?,
                 Ok((_, shown, _)) => shown.rev.as_str().into(),
                 Err(FsError::NotFound) => return Err(FsError::NoData),
                 Err(fail) => return Err(fail),
@@ -131,6 +133,7 @@ impl Fs {
         match name {
             "id" => Ok(id.as_os_str().as_bytes().to_vec()),
             "rev" => Ok(rev.as_str().into()),
+            "host" => self.host_of(id, rev),
             "role" => {
                 let history = self.store.history(id)?;
                 let one = history.iter().find(|one| one.rev == *rev).ok_or(FsError::NotFound)?;
@@ -138,6 +141,10 @@ impl Fs {
             }
             _ => Err(FsError::NotSupported),
         }
+    }
+
+    fn host_of(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        self.store.host(id, rev).map(|host| host.as_str().into()).ok_or(FsError::NoData)
     }
 
     /// The object of whose next text the base is to be named.

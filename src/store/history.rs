@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Store;
-use crate::backend::Meta;
+use crate::backend::{Host, Meta};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
@@ -46,6 +46,11 @@ impl Role {
 }
 
 impl Store {
+    /// The other host that a revision came from, live or gone, where that is known.
+    pub fn host(&self, id: &ObjectId, rev: &Rev) -> Option<Host> {
+        self.backend().origin(id, rev).host()
+    }
+
     /// All live revisions of an object, in ascending order. Reads each.
     ///
     /// # Errors

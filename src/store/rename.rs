@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::revision_set::RevisionSet;
 use super::save::SaveContext;
 use super::{Object, Outcome, Saved, Store};
-use crate::backend::{DISCARDED, Durability, Removal};
+use crate::backend::{Attrs, DISCARDED, Durability, Removal};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
@@ -102,7 +102,8 @@ impl Store {
         let back = self.existing_revision_set(to)?;
         for rev in set.live.iter().filter(|rev| !back.contains(rev)) {
             let (text, meta) = self.backend().read(from, rev)?;
-            self.backend().publish(to, rev, &text, &meta.attrs(), how)?;
+            let attrs = Attrs { origin: self.backend().origin(from, rev), ..meta.attrs() };
+            self.backend().publish(to, rev, &text, &attrs, how)?;
         }
         for (rev, reasons) in set.removed().filter(|(rev, _)| back.live.contains(rev)) {
             for why in reasons {

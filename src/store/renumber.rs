@@ -1,7 +1,7 @@
 //! Revisions whose number cannot be counted on from.
 
 use super::Store;
-use crate::backend::Durability;
+use crate::backend::{Attrs, Durability};
 use crate::error::{Error, Result, found};
 use crate::rev::{LAST_GENERATION, ObjectId, Rev};
 
@@ -25,7 +25,8 @@ impl Store {
             let Some((text, meta)) = found(self.backend().read(id, &old))? else { continue };
             if !dry {
                 if copied {
-                    self.publish_copy(id, &new, &text, &meta.attrs())?;
+                    let attrs = Attrs { origin: self.backend().origin(id, &old), ..meta.attrs() };
+                    self.publish_copy(id, &new, &text, &attrs)?;
                 }
                 let how = Durability::Ordered;
                 if self.backend().retire(id, &old, new.as_str(), how).is_err() {

@@ -423,11 +423,12 @@ impl Store {
         options: &SaveOptions,
     ) -> Result<Saved> {
         let Object { id, rev, mut meta, text } = latest;
-        let Attrs { mtime, mode, owner } = options.attrs;
+        let Attrs { mtime, mode, owner, .. } = options.attrs;
         let wanted = Attrs {
             mtime: mtime.filter(|&t| t != meta.mtime),
             mode: mode.map(|m| m & 0o7777).filter(|&m| m != meta.mode),
             owner: owner.filter(|&owner| owner != (meta.uid, meta.gid)),
+            ..Attrs::default()
         };
         if is_winner && wanted != Attrs::default() {
             meta = match self.backend().set_attrs(&id, &rev, &wanted) {
@@ -470,9 +471,9 @@ fn now_called(rev: Rev, renamed: &[(Rev, Rev)]) -> Rev {
 /// An object keeps its mode and owner from revision to revision, as a file does when it is overwritten.
 pub(super) fn inherit(attrs: &Attrs, before: Option<&Meta>) -> Attrs {
     Attrs {
-        mtime: attrs.mtime,
         mode: attrs.mode.or(before.map(|meta| meta.mode)),
         owner: attrs.owner.or(before.map(|meta| (meta.uid, meta.gid))),
+        ..*attrs
     }
 }
 
@@ -484,12 +485,12 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
-    use crate::backend::{Backend, DirBackend, Fault, FaultBackend, MemoryBackend, faults};
+    use crate::backend::{Backend, DirBackend, Fault, FaultBackend, MemoryBackend, Origin, faults};
     use crate::base::{Memory, Process};
     use crate::store::testing::{id, rev, store};
 
     const NO: SaveOptions = SaveOptions {
-        attrs: Attrs { mtime: None, mode: None, owner: None },
+        attrs: Attrs { mtime: None, mode: None, owner: None, origin: Origin::Here },
         how: Durability::Ordered,
         on_stale: OnStale::Conflict,
     };
@@ -611,7 +612,7 @@ mod tests {
         let x = id("x");
         let first = s.create(&x, b"{\"_rev\":\"\"}").unwrap();
         let mtime = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let attrs = Attrs { mtime: Some(mtime), mode: Some(0o600), owner: Some((7, 7)) };
+        let attrs = Attrs { mtime: Some(mtime), mode: Some(0o600), owner: Some((7, 7)), ..Attrs::default() };
         let saved =
             s.save(&x, b"{\"_rev\":\"other\"}", &Evidence::default(), &SaveOptions { attrs, ..NO }).unwrap();
         assert_eq!((&saved.rev, saved.outcome, saved.altered), (&first.rev, Outcome::Same, true));

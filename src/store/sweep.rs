@@ -94,7 +94,8 @@ impl Store {
             // Or it was purged.
             if let Some(text) = found(self.backend().read_removed(id, rev))? {
                 let like = tombstones.iter().find(|grave| grave.rev == *rev).map(|grave| &grave.meta);
-                back(rev, &text, &inherit(&Attrs::default(), like))?;
+                let attrs = Attrs { origin: self.backend().origin(id, rev), ..Attrs::default() };
+                back(rev, &text, &inherit(&attrs, like))?;
                 any = true;
             }
         }
@@ -128,7 +129,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::backend::{DISCARDED, Entry};
+    use crate::backend::{DISCARDED, Entry, Host, Origin};
     use crate::store::testing::{id, rev, store, text};
 
     #[test]
@@ -155,6 +156,16 @@ mod tests {
         s.backend().retire(&x, &c, DISCARDED, Durability::Ordered).unwrap();
         assert!(s.sweep(&x).unwrap());
         assert!(s.revisions(&x).unwrap().contains(&b) && !s.revisions(&x).unwrap().contains(&a));
+
+        // It is from where it was from.
+        let attrs = Attrs { origin: Origin::Elsewhere(Host::new(b"elsewhere")), ..Attrs::default() };
+        s.backend().publish(&x, &rev(2, 'd'), b"{}", &attrs, Durability::Ordered).unwrap();
+        s.backend().publish(&x, &rev(2, 'e'), b"{}", &Attrs::default(), Durability::Ordered).unwrap();
+        s.backend().retire(&x, &rev(2, 'd'), rev(2, 'e').as_str(), Durability::Ordered).unwrap();
+        s.backend().retire(&x, &rev(2, 'e'), DISCARDED, Durability::Ordered).unwrap();
+        assert!(s.sweep(&x).unwrap());
+        assert!(s.revisions(&x).unwrap().contains(&rev(2, 'd')));
+        assert_eq!(s.host(&x, &rev(2, 'd')), Host::new(b"elsewhere"));
 
         // A deleted object that comes back as a whole goes as a whole, and leaves no empty directory.
         let all = s.revisions(&x).unwrap();

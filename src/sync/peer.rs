@@ -111,7 +111,7 @@ pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
 pub struct Body {
     /// A [`Key::Rev`].
     pub key: Key,
-    /// What its file is to look like where it becomes one; the owner stays behind.
+    /// What its file is to look like where it becomes one, and which host it is from; the owner stays behind.
     pub attrs: Attrs,
     /// Its text.
     pub bytes: Vec<u8>,

@@ -314,7 +314,7 @@ impl Replica<'_> {
                     Some(bytes)
                         if entry.fits(&bytes) && document::check(document::strip_bom(&bytes)).is_ok() =>
                     {
-                        incoming.push((rev.clone(), bytes, entry.attrs))
+                        incoming.push((rev.clone(), bytes, entry.heard_by(self.host)))
                     }
                     bytes => {
                         self.set_aside(entry, bytes, report);

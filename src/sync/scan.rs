@@ -5,13 +5,16 @@
 //! for a change may follow that leaves it as it is.
 
 use std::collections::{BTreeSet, HashSet};
+use std::num::NonZero;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Replica;
+use super::at_once::at_once;
 use super::peer::{Body, Key};
 use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, NameState, Stamp, TOLD};
-use crate::backend::{DELETED, Removal};
+use super::{Replica, THREADS};
+use crate::backend::{Attrs, DELETED, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -20,8 +23,9 @@ use crate::store::RevisionSet;
 /// How long a time must be past to say that nothing changed since.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// So many objects' stamps are compared at once.
+/// So many objects' stamps are compared in one go, and so many such pieces by all threads together.
 const PIECE: usize = 1024;
+const PIECES: usize = 16;
 
 /// What one object has that the peer was not told.
 #[derive(Default)]
@@ -49,26 +53,26 @@ impl Replica<'_> {
         // Of most objects nothing is gone, and need not be asked for one by one.
         let gone: HashSet<ObjectId> = backend.removed_objects()?.into_iter().collect();
         let mut scan = Scan { replica: self, gone: &gone, changed: BTreeSet::new(), met: 0 };
-        let (mut piece, mut failed) = (Vec::with_capacity(PIECE), None);
+        let (mut ids, mut failed) = (Vec::with_capacity(PIECES * PIECE), None);
         backend.each_object(&mut |id| {
-            piece.push(id);
-            if piece.len() == PIECE {
-                failed = scan.compare(&mut piece, false).err();
+            ids.push(id);
+            if ids.len() == PIECES * PIECE {
+                failed = scan.compare(&mut ids, false).err();
             }
             failed.is_none()
         })?;
         if let Some(failed) = failed {
             return Err(failed);
         }
-        scan.compare(&mut piece, false)?;
+        scan.compare(&mut ids, false)?;
         // What was deleted is not among the objects, or is again.
         for id in &gone {
-            piece.push(id.clone());
-            if piece.len() == PIECE {
-                scan.compare(&mut piece, true)?;
+            ids.push(id.clone());
+            if ids.len() == PIECES * PIECE {
+                scan.compare(&mut ids, true)?;
             }
         }
-        scan.compare(&mut piece, true)?;
+        scan.compare(&mut ids, true)?;
         let Scan { mut changed, met, .. } = scan;
         if met < self.state.objects()? {
             // Some that were known are in neither list.
@@ -112,7 +116,9 @@ impl Replica<'_> {
                         news.stamp = (0, 0);
                         continue;
                     }
-                    news.entries.push(Entry::Rev(RevEntry::new(id, rev, &text, meta.attrs(), false)));
+                    let origin = backend.origin(id, rev).told_by(self.host);
+                    let attrs = Attrs { origin, ..meta.attrs() };
+                    news.entries.push(Entry::Rev(RevEntry::new(id, rev, &text, attrs, false)));
                     news.texts.push(text);
                     name(rev.as_str().into(), HERE | TOLD);
                 }
@@ -208,24 +214,36 @@ struct Scan<'a, 'b> {
 }
 
 impl Scan<'_, '_> {
-    /// Sorts out of a piece what changed. `absent`: of those, the objects that are not there.
-    fn compare(&mut self, piece: &mut Vec<ObjectId>, absent: bool) -> Result<()> {
-        let known = self.replica.state.stamps(piece)?;
-        for (id, known) in piece.drain(..).zip(known) {
+    /// Sorts out what changed, by several threads. `absent`: of those, the objects that are not there.
+    fn compare(&mut self, ids: &mut Vec<ObjectId>, absent: bool) -> Result<()> {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+        let pieces: Vec<&[ObjectId]> = ids.chunks(PIECE).collect();
+        for (changed, met) in at_once(threads, &pieces, |piece| self.compare_piece(piece, absent))? {
+            self.changed.extend(changed);
+            self.met += met;
+        }
+        ids.clear();
+        Ok(())
+    }
+
+    /// Those that changed, and how many were known.
+    fn compare_piece(&self, piece: &[ObjectId], absent: bool) -> Result<(Vec<ObjectId>, u64)> {
+        let (mut changed, mut met) = (Vec::new(), 0);
+        for (id, known) in piece.iter().zip(self.replica.state.stamps(piece)?) {
             let settled = known.filter(|stamp| *stamp != (0, 0));
             let now = match settled.is_some() || absent {
-                true => self.replica.store.backend().stamp(&id, self.gone.contains(&id))?,
+                true => self.replica.store.backend().stamp(id, self.gone.contains(id))?,
                 false => None,
             };
             if absent && now.is_some_and(|(here, _)| here != 0) {
                 continue;
             }
-            self.met += u64::from(known.is_some());
+            met += u64::from(known.is_some());
             if settled.is_none() || settled != now {
-                self.changed.insert(id);
+                changed.push(id.clone());
             }
         }
-        Ok(())
+        Ok((changed, met))
     }
 }
 

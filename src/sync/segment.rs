@@ -5,12 +5,13 @@
 //! + <id> <rev> <sha256> <size> <mtime> <mode>     a revision that lives there; its bytes are under its own key
 //! = <id> <rev> <sha256> <size> <mtime> <mode>     the same, and its bytes follow, and a line feed
 //! - <id> <fact>                                   a fact: `<rev>~<why>` or `<op>~withdrawn`
+//! by <host>                                       where the revisions after it were made, until the next such line
 //! end <sha256>                                    of all before
 //! ```
 //!
-//! Lines that begin with anything else are of a later version and passed over. An id is in ASCII, see
-//! [`Key::path`](super::peer::Key::path); a time is in nanoseconds since 1970, a mode octal, either `-` where it is not
-//! known.
+//! Lines that begin with anything else are of a later version and passed over. An id and a host are in ASCII, see
+//! [`Key::path`](super::peer::Key::path); `by` alone: it is not known, as before the first such line. A time is in nanoseconds
+//! since 1970, a mode octal, either `-` where it is not known.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -19,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::peer::{Writer, escape, unescape};
 use super::sha256;
-use crate::backend::{Attrs, Removal};
+use crate::backend::{Attrs, Host, Origin, Removal};
 use crate::rev::{ObjectId, Rev};
 
 /// One thing that a writer says.
@@ -52,7 +53,7 @@ pub struct RevEntry {
     pub sha256: String,
     /// In bytes.
     pub size: u64,
-    /// Of its file: time and mode.
+    /// Of its file: time and mode; and the host that it is from.
     pub attrs: Attrs,
     /// The bytes, where they are in the log.
     pub body: Option<Vec<u8>>,
@@ -69,6 +70,11 @@ impl RevEntry {
             attrs: Attrs { owner: None, ..attrs },
             body: packed.then(|| text.to_vec()),
         }
+    }
+
+    /// What its file is to look like on the host that is called so.
+    pub fn heard_by(&self, own: Option<Host>) -> Attrs {
+        Attrs { origin: self.attrs.origin.heard_by(own), ..self.attrs }
     }
 
     /// Whether bytes are the revision's.
@@ -154,12 +160,14 @@ fn end_of(bytes: &[u8]) -> String {
 pub struct Builder {
     bytes: Vec<u8>,
     entries: usize,
+    by: Option<Host>,
 }
 
 impl Builder {
     /// The `seq`-th of a writer; of a bundle, the first and the last.
     pub fn new(writer: &Writer, seq: impl Display) -> Builder {
-        Builder { bytes: format!("revfs log 1 {} {seq}\n", writer.as_str()).into_bytes(), entries: 0 }
+        let bytes = format!("revfs log 1 {} {seq}\n", writer.as_str()).into_bytes();
+        Builder { bytes, entries: 0, by: None }
     }
 
     /// Adds an entry.
@@ -167,6 +175,13 @@ impl Builder {
         self.entries += 1;
         match entry {
             Entry::Rev(rev) => {
+                let by = rev.attrs.origin.host();
+                if by != self.by {
+                    let name =
+                        by.map_or(String::new(), |host| format!(" {}", escape(host.as_str().as_bytes())));
+                    self.bytes.extend(format!("by{name}\n").bytes());
+                    self.by = by;
+                }
                 let sign = if rev.body.is_some() { '=' } else { '+' };
                 let mtime = rev.attrs.mtime.map_or("-".into(), |mtime| nanos(mtime).to_string());
                 let mode = rev.attrs.mode.map_or("-".into(), |mode| format!("{mode:o}"));
@@ -213,7 +228,7 @@ impl Builder {
 pub fn parse(bytes: &[u8], writer: &Writer, seq: impl Display) -> Option<Vec<Entry>> {
     let said = unsealed(bytes)?;
     let mut rest = said.strip_prefix(format!("revfs log 1 {} {seq}\n", writer.as_str()).as_bytes())?;
-    let mut entries = Vec::new();
+    let (mut entries, mut by) = (Vec::new(), None);
     while !rest.is_empty() {
         let end = rest.iter().position(|&b| b == b'\n')?;
         let (line, after) = (std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 1..]);
@@ -235,12 +250,16 @@ pub fn parse(bytes: &[u8], writer: &Writer, seq: impl Display) -> Option<Vec<Ent
                     // What runs as somebody else is nothing that comes from elsewhere.
                     mode: u32::from_str_radix(mode, 8).ok().map(|mode| mode & 0o777 | 0o600),
                     owner: None,
+                    origin: Origin::Elsewhere(by),
                 };
                 let (id, rev, sha256) = (parse_id(id)?, Rev::new(rev).ok()?, sum.to_owned());
                 entries.push(Entry::Rev(RevEntry { id, rev, sha256, size, attrs, body }));
             }
             ["-", id, name] => {
                 entries.extend(parse_id(id).zip(parse_fact(name)).map(|(id, fact)| Entry::Fact(id, fact)))
+            }
+            ["by", ref name @ ..] => {
+                by = if let [name] = name { unescape(name).and_then(|name| Host::new(&name)) } else { None };
             }
             _ => {}
         }
@@ -291,10 +310,15 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let (id, rev) = (ObjectId::new("a b~").unwrap(), Rev::new(format!("1-{}", "0".repeat(32))).unwrap());
-        let before = Attrs { mtime: Some(UNIX_EPOCH - Duration::new(3, 5)), mode: Some(0o640), owner: None };
+        let from = |name: &str| Origin::Elsewhere(Host::new(name.as_bytes()));
+        let nobody = Attrs { origin: from(""), ..Attrs::default() };
+        let mtime = Some(UNIX_EPOCH - Duration::new(3, 5));
+        let before = Attrs { mtime, mode: Some(0o640), owner: None, origin: from("a b") };
         vec![
             Entry::Rev(RevEntry::new(&id, &rev, b"{\n}", before, true)),
-            Entry::Rev(RevEntry::new(&id, &rev, b"{}", Attrs::default(), false)),
+            Entry::Rev(RevEntry::new(&id, &rev, b"{}", nobody, false)),
+            Entry::Rev(RevEntry::new(&id, &rev, b"{}", before, false)),
+            Entry::Rev(RevEntry::new(&id, &rev, b"{}", Attrs { origin: from("b"), ..nobody }, false)),
             Entry::Fact(id.clone(), Removal::Rev { rev, why: "a reason of tomorrow".into() }),
             Entry::Fact(id, Removal::Withdrawn { op: "0".repeat(32) }),
         ]
@@ -312,6 +336,8 @@ mod tests {
         let bytes = built(&entries());
         assert_eq!(parse(&bytes, &writer(), 7), Some(entries()));
         assert!(parse(&bytes, &writer(), 8).is_none());
+        let names = bytes.split(|&b| b == b'\n').filter(|line| line.starts_with(b"by"));
+        assert_eq!(names.collect::<Vec<_>>(), [&b"by a~20b"[..], b"by", b"by a~20b", b"by b"]);
         let head = Head { seq: 7, nonce: "0f".into(), last: Some(bytes.clone()) };
         assert_eq!(Head::parse(&head.to_bytes()), Some(head.clone()));
         let long = Head { last: Some(vec![b'x'; SMALL + 1]), ..head };
@@ -349,9 +375,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_none_is_nobody_s_and_not_the_one_before() {
+        for name in [&"x".repeat(65), "~ff", "~", "", "localhost", "of tomorrow's"] {
+            let mut builder = Builder::new(&writer(), 1);
+            builder.bytes.extend(format!("by a\nby {name}\n").bytes());
+            builder.add(&entries()[1]);
+            assert_eq!(parse(&builder.finish(), &writer(), 1), Some(vec![entries()[1].clone()]), "{name}");
+        }
+    }
+
+    #[test]
     fn what_a_later_version_says_is_passed_over() {
         let mut builder = Builder::new(&writer(), 1);
-        builder.bytes.extend(b"? something new\n- a~ 1-x~y\n");
+        builder.bytes.extend(b"? something new\n- a~ 1-x~y\nbyway\n");
         builder.add(&entries()[1]);
         assert_eq!(parse(&builder.finish(), &writer(), 1), Some(vec![entries()[1].clone()]));
     }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::THREADS;
 use super::at_once::at_once;
 use super::dir::DirPeer;
 use super::peer::{Body, Key, Listed, Peer};
-use crate::backend::{Attrs, DirBackend};
+use super::{THREADS, own_host};
+use crate::backend::{Attrs, DirBackend, Host, Origin};
 use crate::error::{Result, found};
 use crate::store::Store;
 
@@ -20,6 +20,7 @@ pub struct StorePeer {
     store: Store,
     log: DirPeer,
     name: String,
+    host: Option<Host>,
 }
 
 impl StorePeer {
@@ -32,10 +33,11 @@ impl StorePeer {
         // As open as the store, and its owner's.
         backend.private_dir("sync")?;
         let (store, log) = (Store::with_backend(Arc::new(backend)), DirPeer::new(path.join(SYNC)));
-        Ok(StorePeer { store, log, name: path.display().to_string() })
+        Ok(StorePeer { store, log, name: path.display().to_string(), host: own_host() })
     }
 
     fn enter(&self, key: &Key, attrs: Attrs, bytes: &[u8]) -> Result<()> {
+        let attrs = Attrs { origin: attrs.origin.heard_by(self.host), ..attrs };
         match key {
             Key::Rev(id, rev) => {
                 self.store.receive(id, &[], &[(rev.clone(), bytes.to_vec(), attrs)]).map(drop)
@@ -51,7 +53,7 @@ impl Peer for StorePeer {
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        self.enter(key, Attrs::default(), bytes)
+        self.enter(key, Attrs { origin: Origin::Elsewhere(None), ..Attrs::default() }, bytes)
     }
 
     fn put_revs(&self, revs: &[Body]) -> Result<()> {

@@ -125,7 +125,7 @@ impl Replica<'_> {
             return Ok(None);
         }
         let size = bytes.len() as u64;
-        self.store.receive(id, &[], &[(rev.clone(), bytes, entry.attrs)])?;
+        self.store.receive(id, &[], &[(rev.clone(), bytes, entry.heard_by(self.host))])?;
         report.received += 1;
         report.bytes += size;
         Ok(Some(HERE))

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::peer::{Key, Listed, Writer};
 use super::segment::{nanos, time};
 use super::{Report, SyncOptions};
-use crate::backend::Attrs;
+use crate::backend::{Attrs, Host, Origin};
 use crate::rev::{ObjectId, Rev};
 
 /// The first message of either side; another version's has another end.
@@ -175,11 +175,12 @@ impl Made {
         self
     }
 
-    /// Time and mode.
+    /// Time, mode, and the name of the host.
     fn attrs(self, attrs: &Attrs) -> Self {
         let mtime = attrs.mtime.and_then(|mtime| i64::try_from(nanos(mtime)).ok());
         let made = self.flag(mtime.is_some()).number(mtime.unwrap_or(0) as u64);
-        made.flag(attrs.mode.is_some()).number(attrs.mode.unwrap_or(0).into())
+        let made = made.flag(attrs.mode.is_some()).number(attrs.mode.unwrap_or(0).into());
+        made.bytes(attrs.origin.host().as_ref().map_or("", Host::as_str).as_bytes())
     }
 
     fn key(mut self, key: &Key) -> Self {
@@ -241,7 +242,8 @@ impl<'a> Given<'a> {
         let (moded, mode) = (self.flag()?, self.number()?);
         let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o7777)?;
         let mtime = if timed { time(nanos.into()) } else { None };
-        Some(Attrs { mtime, mode: moded.then_some(mode & 0o777 | 0o600), owner: None })
+        let origin = Origin::Elsewhere(Host::new(self.bytes()?));
+        Some(Attrs { mtime, mode: moded.then_some(mode & 0o777 | 0o600), owner: None, origin })
     }
 
     fn key(&mut self) -> Option<Key> {
@@ -433,9 +435,11 @@ mod tests {
             requests.push(Request::Remove(key.clone()));
             requests.push(Request::Put(key.clone(), Vec::new().into()));
             let before = std::time::UNIX_EPOCH - std::time::Duration::new(7, 9);
-            let attrs = Attrs { mtime: Some(before), mode: Some(0o600), owner: None };
+            let origin = Origin::Elsewhere(Host::new(b"\xc3\xa9 "));
+            let attrs = Attrs { mtime: Some(before), mode: Some(0o600), owner: None, origin };
             requests.push(Request::PutRev(key.clone(), attrs, b"{}".to_vec().into()));
-            requests.push(Request::PutRev(key.clone(), Attrs::default(), Vec::new().into()));
+            let attrs = Attrs { origin: Origin::Elsewhere(None), ..Attrs::default() };
+            requests.push(Request::PutRev(key.clone(), attrs, Vec::new().into()));
             requests.push(Request::Put(key, b"{\"n\": 1}".to_vec().into()));
         }
         requests

@@ -69,6 +69,7 @@ suite! {
     what_is_missing_is_told_apart
     any_id_will_do
     attributes_are_kept
+    whence_a_revision_came_goes_where_it_goes
     bytes_never_change_with_attributes
     an_open_file_outlives_its_revision
     a_retired_revision_is_gone_and_readable
@@ -254,7 +255,7 @@ fn attributes_are_kept(m: &Medium) {
     ];
     for (n, (mtime, mode)) in times.into_iter().zip([0o600, 0o644, 0o4755, 0o664]).enumerate() {
         let r = rev(n as u64, 1);
-        let attrs = Attrs { mtime: Some(mtime), mode: Some(mode), owner: None };
+        let attrs = Attrs { mtime: Some(mtime), mode: Some(mode), ..Attrs::default() };
         let meta = match n {
             0 => m.create(&x, &r, b"{}", &attrs, O).unwrap(),
             _ => m.publish(&x, &r, b"{}", &attrs, O).unwrap(),
@@ -264,6 +265,37 @@ fn attributes_are_kept(m: &Medium) {
     }
 }
 
+fn whence_a_revision_came_goes_where_it_goes(m: &Medium) {
+    let (x, y) = (id("x"), id("y"));
+    let (a, b, c) = (rev(0, 1), rev(1, 2), rev(2, 3));
+    let (named, unknown) = (Origin::Elsewhere(Host::new(b"elsewhere")), Origin::Elsewhere(None));
+    let from = |origin| Attrs { origin, ..Attrs::default() };
+    m.create(&x, &a, b"{}", &from(named), O).unwrap();
+    m.publish(&x, &b, b"{}", &from(unknown), O).unwrap();
+    publish(m, "x", &c, "{}");
+    if m.origin(&x, &c) == unknown {
+        return println!("skipped: the medium does not keep it");
+    }
+    let told = |id: &ObjectId| [&a, &b, &c].map(|rev| m.origin(id, rev));
+    let all = [named, unknown, Origin::Here];
+    assert_eq!((told(&x), m.origin(&x, &rev(9, 9)), m.origin(&y, &a)), (all, unknown, unknown));
+    m.set_attrs(&x, &a, &Attrs { mtime: Some(UNIX_EPOCH), mode: Some(0o640), ..Attrs::default() }).unwrap();
+    for rev in [&a, &b, &c] {
+        m.retire(&x, rev, "discarded", O).unwrap();
+    }
+    assert_eq!(told(&x), all);
+    m.publish(&x, &a, b"{}", &from(named), O).unwrap();
+    m.publish(&x, &b, b"{}", &from(unknown), O).unwrap();
+    publish(m, "x", &c, "{}");
+    m.move_object(&x, &y, &"1".repeat(32), O).unwrap();
+    assert_eq!((told(&x), told(&y)), (all, all));
+    m.remove(&y, &"2".repeat(32), O).unwrap();
+    assert_eq!(told(&y), all);
+    m.restore(&y, &"2".repeat(32), O).unwrap();
+    m.rename(&y, &a, &rev(7, 1)).unwrap();
+    assert_eq!((m.origin(&y, &rev(7, 1)), m.origin(&y, &b)), (named, unknown));
+}
+
 fn bytes_never_change_with_attributes(m: &Medium) {
     let (x, a) = (id("x"), rev(0, 1));
     let before = create(m, "x", &a, "{}");
@@ -271,7 +303,7 @@ fn bytes_never_change_with_attributes(m: &Medium) {
     let meta = m.set_attrs(&x, &a, &Attrs { mtime: Some(at), ..Attrs::default() }).unwrap();
     assert_eq!((meta.mtime, meta.mode, meta.size), (at, before.mode, 2));
     let owner = Some((meta.uid, meta.gid));
-    let meta = m.set_attrs(&x, &a, &Attrs { mode: Some(0o640), owner, mtime: None }).unwrap();
+    let meta = m.set_attrs(&x, &a, &Attrs { mode: Some(0o640), owner, ..Attrs::default() }).unwrap();
     assert_eq!((meta.mtime, meta.mode, meta.uid, meta.gid), (at, 0o640, before.uid, before.gid));
     assert_eq!((m.meta(&x, &a).unwrap(), text(m, "x", &a)), (meta, "{}".into()));
 }
@@ -360,7 +392,7 @@ fn a_removed_object_takes_all_along(m: &Medium) {
 fn a_moved_object_leaves_its_name(m: &Medium) {
     let (x, y, a, b, op) = (id("x"), id("y"), rev(0, 1), rev(1, 1), "1".repeat(32));
     create(m, "x", &a, "a");
-    let attrs = Attrs { mtime: Some(UNIX_EPOCH), mode: Some(0o600), owner: None };
+    let attrs = Attrs { mtime: Some(UNIX_EPOCH), mode: Some(0o600), ..Attrs::default() };
     m.publish(&x, &b, b"b", &attrs, O).unwrap();
     m.move_object(&x, &y, &op, Durability::Full).unwrap();
     assert!(no_object(m.entries(&x)));

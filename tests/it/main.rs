@@ -14,6 +14,7 @@ mod format;
 #[cfg(feature = "fuse")]
 mod gone;
 mod histories;
+mod hosts;
 mod json;
 #[cfg(feature = "fuse")]
 mod mounted;

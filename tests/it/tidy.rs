@@ -167,8 +167,8 @@ const DIR_TYPES: &[(&str, &str)] =
     &[("DirBackend", "backend"), ("Stage", "stage"), ("Layout", "layout"), ("Medium", "medium")];
 
 const DIR_ORDER: &[&str] = &[
-    "faults", "sys", "access", "layout", "medium", "stage", "carry", "publish", "format", "reserve", "facts",
-    "gone", "follow", "trash", "full", "purge", "erase",
+    "faults", "sys", "access", "origin", "layout", "medium", "stage", "carry", "publish", "format",
+    "reserve", "facts", "gone", "follow", "trash", "full", "purge", "erase",
 ];
 
 const STORE_ORDER: &[&str] = &[

@@ -7,6 +7,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::layout::Temporary;
+use super::origin;
 use super::stage::Stage;
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability};
@@ -70,7 +71,8 @@ impl Stage {
                     let (file, meta) = sys::open_file(source, name)?;
                     let text = sys::read_all(file.as_fd(), meta.size)?;
                     let owner = Some((meta.uid, meta.gid));
-                    let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner };
+                    let origin = origin::of(file.as_fd());
+                    let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner, origin };
                     self.write_closed(target, name, meta.mode & 0o777, &text, &attrs, Durability::Full)?;
                 }
                 // A directory, which nobody of ours has put there.

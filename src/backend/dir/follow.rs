@@ -39,7 +39,7 @@ impl DirBackend {
             let narrow = |at: BorrowedFd, name: &OsStr| match sys::meta_at(at, name)? {
                 Some(meta) => {
                     let owner = (given && meta.uid == now.uid).then_some((to.uid, to.gid));
-                    let attrs = Attrs { mode: Some(meta.mode & !shut), owner, mtime: None };
+                    let attrs = Attrs { mode: Some(meta.mode & !shut), owner, ..Attrs::default() };
                     if owner.is_some() || meta.mode & shut != 0 {
                         as_allowed(at, name, &attrs)
                     } else {
@@ -67,7 +67,7 @@ impl DirBackend {
             true => Ok(()),
             false => {
                 let owner = Some((seen.uid, seen.gid));
-                as_allowed(dir, name, &Attrs { mode: Some(seen.mode), owner, mtime: None })
+                as_allowed(dir, name, &Attrs { mode: Some(seen.mode), owner, ..Attrs::default() })
             }
         }
     }
@@ -84,7 +84,8 @@ impl DirBackend {
         }
         let Some(like) = like else { return Ok(Attrs { mode: Some(0o600), ..self.layout.attrs()? }) };
         let owner = is_root().then_some((like.uid, like.gid));
-        Ok(Attrs { mode: Some(like.mode & 0o444 & !closed(like.mode) | 0o200), owner, mtime: None })
+        let mode = Some(like.mode & 0o444 & !closed(like.mode) | 0o200);
+        Ok(Attrs { mode, owner, ..Attrs::default() })
     }
 }
 

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use super::access::seen;
 use super::facts::{self, FACTS, FactFile};
 use super::layout::NAME;
-use super::{DirBackend, sys};
-use crate::backend::{DELETED, Removal, Tombstone};
+use super::{DirBackend, origin, sys};
+use crate::backend::{DELETED, Meta, Origin, Removal, Tombstone};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
 
@@ -181,6 +181,27 @@ impl DirBackend {
     }
 
     pub(super) fn read_gone_revision(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>> {
+        self.find_gone(id, rev, |file, meta| {
+            // A purged revision keeps its name and no bytes.
+            Ok(Some(sys::read_all(file, meta.size)?).filter(|text| !text.is_empty()))
+        })
+    }
+
+    pub(super) fn origin_of(&self, id: &ObjectId, rev: &Rev) -> Origin {
+        let gone = |file: BorrowedFd, meta: Meta| Ok((meta.size > 0).then(|| origin::of(file)));
+        match self.open_rev("read", id, rev) {
+            Ok((file, _)) => origin::of(file.as_fd()),
+            Err(_) => self.find_gone(id, rev, gone).unwrap_or(Origin::Elsewhere(None)),
+        }
+    }
+
+    /// What `see` makes of the first file of a removed revision of which it makes something.
+    fn find_gone<T>(
+        &self,
+        id: &ObjectId,
+        rev: &Rev,
+        mut see: impl FnMut(BorrowedFd, Meta) -> sys::Result<Option<T>>,
+    ) -> Result<T> {
         let missing = || Error::NoRevision(id.clone(), rev.clone());
         let failed = |e| match e {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => missing(),
@@ -194,10 +215,8 @@ impl DirBackend {
                 _ => continue,
             };
             let Some((file, meta)) = sys::found(opened).map_err(failed)? else { continue };
-            let text = sys::read_all(file.as_fd(), meta.size).map_err(failed)?;
-            // A purged revision keeps its name and no bytes.
-            if !text.is_empty() {
-                return Ok(text);
+            if let Some(seen) = see(file.as_fd(), meta).map_err(failed)? {
+                return Ok(seen);
             }
         }
         Err(missing())

@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::medium::{LinkMethod, Medium, Spares};
+use super::origin;
 use super::sys::{self, Result};
 use crate::backend::{Attrs, Durability, Meta};
 
@@ -55,6 +56,7 @@ impl Stage {
     pub fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         sys::write_all(file, text)?;
         sys::apply(file, attrs)?;
+        origin::note(file, attrs.origin);
         match how {
             _ if self.medium.is_volatile() => {}
             Durability::Ordered if !self.medium.is_layer() => sys::wait_written(file)?,

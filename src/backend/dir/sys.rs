@@ -22,7 +22,7 @@ const DEFAULT_ACL: &str = "system.posix_acl_default";
 pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Runs a system call, again if a signal interrupted it. In tests a chosen one fails instead.
-fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn call<T>(f: impl FnMut() -> Result<T>) -> Result<T> {
     NoIo::assert_none();
     #[cfg(test)]
     super::faults::step()?;
@@ -362,7 +362,7 @@ pub fn open_or_make_empty(
     }
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = call(|| fs::openat(at, name, flags, Mode::from_raw_mode(0o644)))?;
-    let _ = apply(file.as_fd(), &Attrs { mode: Some(0o644), owner, mtime: None });
+    let _ = apply(file.as_fd(), &Attrs { mode: Some(0o644), owner, ..Attrs::default() });
     Ok(file)
 }
 

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::gone::{ASIDE, WITHDRAWN, object_name, op_name, rev_name};
-use super::{DirBackend, sys};
+use super::{DirBackend, origin, sys};
 use crate::backend::{Attrs, Durability, Meta, PURGED, Removal};
 use crate::error::{Error, Result};
 use crate::rev::{ObjectId, Rev};
@@ -223,6 +223,7 @@ impl DirBackend {
                         mtime: Some(meta.mtime),
                         mode: Some(meta.mode),
                         owner: Some((meta.uid, meta.gid)),
+                        origin: origin::of(file.as_fd()),
                     };
                     match self.stage.publish(&self.layout, target, &name, &text, &attrs, how) {
                         Ok(_) | Err(Errno::EXIST) => {}

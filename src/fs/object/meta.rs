@@ -148,5 +148,5 @@ impl Fs {
 pub(in crate::fs) fn attrs(change: &Change, owner: (u32, u32)) -> Attrs {
     let owner = (change.uid.is_some() || change.gid.is_some())
         .then(|| (change.uid.unwrap_or(owner.0), change.gid.unwrap_or(owner.1)));
-    Attrs { mtime: change.mtime.map(SetTime::resolve), mode: change.mode, owner }
+    Attrs { mtime: change.mtime.map(SetTime::resolve), mode: change.mode, owner, ..Attrs::default() }
 }

@@ -99,7 +99,7 @@ impl Fs {
         let [first, second] = texts;
         let ((text_a, meta_a), (text_b, meta_b)) = (first?, second?);
         for (id, text, meta) in [(a, text_b, meta_b), (b, text_a, meta_a)] {
-            let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), owner: None };
+            let attrs = Attrs { mtime: Some(meta.mtime), mode: Some(meta.mode), ..Attrs::default() };
             let options = self.save_options(attrs);
             self.save_by(self.process(caller).as_ref(), id, &text, &Evidence::default(), &options)?;
         }

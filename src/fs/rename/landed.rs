@@ -147,5 +147,10 @@ impl Fs {
 }
 
 pub(super) fn attrs_of(attr: &Attr) -> Attrs {
-    Attrs { mtime: Some(attr.mtime), mode: Some(attr.perm), owner: Some((attr.uid, attr.gid)) }
+    Attrs {
+        mtime: Some(attr.mtime),
+        mode: Some(attr.perm),
+        owner: Some((attr.uid, attr.gid)),
+        ..Attrs::default()
+    }
 }

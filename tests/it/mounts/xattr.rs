@@ -4,6 +4,36 @@ use std::fs;
 
 use crate::mounted::Place;
 
+/// What came from elsewhere says so, and what is saved on top of it does not, however it is saved.
+#[test]
+fn a_save_on_top_of_a_revision_from_elsewhere_is_of_this_host() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    use rustix::io::Errno;
+    const HOST: &str = "user.revfs.host";
+    let place = Place::new();
+    let m = place.mount(&["-o", "xattr"]);
+    m.write("a.json", r#"{"n": 1}"#);
+    let first = place.store().join("a").join(place.revs("a").remove(0));
+    setxattr(&first, HOST, b"elsewhere", XattrFlags::empty()).unwrap();
+    let of = |path: &std::path::Path| {
+        let mut buffer = [0u8; 64];
+        getxattr(path, HOST, &mut buffer).map(|len| String::from_utf8(buffer[..len].into()).unwrap())
+    };
+    assert_eq!(of(&m.path("a.json")).as_deref(), Ok("elsewhere"));
+    assert_eq!(setxattr(m.path("a.json"), HOST, b"x", XattrFlags::empty()), Err(Errno::OPNOTSUPP));
+    m.sh_ok("cp -a a.json b.json; cp -a a.json c.txt; mv c.txt c.json; mv c.json d.json");
+    m.sh_ok("cp -a ../store/a/0-* e.json; cp -a ../store/a/0-* f; mv f f.json");
+    m.sh_ok("echo '{\"n\": 2}' > a.json; chmod 600 a.json; touch a.json");
+    assert_eq!(of(&m.path("a.json")), Err(Errno::NODATA));
+    for name in ["a", "b", "d", "e", "f"] {
+        for rev in place.revs(name) {
+            let path = place.store().join(name).join(&rev);
+            let told = if path == first { Ok("elsewhere".to_owned()) } else { Err(Errno::NODATA) };
+            assert_eq!(of(&path), told, "{}", path.display());
+        }
+    }
+}
+
 /// stress-ng's xattr, `cp --preserve=xattr`, desktop programs that tag files.
 #[test]
 fn xattr_of_scratch_files_where_the_mount_was_asked_for_them() {
