@@ -22,6 +22,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -146,6 +147,10 @@ mod word {
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
 }
+
+/// After how much silence the other end of a link is taken for lost, where nothing else is said; and how long somebody else's
+/// turn is waited for.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// By how many threads revisions enter a store: it waits for the medium most of the time.
 const THREADS: usize = 8;

@@ -1,6 +1,8 @@
 //! `sync`: a store and a peer learn from each other.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -50,6 +52,9 @@ pub struct SyncArgs {
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
+    /// After how much silence another host is taken for lost, and how long others are waited for who synchronise with PEER
+    #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: u32,
     /// One line of JSON for each round
     #[arg(long)]
     json: bool,
@@ -70,7 +75,9 @@ impl SyncArgs {
             self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
         if self.serve {
             let store = named(peer.into());
-            return Ok(sync::serve(&store, std::io::stdin().lock(), std::io::stdout().lock())?);
+            // Another thread writes to it, too, and `out` has locked the usual way.
+            let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(CliError::Output)?;
+            return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
         if self.tied {
@@ -80,7 +87,9 @@ impl SyncArgs {
         let mut round = || -> Result<Report, CliError> {
             let opened = match exchange.take() {
                 Some(opened) => opened,
-                None => Exchange::new(&store, &peer, self.options(), std::mem::take(&mut new))?,
+                None => {
+                    Exchange::new(&store, &peer, self.options(), self.timeout(), std::mem::take(&mut new))?
+                }
             };
             let done = opened.run();
             exchange = Some(opened);
@@ -120,6 +129,10 @@ impl SyncArgs {
         }
     }
 
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout.into())
+    }
+
     fn options(&self) -> SyncOptions {
         SyncOptions {
             pull: !self.push,
@@ -145,7 +158,8 @@ enum Place {
 }
 
 impl Place {
-    fn find(url: Url, store: &Path, dry_run: bool) -> Result<Place> {
+    fn find(url: Url, store: &Path, dry_run: bool, timeout: Duration) -> Result<Place> {
+        let greeting = || Greeting::of(store, dry_run).map(|greeting| Greeting { timeout, ..greeting });
         Ok(match url {
             Url::Directory(dir) if dir.join(".revfs").exists() => {
                 return Err(Error::Sync(format!(
@@ -157,15 +171,15 @@ impl Place {
             #[cfg(feature = "s3")]
             Url::Bucket(url) => Place::Hub(Box::new(sync::BucketPeer::open(&url)?)),
             Url::Store(dir) => {
-                let dir = sync::store_at(&named(dir), &Greeting::of(store, dry_run)?)?;
+                let dir = sync::store_at(&named(dir), &greeting()?)?;
                 if dir == store {
                     return Err(Error::Sync(
                         "a store cannot be synchronised with itself; give another directory".into(),
                     ));
                 }
-                Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?)?))
+                Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?, timeout)?))
             }
-            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, Greeting::of(store, dry_run)?))),
+            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, greeting()?))),
         })
     }
 
@@ -188,11 +202,17 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(path: &Path, peer: &OsString, options: SyncOptions, new: bool) -> Result<Exchange, CliError> {
+    fn new(
+        path: &Path,
+        peer: &OsString,
+        options: SyncOptions,
+        timeout: Duration,
+        new: bool,
+    ) -> Result<Exchange, CliError> {
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let place = Place::find(url, &path, options.dry_run)?;
+        let place = Place::find(url, &path, options.dry_run, timeout)?;
         let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;
@@ -200,7 +220,8 @@ impl Exchange {
         Ok(Exchange { store, name, place, state, options, path })
     }
 
-    /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told.
+    /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told. It remembers
+    /// only what its own log says, and finds out by itself where that is another one: `--new` is nothing to it.
     fn run(&self) -> Result<Report> {
         let Place::Store(there) = &self.place else { return self.learn() };
         // What vanished there is confirmed there.
@@ -213,12 +234,18 @@ impl Exchange {
         };
         let said = there.learn(own)?;
         let mut report = self.learn()?;
+        let mut problems = said.problems;
         if self.options.dry_run {
             report.received += said.sent;
         } else if report.sent + report.sent_facts > 0 {
-            report.problems.extend(there.learn(SyncOptions { push: false, ..own })?.problems);
+            problems.extend(there.learn(SyncOptions { push: false, ..own })?.problems);
         }
         there.rest();
+        for problem in problems {
+            if !report.problems.contains(&problem) {
+                report.problems.push(problem);
+            }
+        }
         Ok(report)
     }
 

@@ -22,9 +22,14 @@ impl DirPeer {
         DirPeer { root: root.into() }
     }
 
+    /// Whether there is such a directory.
+    pub(super) fn is_there(&self) -> bool {
+        self.root.is_dir()
+    }
+
     fn exists(&self, doing: &str) -> Result<()> {
         let there = || failed(&self.name(), doing, true)("there is no such directory");
-        if self.root.is_dir() { Ok(()) } else { Err(there()) }
+        if self.is_there() { Ok(()) } else { Err(there()) }
     }
 
     fn path(&self, key: &Key) -> PathBuf {
