@@ -2,6 +2,7 @@
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show sync`. `place` finds the store,
+//! `progress` shows how far a round of `sync` has come,
 //! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
@@ -30,6 +31,7 @@ mod log;
 mod logger;
 mod mount;
 mod place;
+mod progress;
 mod read;
 mod resolve;
 mod revision;

@@ -11,6 +11,8 @@
 //!
 //! - `at_once`: the same for many things at once
 //! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
+//! - `limit`: a peer that is asked no more than so much a second
+//! - `progress`: how far a round has come
 //! - `segment`: pieces and heads as bytes
 //! - `state`: what a host remembers of its exchange with a peer
 //! - `mark`: whether the store is the one it was
@@ -35,9 +37,11 @@ mod bucket;
 mod counterpart;
 mod dir;
 mod greet;
+mod limit;
 mod mark;
 mod memory;
 mod peer;
+mod progress;
 mod pull;
 mod push;
 mod remote;
@@ -54,8 +58,10 @@ mod wire;
 pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
+pub use limit::{Clock, LimitedPeer, Limiter, parse_bytes};
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
 pub use peer::{Body, Key, Listed, Peer, Writer};
+pub use progress::Progress;
 pub use remote::RemotePeer;
 pub use serve::serve;
 pub use ssh::SshUrl;
@@ -120,6 +126,7 @@ pub struct Replica<'a> {
     marked: AtomicBool,
     /// So many times an object had to wait in this round.
     stuck: AtomicU64,
+    progress: &'a Progress,
 }
 
 /// Words of the state.
@@ -182,7 +189,8 @@ impl<'a> Replica<'a> {
         options: SyncOptions,
     ) -> Replica<'a> {
         let (marked, stuck) = (AtomicBool::new(false), AtomicU64::new(0));
-        Replica { store, peer, state, options, is_itself: false, place: None, marked, stuck }
+        let (is_itself, place, progress) = (false, None, &progress::UNSEEN);
+        Replica { store, peer, state, options, is_itself, place, marked, stuck, progress }
     }
 
     /// The state, for the next time.
@@ -194,6 +202,12 @@ impl<'a> Replica<'a> {
     #[must_use]
     pub fn at(self, place: &Path) -> Self {
         Replica { place: Some(place.into()), ..self }
+    }
+
+    /// Somebody looks how far it has come.
+    #[must_use]
+    pub fn seen(self, progress: &'a Progress) -> Self {
+        Replica { progress, ..self }
     }
 
     /// The peer is a [`StorePeer`] of this very store.

@@ -10,11 +10,13 @@ use clap::Args;
 
 use super::exit::{CliError, Exit, complain};
 use super::place;
+use super::progress::{Shown, during};
 use super::text::{Out, utc};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::sync::{
-    self, Counterpart, DirPeer, Greeting, Peer, RemotePeer, Replica, Report, StoreHere, SyncOptions, Url,
+    self, Counterpart, DirPeer, Greeting, LimitedPeer, Limiter, Peer, Progress, RemotePeer, Replica,
+    Report, StoreHere, SyncOptions, Url,
 };
 
 /// Synchronise the store with another: revisions and removals go both ways
@@ -55,7 +57,16 @@ pub struct SyncArgs {
     /// After how much silence another host is taken for lost, and how long others are waited for who synchronise with PEER
     #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
     timeout: u32,
-    /// One line of JSON for each round
+    /// At most so many bytes a second, both ways together, on average; K, M and G may follow
+    #[arg(long, value_name = "BYTES[K|M|G]", value_parser = sync::parse_bytes)]
+    limit_rate: Option<u64>,
+    /// At most so many requests a second
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    limit_requests: Option<u32>,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
+    /// One line of JSON for each round; with --progress, further ones meanwhile
     #[arg(long)]
     json: bool,
     /// End when standard input does
@@ -84,14 +95,13 @@ impl SyncArgs {
             end_with_input();
         }
         let (mut exchange, mut new) = (None, self.new);
+        let shown = Shown::find(self.progress, self.json);
         let mut round = || -> Result<Report, CliError> {
             let opened = match exchange.take() {
                 Some(opened) => opened,
-                None => {
-                    Exchange::new(&store, &peer, self.options(), self.timeout(), std::mem::take(&mut new))?
-                }
+                None => Exchange::new(&store, &peer, &self, std::mem::take(&mut new))?,
             };
-            let done = opened.run();
+            let done = during(shown, &opened.progress, || opened.run());
             exchange = Some(opened);
             Ok(done?)
         };
@@ -120,7 +130,9 @@ impl SyncArgs {
                 Err(failed @ (CliError::Usage(_) | CliError::Output(_))) => return Err(failed),
                 // A peer that is away comes back; somebody confirms, or puts right what is wrong.
                 Err(failed) => {
-                    log::warn!("{failed}");
+                    if !self.json {
+                        log::warn!("{failed}");
+                    }
                     (pause * 2).min(LONGEST_PAUSE.max(usual))
                 }
             };
@@ -199,25 +211,23 @@ struct Exchange {
     state: PathBuf,
     options: SyncOptions,
     path: PathBuf,
+    limiter: Limiter,
+    progress: Progress,
 }
 
 impl Exchange {
-    fn new(
-        path: &Path,
-        peer: &OsString,
-        options: SyncOptions,
-        timeout: Duration,
-        new: bool,
-    ) -> Result<Exchange, CliError> {
+    fn new(path: &Path, peer: &OsString, args: &SyncArgs, new: bool) -> Result<Exchange, CliError> {
+        let options = args.options();
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let place = Place::find(url, &path, options.dry_run, timeout)?;
+        let place = Place::find(url, &path, options.dry_run, args.timeout())?;
         let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;
         }
-        Ok(Exchange { store, name, place, state, options, path })
+        let limiter = Limiter::new(args.limit_rate, args.limit_requests.map(u64::from));
+        Ok(Exchange { store, name, place, state, options, path, limiter, progress: Progress::new() })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told. It remembers
@@ -250,8 +260,10 @@ impl Exchange {
     }
 
     fn learn(&self) -> Result<Report> {
-        Replica::open(&self.store, self.place.peer(), &self.state, self.options)?
+        let peer = LimitedPeer::new(self.place.peer(), &self.limiter);
+        Replica::open(&self.store, &peer, &self.state, self.options)?
             .at(&self.path)
+            .seen(&self.progress)
             .run(&self.name)
     }
 }

@@ -173,10 +173,7 @@ impl RemotePeer {
             Ended::Silent => {
                 let said = last.map_or(String::new(), |last| format!(" (it said: {last})"));
                 let n = timeout.as_secs();
-                (
-                    Failed::Away,
-                    format!("nothing has come or gone for {n} s: the connection was ended{said}"),
-                )
+                (Failed::Away, format!("nothing has come or gone for {n} s: the connection was ended{said}"))
             }
         };
         self.failure(how, why)

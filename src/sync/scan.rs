@@ -188,6 +188,7 @@ struct Scan<'a, 'b> {
 impl Scan<'_, '_> {
     /// Sorts out of a piece what changed. `absent`: of those, the objects that are not there.
     fn compare(&mut self, piece: &mut Vec<ObjectId>, absent: bool) -> Result<()> {
+        self.replica.progress.look(piece.len());
         let known = self.replica.state.stamps(piece)?;
         for (id, known) in piece.drain(..).zip(known) {
             let settled = known.filter(|stamp| *stamp != (0, 0));

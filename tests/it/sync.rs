@@ -10,7 +10,8 @@ use revfs::error::Error;
 use revfs::rev::{ObjectId, Rev};
 use revfs::store::Store;
 use revfs::sync::{
-    DirPeer, FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions, Trouble, Writer,
+    DirPeer, FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions,
+    Trouble, Writer,
 };
 use tempfile::TempDir;
 
@@ -492,4 +493,76 @@ fn one_way_is_one_way_and_a_dry_run_none() {
     let pushed = b.try_sync(&peer, SyncOptions { pull: false, ..SyncOptions::default() }).unwrap();
     assert_eq!((pushed.sent, pushed.received), (1, 0));
     assert_eq!(b.sync(&peer).received, 1);
+}
+
+#[test]
+fn a_round_says_how_far_it_has_come() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "hub"] {
+        fs::create_dir(at.join(dir)).unwrap();
+    }
+    for id in ["x", "y", "z"] {
+        revfs(at, &["create", "./a", id]).ok();
+    }
+    let url = format!("file://{}/hub", at.display());
+    let ran = revfs(at, &["sync", "--progress", "./a", &url]);
+    let last = ran.err.lines().last().unwrap();
+    assert_eq!(last, "looked at 3 objects; sent 3, received 0 revisions, 24 bytes");
+    assert!(ran.err.starts_with("looked at 0 objects"), "{}", ran.err);
+    fs::create_dir(at.join("c")).unwrap();
+    let limited = ["--limit-rate=1M", "--limit-requests=1000"];
+    let ran = revfs(at, &[&["sync", "--progress", "--json", "./c", &url], &limited[..]].concat()).ok();
+    let lines: Vec<serde_json::Value> = ran.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (round, progress) = lines.split_last().unwrap();
+    assert_eq!(progress.last().unwrap()["progress"]["received"], 3);
+    assert_eq!((&round["received"], &round["bytes"]), (&3.into(), &24.into()));
+    assert_eq!(revfs(at, &["sync", "--json", "./c", &url]).ok().lines().count(), 1);
+    assert_eq!(revfs(at, &["sync", "./c", &url]).ok(), "nothing new\n");
+    for limit in ["--limit-rate=x", "--limit-rate=0", "--limit-requests=0"] {
+        revfs(at, &["sync", limit, "./c", &url]).fails(2, limit.split('=').next().unwrap());
+    }
+}
+
+#[test]
+fn a_terminal_shows_it_on_one_line_that_goes() {
+    let at = place();
+    let at = at.path();
+    fs::create_dir(at.join("a")).unwrap();
+    revfs(at, &["create", "./a", "x"]).ok();
+    fs::write(at.join("hang"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    sh(at, "chmod +x hang");
+    // The second is interrupted in the middle.
+    for (peer, interrupt) in [("./b", ""), ("ssh://host/b", "interrupt")] {
+        let python = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], ["revfs", "sync", "./a", sys.argv[2]])
+shown, interrupt = b"", sys.argv[3]
+while True:
+    try:
+        shown += os.read(terminal, 4096)
+    except OSError:
+        break
+    if interrupt and b"looked at" in shown:
+        os.write(terminal, b"\x03")
+        interrupt = ""
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
+"#;
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", python, env!("CARGO_BIN_EXE_revfs"), peer, interrupt]).current_dir(at);
+        command.env("REVFS_SSH", "./hang").env("XDG_STATE_HOME", at.join("state"));
+        let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let (code, shown) = out.trim().split_once(' ').unwrap();
+        match interrupt {
+            "" => {
+                assert_eq!(code, "0", "{shown}");
+                let end =
+                    r"\r\x1b[Ksent 1 revision, 0 removals; received 0 revisions, 0 removals; 8 bytes\r\n'";
+                assert!(shown.ends_with(end), "{shown}");
+            }
+            _ => assert!(code == "-2" && shown.ends_with(r"^C\r\x1b[K'"), "{code} {shown}"),
+        }
+    }
 }

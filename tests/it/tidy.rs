@@ -201,7 +201,9 @@ const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
 const SYNC_ORDER: &[&str] = &[
     "at_once",
+    "progress",
     "peer",
+    "limit",
     "memory",
     "dir",
     "store_peer",
