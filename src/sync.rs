@@ -11,6 +11,7 @@
 //!
 //! - `at_once`: the same for many things at once
 //! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
+//! - `probe`: what a hub can do, by trying
 //! - `limit`: a peer that is asked no more than so much a second
 //! - `progress`: how far a round has come
 //! - `segment`: pieces and heads as bytes
@@ -41,6 +42,7 @@ mod limit;
 mod mark;
 mod memory;
 mod peer;
+mod probe;
 mod progress;
 mod pull;
 mod push;
@@ -58,9 +60,11 @@ mod wire;
 pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
+pub use greet::init;
 pub use limit::{Clock, LimitedPeer, Limiter, parse_bytes};
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
 pub use peer::{Body, Key, Listed, Peer, Writer};
+pub use probe::{Finding, Hub};
 pub use progress::Progress;
 pub use remote::RemotePeer;
 pub use serve::serve;

@@ -15,7 +15,7 @@ use super::text::{Out, utc};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::sync::{
-    self, Counterpart, DirPeer, Greeting, LimitedPeer, Limiter, Peer, Progress, RemotePeer, Replica,
+    self, Counterpart, DirPeer, Greeting, Hub, LimitedPeer, Limiter, Peer, Progress, RemotePeer, Replica,
     Report, StoreHere, SyncOptions, Url,
 };
 
@@ -51,6 +51,9 @@ pub struct SyncArgs {
     /// Make one store of two that began without each other
     #[arg(long)]
     join: bool,
+    /// Try what the hub PEER can do, say so, and write it into its format.json, with which it begins where there is none
+    #[arg(long, conflicts_with_all = ["pull", "push", "dry_run", "watch", "new"])]
+    init: bool,
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
@@ -91,6 +94,9 @@ impl SyncArgs {
             return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
+        if self.init {
+            return self.init(&store, &peer, out);
+        }
         if self.tied {
             end_with_input();
         }
@@ -141,6 +147,40 @@ impl SyncArgs {
         }
     }
 
+    fn init(&self, store: &Path, peer: &OsString, out: &mut Out) -> Result<(), CliError> {
+        let url = Url::parse(peer).map_err(CliError::Usage)?;
+        if !url.is_hub() {
+            return Err(CliError::Usage(
+                "--init is for a hub: file:///DIR or a bucket; PEER is a store".into(),
+            ));
+        }
+        let (_, name) = Store::open_named(store)?;
+        let Place::Hub(hub) = Place::find(url, store, false, self.timeout())? else { return Ok(()) };
+        let found = sync::init(&*hub, &name)?;
+        if self.json {
+            let can: serde_json::Map<_, _> =
+                found.iter().map(|finding| (finding.name.into(), finding.can.into())).collect();
+            out.line(serde_json::Value::Object(can))?;
+        }
+        for finding in found.iter().filter(|_| !self.json) {
+            out.line(format!(
+                "{:<10} {:<4} {}",
+                finding.name,
+                if finding.can { "yes" } else { "no" },
+                finding.words
+            ))?;
+        }
+        let lacking: Vec<&str> = found
+            .iter()
+            .filter(|finding| finding.needed && !finding.can)
+            .map(|finding| finding.words.as_str())
+            .collect();
+        match lacking.is_empty() {
+            true => Ok(()),
+            false => Err(CliError::No(format!("{}: not fit for a hub: {}", hub.name(), lacking.join("; ")))),
+        }
+    }
+
     fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
     }
@@ -164,7 +204,7 @@ fn named(path: PathBuf) -> PathBuf {
 /// What a store is synchronised with.
 enum Place {
     /// Where any number leave their changes.
-    Hub(Box<dyn Peer>),
+    Hub(Box<dyn Hub>),
     /// Another store.
     Store(Box<dyn Counterpart>),
 }
@@ -197,7 +237,7 @@ impl Place {
 
     fn peer(&self) -> &dyn Peer {
         match self {
-            Place::Hub(peer) => &**peer,
+            Place::Hub(hub) => &**hub,
             Place::Store(there) => there.peer(),
         }
     }

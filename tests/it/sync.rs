@@ -10,7 +10,7 @@ use revfs::error::Error;
 use revfs::rev::{ObjectId, Rev};
 use revfs::store::Store;
 use revfs::sync::{
-    DirPeer, FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions,
+    self, DirPeer, FaultPeer, Hub, Key, Listed, MemoryPeer, Peer, Replica, Report, State, SyncOptions,
     Trouble, Writer,
 };
 use tempfile::TempDir;
@@ -565,4 +565,116 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
             _ => assert!(code == "-2" && shown.ends_with(r"^C\r\x1b[K'"), "{code} {shown}"),
         }
     }
+}
+
+#[test]
+fn a_hub_is_tried_and_says_so_in_its_format() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "c", "hub", "other"] {
+        fs::create_dir(at.join(dir)).unwrap();
+    }
+    revfs(at, &["create", "./a", "x"]).ok();
+    let url = format!("file://{}/hub", at.display());
+    let format = || -> serde_json::Value {
+        serde_json::from_slice(&fs::read(at.join("hub/format.json")).unwrap()).unwrap()
+    };
+    let said = revfs(at, &["sync", "--init", "./a", &url]).ok();
+    let tried = ["create", "overwrite", "list", "names", "fsync"];
+    assert!(said.lines().count() == tried.len() && said.lines().all(|line| line.contains(" yes ")), "{said}");
+    assert_eq!(format()["can"], tried.iter().map(|name| (*name, true)).collect::<serde_json::Value>());
+    let left = |dir: &str| -> Vec<_> {
+        fs::read_dir(at.join(dir))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    assert!(
+        left("hub").iter().all(|name| ["format.json", "tmp"].contains(&name.as_str())),
+        "{:?}",
+        left("hub")
+    );
+    assert!(left("hub/tmp").is_empty());
+    // It is the hub that is used from then on, and stays it.
+    revfs(at, &["sync", "./a", &url]).ok();
+    let before = format();
+    let json = revfs(at, &["sync", "--init", "--json", "./a", &url]).ok();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), format()["can"]);
+    assert_eq!(format(), before);
+    revfs(at, &["sync", "./c", &url]).ok();
+    assert_eq!(revfs(at, &["sync", "./a", &url]).ok(), "nothing new\n");
+    revfs(at, &["sync", "--init", "./a", "./b"]).fails(2, "--init is for a hub");
+    revfs(at, &["sync", "--init", "./a", &format!("file://{}/a", at.display())])
+        .fails(1, "is a store, no hub");
+    revfs(at, &["sync", "--init", "./a", &format!("{url}/nowhere")]).fails(3, "no such directory");
+    fs::write(at.join("other/format.json"), "{}").unwrap();
+    revfs(at, &["sync", "--init", "./a", &format!("file://{}/other", at.display())])
+        .fails(1, "its format.json is not one of revfs");
+    assert_eq!(left("other"), ["format.json"]);
+}
+
+/// A hub that does what some servers do.
+#[derive(Default)]
+struct Poor(parking_lot::Mutex<std::collections::BTreeMap<String, Vec<u8>>>);
+
+impl Peer for Poor {
+    fn name(&self) -> String {
+        "poor".into()
+    }
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), Error> {
+        self.put_at(&key.path(), bytes)
+    }
+    fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, Error> {
+        self.get_at(&key.path())
+    }
+    fn heads(&self) -> Result<Vec<Listed>, Error> {
+        Ok(Vec::new())
+    }
+    fn remove(&self, key: &Key) -> Result<(), Error> {
+        self.remove_at("", &[key.path()])
+    }
+}
+
+impl Hub for Poor {
+    /// In two halves.
+    fn put_at(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let name = name.to_lowercase();
+        self.0.lock().insert(name.clone(), bytes[..bytes.len() / 2].into());
+        if bytes.len() > 1000 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.0.lock().insert(name, bytes.into());
+        Ok(())
+    }
+    fn create_at(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+        self.put_at(name, bytes).map(|()| true)
+    }
+    fn get_at(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.lock().get(&name.to_lowercase()).cloned())
+    }
+    fn list_at(&self, above: &str) -> Result<Vec<String>, Error> {
+        let below = |name: &&String| name.starts_with(&format!("{above}/"));
+        Ok(self.0.lock().keys().filter(below).take(1000).cloned().collect())
+    }
+    fn remove_at(&self, _: &str, names: &[String]) -> Result<(), Error> {
+        names.iter().for_each(|name| drop(self.0.lock().remove(&name.to_lowercase())));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_poor_hub_is_found_out() {
+    let hub = Poor::default();
+    let found = sync::init(&hub, NAME).unwrap();
+    let said: Vec<_> = found.iter().map(|finding| (finding.name, finding.can, finding.needed)).collect();
+    let wanted = [
+        ("create", false, false),
+        ("overwrite", false, false),
+        ("list", false, true),
+        ("names", false, true),
+    ];
+    assert_eq!(said, wanted);
+    assert!(found[0].words.contains("8 do") && found[2].words.contains("1050 names shows 1000"), "{found:?}");
+    assert!(found[3].words.ends_with("as they are: case"), "{found:?}");
+    assert_eq!(hub.0.lock().keys().collect::<Vec<_>>(), ["format.json"]);
 }

@@ -205,6 +205,7 @@ const SYNC_ORDER: &[&str] = &[
     "peer",
     "limit",
     "memory",
+    "probe",
     "dir",
     "store_peer",
     "bucket",
