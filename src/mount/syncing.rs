@@ -3,6 +3,7 @@
 //! It is `revfs sync --watch` and knows nothing of the mount: what it brings is a change by somebody else. So a peer that hangs or
 //! is away costs the mount nothing. It ends when its standard input does, which is when the daemon does, however that ends.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -176,11 +177,12 @@ impl Syncing {
 
 /// Puts what it says on standard error into the log, and returns the last line.
 fn hand_on(said: ChildStderr) -> String {
-    /// In bytes; so many lines a minute.
+    /// In bytes; so many lines a minute. A banner is said each time, and one of the last lines is not told again.
     const LONGEST: u64 = 1024;
     const LINES: u32 = 20;
-    let (mut said, mut last) = (BufReader::new(said), String::new());
-    let (mut minute, mut lines) = (Instant::now(), 0);
+    const KNOWN: usize = 64;
+    let (mut said, mut known) = (BufReader::new(said), VecDeque::new());
+    let (mut minute, mut lines, mut last) = (Instant::now(), 0, String::new());
     loop {
         let mut line = Vec::new();
         match said.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
@@ -188,7 +190,11 @@ fn hand_on(said: ChildStderr) -> String {
             _ => return last,
         }
         let line = words(&String::from_utf8_lossy(&line));
-        if line.is_empty() || line == last {
+        if line.is_empty() {
+            continue;
+        }
+        last.clone_from(&line);
+        if known.contains(&line) {
             continue;
         }
         if minute.elapsed() >= Duration::from_secs(60) {
@@ -200,7 +206,10 @@ fn hand_on(said: ChildStderr) -> String {
             n if n == LINES + 1 => warn!("synchronising: more is said than is worth a log"),
             _ => {}
         }
-        last = line;
+        known.push_back(line);
+        if known.len() > KNOWN {
+            known.pop_front();
+        }
     }
 }
 

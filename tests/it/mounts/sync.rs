@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::mounted::{Mount, Place, wait_for};
 
@@ -10,6 +10,11 @@ fn revfs(place: &Place) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
     command.env("XDG_STATE_HOME", place.work());
     command
+}
+
+/// Runs it, and takes what it says.
+fn ran(command: &mut Command) -> crate::cli::Ran {
+    crate::cli::run(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()), b"")
 }
 
 /// What `.status` says of the last round.
@@ -97,7 +102,7 @@ fn sync_says_how_far_behind_it_is_and_since_when() {
     assert!(status["error"].is_null() && status["last_good"].is_string(), "{status}");
     let told = |at: &Path| {
         let mut status = revfs(&place);
-        let ran = crate::cli::run(status.arg("status").arg(at).stdin(std::process::Stdio::piped()), b"").ok();
+        let ran = ran(status.arg("status").arg(at)).ok();
         let first = format!("{} shows {}\n  objects: 2\n", place.point().display(), place.store().display());
         assert!(ran.starts_with(&first), "{ran}");
         ran
@@ -120,8 +125,7 @@ fn sync_with_what_is_no_peer_is_no_mount() {
     for peer in ["gopher://x", "ssh://-x/y", "file://x", "s3://"] {
         let mut mount = revfs(&place);
         mount.args(["mount", "-o", &format!("sync={peer}")]).args([place.store(), place.point()]);
-        let ran = crate::cli::run(mount.stdin(std::process::Stdio::piped()), b"");
-        ran.fails(2, &format!("mount option sync={peer}: "));
+        ran(&mut mount).fails(2, &format!("mount option sync={peer}: "));
         assert!(
             !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&*place.point().to_string_lossy())
         );
