@@ -14,19 +14,22 @@
 //! - `probe`: what a hub can do, by trying
 //! - `limit`: a peer that is asked no more than so much a second
 //! - `progress`: how far a round has come
-//! - `segment`: pieces and heads as bytes
+//! - `segment`: pieces and heads as bytes; `bundle`: few long pieces of many short ones
 //! - `state`: what a host remembers of its exchange with a peer
 //! - `mark`: whether the store is the one it was
 //! - `greet`: whether a peer is the one it was
 //! - `scan`: what the peer was not told yet, without looking at all objects
-//! - `pull`, `push`: taking in, and telling
+//! - `pull`, `push`: taking in, and telling; `wanted`: what could not be taken in yet; `put`: so that it is there for sure
+//! - `verify`: whether a peer has all that it was given
 //! - `wire`, `counterpart`, `serve`, `remote`, `ssh`: a peer that is a store, here or on another host
 //! - `url`: what a user calls a peer by
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -35,6 +38,7 @@ use crate::store::Store;
 mod at_once;
 #[cfg(feature = "s3")]
 mod bucket;
+mod bundle;
 mod counterpart;
 mod dir;
 mod greet;
@@ -46,6 +50,7 @@ mod probe;
 mod progress;
 mod pull;
 mod push;
+mod put;
 mod remote;
 mod scan;
 mod segment;
@@ -54,6 +59,8 @@ mod ssh;
 mod state;
 mod store_peer;
 mod url;
+mod verify;
+mod wanted;
 mod wire;
 
 #[cfg(feature = "s3")]
@@ -90,12 +97,24 @@ pub struct SyncOptions {
     pub confirm_deletes: bool,
     /// Make two stores that grew apart from the beginning one.
     pub join: bool,
+    /// Read all that the peer is known to have, and put right what is missing or damaged there.
+    pub verify: bool,
+    /// Put every revision under a key of its own, so that those are a store.
+    pub plain: bool,
 }
 
 impl Default for SyncOptions {
     /// Both ways, and careful.
     fn default() -> Self {
-        SyncOptions { pull: true, push: true, dry_run: false, confirm_deletes: false, join: false }
+        SyncOptions {
+            pull: true,
+            push: true,
+            dry_run: false,
+            confirm_deletes: false,
+            join: false,
+            verify: false,
+            plain: false,
+        }
     }
 }
 
@@ -112,6 +131,8 @@ pub struct Report {
     pub received_facts: u64,
     /// Bytes of revisions, both ways.
     pub bytes: u64,
+    /// Revisions and pieces of logs that were missing or damaged at the peer, and are right now.
+    pub repaired: u64,
     /// What could not be done, in words; the next time it is tried again.
     pub problems: Vec<String>,
 }
@@ -131,6 +152,8 @@ pub struct Replica<'a> {
     /// So many times an object had to wait in this round.
     stuck: AtomicU64,
     progress: &'a Progress,
+    /// Pieces that are not to be had, and of which all that they said is known.
+    broken: Mutex<BTreeSet<verify::Piece>>,
 }
 
 /// Words of the state.
@@ -144,6 +167,12 @@ mod word {
     pub const SEQ: &str = "seq";
     /// What the head there says, as far as it was put for sure.
     pub const HEAD: &str = "head";
+    /// Its last piece of which bundles were made.
+    pub const BUNDLED: &str = "bundled";
+    /// Writers that had said more than they have now, the last time.
+    pub const BEHIND: &str = "behind";
+    /// Pieces that are missing or damaged there, a line each.
+    pub const BROKEN: &str = "broken";
     /// A piece that may be at the peer, or not.
     pub const PENDING: &str = "pending";
     /// The last piece, for the head.
@@ -192,9 +221,9 @@ impl<'a> Replica<'a> {
         state: State,
         options: SyncOptions,
     ) -> Replica<'a> {
-        let (marked, stuck) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (marked, stuck, broken) = Default::default();
         let (is_itself, place, progress) = (false, None, &progress::UNSEEN);
-        Replica { store, peer, state, options, is_itself, place, marked, stuck, progress }
+        Replica { store, peer, state, options, is_itself, place, marked, stuck, progress, broken }
     }
 
     /// The state, for the next time.
@@ -243,11 +272,18 @@ impl<'a> Replica<'a> {
         if !self.options.dry_run {
             self.resume(&mut report)?;
         }
+        *self.broken.lock() = self.broken()?;
+        if self.options.verify && !self.options.dry_run {
+            self.verify(&heads, &mut report)?;
+        }
         if self.options.pull {
             self.pull(&heads, &mut report)?;
         }
         if self.options.push {
             self.push(&mut report)?;
+            if !self.options.dry_run {
+                self.repair(&mut report)?;
+            }
         }
         Ok(report)
     }
@@ -325,6 +361,7 @@ fn forget_writer(change: &state::Change<'_>) -> Result<()> {
         word::WRITER,
         word::SEQ,
         word::HEAD,
+        word::BUNDLED,
         word::PENDING,
         word::LAST,
         word::NONCE,

@@ -57,6 +57,13 @@ pub struct SyncArgs {
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
+    /// Read all that the peer has, too, and put right what is missing or damaged there: once a week, perhaps
+    #[arg(long, conflicts_with = "dry_run")]
+    verify: bool,
+    /// Put each revision into a hub under its own key, however many are new: `rev` there is a store by itself. With --verify
+    /// those that are not there, too
+    #[arg(long)]
+    plain: bool,
     /// After how much silence another host is taken for lost, and how long others are waited for who synchronise with PEER
     #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
     timeout: u32,
@@ -192,6 +199,8 @@ impl SyncArgs {
             dry_run: self.dry_run,
             confirm_deletes: self.confirm_deletes,
             join: self.join,
+            verify: self.verify,
+            plain: self.plain,
         }
     }
 }
@@ -322,6 +331,7 @@ fn as_json(done: &Result<Report, CliError>) -> serde_json::Value {
         "received": report.received,
         "received_removals": report.received_facts,
         "bytes": report.bytes,
+        "repaired": report.repaired,
         "problems": report.problems,
         "error": error,
     })
@@ -346,6 +356,10 @@ fn told(report: &Report, dry: bool, always: bool, out: Option<&mut Out>) -> Resu
         (true, _) => "nothing new".into(),
         (false, true) => format!("would send {sent}; would receive {received}"),
         (false, false) => format!("sent {sent}; received {received}; {}", n(report.bytes, "byte")),
+    };
+    let line = match report.repaired {
+        0 => line,
+        repaired => format!("{line}; repaired {}", n(repaired, "piece")),
     };
     if let Some(out) = out.filter(|_| always || !nothing) {
         out.line(line)?;

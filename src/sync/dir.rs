@@ -71,7 +71,11 @@ impl DirPeer {
             access.give(&file, 0o666);
             file.write_all(bytes)?;
             file.sync_all()?;
-            fs::rename(&temporary, path)
+            // Somebody may have taken the directory away, which was empty.
+            fs::rename(&temporary, path).or_else(|_| {
+                self.make(dir, &access)?;
+                fs::rename(&temporary, path)
+            })
         });
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
@@ -218,7 +222,13 @@ impl Peer for DirPeer {
         let path = self.path(key);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(self.failed("remove", &path)(e)),
-            _ => Ok(()),
+            _ => {
+                // The original takes an empty directory for an object.
+                if let (Key::Rev(..), Some(dir)) = (key, path.parent()) {
+                    let _ = fs::remove_dir(dir);
+                }
+                Ok(())
+            }
         }
     }
 

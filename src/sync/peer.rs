@@ -49,6 +49,8 @@ pub enum Key {
     Head(Writer),
     /// What a writer says, piece by piece, from 1.
     Log(Writer, u64),
+    /// What a writer said in many pieces, the last one given.
+    Bundle(Writer, u64),
     /// A revision's bytes.
     Rev(ObjectId, Rev),
 }
@@ -64,6 +66,7 @@ impl Key {
             Key::Format => "format.json".into(),
             Key::Head(writer) => format!("head/{}", writer.as_str()),
             Key::Log(writer, seq) => format!("log/{}/{seq:016}", writer.as_str()),
+            Key::Bundle(writer, upto) => format!("log/{}/to-{upto:016}", writer.as_str()),
             Key::Rev(id, rev) => format!("rev/{}/{rev}", component(id)),
         }
     }

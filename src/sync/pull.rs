@@ -1,10 +1,9 @@
 //! Taking in what others have told a peer.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::unix::fs::DirBuilderExt;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::at_once::at_once;
+use super::bundle::Part;
 use super::peer::{Key, Listed, Writer};
 use super::segment::{Entry, Head, RevEntry, fact_name, parse};
 use super::state::{HERE, NameState, TOLD};
@@ -83,54 +82,59 @@ impl Replica<'_> {
     /// on the way through the log.
     pub(super) fn pull(&self, heads: &[Listed], report: &mut Report) -> Result<()> {
         let own = self.writer()?;
-        let mut news = Vec::new();
+        let (mut news, mut behind) = (Vec::new(), Vec::new());
         for head in heads.iter().filter(|head| Some(&head.writer) != own.as_ref()) {
-            news.extend(self.news_of(head, report)?);
+            news.extend(self.news_of(head, &mut behind, report)?);
+        }
+        if self.has_lost_some(heads, behind)? {
+            return self.pull(heads, report);
         }
         let (mut kept, mut room, mut facts) = (HashMap::new(), KEPT, Window::default());
         for news in &mut news {
-            for seq in news.from..=news.upto {
-                let Some((size, entries)) = self.piece(news, seq, report)? else {
+            let mut seq = news.from;
+            while seq <= news.upto {
+                let Some(part) = self.part_of(news, seq, report)? else {
                     // What comes after it is for the next time, though the head be the same.
                     (news.upto, news.tag) = (seq - 1, None);
                     break;
                 };
                 let is_fact = |entry: &&Entry| matches!(entry, Entry::Fact(..));
-                facts.add(&news.writer, seq, entries.iter().filter(is_fact).cloned().collect());
+                facts.add(&news.writer, seq, part.entries.iter().filter(is_fact).cloned().collect());
                 if facts.is_full() {
                     self.take_in_facts(std::mem::take(&mut facts), report)?;
                 }
-                if let Some(left) = room.checked_sub(size) {
+                let next = part.upto + 1;
+                if let Some(left) = room.checked_sub(part.size) {
                     room = left;
-                    kept.insert((news.writer.clone(), seq), entries);
+                    kept.insert((news.writer.clone(), seq), part);
                 }
+                seq = next;
             }
         }
         self.take_in_facts(facts, report)?;
+        self.fetch_wanted(report)?;
         let mut window = Window::default();
         for news in &news {
-            for seq in news.from..=news.upto {
-                let entries = match kept.remove(&(news.writer.clone(), seq)) {
-                    Some(entries) => entries,
-                    None => match self.piece(news, seq, report)? {
-                        Some((_, entries)) => entries,
+            let mut seq = news.from;
+            while seq <= news.upto {
+                let part = match kept.remove(&(news.writer.clone(), seq)) {
+                    Some(part) => part,
+                    None => match self.part_of(news, seq, report)? {
+                        Some(part) => part,
                         None => break,
                     },
                 };
-                window.add(&news.writer, seq, entries);
-                window.cursors.push((
-                    news.writer.clone(),
-                    seq,
-                    news.tag.clone().filter(|_| seq == news.upto),
-                ));
+                window.add(&news.writer, seq, part.entries);
+                let tag = news.tag.clone().filter(|_| part.upto >= news.upto);
+                window.cursors.push((news.writer.clone(), part.upto, tag));
+                seq = part.upto + 1;
                 if window.is_full() {
                     self.take_in(std::mem::take(&mut window), report)?;
                 }
             }
         }
         self.take_in(window, report)?;
-        self.settle(1)?;
-        self.fetch_wanted(report)
+        self.settle(1)
     }
 
     /// Writes what was to be remembered, where that is so many names, after what it says is on the medium.
@@ -141,7 +145,36 @@ impl Replica<'_> {
         if names <= 1 || self.state.unwritten() >= names { self.state.settle() } else { Ok(()) }
     }
 
-    fn news_of(&self, listed: &Listed, report: &mut Report) -> Result<Option<News>> {
+    /// Whether the peer has less than it had twice in a row: it was put back from a backup. Then all is compared again, for this
+    /// host may be the only one that still knows. (Once is an old answer.)
+    fn has_lost_some(&self, heads: &[Listed], mut behind: Vec<Writer>) -> Result<bool> {
+        if self.options.dry_run {
+            return Ok(false);
+        }
+        let listed: HashSet<&Writer> = heads.iter().map(|head| &head.writer).collect();
+        behind.extend(self.state.writers()?.into_iter().filter(|writer| !listed.contains(writer)));
+        let before = self.state.text(word::BEHIND)?.unwrap_or_default();
+        let lost = behind.iter().any(|writer| before.contains(writer.as_str()));
+        let now: Vec<&str> = behind.iter().map(Writer::as_str).collect();
+        let now = if lost { String::new() } else { now.join(" ") };
+        if now != before {
+            let change = self.state.change()?;
+            change.set_word(word::BEHIND, Some(now.as_bytes()).filter(|now| !now.is_empty()))?;
+            if lost {
+                log::warn!("{} holds less than it did: comparing all", self.peer.name());
+                change.forget_peer()?;
+            }
+            change.commit()?;
+        }
+        Ok(lost)
+    }
+
+    fn news_of(
+        &self,
+        listed: &Listed,
+        behind: &mut Vec<Writer>,
+        report: &mut Report,
+    ) -> Result<Option<News>> {
         let writer = listed.writer.clone();
         let (seen, tag) = self.state.cursor(&writer)?;
         if tag.is_some() && tag == listed.tag {
@@ -152,7 +185,12 @@ impl Replica<'_> {
             self.problem(report, format!("the head of {} is damaged", writer.as_str()));
             return Ok(None);
         };
-        // One that goes backwards is an old answer of the peer, and so is what was listed with it.
+        if head.seq == seen && !self.options.dry_run {
+            self.state.remember(Vec::new(), Some((&writer, seen, listed.tag.as_deref())));
+        }
+        if head.seq < seen {
+            behind.push(writer.clone());
+        }
         Ok((head.seq > seen).then(|| News {
             writer,
             tag: listed.tag.clone(),
@@ -162,31 +200,23 @@ impl Replica<'_> {
         }))
     }
 
-    pub(super) fn problem(&self, report: &mut Report, what: String) {
-        let problem = format!("{}: {what}; it is tried again the next time", self.peer.name());
-        /// More are of one kind, most likely.
-        const TOLD: usize = 20;
-        if report.problems.len() < TOLD && !report.problems.contains(&problem) {
-            report.problems.push(problem);
-        }
-    }
-
-    /// A piece and its size. `None` where it is not there, or not right.
-    fn piece(&self, news: &News, seq: u64, report: &mut Report) -> Result<Option<(usize, Vec<Entry>)>> {
+    /// A piece, or the bundle that it is in. `None` where it is not there, or not right.
+    fn part_of(&self, news: &News, seq: u64, report: &mut Report) -> Result<Option<Part>> {
         let writer = &news.writer;
         let repeated = news.last.as_deref().filter(|_| seq == news.upto);
         if let Some(entries) = repeated.and_then(|last| parse(last, writer, seq)) {
-            return Ok(Some((repeated.map_or(0, <[u8]>::len), entries)));
+            return Ok(Some(Part { upto: seq, size: repeated.map_or(0, <[u8]>::len), entries }));
         }
-        let Some(bytes) = self.peer.get(&Key::Log(writer.clone(), seq))? else {
-            self.problem(report, format!("piece {seq} of the log of {} is missing", writer.as_str()));
-            return Ok(None);
-        };
-        let entries = parse(&bytes, writer, seq);
-        if entries.is_none() {
-            self.problem(report, format!("piece {seq} of the log of {} is damaged", writer.as_str()));
+        match self.part(writer, seq, news.upto)? {
+            Ok(part) => Ok(Some(part)),
+            Err(_) if self.broken.lock().contains(&(writer.clone(), seq)) => {
+                Ok(Some(Part { upto: seq, size: 0, entries: Vec::new() }))
+            }
+            Err(wrong) => {
+                self.problem(report, format!("piece {seq} of the log of {} is {wrong}", writer.as_str()));
+                Ok(None)
+            }
         }
-        Ok(entries.map(|entries| (bytes.len(), entries)))
     }
 
     fn take_in_facts(&self, window: Window, report: &mut Report) -> Result<()> {
@@ -215,21 +245,6 @@ impl Replica<'_> {
             self.state.remember(names.collect(), None);
         }
         self.settle(MUCH)
-    }
-
-    /// Wants the revisions of an object that never were here since facts removed them, where those have lapsed.
-    pub(super) fn want_lapsed(&self, id: &ObjectId) -> Result<()> {
-        let spared = self.state.spared(id)?;
-        if spared.is_empty() {
-            return Ok(());
-        }
-        let revs: Vec<Rev> = spared.iter().map(|entry| entry.rev.clone()).collect();
-        let lacking = self.store.lacking(id, &[], &revs)?;
-        let change = self.state.change()?;
-        for entry in spared.into_iter().filter(|entry| lacking.contains(&entry.rev)) {
-            change.set_wanted(&Entry::Rev(entry), true)?;
-        }
-        change.commit_soon()
     }
 
     fn take_in(&self, window: Window, report: &mut Report) -> Result<()> {
@@ -344,118 +359,6 @@ impl Replica<'_> {
         self.progress.note(report);
         self.state.remember(names, None);
         Ok(())
-    }
-
-    /// Notes what could not enter the store, and revisions that may have to if facts lapse.
-    fn want(&self, now: impl IntoIterator<Item = Entry>, later: Vec<Entry>) -> Result<()> {
-        let entries = now.into_iter().map(|entry| (entry, true));
-        let mut entries = entries.chain(later.into_iter().map(|entry| (entry, false))).peekable();
-        if entries.peek().is_none() {
-            return Ok(());
-        }
-        let change = self.state.change()?;
-        for (entry, now) in entries {
-            change.set_wanted(&entry, now)?;
-        }
-        change.commit_soon()
-    }
-
-    /// What was done with one object, or that it has to wait: one that cannot be read or written keeps no other one. `None`
-    /// where it was told as a problem; an error where that is none of the object.
-    pub(super) fn unless_stuck<T>(
-        &self,
-        id: &ObjectId,
-        done: Result<T>,
-        report: &mut Report,
-    ) -> Result<Option<T>> {
-        /// More are no fault of theirs.
-        const STUCK: u64 = 100;
-        match done {
-            Err(e) if e.is_of_object() && self.stuck.fetch_add(1, Ordering::Relaxed) < STUCK => {
-                self.problem(report, format!("{id} has to wait: {e}"));
-                Ok(None)
-            }
-            done => done.map(Some),
-        }
-    }
-
-    /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.
-    fn set_aside(&self, entry: &RevEntry, bytes: Option<Vec<u8>>, report: &mut Report) {
-        let what = format!("{} {}", entry.id, entry.rev);
-        match bytes {
-            None => self.problem(report, format!("{what} is missing there")),
-            Some(bytes) => {
-                let aside = self.state.aside();
-                let at = aside.join(format!("{}-{}", entry.rev, super::sha256(&bytes)));
-                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&aside);
-                let kept = made.and_then(|()| std::fs::write(&at, bytes));
-                let put = if kept.is_ok() { format!(" (see {})", at.display()) } else { String::new() };
-                self.problem(report, format!("{what} is damaged there{put}"));
-            }
-        }
-    }
-
-    /// Tries once more with what could not be taken in: of a revision, what is under its own key, and in the piece that told
-    /// of it.
-    fn fetch_wanted(&self, report: &mut Report) -> Result<()> {
-        for entry in self.state.wanted()? {
-            let Some((id, name)) = entry.name() else { continue };
-            let flags = match &entry {
-                Entry::Fact(..) if self.options.dry_run => continue,
-                Entry::Fact(_, fact) => {
-                    let learnt = self.store.receive(id, std::slice::from_ref(fact), &[]);
-                    let learnt = learnt.and_then(|_| self.want_lapsed(id));
-                    self.unless_stuck(id, learnt, report)?.map(|()| 0)
-                }
-                Entry::Rev(rev) => self.unless_stuck(id, self.fetch(rev, report), report)?.flatten(),
-            };
-            let Some(flags) = flags else { continue };
-            let known = self.state.names(id)?.remove(&name).unwrap_or_default();
-            let known = NameState { flags: known.flags | TOLD | flags, ..known };
-            let change = self.state.change()?;
-            change.set_names(&[(id.clone(), name.clone(), known)])?;
-            change.unset_wanted(id, &name)?;
-            change.commit_soon()?;
-        }
-        Ok(())
-    }
-
-    /// Takes in a revision whose bytes are wanted. [`HERE`], or nothing where facts remove it by now; `None` where it is still
-    /// wanted.
-    fn fetch(&self, entry: &RevEntry, report: &mut Report) -> Result<Option<u8>> {
-        let (id, rev) = (&entry.id, &entry.rev);
-        if self.store.lacking(id, &[], std::slice::from_ref(rev))?.is_empty() {
-            return Ok((!self.options.dry_run).then_some(0));
-        }
-        let Some(bytes) = self.wanted_bytes(entry)? else {
-            self.problem(report, format!("{id} {rev} is still missing or damaged there"));
-            return Ok(None);
-        };
-        if self.options.dry_run {
-            return Ok(None);
-        }
-        let size = bytes.len() as u64;
-        self.store.receive(id, &[], &[(rev.clone(), bytes, entry.attrs)])?;
-        report.received += 1;
-        report.bytes += size;
-        Ok(Some(HERE))
-    }
-
-    fn wanted_bytes(&self, entry: &RevEntry) -> Result<Option<Vec<u8>>> {
-        let own = self.peer.get(&Key::Rev(entry.id.clone(), entry.rev.clone()))?;
-        if let Some(bytes) = own.filter(|bytes| entry.fits(bytes)) {
-            return Ok(Some(bytes));
-        }
-        let known = self.state.names(&entry.id)?.remove(entry.rev.as_str());
-        let Some((writer, seq)) = known.and_then(|known| known.packed) else { return Ok(None) };
-        let piece = self.peer.get(&Key::Log(writer.clone(), seq))?;
-        let entries = piece.and_then(|bytes| parse(&bytes, &writer, seq)).unwrap_or_default();
-        Ok(entries.into_iter().find_map(|told| match told {
-            Entry::Rev(told) if told.id == entry.id && told.rev == entry.rev => {
-                told.body.filter(|bytes| entry.fits(bytes))
-            }
-            _ => None,
-        }))
     }
 
     /// This host's name at the peer, made where it has none yet.

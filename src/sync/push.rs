@@ -1,10 +1,12 @@
 //! Telling a peer what is new here.
 
+use super::at_once::at_once;
 use super::peer::{Body, Key, Writer};
 use super::scan::{News, deleted};
 use super::segment::{Builder, Entry, Head, fact_name, parse};
 use super::state::{HERE, NameState, Stamp, TOLD};
-use super::{Replica, Report, forget_writer, word};
+use super::{Replica, Report, THREADS, forget_writer, word};
+use crate::backend::Removal;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
@@ -30,12 +32,14 @@ struct Piece {
     size: usize,
     names: Vec<(ObjectId, String, NameState)>,
     stamps: Vec<(ObjectId, Stamp)>,
+    /// What nobody needs any more.
+    dead: Vec<Key>,
 }
 
 impl Piece {
     fn new(writer: &Writer, seq: u64) -> Piece {
         let said = Builder::new(writer, seq);
-        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new() }
+        Piece { said, revs: Vec::new(), size: 0, names: Vec::new(), stamps: Vec::new(), dead: Vec::new() }
     }
 
     fn is_full(&self) -> bool {
@@ -69,7 +73,7 @@ impl Replica<'_> {
             revs += one.texts.len();
             size += one.texts.iter().map(Vec::len).sum::<usize>();
             news.push((id, one));
-            packed |= self.peer.packs() && revs > MANY;
+            packed |= self.peer.packs() && revs > MANY && !self.options.plain;
             if revs <= MANY && size < PUT_BYTES && n + 1 < changed.len() {
                 continue;
             }
@@ -112,6 +116,11 @@ impl Replica<'_> {
     }
 
     fn say(&self, piece: &mut Piece, id: &ObjectId, news: News, packed: bool, report: &mut Report) {
+        if self.peer.packs() {
+            piece.size += news.back.iter().map(|rev| rev.bytes.len()).sum::<usize>();
+            piece.revs.extend(news.back);
+            piece.dead.extend(news.dead);
+        }
         let mut texts = news.texts.into_iter();
         for mut entry in news.entries {
             match &mut entry {
@@ -151,6 +160,9 @@ impl Replica<'_> {
         }
         for fact in facts {
             report.sent_facts += 1;
+            if let Removal::Rev { rev, .. } = &fact {
+                piece.dead.push(Key::Rev(id.clone(), rev.clone()));
+            }
             piece.names.extend(
                 fact_name(&fact).map(|name| (id.clone(), name, NameState { flags: TOLD, packed: None })),
             );
@@ -182,12 +194,15 @@ impl Replica<'_> {
         let change = self.state.change()?;
         change.set_word(word::PENDING, Some(&bytes))?;
         change.commit()?;
-        self.put_log(writer, seq, &bytes)?;
+        self.put_log(&Key::Log(writer.clone(), seq), &bytes)?;
         let change = self.state.change()?;
         change.set_names(&piece.names)?;
         change.set_stamps(&piece.stamps)?;
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
+        if let Err(e) = at_once(THREADS, &piece.dead, |key| self.peer.remove(key)) {
+            log::warn!("texts that were removed stay at the peer: {e}");
+        }
         Ok(Piece::new(writer, seq + 1))
     }
 
@@ -204,50 +219,6 @@ impl Replica<'_> {
         let why =
             "somebody else uses the name of this host's copy there; the next time it has another".into();
         Err(Error::Peer { peer: self.peer.name(), why, away: true })
-    }
-
-    fn put_log(&self, writer: &Writer, seq: u64, bytes: &[u8]) -> Result<()> {
-        let key = Key::Log(writer.clone(), seq);
-        self.surely(std::slice::from_ref(&key), |_| self.peer.put(&key, bytes), |_, read| read == bytes)
-    }
-
-    fn put_revs(&self, revs: &[Body]) -> Result<()> {
-        let keys: Vec<Key> = revs.iter().map(|rev| rev.key.clone()).collect();
-        let put = |wrong: &[usize]| match wrong.len() == revs.len() {
-            true => self.peer.put_revs(revs),
-            false => wrong.iter().try_for_each(|&at| self.peer.put_revs(std::slice::from_ref(&revs[at]))),
-        };
-        self.surely(&keys, put, |at, read| read == revs[at].bytes)
-    }
-
-    /// Puts, and reads back what a network was in between: no server that was tried verifies what it is given. `put` is told
-    /// which to put, `right` compares one.
-    fn surely(
-        &self,
-        keys: &[Key],
-        put: impl Fn(&[usize]) -> Result<()>,
-        right: impl Fn(usize, &[u8]) -> bool,
-    ) -> Result<()> {
-        const TRIES: usize = 4;
-        let mut wrong: Vec<usize> = (0..keys.len()).collect();
-        for _ in 0..TRIES {
-            put(&wrong)?;
-            if !self.peer.is_far() {
-                return Ok(());
-            }
-            let asked: Vec<Key> = wrong.iter().map(|&at| keys[at].clone()).collect();
-            let read = self.peer.get_revs(&asked)?;
-            wrong = wrong
-                .iter()
-                .zip(&read)
-                .filter(|(at, read)| !read.as_deref().is_some_and(|read| right(**at, read)))
-                .map(|(&at, _)| at)
-                .collect();
-            if wrong.is_empty() {
-                return Ok(());
-            }
-        }
-        Err(self.garbled())
     }
 
     fn is_told(&self, change: &super::state::Change<'_>, seq: u64, bytes: &[u8]) -> Result<()> {
@@ -267,7 +238,7 @@ impl Replica<'_> {
             None => change.set_word(word::PENDING, None)?,
             Some(entries) => {
                 self.check_free(&writer, seq, &bytes)?;
-                self.put_log(&writer, seq, &bytes)?;
+                self.put_log(&Key::Log(writer, seq), &bytes)?;
                 let name = |entry: &Entry| {
                     let flags = if matches!(entry, Entry::Rev(_)) { HERE | TOLD } else { TOLD };
                     entry.name().map(|(id, name)| (id.clone(), name, NameState { flags, packed: None }))
@@ -286,10 +257,10 @@ impl Replica<'_> {
     /// Says how far this host has come, where the head does not yet.
     fn put_head(&self) -> Result<()> {
         let seq = self.number(word::SEQ)?;
+        let Some(writer) = self.writer()? else { return Ok(()) };
         if self.options.dry_run || self.number(word::HEAD)? >= seq {
             return Ok(());
         }
-        let Some(writer) = self.writer()? else { return Ok(()) };
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let before = self.state.word(word::NONCE)?;
         let change = self.state.change()?;
@@ -297,11 +268,12 @@ impl Replica<'_> {
         change.set_word(word::NONCE, Some(nonce.as_bytes()))?;
         change.commit()?;
         let head = Head { seq, nonce, last: self.state.word(word::LAST)? };
-        self.peer.put(&Key::Head(writer), &head.to_bytes())?;
+        self.peer.put(&Key::Head(writer.clone()), &head.to_bytes())?;
         let change = self.state.change()?;
         change.set_word(word::HEAD, Some(seq.to_string().as_bytes()))?;
         change.set_word(word::NONCE_BEFORE, None)?;
         change.set_word(word::OWN_TAG, None)?;
-        change.commit()
+        change.commit()?;
+        self.bundle(&writer)
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Replica;
+use super::peer::{Body, Key};
 use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, NameState, Stamp, TOLD};
 use crate::backend::{DELETED, Removal};
@@ -29,6 +30,10 @@ pub struct News {
     pub entries: Vec<Entry>,
     /// In the order of the revisions among the entries.
     pub texts: Vec<Vec<u8>>,
+    /// Revisions that do not live any more.
+    pub dead: Vec<Key>,
+    /// Revisions that live again, which somebody may have taken away at the peer.
+    pub back: Vec<Body>,
     /// What is known of the object's names that was not.
     pub names: Vec<(ObjectId, String, NameState)>,
     /// Revisions that were here, and are neither here nor among what is gone.
@@ -113,14 +118,31 @@ impl Replica<'_> {
                 }
             }
         }
-        let mut removed_now = BTreeSet::new();
+        let (mut removed_now, known_facts) = (BTreeSet::new(), news.entries.len());
         for fact in facts {
             let Some(text) = fact_name(&fact).filter(|text| flags(text) & TOLD == 0) else { continue };
             if let Removal::Rev { rev, .. } = &fact {
                 removed_now.insert(rev.clone());
+                if set.live.binary_search(rev).is_err() && !set.awaited(rev) {
+                    news.dead.push(Key::Rev(id.clone(), rev.clone()));
+                }
             }
             name(text, TOLD);
             news.entries.push(Entry::Fact(id.clone(), fact));
+        }
+        // Whoever told of a removal takes the bytes away.
+        let more_facts = news.entries.len() > known_facts;
+        let again = |rev: &&Rev| {
+            let removal = format!("{rev}~");
+            let was_removed =
+                || known.range(removal.clone()..).next().is_some_and(|(name, _)| name.starts_with(&removal));
+            let flags = flags(rev.as_str());
+            (flags == TOLD || flags & TOLD != 0 && more_facts) && was_removed()
+        };
+        for rev in set.live.iter().filter(again) {
+            if let Some((bytes, meta)) = found(backend.read(id, rev))? {
+                news.back.push(Body { key: Key::Rev(id.clone(), rev.clone()), attrs: meta.attrs(), bytes });
+            }
         }
         // What was removed with its bytes is not here any more: should all that removed it lapse, it is not missing because
         // somebody deleted it. (Where the bytes are not among what is gone, somebody has.)

@@ -13,6 +13,7 @@
 //! known.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -156,8 +157,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The `seq`-th of a writer.
-    pub fn new(writer: &Writer, seq: u64) -> Builder {
+    /// The `seq`-th of a writer; of a bundle, the first and the last.
+    pub fn new(writer: &Writer, seq: impl Display) -> Builder {
         Builder { bytes: format!("revfs log 1 {} {seq}\n", writer.as_str()).into_bytes(), entries: 0 }
     }
 
@@ -209,7 +210,7 @@ impl Builder {
 }
 
 /// Reads a piece. `None` where it is not whole, or not this one.
-pub fn parse(bytes: &[u8], writer: &Writer, seq: u64) -> Option<Vec<Entry>> {
+pub fn parse(bytes: &[u8], writer: &Writer, seq: impl Display) -> Option<Vec<Entry>> {
     let said = unsealed(bytes)?;
     let mut rest = said.strip_prefix(format!("revfs log 1 {} {seq}\n", writer.as_str()).as_bytes())?;
     let mut entries = Vec::new();

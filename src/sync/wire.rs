@@ -193,11 +193,14 @@ impl Made {
             Key::Head(_) => 1,
             Key::Log(..) => 2,
             Key::Rev(..) => 3,
+            Key::Bundle(..) => 4,
         });
         match key {
             Key::Format => self,
             Key::Head(writer) => self.bytes(writer.as_str().as_bytes()),
-            Key::Log(writer, seq) => self.bytes(writer.as_str().as_bytes()).number(*seq),
+            Key::Log(writer, seq) | Key::Bundle(writer, seq) => {
+                self.bytes(writer.as_str().as_bytes()).number(*seq)
+            }
             Key::Rev(id, rev) => self.bytes(id.as_os_str().as_bytes()).bytes(rev.as_str().as_bytes()),
         }
     }
@@ -254,6 +257,7 @@ impl<'a> Given<'a> {
             3 => {
                 Key::Rev(ObjectId::new(OsStr::from_bytes(self.bytes()?)).ok()?, Rev::new(self.text()?).ok()?)
             }
+            4 => Key::Bundle(self.writer()?, self.number()?),
             _ => return None,
         })
     }
@@ -283,8 +287,9 @@ impl Request<'_> {
             Request::Get(key) => made(3).key(key),
             Request::Heads => made(4),
             Request::Remove(key) => made(5).key(key),
-            Request::Learn(SyncOptions { pull, push, dry_run, confirm_deletes, join }) => {
-                made(6).flag(*pull).flag(*push).flag(*dry_run).flag(*confirm_deletes).flag(*join)
+            Request::Learn(SyncOptions { pull, push, dry_run, confirm_deletes, join, verify, plain }) => {
+                let flags = [pull, push, dry_run, confirm_deletes, join, verify, plain];
+                flags.into_iter().fold(made(6), |made, flag| made.flag(*flag))
             }
         };
         made.0
@@ -316,6 +321,8 @@ impl Request<'_> {
                 dry_run: given.flag()?,
                 confirm_deletes: given.flag()?,
                 join: given.flag()?,
+                verify: given.flag()?,
+                plain: given.flag()?,
             }),
             _ => return None,
         };
@@ -335,8 +342,16 @@ impl Answer {
                 let made = made.bytes(head.writer.as_str().as_bytes()).flag(head.tag.is_some());
                 head.tag.iter().fold(made, |made, tag| made.bytes(tag.as_bytes()))
             }),
-            Answer::Learnt(Report { sent, sent_facts, received, received_facts, bytes, problems }) => {
-                let numbers = [sent, sent_facts, received, received_facts, bytes];
+            Answer::Learnt(Report {
+                sent,
+                sent_facts,
+                received,
+                received_facts,
+                bytes,
+                repaired,
+                problems,
+            }) => {
+                let numbers = [sent, sent_facts, received, received_facts, bytes, repaired];
                 let made = numbers.into_iter().fold(made(5), |made, n| made.number(*n));
                 problems.iter().fold(made, |made, problem| made.bytes(problem.as_bytes()))
             }
@@ -380,6 +395,7 @@ impl Answer {
                     received: given.number()?,
                     received_facts: given.number()?,
                     bytes: given.number()?,
+                    repaired: given.number()?,
                     problems: Vec::new(),
                 };
                 while !given.0.is_empty() {
@@ -408,7 +424,11 @@ mod tests {
                 Rev::new("7-0123456789abcdef0123456789abcdef").unwrap(),
             )
         };
-        let logs = [Key::Log(writer.clone(), 1), Key::Log(writer.clone(), u64::MAX)];
+        let logs = [
+            Key::Log(writer.clone(), 1),
+            Key::Log(writer.clone(), u64::MAX),
+            Key::Bundle(writer.clone(), 64),
+        ];
         let revs = [rev(b"a"), rev(b"\xff\n\" "), rev(&[b'x'; 255])];
         [vec![Key::Format, Key::Head(writer)], logs.into(), revs.into()].concat()
     }

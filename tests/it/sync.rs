@@ -1,7 +1,7 @@
 //! Synchronising: what it costs, what it refuses, and the command.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -99,6 +99,117 @@ fn a_change_costs_few_requests_however_many_objects_there_are() {
 }
 
 #[test]
+fn many_short_pieces_become_one_and_say_what_they_said() {
+    let hub = place();
+    let peer = DirPeer::new(hub.path());
+    let (mut a, mut b, mut behind, mut new) = (Host::new(), Host::new(), Host::new(), Host::new());
+    let saves = |host: &mut Host, from: u32, to: u32| {
+        for n in from..to {
+            host.store.upsert(&id("a"), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+            host.sync(&peer);
+        }
+    };
+    saves(&mut a, 0, 10);
+    behind.sync(&peer);
+    saves(&mut a, 10, 100);
+    saves(&mut a, 100, 140);
+    let log = |name: &str| {
+        let mut all = fs::read_dir(hub.path().join("log")).unwrap();
+        all.any(|writer| writer.unwrap().path().join(name).exists())
+    };
+    let number = |n: u64| format!("{n:016}");
+    assert!(log(&format!("to-{}", number(64))) && log(&format!("to-{}", number(128))));
+    assert!(a.text("a").unwrap().contains("139"));
+    assert!(!log(&number(1)) && !log(&number(128)) && log(&number(129)));
+    for host in [&mut b, &mut behind, &mut new] {
+        host.sync(&peer);
+        assert_eq!(host.store.revisions(&id("a")).unwrap(), a.store.revisions(&id("a")).unwrap());
+        assert_eq!(host.text("a"), a.text("a"));
+        assert_eq!(host.sync(&peer), Report::default());
+    }
+}
+
+/// All that is below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn what_a_hub_has_lost_is_told_again_by_whoever_knows_it() {
+    let hub = place();
+    let peer = DirPeer::new(hub.path());
+    let (mut a, mut b, mut c) = (Host::new(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    let before: Vec<_> = files(hub.path()).into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+    a.store.create(&id("y"), b"{}").unwrap();
+    a.store.delete(&id("x")).unwrap();
+    let mut new = Host::new();
+    new.store.create(&id("z"), b"{}").unwrap();
+    for host in [&mut a, &mut new, &mut b] {
+        host.sync(&peer);
+    }
+    assert!(b.text("x").is_none() && b.text("y").is_some() && b.text("z").is_some());
+    // It is put back from a backup, and neither who said that nor the newest comes again.
+    files(hub.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
+    for (bytes, path) in &before {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    drop((a, new));
+    b.sync(&peer);
+    c.sync(&peer);
+    assert!(c.text("y").is_none(), "once may be an old answer");
+    b.sync(&peer);
+    c.sync(&peer);
+    assert!(c.text("x").is_none() && c.text("y").is_some() && c.text("z").is_some());
+    assert_eq!((b.sync(&peer), c.sync(&peer)), (Report::default(), Report::default()));
+}
+
+#[test]
+fn what_is_missing_or_damaged_in_a_hub_is_put_right() {
+    let verify = SyncOptions { verify: true, ..SyncOptions::default() };
+    for (what, damage) in [("log", true), ("log", false), ("rev", true), ("rev", false)] {
+        for by in 0..2 {
+            let hub = place();
+            let peer = DirPeer::new(hub.path());
+            let mut hosts = [Host::new(), Host::new()];
+            let long = format!("{{\"long\": \"{}\"}}", "x".repeat(20_000));
+            for name in ["x", "y", "z"] {
+                hosts[0].store.create(&id(name), long.as_bytes()).unwrap();
+                hosts[0].sync(&peer);
+            }
+            hosts[1].sync(&peer);
+            // The second piece; or a revision.
+            let path = files(&hub.path().join(what))
+                .into_iter()
+                .find(|path| what == "rev" || path.ends_with(format!("{:016}", 2)))
+                .unwrap();
+            match damage {
+                true => fs::write(&path, &fs::read(&path).unwrap()[1..]).unwrap(),
+                false => fs::remove_file(&path).unwrap(),
+            }
+            let mut late = Host::new();
+            late.try_sync(&peer, SyncOptions::default()).unwrap();
+            let report = late.try_sync(&peer, SyncOptions::default()).unwrap();
+            assert!(!report.problems.is_empty() && late.store.ids().unwrap().len() < 3, "{what}");
+            let report = hosts[by].try_sync(&peer, verify).unwrap();
+            assert_eq!((report.repaired, report.problems.len()), (1, 0), "{what} {damage} {by} {report:?}");
+            assert_eq!(hosts[by].try_sync(&peer, verify).unwrap(), Report::default());
+            late.sync(&peer);
+            let [a, b] = &mut hosts;
+            for host in [a, b, &mut late, &mut Host::new()] {
+                host.sync(&peer);
+                assert_eq!(host.store.ids().unwrap().len(), 3, "{what} {damage} {by}");
+                assert_eq!(host.sync(&peer), Report::default());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_thousand_revisions_that_were_made_at_once_have_one_winner() {
     let hosts = if std::env::var_os("REVFS_LONG").is_some() { 100 } else { 25 };
     let (peer, mut hosts) = (MemoryPeer::default(), (0..hosts).map(|_| Host::new()).collect::<Vec<_>>());
@@ -159,6 +270,68 @@ fn what_is_removed_here_is_removed_there_and_a_change_that_did_not_know_survives
     b.sync(&peer);
     a.sync(&peer);
     assert_eq!(a.text("x").as_deref(), Some("{\"n\": 1}"));
+}
+
+#[test]
+fn what_does_not_live_has_no_key_in_a_hub_and_has_one_when_it_lives_again() {
+    let hub = place();
+    let peer = DirPeer::new(hub.path());
+    let (mut a, mut b) = (Host::new(), Host::new());
+    let long = |n: u32| format!("{{\"n\": {n}, \"long\": \"{}\"}}", "x".repeat(20_000)).into_bytes();
+    for n in 0..3 {
+        a.store.upsert(&id("x"), &long(n)).unwrap();
+    }
+    a.sync(&peer);
+    b.sync(&peer);
+    let keys = || files(&hub.path().join("rev")).len();
+    assert_eq!(keys(), 3);
+    let op = a.store.delete(&id("x")).unwrap();
+    a.sync(&peer);
+    assert_eq!(keys(), 0);
+    b.sync(&peer);
+    a.store.backend().restore(&id("x"), &op, Durability::Ordered).unwrap();
+    a.sync(&peer);
+    assert_eq!(keys(), 3);
+    b.sync(&peer);
+    let [oldest, .., newest] = &b.store.revisions(&id("x")).unwrap()[..] else { panic!("not all") };
+    // Superseded, and that undone, on another host.
+    a.sync(&peer);
+    a.store.backend().retire(&id("x"), oldest, newest.as_str(), Durability::Ordered).unwrap();
+    a.sync(&peer);
+    assert_eq!(keys(), 2);
+    b.sync(&peer);
+    b.store.backend().retire(&id("x"), newest, "discarded", Durability::Ordered).unwrap();
+    for host in [&mut b, &mut a] {
+        host.store.sweep(&id("x")).unwrap();
+        host.sync(&peer);
+    }
+    assert_eq!(keys(), 2);
+    let mut new = Host::new();
+    for host in [&mut a, &mut b, &mut new] {
+        host.sync(&peer);
+        assert_eq!(host.store.revisions(&id("x")).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_plain_hub_is_a_store_of_its_own() {
+    let hub = place();
+    let (peer, mut a) = (DirPeer::new(hub.path()), Host::new());
+    for n in 0..100 {
+        a.store.create(&id(&format!("o{n}")), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+    }
+    a.sync(&peer);
+    assert!(!hub.path().join("rev").exists(), "in the log alone");
+    let plain = SyncOptions { plain: true, ..SyncOptions::default() };
+    assert_eq!(a.try_sync(&peer, SyncOptions { verify: true, ..plain }).unwrap().repaired, 100);
+    for n in 100..200 {
+        a.store.create(&id(&format!("o{n}")), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+    }
+    a.store.delete(&id("o7")).unwrap();
+    assert_eq!(a.try_sync(&peer, plain).unwrap().sent, 100);
+    let there = Store::open(hub.path().join("rev")).unwrap();
+    assert_eq!(there.ids().unwrap().len(), 199);
+    assert_eq!(there.winner(&id("o150")).unwrap().text, a.store.winner(&id("o150")).unwrap().text);
 }
 
 /// A host with a directory, and what is remembered of it in memory.

@@ -1,0 +1,113 @@
+//! Reading a writer's log, and making one long piece of many short ones.
+//!
+//! Of 64 pieces that are short together, their writer makes a *bundle*, which says what they say, and removes them: a new host
+//! reads a year's log with few requests. What a bundle says of a revision whose bytes were purged is without them. A reader
+//! asks for the one and then for the other, so nothing rests on which is there.
+
+use super::peer::{Key, Writer};
+use super::segment::{Builder, Entry, parse};
+use super::{Replica, word};
+use crate::error::Result;
+
+/// So many pieces make a bundle: those up to a multiple of it.
+const BUNDLED: u64 = 64;
+
+/// The longest bundle, in bytes. Pieces that are longer together stay: each is worth its request.
+const LONGEST: usize = 4 << 20;
+
+/// A piece or a bundle.
+pub struct Part {
+    /// Its last piece.
+    pub upto: u64,
+    /// In bytes.
+    pub size: usize,
+    /// What it says.
+    pub entries: Vec<Entry>,
+}
+
+/// The last piece of the bundle that a piece is in.
+fn end_of(seq: u64) -> u64 {
+    seq.div_ceil(BUNDLED).saturating_mul(BUNDLED)
+}
+
+impl Part {
+    /// `None` where the bytes are not whole, or another part's.
+    fn parse(key: &Key, bytes: &[u8]) -> Option<Part> {
+        let (upto, entries) = match key {
+            Key::Log(writer, seq) => (*seq, parse(bytes, writer, seq)?),
+            Key::Bundle(writer, upto) => (*upto, parse(bytes, writer, bundle_name(*upto))?),
+            Key::Format | Key::Head(_) | Key::Rev(..) => return None,
+        };
+        Some(Part { upto, size: bytes.len(), entries })
+    }
+}
+
+fn bundle_name(upto: u64) -> String {
+    format!("{}-{upto}", upto.saturating_sub(BUNDLED) + 1)
+}
+
+impl Replica<'_> {
+    /// The part of a writer's log that holds its `seq`-th piece; `upto`: how far the log goes. Or what is wrong with it.
+    pub(super) fn part(
+        &self,
+        writer: &Writer,
+        seq: u64,
+        upto: u64,
+    ) -> Result<std::result::Result<Part, &'static str>> {
+        let mut keys = [Key::Log(writer.clone(), seq), Key::Bundle(writer.clone(), end_of(seq))];
+        if seq % BUNDLED == 1 && end_of(seq) <= upto {
+            keys.reverse();
+        }
+        let mut wrong = "missing";
+        for key in &keys {
+            if let Some(bytes) = self.peer.get(key)? {
+                match Part::parse(key, &bytes) {
+                    Some(part) => return Ok(Ok(part)),
+                    None => wrong = "damaged",
+                }
+            }
+        }
+        Ok(Err(wrong))
+    }
+
+    /// Makes bundles of what this host has told, and the head tells of. What fails is tried again the next time.
+    pub(super) fn bundle(&self, writer: &Writer) -> Result<()> {
+        let (head, mut done) = (self.number(word::HEAD)?, self.number(word::BUNDLED)?);
+        while done + BUNDLED <= head {
+            done += BUNDLED;
+            if let Err(e) = self.make_bundle(writer, done) {
+                log::info!("no bundle was made: {e}");
+                return Ok(());
+            }
+            let change = self.state.change()?;
+            change.set_word(word::BUNDLED, Some(done.to_string().as_bytes()))?;
+            change.commit()?;
+        }
+        Ok(())
+    }
+
+    fn make_bundle(&self, writer: &Writer, upto: u64) -> Result<()> {
+        let pieces: Vec<Key> = (upto + 1 - BUNDLED..=upto).map(|seq| Key::Log(writer.clone(), seq)).collect();
+        let mut said = Builder::new(writer, bundle_name(upto));
+        for key in &pieces {
+            // One that is missing or damaged is missed by readers, who say so.
+            let Some(part) = self.peer.get(key)?.and_then(|bytes| Part::parse(key, &bytes)) else {
+                return Ok(());
+            };
+            for mut entry in part.entries {
+                if let Entry::Rev(rev) = &mut entry
+                    && self.store.read(&rev.id, &rev.rev).is_err()
+                    && self.store.backend().read_removed(&rev.id, &rev.rev).is_err()
+                {
+                    rev.body = None;
+                }
+                said.add(&entry);
+            }
+            if said.len() > LONGEST {
+                return Ok(());
+            }
+        }
+        self.put_log(&Key::Bundle(writer.clone(), upto), &said.finish())?;
+        pieces.iter().try_for_each(|key| self.peer.remove(key))
+    }
+}
