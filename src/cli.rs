@@ -1,7 +1,8 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
-//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show sync`. `place` finds the store,
+//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show status sync`. `place` finds the store,
+//! `progress` shows how far a round of `sync` has come,
 //! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
@@ -30,10 +31,13 @@ mod log;
 mod logger;
 mod mount;
 mod place;
+mod progress;
 mod read;
 mod resolve;
 mod revision;
 mod show;
+#[cfg(feature = "fuse")]
+mod status;
 mod sync;
 mod text;
 mod write;
@@ -111,6 +115,9 @@ enum Command {
     /// Find what does not belong into a store; `--repair` puts it right without losing a byte
     #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
     Check(check::Check),
+    /// Tell how a mount does, and what it is synchronised with
+    #[cfg(feature = "fuse")]
+    Status(status::Status),
     #[command(override_usage = "revfs sync [--pull | --push] [-n] [--watch[=SECONDS]] [STORE] PEER")]
     Sync(sync::SyncArgs),
 }
@@ -186,6 +193,8 @@ impl Cli {
             Command::Restore(restore) => restore.run(store, &mut out),
             Command::Gc(gc) => gc.run(store, &mut out),
             Command::Check(check) => check.run(store, &mut out),
+            #[cfg(feature = "fuse")]
+            Command::Status(status) => status.run(store, &mut out),
             Command::Sync(sync) => sync.run(store, &mut out),
         }?;
         out.finish()

@@ -186,8 +186,8 @@ pub struct Fs {
     /// Objects' directories that came a moment ago.
     recently_created: Mutex<HashMap<ObjectId, Instant>>,
     refusals: Mutex<Vec<String>>,
-    /// What the last round of `-o sync` did.
-    sync_status: Mutex<Option<serde_json::Value>>,
+    /// How `-o sync` goes.
+    sync_status: OnceLock<Box<dyn Fn(u64) -> serde_json::Value + Send + Sync>>,
     /// Refused texts that were told of, by the object and the name that they are kept under.
     told: Mutex<VecDeque<(ObjectId, String)>>,
     /// The processes that have opened a text in a view, with its permissions.
@@ -278,7 +278,7 @@ impl Fs {
             root_kept: Mutex::default(),
             recently_created: Mutex::default(),
             refusals: Mutex::default(),
-            sync_status: Mutex::default(),
+            sync_status: OnceLock::new(),
             told: Mutex::default(),
             viewed: Mutex::default(),
             full: AtomicBool::new(false),

@@ -150,6 +150,7 @@ impl Request {
         if options.remount {
             return remount(&self.point, &self.lists, self.helper);
         }
+        self.lists.extend(options.find_peer()?);
         options.log = self.log.or(options.log).map(|path| std::path::absolute(&path).unwrap_or(path));
         let place = match check(&expand(&self.store), &self.point, &options) {
             Err(absent) if options.nofail && is_absent(&self.store) => {
@@ -246,7 +247,8 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
         detach(point, options.log.as_deref()).map_err(failed)?;
     }
     let syncing = options.sync.clone().map(|peer| {
-        let syncing = Syncing { store: store.clone(), peer, interval: options.interval };
+        let (store, args) = (store.clone(), options.sync_args.clone());
+        let syncing = Syncing { store, peer, interval: options.interval, args };
         syncing.begin(fs.clone()).map_err(failed)
     });
     let syncing = syncing.transpose()?;
@@ -376,7 +378,7 @@ fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>, answers: Option<Answers>) -
 }
 
 /// A thread; a system that gives none is no reason to panic.
-fn start(run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+fn start<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     std::thread::Builder::new().spawn(run)
 }
 

@@ -11,6 +11,9 @@
 //!
 //! - `at_once`: the same for many things at once
 //! - `peer`: what hosts leave for each other, and where; `memory`, `dir`, `store_peer`, `bucket`: such places
+//! - `probe`: what a hub can do, by trying
+//! - `limit`: a peer that is asked no more than so much a second
+//! - `progress`: how far a round has come
 //! - `segment`: pieces and heads as bytes; `bundle`: few long pieces of many short ones
 //! - `state`: what a host remembers of its exchange with a peer
 //! - `mark`: whether the store is the one it was
@@ -24,6 +27,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -39,9 +43,12 @@ mod bundle;
 mod counterpart;
 mod dir;
 mod greet;
+mod limit;
 mod mark;
 mod memory;
 mod peer;
+mod probe;
+mod progress;
 mod pull;
 mod push;
 mod put;
@@ -61,8 +68,12 @@ mod wire;
 pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
+pub use greet::init;
+pub use limit::{Clock, LimitedPeer, Limiter, parse_bytes};
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
 pub use peer::{Body, Key, Listed, Peer, Writer};
+pub use probe::{Finding, Hub};
+pub use progress::Progress;
 pub use remote::RemotePeer;
 pub use serve::serve;
 pub use ssh::SshUrl;
@@ -143,6 +154,7 @@ pub struct Replica<'a> {
     marked: AtomicBool,
     /// So many times an object had to wait in this round.
     stuck: AtomicU64,
+    progress: &'a Progress,
     /// Pieces that are not to be had, and of which all that they said is known.
     broken: Mutex<BTreeSet<verify::Piece>>,
 }
@@ -179,6 +191,10 @@ mod word {
     pub const OWN_TAG: &str = "own tag";
 }
 
+/// After how much silence the other end of a link is taken for lost, where nothing else is said; and how long somebody else's
+/// turn is waited for.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
+
 /// By how many threads revisions enter a store: it waits for the medium most of the time.
 const THREADS: usize = 8;
 
@@ -209,8 +225,8 @@ impl<'a> Replica<'a> {
         options: SyncOptions,
     ) -> Replica<'a> {
         let (marked, stuck, broken) = Default::default();
-        let host = own_host();
-        Replica { store, peer, state, options, host, is_itself: false, place: None, marked, stuck, broken }
+        let (host, is_itself, place, progress) = (own_host(), false, None, &progress::UNSEEN);
+        Replica { store, peer, state, options, host, is_itself, place, marked, stuck, progress, broken }
     }
 
     /// The state, for the next time.
@@ -222,6 +238,12 @@ impl<'a> Replica<'a> {
     #[must_use]
     pub fn at(self, place: &Path) -> Self {
         Replica { place: Some(place.into()), ..self }
+    }
+
+    /// Somebody looks how far it has come.
+    #[must_use]
+    pub fn seen(self, progress: &'a Progress) -> Self {
+        Replica { progress, ..self }
     }
 
     /// The peer is a [`StorePeer`] of this very store.

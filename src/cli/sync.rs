@@ -1,6 +1,8 @@
 //! `sync`: a store and a peer learn from each other.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +10,13 @@ use clap::Args;
 
 use super::exit::{CliError, Exit, complain};
 use super::place;
+use super::progress::{Shown, during};
 use super::text::{Out, utc};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::sync::{
-    self, Counterpart, DirPeer, Greeting, Peer, RemotePeer, Replica, Report, StoreHere, SyncOptions, Url,
+    self, Counterpart, DirPeer, Greeting, Hub, LimitedPeer, Limiter, Peer, Progress, RemotePeer, Replica,
+    Report, StoreHere, SyncOptions, Url,
 };
 
 /// Synchronise the store with another: revisions and removals go both ways
@@ -48,6 +52,9 @@ pub struct SyncArgs {
     /// Make one store of two that began without each other
     #[arg(long)]
     join: bool,
+    /// Try what the hub PEER can do, say so, and write it into its format.json, with which it begins where there is none
+    #[arg(long, conflicts_with_all = ["pull", "push", "dry_run", "watch", "new"])]
+    init: bool,
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]
     new: bool,
@@ -58,7 +65,19 @@ pub struct SyncArgs {
     /// those that are not there, too
     #[arg(long)]
     plain: bool,
-    /// One line of JSON for each round
+    /// After how much silence another host is taken for lost, and how long others are waited for who synchronise with PEER
+    #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: u32,
+    /// At most so many bytes a second, both ways together, on average; K, M and G may follow
+    #[arg(long, value_name = "BYTES[K|M|G]", value_parser = sync::parse_bytes)]
+    limit_rate: Option<u64>,
+    /// At most so many requests a second
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    limit_requests: Option<u32>,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
+    /// One line of JSON for each round; with --progress, further ones meanwhile
     #[arg(long)]
     json: bool,
     /// End when standard input does
@@ -78,19 +97,25 @@ impl SyncArgs {
             self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
         if self.serve {
             let store = named(peer.into());
-            return Ok(sync::serve(&store, std::io::stdin().lock(), std::io::stdout().lock())?);
+            // Another thread writes to it, too, and `out` has locked the usual way.
+            let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(CliError::Output)?;
+            return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
+        if self.init {
+            return self.init(&store, &peer, out);
+        }
         if self.tied {
             end_with_input();
         }
         let (mut exchange, mut new) = (None, self.new);
+        let shown = Shown::find(self.progress, self.json);
         let mut round = || -> Result<Report, CliError> {
             let opened = match exchange.take() {
                 Some(opened) => opened,
-                None => Exchange::new(&store, &peer, self.options(), std::mem::take(&mut new))?,
+                None => Exchange::new(&store, &peer, &self, std::mem::take(&mut new))?,
             };
-            let done = opened.run();
+            let done = during(shown, &opened.progress, || opened.run());
             exchange = Some(opened);
             Ok(done?)
         };
@@ -119,13 +144,53 @@ impl SyncArgs {
                 Err(failed @ (CliError::Usage(_) | CliError::Output(_))) => return Err(failed),
                 // A peer that is away comes back; somebody confirms, or puts right what is wrong.
                 Err(failed) => {
-                    log::warn!("{failed}");
+                    if !self.json {
+                        log::warn!("{failed}");
+                    }
                     (pause * 2).min(LONGEST_PAUSE.max(usual))
                 }
             };
             out.flush()?;
             std::thread::sleep(pause);
         }
+    }
+
+    fn init(&self, store: &Path, peer: &OsString, out: &mut Out) -> Result<(), CliError> {
+        let url = Url::parse(peer).map_err(CliError::Usage)?;
+        if !url.is_hub() {
+            return Err(CliError::Usage(
+                "--init is for a hub: file:///DIR or a bucket; PEER is a store".into(),
+            ));
+        }
+        let (_, name) = Store::open_named(store)?;
+        let Place::Hub(hub) = Place::find(url, store, false, self.timeout())? else { return Ok(()) };
+        let found = sync::init(&*hub, &name)?;
+        if self.json {
+            let can: serde_json::Map<_, _> =
+                found.iter().map(|finding| (finding.name.into(), finding.can.into())).collect();
+            out.line(serde_json::Value::Object(can))?;
+        }
+        for finding in found.iter().filter(|_| !self.json) {
+            out.line(format!(
+                "{:<10} {:<4} {}",
+                finding.name,
+                if finding.can { "yes" } else { "no" },
+                finding.words
+            ))?;
+        }
+        let lacking: Vec<&str> = found
+            .iter()
+            .filter(|finding| finding.needed && !finding.can)
+            .map(|finding| finding.words.as_str())
+            .collect();
+        match lacking.is_empty() {
+            true => Ok(()),
+            false => Err(CliError::No(format!("{}: not fit for a hub: {}", hub.name(), lacking.join("; ")))),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout.into())
     }
 
     fn options(&self) -> SyncOptions {
@@ -149,13 +214,14 @@ fn named(path: PathBuf) -> PathBuf {
 /// What a store is synchronised with.
 enum Place {
     /// Where any number leave their changes.
-    Hub(Box<dyn Peer>),
+    Hub(Box<dyn Hub>),
     /// Another store.
     Store(Box<dyn Counterpart>),
 }
 
 impl Place {
-    fn find(url: Url, store: &Path, dry_run: bool) -> Result<Place> {
+    fn find(url: Url, store: &Path, dry_run: bool, timeout: Duration) -> Result<Place> {
+        let greeting = || Greeting::of(store, dry_run).map(|greeting| Greeting { timeout, ..greeting });
         Ok(match url {
             Url::Directory(dir) if dir.join(".revfs").exists() => {
                 return Err(Error::Sync(format!(
@@ -167,21 +233,21 @@ impl Place {
             #[cfg(feature = "s3")]
             Url::Bucket(url) => Place::Hub(Box::new(sync::BucketPeer::open(&url)?)),
             Url::Store(dir) => {
-                let dir = sync::store_at(&named(dir), &Greeting::of(store, dry_run)?)?;
+                let dir = sync::store_at(&named(dir), &greeting()?)?;
                 if dir == store {
                     return Err(Error::Sync(
                         "a store cannot be synchronised with itself; give another directory".into(),
                     ));
                 }
-                Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?)?))
+                Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?, timeout)?))
             }
-            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, Greeting::of(store, dry_run)?))),
+            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, greeting()?))),
         })
     }
 
     fn peer(&self) -> &dyn Peer {
         match self {
-            Place::Hub(peer) => &**peer,
+            Place::Hub(hub) => &**hub,
             Place::Store(there) => there.peer(),
         }
     }
@@ -195,22 +261,27 @@ struct Exchange {
     state: PathBuf,
     options: SyncOptions,
     path: PathBuf,
+    limiter: Limiter,
+    progress: Progress,
 }
 
 impl Exchange {
-    fn new(path: &Path, peer: &OsString, options: SyncOptions, new: bool) -> Result<Exchange, CliError> {
+    fn new(path: &Path, peer: &OsString, args: &SyncArgs, new: bool) -> Result<Exchange, CliError> {
+        let options = args.options();
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let place = Place::find(url, &path, options.dry_run)?;
+        let place = Place::find(url, &path, options.dry_run, args.timeout())?;
         let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;
         }
-        Ok(Exchange { store, name, place, state, options, path })
+        let limiter = Limiter::new(args.limit_rate, args.limit_requests.map(u64::from));
+        Ok(Exchange { store, name, place, state, options, path, limiter, progress: Progress::new() })
     }
 
-    /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told.
+    /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told. It remembers
+    /// only what its own log says, and finds out by itself where that is another one: `--new` is nothing to it.
     fn run(&self) -> Result<Report> {
         let Place::Store(there) = &self.place else { return self.learn() };
         // What vanished there is confirmed there.
@@ -223,18 +294,26 @@ impl Exchange {
         };
         let said = there.learn(own)?;
         let mut report = self.learn()?;
+        let mut problems = said.problems;
         if self.options.dry_run {
             report.received += said.sent;
         } else if report.sent + report.sent_facts > 0 {
-            report.problems.extend(there.learn(SyncOptions { push: false, ..own })?.problems);
+            problems.extend(there.learn(SyncOptions { push: false, ..own })?.problems);
         }
         there.rest();
+        for problem in problems {
+            if !report.problems.contains(&problem) {
+                report.problems.push(problem);
+            }
+        }
         Ok(report)
     }
 
     fn learn(&self) -> Result<Report> {
-        Replica::open(&self.store, self.place.peer(), &self.state, self.options)?
+        let peer = LimitedPeer::new(self.place.peer(), &self.limiter);
+        Replica::open(&self.store, &peer, &self.state, self.options)?
             .at(&self.path)
+            .seen(&self.progress)
             .run(&self.name)
     }
 }

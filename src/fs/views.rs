@@ -234,9 +234,14 @@ impl Fs {
         Ok(ids)
     }
 
-    /// Has `.status` show what a round of `-o sync` did.
-    pub fn set_sync_status(&self, round: serde_json::Value) {
-        *self.sync_status.lock() = Some(round);
+    /// Has `.status` show how `-o sync` goes. `status` is told how many saves there were.
+    pub fn show_sync(&self, status: impl Fn(u64) -> serde_json::Value + Send + Sync + 'static) {
+        let _ = self.sync_status.set(Box::new(status));
+    }
+
+    /// How many revisions were made by this mount.
+    pub fn saves(&self) -> u64 {
+        self.counts.revisions.load(Ordering::Relaxed)
     }
 
     fn status(&self) -> Vec<u8> {
@@ -264,7 +269,7 @@ impl Fs {
                 "refused": count(&self.counts.refused),
             },
             "refusals": *self.refusals.lock(),
-            "sync": *self.sync_status.lock(),
+            "sync": self.sync_status.get().map(|status| status(self.saves())),
         });
         let mut text = serde_json::to_vec_pretty(&status).unwrap_or_default();
         text.push(b'\n');

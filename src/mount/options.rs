@@ -10,7 +10,8 @@ use rustix::mount::MountFlags;
 
 use super::MountError;
 use crate::fs;
-use crate::store::OnStale;
+use crate::store::{OnStale, expand};
+use crate::sync::{Url, parse_bytes};
 
 /// Everything that `-o` can say.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Options {
     /// What the store is synchronised with, and the seconds between.
     pub sync: Option<String>,
     pub interval: u64,
+    /// What else `revfs sync` is told.
+    pub sync_args: Vec<String>,
 }
 
 /// Who may use a mount, as far as file permissions go.
@@ -70,6 +73,7 @@ impl Default for Options {
             nofail: false,
             sync: None,
             interval: 60,
+            sync_args: Vec::new(),
         }
     }
 }
@@ -106,6 +110,9 @@ table! {
     "sync" "" "the same" |o, _| durable(o);
     "sync" "=PEER" "synchronise the store with PEER, see revfs sync --help" |o, v| text(&mut o.sync, v);
     "interval" "=SECONDS" "how often (60)" |o, v| interval(o, v);
+    "sync_timeout" "=SECONDS" "after how much silence the peer is taken for lost (120)" |o, v| sync_number(o, "timeout", v);
+    "sync_rate" "=BYTES" "bytes a second that synchronising may take, or with K, M, G" |o, v| sync_rate(o, v);
+    "sync_requests" "=NUMBER" "requests a second that it may make" |o, v| sync_number(o, "limit-requests", v);
     "view" "=WAY" "stored: the stored bytes (default); object: always with `_id` and `_rev`" |o, v| view(o, v);
     "on_stale" "=POLICY" "unknown revisions: conflict (default), merge, latest, sibling, refuse" |o, v| on_stale(o, v);
     "xattr" "" "extended attributes of scratch files, and user.revfs.* of objects" |o, _| { o.fs.xattr = true; Some(()) };
@@ -249,6 +256,27 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Makes sure that the peer is one that this program knows. Where it is a directory: the option by which it is found from
+    /// anywhere, as the daemon is elsewhere.
+    ///
+    /// # Errors
+    /// A usage failure that says why it is none.
+    pub fn find_peer(&mut self) -> Result<Option<String>, MountError> {
+        let Some(peer) = &self.sync else { return Ok(None) };
+        let known = Url::parse(peer.as_ref());
+        let known = known.map_err(|why| MountError::misuse(format!("mount option sync={peer}: {why}")))?;
+        let Url::Store(dir) = known else { return Ok(None) };
+        let dir =
+            std::path::absolute(expand(&dir)).ok().and_then(|dir| dir.into_os_string().into_string().ok());
+        let special = |c: char| matches!(c, '\\' | '"' | ',');
+        let word = dir.iter().flat_map(|dir| dir.chars());
+        let word: String = word.flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
+        self.sync = dir.or(self.sync.take());
+        Ok(Some(format!("sync={word}")).filter(|_| !word.is_empty()))
+    }
+}
+
 /// The rows, for `--help`.
 pub fn help() -> String {
     let mut text = String::from("Mount options:\n");
@@ -352,6 +380,18 @@ fn interval(options: &mut Options, value: &str) -> Option<()> {
     Some(())
 }
 
+fn sync_number(options: &mut Options, name: &str, value: &str) -> Option<()> {
+    let number = value.parse::<u32>().ok().filter(|&number| number > 0)?;
+    options.sync_args.push(format!("--{name}={number}"));
+    Some(())
+}
+
+fn sync_rate(options: &mut Options, value: &str) -> Option<()> {
+    let bytes = parse_bytes(value).ok()?;
+    options.sync_args.push(format!("--limit-rate={bytes}"));
+    Some(())
+}
+
 fn grace(options: &mut Options, value: &str) -> Option<()> {
     options.fs.grace = Duration::from_secs(value.parse::<u32>().ok()?.into());
     Some(())
@@ -431,6 +471,9 @@ mod tests {
             "noexec=1",
             "threads=0",
             "user_id=0",
+            "sync_rate=fast",
+            "sync_requests=0",
+            "sync_timeout=0",
         ];
         for word in malformed.into_iter().chain(["nosuchoption", "fd=3"]) {
             let failure = parse(word).unwrap_err();
@@ -461,6 +504,31 @@ mod tests {
         assert_eq!(split(r#"ro,fsname="a,b",c\,d,,log=x\\y,"#), ["ro", "fsname=a,b", "c,d", r"log=x\y"]);
         assert_eq!(parse(r#"fsname="a,ro""#).unwrap().fsname.as_deref(), Some("a,ro"));
         assert_eq!(parse(r#"context="a:b:c0,c1""#).unwrap().data, ["context=a:b:c0,c1"]);
+    }
+
+    #[test]
+    fn a_peer_is_found_from_anywhere() {
+        for (given, peer) in [
+            (r"sync=/a\,b", r"/a,b"),
+            (r#"sync=/a\"\\"#, r#"/a"\"#),
+            ("sync=file:///x", "file:///x"),
+            ("sync=ssh://h/~/x", "ssh://h/~/x"),
+        ] {
+            let mut options = parse(given).unwrap();
+            let found = options.find_peer().unwrap();
+            assert_eq!(options.sync.as_deref(), Some(peer));
+            let again = found.map_or(options.sync.clone(), |word| parse(&word).unwrap().sync);
+            assert_eq!(again.as_deref(), Some(peer));
+        }
+        let mut relative = parse("sync=../x").unwrap();
+        relative.find_peer().unwrap();
+        assert!(relative.sync.unwrap().starts_with('/'));
+        for bad in ["gopher://x", "ssh://-x/y", "file://x"] {
+            let failure = parse(&format!("sync={bad}")).unwrap().find_peer().unwrap_err();
+            assert!(failure.kind() == Kind::Usage && failure.to_string().contains(bad), "{failure}");
+        }
+        let args = parse("sync_rate=2M,sync_requests=5,sync_timeout=60").unwrap().sync_args;
+        assert_eq!(args, ["--limit-rate=2097152", "--limit-requests=5", "--timeout=60"]);
     }
 
     #[test]

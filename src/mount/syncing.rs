@@ -3,16 +3,18 @@
 //! It is `revfs sync --watch` and knows nothing of the mount: what it brings is a change by somebody else. So a peer that hangs or
 //! is away costs the mount nothing. It ends when its standard input does, which is when the daemon does, however that ends.
 
-use std::io::{self, BufRead, BufReader};
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::warn;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 use super::start;
 use crate::fs::Fs;
@@ -27,6 +29,8 @@ pub struct Syncing {
     pub peer: String,
     /// In seconds.
     pub interval: u64,
+    /// Further arguments of the process.
+    pub args: Vec<String>,
 }
 
 /// The daemon's end of it.
@@ -38,60 +42,183 @@ pub struct Synchroniser {
     _ended: Sender<()>,
 }
 
+/// What is known of the process and its rounds.
+struct Rounds {
+    running: bool,
+    /// What the last one said.
+    last: Value,
+    /// How far the one has come that runs.
+    progress: Option<Value>,
+    error: Option<String>,
+    /// When one went well last, as it said; and the time of that, or of the beginning.
+    good: Option<Value>,
+    since: Instant,
+    /// How many saves there were when the last one began, and when the last one began that went well.
+    begun: u64,
+    told: u64,
+}
+
+impl Rounds {
+    fn new(saves: u64) -> Rounds {
+        let (last, since) = (json!({}), Instant::now());
+        let (begun, told) = (saves, saves);
+        Rounds { running: false, last, progress: None, error: None, good: None, since, begun, told }
+    }
+
+    /// Takes a line of what it says. A new reason why it failed.
+    fn take(&mut self, mut line: Value, saves: u64) -> Option<String> {
+        if let Some(progress) = line.get_mut("progress") {
+            if self.progress.is_none() {
+                self.begun = saves;
+            }
+            self.progress = Some(progress.take());
+            return None;
+        }
+        let error = line["error"].as_str().map(str::to_owned);
+        if error.is_none() {
+            (self.good, self.since, self.told) = (Some(line["at"].clone()), Instant::now(), self.begun);
+        }
+        (self.last, self.progress) = (line, None);
+        // Once for each new reason: a peer may be away for days.
+        let new = error.clone().filter(|_| error != self.error);
+        self.error = error;
+        new
+    }
+
+    fn ended(&mut self, why: String) {
+        (self.running, self.progress, self.error) = (false, None, Some(why));
+    }
+
+    fn show(&self, peer: &str, saves: u64) -> Value {
+        let mut all = self.last.clone();
+        for (name, value) in [
+            ("peer", json!(peer)),
+            ("running", json!(self.running)),
+            ("error", json!(self.error)),
+            ("progress", json!(self.progress)),
+            ("last_good", json!(self.good)),
+            ("lag", json!(self.since.elapsed().as_secs())),
+            ("backlog", json!(saves.saturating_sub(self.told))),
+        ] {
+            all[name] = value;
+        }
+        all
+    }
+}
+
 impl Syncing {
-    /// Starts it. What each round does is shown by the mount's `.status`.
+    /// Starts it. How it goes is shown by the mount's `.status`.
     ///
     /// # Errors
     /// Where there are no more threads.
     pub fn begin(self, fs: Arc<Fs>) -> io::Result<Synchroniser> {
         let (ended, wait) = channel();
-        let input = Arc::new(Mutex::new(None));
+        let (input, rounds) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(Rounds::new(fs.saves()))));
+        let (peer, shown) = (self.peer.clone(), rounds.clone());
+        fs.show_sync(move |saves| shown.lock().show(&peer, saves));
         let thread = start({
             let input = input.clone();
-            move || self.watch(&fs, &input, &wait)
+            move || self.watch(&fs, &input, &rounds, &wait)
         })?;
         Ok(Synchroniser { thread, input, _ended: ended })
     }
 
-    fn watch(&self, fs: &Fs, input: &Mutex<Option<ChildStdin>>, ended: &Receiver<()>) {
+    fn watch(
+        &self,
+        fs: &Fs,
+        input: &Mutex<Option<ChildStdin>>,
+        rounds: &Mutex<Rounds>,
+        ended: &Receiver<()>,
+    ) {
         loop {
-            match self.spawn() {
+            let why = match self.spawn() {
                 Ok(mut child) => {
                     *input.lock() = child.stdin.take();
-                    self.listen(fs, &mut child);
-                    let _ = child.wait();
+                    rounds.lock().running = true;
+                    let last = child.stderr.take().map(|said| start(move || hand_on(said)));
+                    Self::listen(fs, rounds, &mut child);
+                    let status = child.wait();
+                    let code = status.as_ref().ok().and_then(ExitStatus::code);
+                    let ended = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+                    let last = last.and_then(|last| last.ok()?.join().ok()).filter(|last| !last.is_empty());
+                    // A signal comes without a word.
+                    let last = last.filter(|_| code.is_some());
+                    last.unwrap_or(format!("the process that synchronises ended: {ended}"))
                 }
-                Err(e) => warn!("cannot synchronise with {}: {e}", self.peer),
-            }
+                Err(e) => format!("cannot start what synchronises: {e}"),
+            };
+            rounds.lock().ended(why.clone());
             if ended.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
-            info!("synchronising with {} again", self.peer);
+            warn!("{why}; synchronising with {} again", self.peer);
         }
     }
 
     fn spawn(&self) -> io::Result<Child> {
         let mut sync = Command::new(std::env::current_exe()?);
-        sync.args(["sync", "--tied", "--json", &format!("--watch={}", self.interval), "--"]);
-        sync.arg(&self.store).arg(&self.peer).env_remove("NOTIFY_SOCKET").current_dir("/");
-        sync.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+        sync.args(["sync", "--tied", "--json", "--progress", &format!("--watch={}", self.interval)]);
+        sync.args(&self.args).arg("--").arg(&self.store).arg(&self.peer);
+        sync.env_remove("NOTIFY_SOCKET").current_dir("/");
+        sync.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     }
 
-    /// Takes what each round says, one line of JSON.
-    fn listen(&self, fs: &Fs, child: &mut Child) {
+    /// Takes what it says, line by line of JSON.
+    fn listen(fs: &Fs, rounds: &Mutex<Rounds>, child: &mut Child) {
         let Some(said) = child.stdout.take() else { return };
-        let mut failed = None;
         for line in BufReader::new(said).lines().map_while(Result::ok) {
-            let Ok(round) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-            let error = round.get("error").and_then(|error| error.as_str()).map(str::to_owned);
-            // Once for each new reason: a peer may be away for days.
-            if let Some(error) = error.as_ref().filter(|_| error != failed) {
-                warn!("not synchronised: {error}");
+            let Ok(line) = serde_json::from_str(&line) else { continue };
+            if let Some(why) = rounds.lock().take(line, fs.saves()) {
+                warn!("not synchronised: {why}");
             }
-            failed = error;
-            fs.set_sync_status(round);
         }
     }
+}
+
+/// Puts what it says on standard error into the log, and returns the last line.
+fn hand_on(said: ChildStderr) -> String {
+    /// In bytes; so many lines a minute. A banner is said each time, and one of the last lines is not told again.
+    const LONGEST: u64 = 1024;
+    const LINES: u32 = 20;
+    const KNOWN: usize = 64;
+    let (mut said, mut known) = (BufReader::new(said), VecDeque::new());
+    let (mut minute, mut lines, mut last) = (Instant::now(), 0, String::new());
+    loop {
+        let mut line = Vec::new();
+        match said.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+            Ok(1..) => {}
+            _ => return last,
+        }
+        let line = words(&String::from_utf8_lossy(&line));
+        if line.is_empty() {
+            continue;
+        }
+        last.clone_from(&line);
+        if known.contains(&line) {
+            continue;
+        }
+        if minute.elapsed() >= Duration::from_secs(60) {
+            (minute, lines) = (Instant::now(), 0);
+        }
+        lines += 1;
+        match lines {
+            ..=LINES => warn!("synchronising: {line}"),
+            n if n == LINES + 1 => warn!("synchronising: more is said than is worth a log"),
+            _ => {}
+        }
+        known.push_back(line);
+        if known.len() > KNOWN {
+            known.pop_front();
+        }
+    }
+}
+
+/// A line without what every line begins with.
+fn words(line: &str) -> String {
+    let line = line.trim_end().replace(char::is_control, "?");
+    let rest = line.strip_prefix("revfs: ").unwrap_or(&line);
+    let logged = rest.split_once(' ').filter(|(time, _)| time.len() == 20 && time.ends_with('Z'));
+    logged.and_then(|(_, rest)| rest.split_once(' ')).map_or(rest, |(_, rest)| rest).to_owned()
 }
 
 impl Synchroniser {
@@ -100,5 +227,41 @@ impl Synchroniser {
         drop(self._ended);
         drop(self.input.lock().take());
         let _ = self.thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_how_far_behind_it_is() {
+        let mut rounds = Rounds::new(10);
+        let shown = |rounds: &Rounds, saves| {
+            let all = rounds.show("b", saves);
+            (all["backlog"].clone(), all["error"].clone(), all["last_good"].clone())
+        };
+        assert_eq!(shown(&rounds, 12), (json!(2), Value::Null, Value::Null));
+        rounds.take(json!({"progress": {"sent": 0}}), 12);
+        rounds.take(json!({"progress": {"sent": 1}}), 13);
+        assert_eq!(rounds.show("b", 13)["progress"], json!({"sent": 1}));
+        assert_eq!(rounds.take(json!({"at": "now", "error": null, "sent": 2}), 14), None);
+        // What was saved meanwhile may have been too late.
+        assert_eq!(shown(&rounds, 14), (json!(2), Value::Null, json!("now")));
+        assert_eq!(rounds.show("b", 14)["sent"], json!(2));
+        rounds.take(json!({"progress": {}}), 14);
+        let away = json!({"at": "later", "error": "away"});
+        assert_eq!(rounds.take(away.clone(), 15).as_deref(), Some("away"));
+        assert_eq!(rounds.take(away, 15), None);
+        assert_eq!(shown(&rounds, 15), (json!(3), json!("away"), json!("now")));
+        rounds.ended("gone".into());
+        assert_eq!(shown(&rounds, 15), (json!(3), json!("gone"), json!("now")));
+    }
+
+    #[test]
+    fn a_line_is_handed_on_without_what_the_log_says_itself() {
+        assert_eq!(words("2026-11-30T14:35:21Z WARN the store is not\n"), "the store is not");
+        assert_eq!(words("revfs: no such peer\n"), "no such peer");
+        assert_eq!(words("Permission denied.\r\n"), "Permission denied.");
     }
 }

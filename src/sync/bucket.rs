@@ -27,6 +27,7 @@ use super::peer::{Body, Key, Listed, Peer, Writer, failed};
 use crate::error::{Error, Result};
 
 mod answer;
+mod hub;
 
 use answer::{Connector, Why, without_secrets};
 
@@ -222,6 +223,35 @@ impl BucketPeer {
         failed(&self.url.to_string(), &format!("{doing} {key}"), away)(why)
     }
 
+    fn put_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let bytes = object_store::PutPayload::from(bytes.to_vec());
+        let (path, limit) = (self.path(name), time_for(bytes.content_length() as u64));
+        let put = self.call(|| async { Ok(timeout(limit, self.store.put(&path, bytes.clone())).await??) });
+        put.map(drop).map_err(|why| self.failed("put", name, why))
+    }
+
+    fn get_bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        let got = self.call(|| async {
+            let answer = timeout(ANSWER, self.store.get(&path)).await??;
+            let limit = time_for(answer.meta.size);
+            Ok(timeout(limit, answer.bytes()).await??)
+        });
+        match got {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(Why::NoKey) => Ok(None),
+            Err(why) => Err(self.failed("get", name, why)),
+        }
+    }
+
+    fn remove_name(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        match self.call(|| async { Ok(timeout(ANSWER, self.store.delete(&path)).await??) }) {
+            Ok(()) | Err(Why::NoKey) => Ok(()),
+            Err(why) => Err(self.failed("remove", name, why)),
+        }
+    }
+
     /// The heads whose writers begin with these digits.
     fn list(&self, digits: &str, asked: &AtomicU64) -> Result<Vec<Listed>> {
         let heads = self.path("head");
@@ -282,25 +312,11 @@ impl Peer for BucketPeer {
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        let (name, bytes) = (key.path(), object_store::PutPayload::from(bytes.to_vec()));
-        let (path, limit) = (self.path(&name), time_for(bytes.content_length() as u64));
-        let put = self.call(|| async { Ok(timeout(limit, self.store.put(&path, bytes.clone())).await??) });
-        put.map(drop).map_err(|why| self.failed("put", &name, why))
+        self.put_bytes(&key.path(), bytes)
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let name = key.path();
-        let path = self.path(&name);
-        let got = self.call(|| async {
-            let answer = timeout(ANSWER, self.store.get(&path)).await??;
-            let limit = time_for(answer.meta.size);
-            Ok(timeout(limit, answer.bytes()).await??)
-        });
-        match got {
-            Ok(bytes) => Ok(Some(bytes.into())),
-            Err(Why::NoKey) => Ok(None),
-            Err(why) => Err(self.failed("get", &name, why)),
-        }
+        self.get_bytes(&key.path())
     }
 
     fn heads(&self) -> Result<Vec<Listed>> {
@@ -308,12 +324,7 @@ impl Peer for BucketPeer {
     }
 
     fn remove(&self, key: &Key) -> Result<()> {
-        let name = key.path();
-        let path = self.path(&name);
-        match self.call(|| async { Ok(timeout(ANSWER, self.store.delete(&path)).await??) }) {
-            Ok(()) | Err(Why::NoKey) => Ok(()),
-            Err(why) => Err(self.failed("remove", &name, why)),
-        }
+        self.remove_name(&key.path())
     }
 
     fn put_revs(&self, revs: &[Body]) -> Result<()> {

@@ -1,11 +1,12 @@
 //! A peer that is a store, here or on another host.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::peer::Peer;
 use super::wire::Greeting;
-use super::{Replica, Report, StorePeer, SyncOptions, state_file};
+use super::{Replica, Report, StorePeer, SyncOptions, TIMEOUT, state_file};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
@@ -32,18 +33,42 @@ pub struct StoreHere {
     name: String,
     state: PathBuf,
     dir: PathBuf,
+    timeout: Duration,
 }
 
 impl StoreHere {
-    /// The store in a directory, whose full path is given. `states`: where its exchanges are remembered.
+    /// The store in a directory, whose full path is given. `states`: where its exchanges are remembered. `timeout`: how long it
+    /// waits for others who synchronise with it.
     ///
     /// # Errors
     /// As [`StorePeer::open`].
-    pub fn open(dir: &Path, states: &Path) -> Result<StoreHere> {
+    pub fn open(dir: &Path, states: &Path, timeout: Duration) -> Result<StoreHere> {
         let peer = StorePeer::open(dir)?;
         let (store, name) = Store::open_named(dir)?;
         let state = state_file(states, dir, &peer.name());
-        Ok(StoreHere { peer, store, name, state, dir: dir.into() })
+        Ok(StoreHere { peer, store, name, state, dir: dir.into(), timeout })
+    }
+
+    fn take_turn(&self) -> Result<File> {
+        let path = self.state.with_extension("lock");
+        let made =
+            self.state.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| File::create(&path));
+        let (turn, begun) = (made.map_err(Error::io("lock", &path))?, Instant::now());
+        loop {
+            match turn.try_lock() {
+                Ok(()) => return Ok(turn),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < self.timeout => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Sync(format!(
+                        "{}: somebody else synchronises with it; try again when that has ended",
+                        self.peer.name()
+                    )));
+                }
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+            }
+        }
     }
 }
 
@@ -54,13 +79,7 @@ impl Counterpart for StoreHere {
 
     /// One after the other: many may be synchronised with it at the same time.
     fn learn(&self, options: SyncOptions) -> Result<Report> {
-        let turn = self.state.with_extension("lock");
-        let taken = self.state.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-            let turn = File::create(&turn)?;
-            turn.lock()?;
-            Ok(turn)
-        });
-        let _turn = taken.map_err(Error::io("lock", &turn))?;
+        let _turn = self.take_turn()?;
         let replica = Replica::open(&self.store, &self.peer, &self.state, options)?;
         replica.at(&self.dir).of_itself().run(&self.name)
     }
@@ -74,6 +93,6 @@ impl Greeting {
     pub fn of(store: &Path, dry_run: bool) -> Result<Greeting> {
         let path = store.join(super::FORMAT);
         let format = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        Ok(Greeting { dry_run, format })
+        Ok(Greeting { dry_run, timeout: TIMEOUT, format })
     }
 }

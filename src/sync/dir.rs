@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::peer::{Key, Listed, Peer, Writer, failed};
+use super::probe::{Finding, Hub};
 use crate::error::{Error, Result};
 
 /// A directory in which each key is a file. A file is written under `tmp`, brought to the medium, and renamed.
@@ -22,9 +23,14 @@ impl DirPeer {
         DirPeer { root: root.into() }
     }
 
+    /// Whether there is such a directory.
+    pub(super) fn is_there(&self) -> bool {
+        self.root.is_dir()
+    }
+
     fn exists(&self, doing: &str) -> Result<()> {
         let there = || failed(&self.name(), doing, true)("there is no such directory");
-        if self.root.is_dir() { Ok(()) } else { Err(there()) }
+        if self.is_there() { Ok(()) } else { Err(there()) }
     }
 
     fn path(&self, key: &Key) -> PathBuf {
@@ -79,6 +85,60 @@ impl DirPeer {
     }
 }
 
+impl Hub for DirPeer {
+    fn put_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.exists("write to it")?;
+        let path = self.root.join(name);
+        self.write(&path, bytes).map_err(self.failed("write", &path))
+    }
+
+    fn create_at(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        self.exists("write to it")?;
+        let path = self.root.join(name);
+        let access = Access::of(&self.root).map_err(self.failed("find", &self.root))?;
+        let made = path.parent().map_or(Ok(()), |dir| self.make(dir, &access));
+        match made.and_then(|()| File::create_new(&path)?.write_all(bytes)) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+            done => done.map(|()| true).map_err(self.failed("create", &path)),
+        }
+    }
+
+    fn get_at(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.root.join(name);
+        match read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.failed("read", &path)(e)),
+        }
+    }
+
+    fn list_at(&self, above: &str) -> Result<Vec<String>> {
+        let path = self.root.join(above);
+        let name = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|entry| format!("{above}/{}", entry.file_name().to_string_lossy()))
+        };
+        let listed = fs::read_dir(&path).and_then(|entries| entries.map(name).collect());
+        listed.map_err(self.failed("list", &path))
+    }
+
+    fn remove_at(&self, above: &str, _: &[String]) -> Result<()> {
+        let path = self.root.join(above);
+        fs::remove_dir_all(&path).map_err(self.failed("remove", &path))?;
+        // Somebody else may try something, too.
+        let _ = path.parent().map(fs::remove_dir);
+        Ok(())
+    }
+
+    fn probe_more(&self) -> Result<Vec<Finding>> {
+        let synced = File::open(&self.root).and_then(|root| root.sync_all());
+        let words = match &synced {
+            Ok(()) => "what was written is brought to the medium, as fsync says".into(),
+            Err(e) => format!("what was written is not brought to the medium: {e}"),
+        };
+        Ok(vec![Finding { name: "fsync", can: synced.is_ok(), needed: true, words }])
+    }
+}
+
 /// The bytes of a file, and of nothing else: what lies there is other people's.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     use rustix::fs::OFlags;
@@ -129,18 +189,11 @@ impl Peer for DirPeer {
     }
 
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        self.exists("write to it")?;
-        let path = self.path(key);
-        self.write(&path, bytes).map_err(self.failed("write", &path))
+        self.put_at(&key.path(), bytes)
     }
 
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let path = self.path(key);
-        match read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(self.failed("read", &path)(e)),
-        }
+        self.get_at(&key.path())
     }
 
     fn heads(&self) -> Result<Vec<Listed>> {

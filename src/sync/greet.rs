@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::peer::{Key, Listed};
+use super::probe::{Finding, Hub, probe};
 use super::{Replica, sha256, word};
 use crate::error::{Error, Result};
 
@@ -24,8 +25,19 @@ enum NoFormat {
 
 impl Format {
     fn to_bytes(&self) -> Vec<u8> {
+        self.to_bytes_with(&[])
+    }
+
+    /// With what a hub was found to be able to do.
+    fn to_bytes_with(&self, found: &[Finding]) -> Vec<u8> {
         let (hub, store, sum) = (&self.hub, &self.store, self.sum(1));
-        format!("{{\"revfs-hub\": 1, \"hub\": \"{hub}\", \"store\": \"{store}\", \"sum\": \"{sum}\"}}\n")
+        let can: serde_json::Map<_, _> =
+            found.iter().map(|finding| (finding.name.into(), finding.can.into())).collect();
+        let can = match can.is_empty() {
+            true => String::new(),
+            false => format!(", \"can\": {}", serde_json::Value::Object(can)),
+        };
+        format!("{{\"revfs-hub\": 1, \"hub\": \"{hub}\", \"store\": \"{store}\", \"sum\": \"{sum}\"{can}}}\n")
             .into_bytes()
     }
 
@@ -51,6 +63,28 @@ impl Format {
             (true, _) => Err(other(&format!("of version {version}, this revfs knows version 1"))),
             (false, _) => Err(NoFormat::Damaged),
         }
+    }
+}
+
+/// Tries what a hub can do and writes it into its `format.json`, with which it begins for a store where there is none.
+///
+/// # Errors
+/// [`Error::Peer`]; [`Error::Sync`] where it is something else.
+pub fn init(hub: &dyn Hub, store: &str) -> Result<Vec<Finding>> {
+    let refused = |why: &str| Error::Sync(format!("{}: {why}", hub.name()));
+    let format = match hub.get(&Key::Format)?.as_deref().map(Format::parse) {
+        None => Format { hub: Uuid::new_v4().simple().to_string(), store: store.into() },
+        Some(Ok(format)) => format,
+        Some(Err(NoFormat::Damaged)) => {
+            return Err(refused("its format.json is damaged; synchronise a store with it that was before"));
+        }
+        Some(Err(NoFormat::Other(why))) => return Err(refused(&why)),
+    };
+    let found = probe(hub)?;
+    hub.put(&Key::Format, &format.to_bytes_with(&found))?;
+    match hub.get(&Key::Format)?.as_deref().map(Format::parse) {
+        Some(Ok(_)) => Ok(found),
+        _ => Err(refused("what is put there is read back as something else")),
     }
 }
 

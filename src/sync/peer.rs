@@ -6,7 +6,7 @@
 //!
 //! Implementations: [`MemoryPeer`](super::MemoryPeer), [`DirPeer`](super::DirPeer) (a directory laid out as a bucket),
 //! [`StorePeer`](super::StorePeer) (another store's directory), [`RemotePeer`](super::RemotePeer) (one on another host), `BucketPeer` (feature `s3`), and
-//! [`FaultPeer`](super::FaultPeer), which fails where told. All run one suite, `tests/it/peers.rs`.
+//! [`FaultPeer`](super::FaultPeer), which fails where told, [`LimitedPeer`](super::LimitedPeer), which takes its time. All run one suite, `tests/it/peers.rs`.
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;

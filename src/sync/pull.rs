@@ -356,6 +356,7 @@ impl Replica<'_> {
             }
         }
         self.want(wanted, spared)?;
+        self.progress.note(report);
         self.state.remember(names, None);
         Ok(())
     }

@@ -145,6 +145,7 @@ impl Replica<'_> {
             }
             piece.said.add(&entry);
         }
+        self.progress.note(report);
         piece.names.extend(news.names);
         piece.stamps.push((id.clone(), news.stamp));
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::counterpart::Counterpart;
 use super::peer::{Body, Key, Listed, Peer};
@@ -27,6 +27,7 @@ const SENT: usize = 1 << 16;
 ///
 /// Requests follow each other without waiting for answers. What is under way is what the pipes hold: the other side answers
 /// one before it reads the next, and this side reads whenever there is something, so neither waits for the other for ever.
+/// Where nothing passes for the greeting's timeout, the program is ended.
 pub struct RemotePeer {
     name: String,
     start: Box<dyn Fn() -> Command + Send + Sync>,
@@ -100,7 +101,7 @@ impl RemotePeer {
 
     fn open(&self) -> Result<Link> {
         let mut command = (self.start)();
-        let mut link = Link::start(&mut command).map_err(|e| {
+        let mut link = Link::start(&mut command, self.greeting.timeout).map_err(|e| {
             let program = command.get_program().display();
             let why = match e.kind() {
                 ErrorKind::NotFound => {
@@ -147,7 +148,12 @@ impl RemotePeer {
     }
 
     /// Why there is no answer.
-    fn lost(&self, link: Link, ended: Ended) -> Error {
+    fn lost(&self, mut link: Link, ended: Ended) -> Error {
+        if let Ended::Silent = ended {
+            // It would not see that its input ends.
+            let _ = link.child.kill();
+        }
+        let timeout = link.timeout;
         let was_open = link.is_open;
         let is_revfs = link.began.get(4..).is_some_and(|began| began.starts_with(HELLO_ANY));
         let began = String::from_utf8_lossy(&link.began).into_owned();
@@ -164,6 +170,11 @@ impl RemotePeer {
             }
             Ended::Broken(why) => (Failed::Broken, why),
             Ended::Lost(e) => explain(status, last, &e, was_open),
+            Ended::Silent => {
+                let said = last.map_or(String::new(), |last| format!(" (it said: {last})"));
+                let n = timeout.as_secs();
+                (Failed::Away, format!("nothing has come or gone for {n} s: the connection was ended{said}"))
+            }
         };
         self.failure(how, why)
     }
@@ -175,6 +186,8 @@ enum Ended {
     Lost(io::Error),
     /// What came is none of ours, in words.
     Broken(String),
+    /// Nothing passes.
+    Silent,
 }
 
 fn another_version(message: &[u8]) -> String {
@@ -221,6 +234,7 @@ struct Link {
     to: Option<ChildStdin>,
     from: ChildStdout,
     decoder: Decoder,
+    timeout: Duration,
     said: Said,
     /// What it began with, some bytes of it.
     began: Vec<u8>,
@@ -228,7 +242,7 @@ struct Link {
 }
 
 impl Link {
-    fn start(command: &mut Command) -> io::Result<Link> {
+    fn start(command: &mut Command, timeout: Duration) -> io::Result<Link> {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (Some(to), Some(from), Some(said)) =
@@ -240,7 +254,7 @@ impl Link {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
         let (decoder, said) = (Decoder::default(), Said::listen(said)?);
-        Ok(Link { child, to: Some(to), from, decoder, said, began: Vec::new(), is_open: false })
+        Ok(Link { child, to: Some(to), from, decoder, timeout, said, began: Vec::new(), is_open: false })
     }
 
     /// Sends all messages, and hands on answers as they come, as long as `take` says so.
@@ -250,9 +264,10 @@ impl Link {
         mut take: impl FnMut(Vec<u8>) -> std::result::Result<bool, String>,
     ) -> std::result::Result<(), Ended> {
         let (mut out, mut sent, mut bytes) = (Vec::new(), 0, vec![0; 1 << 16]);
+        let mut last = Instant::now();
         loop {
             while let Some(message) = self.decoder.next() {
-                if !take(message).map_err(Ended::Broken)? {
+                if message != wire::WORKING && !take(message).map_err(Ended::Broken)? {
                     return Ok(());
                 }
             }
@@ -267,14 +282,16 @@ impl Link {
             let writes = self.to.as_ref().filter(|_| sent < out.len());
             let mut fds = vec![PollFd::new(&self.from, PollFlags::IN)];
             fds.extend(writes.map(|to| PollFd::new(to, PollFlags::OUT)));
-            match poll(&mut fds, None) {
+            let left = Timespec::try_from(self.timeout.saturating_sub(last.elapsed())).ok();
+            match poll(&mut fds, left.as_ref()) {
+                Ok(0) if last.elapsed() >= self.timeout => return Err(Ended::Silent),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(Ended::Lost(e.into())),
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             if let (Some(true), Some(to)) = (ready.get(1), &mut self.to) {
                 match to.write(&out[sent..]) {
-                    Ok(length) => sent += length,
+                    Ok(length) => (sent, last) = (sent + length, Instant::now()),
                     Err(e) if is_not_now(&e) => {}
                     // What it said before it went is still to be read.
                     Err(_) => self.to = None,
@@ -284,6 +301,7 @@ impl Link {
                 match self.from.read(&mut bytes) {
                     Ok(0) => return Err(Ended::Lost(ErrorKind::UnexpectedEof.into())),
                     Ok(length) => {
+                        last = Instant::now();
                         let room = 128_usize.saturating_sub(self.began.len());
                         self.began.extend(&bytes[..length.min(room)]);
                         self.decoder.feed(&bytes[..length]).map_err(Ended::Broken)?;
@@ -438,7 +456,13 @@ impl Counterpart for RemotePeer {
 
     fn learn(&self, options: SyncOptions) -> Result<Report> {
         match self.one(Request::Learn(options))? {
-            Answer::Learnt(report) => Ok(report),
+            Answer::Learnt(mut report) => {
+                report
+                    .problems
+                    .iter_mut()
+                    .for_each(|problem| problem.insert_str(0, &format!("{}: ", self.name)));
+                Ok(report)
+            }
             _ => Err(self.odd()),
         }
     }

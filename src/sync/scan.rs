@@ -228,6 +228,7 @@ impl Scan<'_, '_> {
 
     /// Those that changed, and how many were known.
     fn compare_piece(&self, piece: &[ObjectId], absent: bool) -> Result<(Vec<ObjectId>, u64)> {
+        self.replica.progress.look(piece.len());
         let (mut changed, mut met) = (Vec::new(), 0);
         for (id, known) in piece.iter().zip(self.replica.state.stamps(piece)?) {
             let settled = known.filter(|stamp| *stamp != (0, 0));

@@ -18,6 +18,7 @@ pub const SYNC: &str = ".revfs/sync";
 /// removed when the store itself is synchronised with what they left.
 pub struct StorePeer {
     store: Store,
+    backend: Arc<DirBackend>,
     log: DirPeer,
     name: String,
     host: Option<Host>,
@@ -27,13 +28,11 @@ impl StorePeer {
     /// The store in a directory.
     ///
     /// # Errors
-    /// As [`Store::open`]; [`Error::Io`](crate::error::Error::Io) where the log has no place.
+    /// As [`Store::open`].
     pub fn open(path: &Path) -> Result<StorePeer> {
-        let backend = DirBackend::open(path)?;
-        // As open as the store, and its owner's.
-        backend.private_dir("sync")?;
-        let (store, log) = (Store::with_backend(Arc::new(backend)), DirPeer::new(path.join(SYNC)));
-        Ok(StorePeer { store, log, name: path.display().to_string(), host: own_host() })
+        let backend = Arc::new(DirBackend::open(path)?);
+        let (store, log) = (Store::with_backend(backend.clone()), DirPeer::new(path.join(SYNC)));
+        Ok(StorePeer { store, backend, log, name: path.display().to_string(), host: own_host() })
     }
 
     fn enter(&self, key: &Key, attrs: Attrs, bytes: &[u8]) -> Result<()> {
@@ -42,7 +41,11 @@ impl StorePeer {
             Key::Rev(id, rev) => {
                 self.store.receive(id, &[], &[(rev.clone(), bytes.to_vec(), attrs)]).map(drop)
             }
-            key => self.log.put(key, bytes),
+            key => {
+                // Not before there is something to say; as open as the store, and its owner's.
+                self.backend.private_dir("sync")?;
+                self.log.put(key, bytes)
+            }
         }
     }
 }
@@ -68,7 +71,7 @@ impl Peer for StorePeer {
     }
 
     fn heads(&self) -> Result<Vec<Listed>> {
-        self.log.heads()
+        if self.log.is_there() { self.log.heads() } else { Ok(Vec::new()) }
     }
 
     /// A revision stays: a store forgets none by itself.

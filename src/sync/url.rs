@@ -46,6 +46,18 @@ impl Url {
     }
 }
 
+impl Url {
+    /// Whether it is a place that any number of hosts leave their changes in.
+    pub fn is_hub(&self) -> bool {
+        match self {
+            Url::Directory(_) => true,
+            Url::Store(_) | Url::Ssh(_) => false,
+            #[cfg(feature = "s3")]
+            Url::Bucket(_) => true,
+        }
+    }
+}
+
 /// The two sides of `://`, where the first is a word.
 fn scheme(text: &OsStr) -> Option<(&str, &OsStr)> {
     let bytes = text.as_bytes();

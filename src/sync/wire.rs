@@ -2,14 +2,15 @@
 //!
 //! A message is one frame or more. A frame is its length in four bytes, the highest bit of which says that the message goes on
 //! in the next one, and so many bytes, at most 16 MiB. Numbers are big endian. Each side's first message is [`HELLO`]; then
-//! every [`Request`] is answered by one [`Answer`], in order. Whatever arrives, reading it ends in a message, in an error in
-//! words, or waits for more; memory grows with what arrived, not with what was announced.
+//! every [`Request`] is answered by one [`Answer`], in order, and [`WORKING`] may come before any. Whatever arrives, reading it
+//! ends in a message, in an error in words, or waits for more; memory grows with what arrived, not with what was announced.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use super::peer::{Key, Listed, Writer};
 use super::segment::{nanos, time};
@@ -21,6 +22,8 @@ use crate::rev::{ObjectId, Rev};
 pub const HELLO: &[u8] = b"revfs sync 1";
 /// How each version's begins.
 pub const HELLO_ANY: &[u8] = b"revfs sync ";
+/// What is said while an answer is being made, or a long message arrives: no answer.
+pub const WORKING: &[u8] = &[9];
 
 /// The longest frame, in bytes.
 const FRAME: usize = 16 << 20;
@@ -103,6 +106,8 @@ impl Decoder {
 pub struct Greeting {
     /// Nothing is to be made there.
     pub dry_run: bool,
+    /// After how much silence the other is taken for lost, whole seconds.
+    pub timeout: Duration,
     /// The text of its `.revfs/format`, for a directory that becomes a copy of it.
     pub format: Vec<u8>,
 }
@@ -276,7 +281,9 @@ impl Request<'_> {
     pub fn to_bytes(&self) -> Vec<u8> {
         let made = |kind: u8| Made(vec![kind]);
         let made = match self {
-            Request::Open(Greeting { dry_run, format }) => made(1).flag(*dry_run).bytes(format),
+            Request::Open(Greeting { dry_run, timeout, format }) => {
+                made(1).flag(*dry_run).number(timeout.as_secs()).bytes(format)
+            }
             Request::Put(key, bytes) => made(2).key(key).rest(bytes),
             Request::PutRev(key, attrs, bytes) => made(7).key(key).attrs(attrs).rest(bytes),
             Request::Get(key) => made(3).key(key),
@@ -294,7 +301,11 @@ impl Request<'_> {
     pub fn parse(message: Vec<u8>) -> Option<Request<'static>> {
         let mut given = Given(&message);
         let request = match given.byte()? {
-            1 => Request::Open(Greeting { dry_run: given.flag()?, format: given.bytes()?.into() }),
+            1 => Request::Open(Greeting {
+                dry_run: given.flag()?,
+                timeout: Duration::from_secs(given.number()?),
+                format: given.bytes()?.into(),
+            }),
             2 => {
                 let (key, rest) = (given.key()?, given.0.len());
                 return Some(Request::Put(key, behind(message, rest).into()));
@@ -405,6 +416,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::TIMEOUT;
 
     fn keys() -> Vec<Key> {
         let writer = Writer::parse(&"0123456789abcdef".repeat(2)).unwrap();
@@ -425,7 +437,7 @@ mod tests {
 
     fn requests() -> Vec<Request<'static>> {
         let mut requests = vec![
-            Request::Open(Greeting { dry_run: true, format: b"revfs 1\n".into() }),
+            Request::Open(Greeting { dry_run: true, timeout: TIMEOUT, format: b"revfs 1\n".into() }),
             Request::Heads,
             Request::Learn(SyncOptions::default()),
             Request::Learn(SyncOptions { push: false, join: true, ..SyncOptions::default() }),

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use revfs::backend::Attrs;
+use revfs::error::Error;
 use revfs::rev::{ObjectId, Rev};
-use revfs::sync::{Body, DirPeer, FaultPeer, Key, MemoryPeer, Peer, SYNC, StorePeer, Writer};
+use revfs::sync::{
+    Body, DirPeer, FaultPeer, Key, LimitedPeer, Limiter, Listed, MemoryPeer, Peer, SYNC, StorePeer, Writer,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -57,6 +60,41 @@ fn directory() -> Place {
     in_directory(|dir| Box::new(DirPeer::new(dir)), "", false)
 }
 
+/// A directory that is asked no more than ten thousand times a second.
+fn limited() -> Place {
+    struct Limited(DirPeer, Limiter);
+    impl Limited {
+        fn peer(&self) -> LimitedPeer<'_> {
+            LimitedPeer::new(&self.0, &self.1)
+        }
+    }
+    impl Peer for Limited {
+        fn name(&self) -> String {
+            self.peer().name()
+        }
+        fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), Error> {
+            self.peer().put(key, bytes)
+        }
+        fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, Error> {
+            self.peer().get(key)
+        }
+        fn heads(&self) -> Result<Vec<Listed>, Error> {
+            self.peer().heads()
+        }
+        fn remove(&self, key: &Key) -> Result<(), Error> {
+            self.peer().remove(key)
+        }
+        fn put_revs(&self, revs: &[Body]) -> Result<(), Error> {
+            self.peer().put_revs(revs)
+        }
+        fn get_revs(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+            self.peer().get_revs(keys)
+        }
+    }
+    let limiter = || Limiter::new(Some(100 << 20), Some(10_000));
+    in_directory(move |dir| Box::new(Limited(DirPeer::new(dir), limiter())), "", false)
+}
+
 fn store() -> Place {
     in_directory(|dir| Box::new(StorePeer::open(&dir).unwrap()), SYNC, true)
 }
@@ -74,6 +112,7 @@ macro_rules! suite {
     ($($rule:ident)*) => {
         suite!(@ memory, in_memory(Box::new(MemoryPeer::default())); $($rule)*);
         suite!(@ faultless, in_memory(Box::new(FaultPeer::new(MemoryPeer::default()))); $($rule)*);
+        suite!(@ limited, limited(); $($rule)*);
         suite!(@ directory, directory(); $($rule)*);
         suite!(@ store, store(); $($rule)*);
         #[cfg(feature = "s3")]

@@ -14,7 +14,7 @@ use revfs::{ObjectId, Rev, Store};
 use crate::cli::{Ran, run};
 
 /// What the other host calls the program, its state being another host's.
-const REMOTE: &str = "XDG_STATE_HOME=there ./revfs";
+const REMOTE: &str = "XDG_STATE_HOME=\"$PWD/there\" ./revfs";
 
 /// Two hosts in one directory: the store `a` of this one, and `b`, which is not there yet, of the other.
 struct Hosts {
@@ -514,4 +514,125 @@ fn a_host_that_is_away_is_tried_again() {
     until("end of the other side", || hosts.revfs(&["sync", "./a", &hosts.url], "").code == 0);
     hosts.agree();
     let _ = std::io::stdout().flush();
+}
+
+#[test]
+fn a_link_that_hangs_is_ended() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let hello = r"printf '\0\0\0\014revfs sync 1'";
+    let opened = format!(r"{hello}; printf '\0\0\0\001\001'");
+    let said = "has come or gone for 1 s: the connection was ended";
+    for (remote, said) in [
+        ("true".to_owned(), said),
+        ("echo 'Password?' >&2".to_owned(), "was ended (it said: Password?)"),
+        (hello.to_owned(), said),
+        (opened.clone(), said),
+        (format!(r"{opened}; printf '\0\0\1\0\005'"), said),
+    ] {
+        for hangs in ["exec sleep 1000 #", "kill -STOP $$ #"] {
+            let remote = format!("echo $$ > pid; {remote}; {hangs}");
+            let mut sync = hosts.command(&["sync", "--timeout=1", "./a", &hosts.url]);
+            run(sync.env("REVFS_REMOTE", remote), b"").fails(3, said);
+            let pid = fs::read_to_string(hosts.path("pid")).unwrap();
+            assert!(!Path::new("/proc").join(pid.trim()).exists(), "{said}: {pid} is left");
+        }
+    }
+    hosts.revfs(&["sync", "--timeout=0", "./a", &hosts.url], "").fails(2, "--timeout");
+    hosts.sync(&[]);
+    hosts.agree();
+}
+
+#[test]
+fn others_who_synchronise_with_it_are_waited_for_but_not_for_ever() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    hosts.sync(&[]);
+    hosts.revfs(&["sync", "./a", "./c"], "").ok();
+    for (state, peer) in [("there", hosts.url.as_str()), ("here", "./c")] {
+        let states = fs::read_dir(hosts.path(state).join("revfs/sync")).unwrap();
+        let lock = states.map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "lock");
+        let held = fs::File::open(lock.unwrap()).unwrap();
+        held.lock().unwrap();
+        // It says all the time that it works: it is not the link that is ended.
+        hosts
+            .revfs(&["sync", "--timeout=2", "./a", peer], "")
+            .fails(1, "somebody else synchronises with it; try again");
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| hosts.revfs(&["sync", "./a", peer], "").ok());
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!waits.is_finished());
+            held.unlock().unwrap();
+            waits.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_dry_run_leaves_both_stores_as_they_are() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    fs::create_dir_all(hosts.path("b/.revfs")).unwrap();
+    fs::copy(hosts.path("a/.revfs/format"), hosts.path("b/.revfs/format")).unwrap();
+    hosts.revfs(&["create", "./b", "two"], "{}").ok();
+    let looks = || {
+        let mut find = Command::new("find");
+        find.args(["a", "b", "-printf", "%p %T@ %m %s\\n"]).current_dir(&hosts.dir);
+        String::from_utf8(find.output().unwrap().stdout).unwrap()
+    };
+    let before = looks();
+    for peer in [hosts.url.as_str(), "./b"] {
+        let would = hosts.revfs(&["sync", "-n", "./a", peer], "").ok();
+        assert_eq!(would, "would send 1 revision, 0 removals; would receive 1 revision, 0 removals\n");
+    }
+    assert_eq!(looks(), before);
+    hosts.sync(&[]);
+    hosts.agree();
+}
+
+#[test]
+fn a_peer_that_is_new_or_empty_is_told_all_by_new() {
+    for ssh in [true, false] {
+        let hosts = Hosts::new();
+        let peer = if ssh { hosts.url.as_str() } else { "./b" };
+        let sync = |args: &[&str]| hosts.revfs(&[&["sync", "./a", peer], args].concat(), "");
+        hosts.revfs(&["create", "./a", "one"], "{}").ok();
+        sync(&[]).ok();
+        // It is not there any more.
+        fs::remove_dir_all(hosts.path("b")).unwrap();
+        sync(&[]).fails(1, "`--new`");
+        sync(&["--new"]).ok();
+        assert_eq!(hosts.agree().len(), 1);
+        // Another one is there.
+        fs::remove_dir_all(hosts.path("b")).unwrap();
+        fs::create_dir(hosts.path("b")).unwrap();
+        hosts.revfs(&["create", "./b", "two"], "{}").ok();
+        sync(&[]).fails(1, "`--new`");
+        sync(&["--new"]).fails(1, "`--join`");
+        sync(&["--new", "--join"]).ok();
+        assert_eq!(hosts.agree().len(), 2);
+        // Another one is here.
+        fs::remove_dir_all(hosts.path("a")).unwrap();
+        fs::create_dir(hosts.path("a")).unwrap();
+        hosts.revfs(&["create", "./a", "three"], "{}").ok();
+        sync(&[]).fails(1, "`--new`");
+        sync(&["--new", "--join"]).ok();
+        assert_eq!(hosts.agree().len(), 3);
+    }
+}
+
+#[test]
+fn what_the_other_side_could_not_do_is_said_here() {
+    let hosts = Hosts::new();
+    hosts.foreign("a", "one", "{}");
+    hosts.sync(&[]);
+    // It has forgotten all, and lacks what its own log tells of.
+    fs::remove_dir_all(hosts.path("there")).unwrap();
+    fs::remove_dir_all(hosts.path("b/one")).unwrap();
+    let missing = format!(
+        "revfs: {}: one 0-0123456789abcdef0123456789abcdef is missing there; it is tried again the next time\n",
+        hosts.url
+    );
+    let ran = hosts.revfs(&["sync", "./a", &hosts.url], "");
+    assert_eq!((ran.code, ran.err.lines().next().unwrap()), (3, missing.trim_end()), "{}", ran.err);
 }

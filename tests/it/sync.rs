@@ -10,7 +10,8 @@ use revfs::error::Error;
 use revfs::rev::{ObjectId, Rev};
 use revfs::store::Store;
 use revfs::sync::{
-    DirPeer, FaultPeer, Key, MemoryPeer, Peer, Replica, Report, State, SyncOptions, Trouble, Writer,
+    self, DirPeer, FaultPeer, Hub, Key, Listed, MemoryPeer, Peer, Replica, Report, State, SyncOptions,
+    Trouble, Writer,
 };
 use tempfile::TempDir;
 
@@ -665,4 +666,188 @@ fn one_way_is_one_way_and_a_dry_run_none() {
     let pushed = b.try_sync(&peer, SyncOptions { pull: false, ..SyncOptions::default() }).unwrap();
     assert_eq!((pushed.sent, pushed.received), (1, 0));
     assert_eq!(b.sync(&peer).received, 1);
+}
+
+#[test]
+fn a_round_says_how_far_it_has_come() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "hub"] {
+        fs::create_dir(at.join(dir)).unwrap();
+    }
+    for id in ["x", "y", "z"] {
+        revfs(at, &["create", "./a", id]).ok();
+    }
+    let url = format!("file://{}/hub", at.display());
+    let ran = revfs(at, &["sync", "--progress", "./a", &url]);
+    let last = ran.err.lines().last().unwrap();
+    assert_eq!(last, "looked at 3 objects; sent 3, received 0 revisions, 24 bytes");
+    assert!(ran.err.starts_with("looked at 0 objects"), "{}", ran.err);
+    fs::create_dir(at.join("c")).unwrap();
+    let limited = ["--limit-rate=1M", "--limit-requests=1000"];
+    let ran = revfs(at, &[&["sync", "--progress", "--json", "./c", &url], &limited[..]].concat()).ok();
+    let lines: Vec<serde_json::Value> = ran.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (round, progress) = lines.split_last().unwrap();
+    assert_eq!(progress.last().unwrap()["progress"]["received"], 3);
+    assert_eq!((&round["received"], &round["bytes"]), (&3.into(), &24.into()));
+    assert_eq!(revfs(at, &["sync", "--json", "./c", &url]).ok().lines().count(), 1);
+    assert_eq!(revfs(at, &["sync", "./c", &url]).ok(), "nothing new\n");
+    for limit in ["--limit-rate=x", "--limit-rate=0", "--limit-requests=0"] {
+        revfs(at, &["sync", limit, "./c", &url]).fails(2, limit.split('=').next().unwrap());
+    }
+}
+
+#[test]
+fn a_terminal_shows_it_on_one_line_that_goes() {
+    let at = place();
+    let at = at.path();
+    fs::create_dir(at.join("a")).unwrap();
+    revfs(at, &["create", "./a", "x"]).ok();
+    fs::write(at.join("hang"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    sh(at, "chmod +x hang");
+    // The second is interrupted in the middle.
+    for (peer, interrupt) in [("./b", ""), ("ssh://host/b", "interrupt")] {
+        let python = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], ["revfs", "sync", "./a", sys.argv[2]])
+shown, interrupt = b"", sys.argv[3]
+while True:
+    try:
+        shown += os.read(terminal, 4096)
+    except OSError:
+        break
+    if interrupt and b"looked at" in shown:
+        os.write(terminal, b"\x03")
+        interrupt = ""
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
+"#;
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", python, env!("CARGO_BIN_EXE_revfs"), peer, interrupt]).current_dir(at);
+        command.env("REVFS_SSH", "./hang").env("XDG_STATE_HOME", at.join("state"));
+        let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let (code, shown) = out.trim().split_once(' ').unwrap();
+        match interrupt {
+            "" => {
+                assert_eq!(code, "0", "{shown}");
+                let end =
+                    r"\r\x1b[Ksent 1 revision, 0 removals; received 0 revisions, 0 removals; 8 bytes\r\n'";
+                assert!(shown.ends_with(end), "{shown}");
+            }
+            _ => assert!(code == "-2" && shown.ends_with(r"^C\r\x1b[K'"), "{code} {shown}"),
+        }
+    }
+}
+
+#[test]
+fn a_hub_is_tried_and_says_so_in_its_format() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "c", "hub", "other"] {
+        fs::create_dir(at.join(dir)).unwrap();
+    }
+    revfs(at, &["create", "./a", "x"]).ok();
+    let url = format!("file://{}/hub", at.display());
+    let format = || -> serde_json::Value {
+        serde_json::from_slice(&fs::read(at.join("hub/format.json")).unwrap()).unwrap()
+    };
+    let said = revfs(at, &["sync", "--init", "./a", &url]).ok();
+    let tried = ["create", "overwrite", "list", "names", "fsync"];
+    assert!(said.lines().count() == tried.len() && said.lines().all(|line| line.contains(" yes ")), "{said}");
+    assert_eq!(format()["can"], tried.iter().map(|name| (*name, true)).collect::<serde_json::Value>());
+    let left = |dir: &str| -> Vec<_> {
+        fs::read_dir(at.join(dir))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    assert!(
+        left("hub").iter().all(|name| ["format.json", "tmp"].contains(&name.as_str())),
+        "{:?}",
+        left("hub")
+    );
+    assert!(left("hub/tmp").is_empty());
+    // It is the hub that is used from then on, and stays it.
+    revfs(at, &["sync", "./a", &url]).ok();
+    let before = format();
+    let json = revfs(at, &["sync", "--init", "--json", "./a", &url]).ok();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), format()["can"]);
+    assert_eq!(format(), before);
+    revfs(at, &["sync", "./c", &url]).ok();
+    assert_eq!(revfs(at, &["sync", "./a", &url]).ok(), "nothing new\n");
+    revfs(at, &["sync", "--init", "./a", "./b"]).fails(2, "--init is for a hub");
+    revfs(at, &["sync", "--init", "./a", &format!("file://{}/a", at.display())])
+        .fails(1, "is a store, no hub");
+    revfs(at, &["sync", "--init", "./a", &format!("{url}/nowhere")]).fails(3, "no such directory");
+    fs::write(at.join("other/format.json"), "{}").unwrap();
+    revfs(at, &["sync", "--init", "./a", &format!("file://{}/other", at.display())])
+        .fails(1, "its format.json is not one of revfs");
+    assert_eq!(left("other"), ["format.json"]);
+}
+
+/// A hub that does what some servers do.
+#[derive(Default)]
+struct Poor(parking_lot::Mutex<std::collections::BTreeMap<String, Vec<u8>>>);
+
+impl Peer for Poor {
+    fn name(&self) -> String {
+        "poor".into()
+    }
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), Error> {
+        self.put_at(&key.path(), bytes)
+    }
+    fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, Error> {
+        self.get_at(&key.path())
+    }
+    fn heads(&self) -> Result<Vec<Listed>, Error> {
+        Ok(Vec::new())
+    }
+    fn remove(&self, key: &Key) -> Result<(), Error> {
+        self.remove_at("", &[key.path()])
+    }
+}
+
+impl Hub for Poor {
+    /// In two halves.
+    fn put_at(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let name = name.to_lowercase();
+        self.0.lock().insert(name.clone(), bytes[..bytes.len() / 2].into());
+        if bytes.len() > 1000 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.0.lock().insert(name, bytes.into());
+        Ok(())
+    }
+    fn create_at(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+        self.put_at(name, bytes).map(|()| true)
+    }
+    fn get_at(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.lock().get(&name.to_lowercase()).cloned())
+    }
+    fn list_at(&self, above: &str) -> Result<Vec<String>, Error> {
+        let below = |name: &&String| name.starts_with(&format!("{above}/"));
+        Ok(self.0.lock().keys().filter(below).take(1000).cloned().collect())
+    }
+    fn remove_at(&self, _: &str, names: &[String]) -> Result<(), Error> {
+        names.iter().for_each(|name| drop(self.0.lock().remove(&name.to_lowercase())));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_poor_hub_is_found_out() {
+    let hub = Poor::default();
+    let found = sync::init(&hub, NAME).unwrap();
+    let said: Vec<_> = found.iter().map(|finding| (finding.name, finding.can, finding.needed)).collect();
+    let wanted = [
+        ("create", false, false),
+        ("overwrite", false, false),
+        ("list", false, true),
+        ("names", false, true),
+    ];
+    assert_eq!(said, wanted);
+    assert!(found[0].words.contains("8 do") && found[2].words.contains("1050 names shows 1000"), "{found:?}");
+    assert!(found[3].words.ends_with("as they are: case"), "{found:?}");
+    assert_eq!(hub.0.lock().keys().collect::<Vec<_>>(), ["format.json"]);
 }

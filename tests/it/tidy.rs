@@ -201,8 +201,11 @@ const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
 const SYNC_ORDER: &[&str] = &[
     "at_once",
+    "progress",
     "peer",
+    "limit",
     "memory",
+    "probe",
     "dir",
     "store_peer",
     "bucket",

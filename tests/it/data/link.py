@@ -28,8 +28,11 @@ class Frames:
                     continue
                 self.left = int.from_bytes(self.length, "big") & 0x7FFFFFFF
             take = min(self.left, len(data))
+            working = data[:1] == b"\x09" and self.length == b"\0\0\0\1"
             self.left, data = self.left - take, data[take:]
-            if self.left == 0:
+            if self.left == 0 and working:
+                self.length = b""
+            elif self.left == 0:
                 with lock:
                     if self.name == "requests" and counts["requests"] == counts["answers"]:
                         counts["trips"] += 1

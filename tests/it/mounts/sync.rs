@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::mounted::{Mount, Place, wait_for};
 
@@ -10,6 +10,11 @@ fn revfs(place: &Place) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
     command.env("XDG_STATE_HOME", place.work());
     command
+}
+
+/// Runs it, and takes what it says.
+fn ran(command: &mut Command) -> crate::cli::Ran {
+    crate::cli::run(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()), b"")
 }
 
 /// What `.status` says of the last round.
@@ -73,4 +78,91 @@ fn sync_with_a_peer_that_is_away_is_told_and_disturbs_nobody() {
     // However the daemon ends.
     mount.kill();
     wait_for("its end", || synchronisers(&place.store()).is_empty());
+}
+
+#[test]
+fn sync_says_how_far_behind_it_is_and_since_when() {
+    let place = Place::new();
+    let hub = place.work().join("hub");
+    let option = format!("sync=file://{},interval=1", hub.display());
+    let mount = Mount::by(revfs(&place), &place.store(), &place.point(), &["-o", &option]);
+    mount.write("a.json", "{}");
+    mount.write("b.json", "{}");
+    wait_for("a failure", || round(&mount)["error"].is_string());
+    let status = round(&mount);
+    assert_eq!((&status["backlog"], &status["last_good"]), (&2.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&status["running"], &status["peer"]),
+        (&true.into(), &format!("file://{}", hub.display()).into())
+    );
+    assert!(status["lag"].is_u64());
+    fs::create_dir(&hub).unwrap();
+    wait_for("the backlog to drain", || round(&mount)["backlog"] == 0);
+    let status = round(&mount);
+    assert!(status["error"].is_null() && status["last_good"].is_string(), "{status}");
+    let told = |at: &Path| {
+        let mut status = revfs(&place);
+        let ran = ran(status.arg("status").arg(at)).ok();
+        let first = format!("{} shows {}\n  objects: 2\n", place.point().display(), place.store().display());
+        assert!(ran.starts_with(&first), "{ran}");
+        ran
+    };
+    assert!(told(&place.point()).contains("  last in step: "));
+    assert_eq!(told(&mount.path("a.json")).lines().count(), told(&place.store()).lines().count());
+    // Whoever kills it.
+    for pid in synchronisers(&place.store()) {
+        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    wait_for("its end to be told", || round(&mount)["running"] == false);
+    assert!(round(&mount)["error"].as_str().unwrap().contains("signal: 9"), "{}", round(&mount));
+    assert!(told(&place.store()).contains("is not running"));
+}
+
+#[test]
+fn sync_with_what_is_no_peer_is_no_mount() {
+    let place = Place::new();
+    for peer in ["gopher://x", "ssh://-x/y", "file://x", "s3://"] {
+        let mut mount = revfs(&place);
+        mount.args(["mount", "-o", &format!("sync={peer}")]).args([place.store(), place.point()]);
+        ran(&mut mount).fails(2, &format!("mount option sync={peer}: "));
+        assert!(
+            !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&*place.point().to_string_lossy())
+        );
+    }
+}
+
+#[test]
+fn sync_with_a_directory_is_with_that_which_the_user_meant() {
+    let place = Place::new();
+    place.seed("a", 0, "{}");
+    let mut command = revfs(&place);
+    command.current_dir(place.work());
+    let options = r"sync=./it's\, there,interval=1,sync_rate=1M,sync_requests=100,sync_timeout=60";
+    let mount = Mount::by(command, &place.store(), &place.point(), &["-o", options]);
+    wait_for("it to be there", || place.work().join("it's, there/a").is_dir());
+    assert!(mount.stop().success());
+}
+
+#[test]
+fn sync_has_what_another_host_says_in_the_log() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let ssh = place.work().join("link");
+    let script = format!(
+        "#!/bin/sh\necho 'Authorised use only' >&2\nshift $(($# - 1))\nXDG_STATE_HOME='{}' exec sh -c \"$1\"\n",
+        place.work().join("there").display()
+    );
+    fs::write(&ssh, script).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = revfs(&place);
+    command.env("REVFS_SSH", &ssh).env("REVFS_REMOTE", env!("CARGO_BIN_EXE_revfs"));
+    let option = format!("sync=ssh://host{}/b,interval=1", place.work().display());
+    let mount = Mount::by(command, &place.store(), &place.point(), &["-o", &option]);
+    wait_for("two rounds", || mount.log().contains("synchronising: Authorised use only"));
+    mount.write("a.json", "{}");
+    wait_for("it to be there", || place.work().join("b/a").is_dir());
+    mount.write("b.json", "{}");
+    wait_for("it to be there", || place.work().join("b/b").is_dir());
+    assert_eq!(mount.log().matches("Authorised use only").count(), 1, "{}", mount.log());
 }

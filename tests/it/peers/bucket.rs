@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use revfs::error::Error;
 use revfs::store::Store;
-use revfs::sync::{BucketPeer, Listed};
+use revfs::sync::{BucketPeer, Hub};
 
 use super::moto::{Bucket, Moto, peer, settings};
 use super::proxy::{Loss, Proxy};
@@ -322,4 +321,18 @@ fn an_answer_that_comes_too_late_is_not_waited_for() {
         hit.then_some(Loss::Stalled(late))
     };
     assert_eq!(converge(plan), 1);
+}
+
+#[test]
+fn a_bucket_is_tried_before_it_is_used() {
+    let bucket = Bucket::new();
+    let peer = bucket.peer("deep/er");
+    let found = revfs::sync::init(&peer, "0123456789abcdef0123456789abcdef").unwrap();
+    assert!(found.iter().all(|finding| finding.can), "{found:?}");
+    assert_eq!(
+        found.iter().map(|finding| finding.name).collect::<Vec<_>>(),
+        ["create", "overwrite", "list", "names"]
+    );
+    assert!(peer.list_at("probe").unwrap().is_empty());
+    assert!(peer.get(&Key::Format).unwrap().is_some());
 }

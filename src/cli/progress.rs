@@ -1,0 +1,109 @@
+//! How far a round of `sync` has come, on the terminal or in lines.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::sync::Progress;
+
+/// Takes away what a line of a terminal shows.
+const CLEAR: &str = "\r\x1b[K";
+
+/// How it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// On one line of the terminal, over and over.
+    Line,
+    /// A line on standard error now and then.
+    Lines,
+    /// The same on standard output, as JSON.
+    Json,
+}
+
+impl Shown {
+    /// `asked`: somebody wants it wherever he is; `json`: in that form.
+    pub fn find(asked: bool, json: bool) -> Option<Shown> {
+        match (asked, json) {
+            (true, true) => Some(Shown::Json),
+            (false, true) => None,
+            _ if io::stderr().is_terminal() => Some(Shown::Line),
+            (asked, false) => asked.then_some(Shown::Lines),
+        }
+    }
+
+    fn often(self) -> Duration {
+        match self {
+            Shown::Line => Duration::from_millis(200),
+            Shown::Lines | Shown::Json => Duration::from_secs(5),
+        }
+    }
+
+    fn show(self, progress: &Progress) {
+        let (looked_at, done) = progress.now();
+        let (sent, received, bytes) = (done.sent, done.received, done.bytes);
+        let line = format!(
+            "looked at {looked_at} objects; sent {sent}, received {received} revisions, {bytes} bytes"
+        );
+        // Where it cannot be said nobody looks.
+        let _ = match self {
+            // What else is said begins where the line does.
+            Shown::Line => io::stderr().write_all(format!("{CLEAR}{line}\r").as_bytes()),
+            Shown::Lines => io::stderr().write_all(format!("{line}\n").as_bytes()),
+            Shown::Json => {
+                let progress = serde_json::json!({
+                    "looked_at": looked_at, "sent": sent, "received": received, "bytes": bytes,
+                });
+                let line = format!("{}\n", serde_json::json!({ "progress": progress }));
+                // Its lock is another thread's, which has handed all over.
+                let output = io::stdout().as_fd().try_clone_to_owned();
+                output.and_then(|output| File::from(output).write_all(line.as_bytes()))
+            }
+        };
+    }
+}
+
+/// Does something, and shows meanwhile how far it has come. Nobody else may write to standard output.
+pub fn during<T>(shown: Option<Shown>, progress: &Progress, work: impl FnOnce() -> T) -> T {
+    progress.begin();
+    let Some(shown) = shown else { return work() };
+    if shown == Shown::Line {
+        clear_when_interrupted();
+    } else {
+        shown.show(progress);
+    }
+    let (ended, wait) = channel::<()>();
+    let done = thread::scope(|scope| {
+        let _ = thread::Builder::new().name("progress".into()).spawn_scoped(scope, move || {
+            while wait.recv_timeout(shown.often()) == Err(RecvTimeoutError::Timeout) {
+                shown.show(progress);
+            }
+        });
+        let done = work();
+        drop(ended);
+        done
+    });
+    match shown {
+        Shown::Line => drop(io::stderr().write_all(CLEAR.as_bytes())),
+        Shown::Lines | Shown::Json => shown.show(progress),
+    }
+    done
+}
+
+/// Has a signal that ends this process take the line away first.
+fn clear_when_interrupted() {
+    extern "C" fn clear(signal: libc::c_int) {
+        // SAFETY: all three may be called in a handler; the text is as long as said.
+        unsafe {
+            libc::write(2, CLEAR.as_ptr().cast(), CLEAR.len());
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+    }
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler calls only what a handler may.
+        unsafe { libc::signal(signal, clear as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    }
+}

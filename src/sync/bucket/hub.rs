@@ -1,0 +1,58 @@
+//! What is tried of a bucket.
+
+use object_store::list::PaginatedListOptions;
+use object_store::{PutMode, PutOptions, PutPayload};
+use tokio::time::timeout;
+
+use super::{ANSWER, AT_ONCE, BucketPeer, Why};
+use crate::error::Result;
+use crate::sync::at_once::at_once;
+use crate::sync::probe::Hub;
+
+impl Hub for BucketPeer {
+    fn put_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.put_bytes(name, bytes)
+    }
+
+    fn create_at(&self, name: &str, bytes: &[u8]) -> Result<bool> {
+        let (path, bytes) = (self.path(name), PutPayload::from(bytes.to_vec()));
+        let created = self.call(|| async {
+            let create = PutOptions { mode: PutMode::Create, ..Default::default() };
+            match timeout(ANSWER, self.store.put_opts(&path, bytes.clone(), create)).await? {
+                Err(
+                    object_store::Error::AlreadyExists { .. } | object_store::Error::NotImplemented { .. },
+                ) => Ok(false),
+                done => Ok(done.map(|_| true)?),
+            }
+        });
+        created.map_err(|why| self.failed("create", name, why))
+    }
+
+    fn get_at(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.get_bytes(name)
+    }
+
+    fn list_at(&self, above: &str) -> Result<Vec<String>> {
+        let (start, mut names, mut token) = (format!("{}/", self.path(above)), Vec::new(), None::<String>);
+        loop {
+            let page = self.call(|| async {
+                let opts = PaginatedListOptions { page_token: token.clone(), ..Default::default() };
+                Ok(timeout(ANSWER, self.store.list_paginated(Some(&start), opts)).await??)
+            });
+            let page = page.map_err(|why| self.failed("list", above, why))?;
+            let found = page.result.objects.into_iter();
+            names.extend(found.filter_map(|object| Some(format!("{above}/{}", object.location.filename()?))));
+            match page.page_token {
+                None => return Ok(names),
+                next if next == token => {
+                    return Err(self.failed("list", above, Why::may_pass("a page of it follows itself")));
+                }
+                next => token = next,
+            }
+        }
+    }
+
+    fn remove_at(&self, _: &str, names: &[String]) -> Result<()> {
+        at_once(AT_ONCE, names, |name| self.remove_name(name)).map(drop)
+    }
+}
