@@ -238,6 +238,7 @@ const FS_ORDER: &[&str] = &[
     "table",
     "replay",
     "core",
+    "replay/look",
     "scratch/calls",
     "object/shown",
     "object/draft_attr",
