@@ -36,7 +36,7 @@ const WATCH_IDLE: usize = 32_768;
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long nobody looks for what no event tells of, at least; and how many times as long as looking took.
-const LOOK_INTERVAL: Duration = Duration::from_millis(400);
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 const LOOK_REST: u32 = 4;
 
 /// A message: one byte that says what to do, a name, and a NUL. The first is the mount point with its device number.

@@ -1,7 +1,7 @@
 //! What others do where no event tells of it, as on other hosts: it is looked for, again and again.
 //!
 //! Price: a fifth of one processor's time at most, however many objects there are: those that have changed lately are looked
-//! at each time, the others in turns.
+//! at first, the others in turns.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,8 +18,9 @@ const LATELY: Duration = Duration::from_secs(60);
 /// How long a change is looked at again: a second one in that time may leave the same stamp (of sshfs a second, of FAT two).
 const COARSEST_STAMP: Duration = Duration::from_secs(3);
 
-/// For how long one look goes through objects that have not changed lately.
-const IN_TURNS: Duration = Duration::from_millis(80);
+/// For how long one look goes through objects that have changed lately, and through others.
+const FIRST: Duration = Duration::from_millis(40);
+const IN_TURNS: Duration = Duration::from_millis(30);
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -54,9 +55,10 @@ impl Fs {
             there
         });
         seen.turns.retain(|id| ids.contains(id));
-        let lately = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() < LATELY);
-        let warm = seen.objects.iter().filter(|(_, (_, since))| lately(since)).map(|(id, _)| id.clone());
-        let warm: Vec<ObjectId> = warm.collect();
+        let lately =
+            seen.objects.iter().filter_map(|(id, (_, since))| since.map(|since| (since, id.clone())));
+        let mut lately: Vec<_> = lately.filter(|(since, _)| since.elapsed() < LATELY).collect();
+        lately.sort_by_key(|(since, _)| std::cmp::Reverse(*since));
         for id in ids {
             if !seen.objects.contains_key(&id) {
                 seen.turns.push_back(id.clone());
@@ -66,7 +68,13 @@ impl Fs {
                 seen.objects.insert(id, (stamp, since));
             }
         }
-        warm.iter().for_each(|id| self.look_at(id, seen, &mut events));
+        let began = Instant::now();
+        for (_, id) in lately {
+            if began.elapsed() > FIRST {
+                break;
+            }
+            self.look_at(&id, seen, &mut events);
+        }
         let began = Instant::now();
         for _ in 0..seen.turns.len() {
             if began.elapsed() > IN_TURNS {
