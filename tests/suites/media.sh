@@ -81,6 +81,7 @@ end() {
   for at in one two; do ! grep -q " $base/$at " /proc/self/mountinfo || umount -l "$base/$at"; done
   down
   [ ! -e "$base/server" ] || kill $(cat "$base/server")
+  [ "$medium" != cephfs ] || ceph_down
 }
 
 write() { python3 "$saver" write "$@" & writers+=($!); echo $! >>"$base/pids"; }

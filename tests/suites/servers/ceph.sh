@@ -6,8 +6,7 @@ need_ceph() {
 # ceph_up DIRECTORY   starts it; ceph_down ends all that was started.
 ceph_up() {
   local id
-  ceph=$1
-  export CEPH_CONF=$ceph/conf
+  export ceph=$1 CEPH_CONF=$1/conf
   mkdir -p "$ceph"/{mon,osd,mds,run}
   cat >"$CEPH_CONF" <<-conf
 	[global]
