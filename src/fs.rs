@@ -26,7 +26,8 @@
 //!   `by_number` (file handles), `list` (directories; in it `root`)
 //! - `rename`: names move; in it `end` (what stands at each side), `overlay` (what is moved onto), `drafts` (writers go on),
 //!   `landed` (what is saved), `exchange`, `fresh` (names that hold nothing yet), `views`
-//! - [`replay`]: changes by others, made known to inotify; in it `calls`, the file system of the process that does it
+//! - [`replay`]: changes by others, made known to inotify; in it `look`, for changes that nothing tells of, and `calls`, the
+//!   file system of the process that does it
 //!
 //! No file uses one that stands below it in the list that `tests/it/tidy.rs` holds.
 //!

@@ -232,6 +232,12 @@ impl Watcher {
         self.state.lock().by_id.len()
     }
 
+    /// The objects that are watched.
+    pub fn ids(&self) -> Vec<ObjectId> {
+        NoIo::assert_none();
+        self.state.lock().by_id.keys().cloned().collect()
+    }
+
     /// Has every event told to `hears`, as soon as anybody takes it and before anybody acts on it; what it says is no news goes
     /// no further. The first call counts.
     pub fn subscribe(&self, hears: impl Fn(&Event) -> bool + Send + Sync + 'static) {

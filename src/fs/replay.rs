@@ -22,8 +22,10 @@ use crate::rev::{ObjectId, Rev};
 use crate::watch::Event;
 
 mod calls;
+mod look;
 
 pub use calls::ReplayFs;
+pub use look::Seen;
 
 /// The directory of nodes by number, for the replaying process alone.
 pub const DIR: &str = ".revfs-replay";

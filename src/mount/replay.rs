@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
@@ -26,7 +26,7 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::{HOUSEKEEPING_INTERVAL, start};
 use crate::fs::Fs;
-use crate::fs::replay::{DIR, ReplayCall};
+use crate::fs::replay::{DIR, ReplayCall, Seen};
 
 /// How many objects are watched that no program has looked at, so that inotify tells of their changes, too: 1.4 kB of
 /// kernel memory each.
@@ -34,6 +34,10 @@ const WATCH_IDLE: usize = 32_768;
 
 /// How long a mount waits at most until they are.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long nobody looks for what no event tells of, at least; and how many times as long as looking took.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+const LOOK_REST: u32 = 4;
 
 /// A message: one byte that says what to do, a name, and a NUL. The first is the mount point with its device number.
 const LONGEST: usize = 4096 + 64;
@@ -108,6 +112,7 @@ impl Replayer {
         }
         fs.replay_as(self.pid.as_raw_pid().unsigned_abs());
         let (watching, (done, watched)) = (fs.clone(), mpsc::channel::<()>());
+        let until = ended.clone();
         let looking = start(move || {
             match watching.watch_all(WATCH_IDLE) {
                 Ok(true) => {}
@@ -116,7 +121,7 @@ impl Replayer {
                 }
                 Err(e) => warn!("cannot watch all objects: {e}"),
             }
-            drop(done);
+            look(&watching, &until, done);
         });
         // Who mounts a store of usual size and waits for the next change misses none.
         let _ = watched.recv_timeout(POLL_INTERVAL);
@@ -132,6 +137,23 @@ impl Replayer {
         });
         looking.and(telling).inspect_err(|e| warn!("inotify will not tell of changes by others: {e}")).ok()
     }
+}
+
+/// Looks for what no event tells of, where there is such, until `ended`; drops `first` when it has looked once.
+fn look(fs: &Fs, ended: &AtomicBool, first: mpsc::Sender<()>) {
+    let (mut seen, mut first) = (Seen::default(), Some(first));
+    while fs.must_look() && !ended.load(Ordering::Acquire) {
+        let began = Instant::now();
+        if let Err(e) = fs.look(&mut seen) {
+            debug!("what others changed was not looked for: {e}");
+        }
+        first = None;
+        let until = Instant::now() + LOOK_INTERVAL.max(began.elapsed() * LOOK_REST);
+        while Instant::now() < until && !ended.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK_INTERVAL / 4);
+        }
+    }
+    drop(first);
 }
 
 /// `major:minor` as `st_dev` has it.

@@ -133,7 +133,8 @@ pub trait Peer: Send + Sync {
     /// What messages call it; nothing secret.
     fn name(&self) -> String;
 
-    /// Keeps bytes under a key. Whoever [`get`](Self::get)s it meanwhile gets these or those before, whole.
+    /// Keeps bytes under a key. Whoever [`get`](Self::get)s it meanwhile gets these or those before,
+    /// whole; a server that answers with parts of both does no harm, as what is put over another is sealed.
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<()>;
 
     /// The bytes; `None` where there are none.

@@ -1,6 +1,7 @@
 //! Taking in what others have told a peer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use super::at_once::at_once;
 use super::bundle::Part;
@@ -23,6 +24,9 @@ const KEPT: usize = 8 << 20;
 /// So many revisions, and bytes of them, are fetched at once.
 const FETCHED: usize = 64;
 const FETCHED_BYTES: u64 = 8 << 20;
+
+/// How long a head takes to be whole.
+const TORN: Duration = Duration::from_millis(50);
 
 /// A writer's news: its pieces from the first that is new to the last.
 struct News {
@@ -180,8 +184,15 @@ impl Replica<'_> {
         if tag.is_some() && tag == listed.tag {
             return Ok(None);
         }
-        let Some(bytes) = self.peer.get(&Key::Head(writer.clone()))? else { return Ok(None) };
-        let Some(head) = Head::parse(&bytes) else {
+        let key = Key::Head(writer.clone());
+        let Some(bytes) = self.peer.get(&key)? else { return Ok(None) };
+        let mut head = Head::parse(&bytes);
+        if head.is_none() {
+            // JuiceFS' gateway answers with parts of two while one is put over another.
+            std::thread::sleep(TORN);
+            head = self.peer.get(&key)?.as_deref().and_then(Head::parse);
+        }
+        let Some(head) = head else {
             self.problem(report, format!("the head of {} is damaged", writer.as_str()));
             return Ok(None);
         };

@@ -526,6 +526,19 @@ fn an_object_that_cannot_be_taken_in_keeps_no_other_one() {
 }
 
 #[test]
+fn a_head_that_is_being_written_is_read_once_more() {
+    for torn in 0..6 {
+        let (peer, mut a, mut b) = (FaultPeer::new(MemoryPeer::default()), Host::new(), Host::new());
+        a.store.create(&id("x"), b"{}").unwrap();
+        a.sync(&peer);
+        peer.plan(move |call| (call == torn).then_some(Trouble::Cut));
+        let done = b.try_sync(&peer, SyncOptions::default());
+        let said = done.map(|report| report.problems.concat()).unwrap_or_default();
+        assert!(!said.contains("the head of"), "{torn}: {said}");
+    }
+}
+
+#[test]
 fn what_lies_in_a_hub_is_for_those_who_may_write_to_it() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     for (root, file, dir) in [(0o755, 0o600, 0o700), (0o770, 0o660, 0o770), (0o777, 0o666, 0o777)] {

@@ -241,6 +241,7 @@ const FS_ORDER: &[&str] = &[
     "table",
     "replay",
     "core",
+    "replay/look",
     "scratch/calls",
     "object/shown",
     "object/draft_attr",

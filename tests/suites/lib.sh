@@ -45,6 +45,16 @@ end_mount() {
   wait "$pid" || ended=$?
 }
 
+# serve STORE MOUNTPOINT   mounts another one; its pid is $served and goes to $base/pids, what it says to $base/daemon.
+serve() {
+  mkdir -p "$2"
+  RUST_LOG=info "$place/revfs" mount --foreground "$1" "$2" >>"$base/daemon" 2>&1 &
+  served=$!
+  echo $served >>"$base/pids"
+  for _ in $(seq 400); do ! mountpoint -q "$2" || return 0; kill -0 $served || return 1; sleep 0.05; done
+  return 1
+}
+
 # try SECONDS NAME COMMAND…   one case: it passes if the command does, in time. What it says goes to $logs/NAME. The
 # command may be a function of the suite; it runs in a shell of its own that ends at the first failure.
 try() { ! must "$@" || pass "$2"; }

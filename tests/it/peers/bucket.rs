@@ -101,13 +101,16 @@ fn a_key_that_cannot_be_named_hides_no_head() {
         hub.put(&Key::Head(writer.clone()), b"head").unwrap();
     }
     let first = writers[0].as_str();
+    // JuiceFS' gateway has none, unless it is told to keep them.
+    let tagged = hub.heads().unwrap().iter().all(|head| head.tag.is_some());
+    assert!(tagged || !bucket.server.is_own());
     for other in ["head/a//b", "head//x", "head/0/../x", "head/..", "head/.", "head/a\x01"] {
         bucket.put(&format!("p/{other}"), b"theirs");
         let heads: Vec<Listed> = hub.heads().unwrap();
         let mut found: Vec<Writer> = heads.iter().map(|head| head.writer.clone()).collect();
         found.sort();
         assert_eq!(found, writers, "{other:?}");
-        assert!(heads.iter().all(|head| head.tag.is_some()), "{other:?}");
+        assert!(heads.iter().all(|head| head.tag.is_some() == tagged), "{other:?}");
         hub.put(&Key::Head(writers[3].clone()), other.as_bytes()).unwrap();
     }
     let lists = proxy.count("list-type=2");
@@ -117,7 +120,9 @@ fn a_key_that_cannot_be_named_hides_no_head() {
     let heads = hub.heads().unwrap();
     assert_eq!(heads.len(), 20);
     let tags: Vec<bool> = heads.iter().map(|head| head.tag.is_some()).collect();
-    assert_eq!(tags.iter().filter(|tag| !**tag).count(), 1);
+    let hidden = tags.iter().filter(|tag| !**tag).count();
+    // Some refuse such a key, too.
+    assert!(hidden == 1 || !bucket.server.is_own() && (hidden == 0 || !tagged), "{hidden}");
     assert!(proxy.count("list-type=2") - lists < 600);
 }
 
@@ -166,7 +171,11 @@ fn a_bucket_that_says_no_is_told_in_words() {
     host.put("x", 1);
     host.refused(settings(server.address), "access denied (InvalidAccessKeyId)");
     let address = open.server.address;
-    Host { hub: "s3://not-there".into(), ..host }.refused(settings(address), "no such bucket");
+    let host = Host { hub: format!("s3://not-there-{}", Uuid::new_v4().simple()), ..host };
+    // SeaweedFS makes it.
+    if open.server.is_own() || host.sync_with(settings(address)).code != 0 {
+        host.refused(settings(address), "no such bucket");
+    }
     let host = Host::new(&format!("s3://{}", open.name));
     host.refused(with(settings(address), "AWS_ALLOW_HTTP", "false"), "AWS_ALLOW_HTTP=true");
     // Nor does this machine's cloud give any, if it is in one.

@@ -79,6 +79,11 @@ sys.stdin.read()
         Moto { address: ([127, 0, 0, 1], port).into(), server: Some(server) }
     }
 
+    /// It is moto.
+    pub fn is_own(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Makes a bucket, or leaves bytes under a key in one, whatever it is. moto takes that without a signature.
     pub fn put(&self, bucket: &str, key: &str, body: &[u8]) {
         if let (None, Some([address, access, secret])) = (&self.server, other()) {
