@@ -168,9 +168,10 @@ mod word {
     /// The head's digits, and those before.
     pub const NONCE: &str = "nonce";
     pub const NONCE_BEFORE: &str = "nonce before";
-    /// The store's own name, and its mark; another mark while that is being changed.
+    /// The store's own name, and its mark, where that lies; another mark while that is being changed.
     pub const STORE: &str = "store";
     pub const MARK: &str = "mark";
+    pub const MARK_FILE: &str = "mark file";
     pub const MARK_NEXT: &str = "mark next";
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";

@@ -545,8 +545,13 @@ fn what_lies_in_a_hub_is_for_those_who_may_write_to_it() {
 
 /// The command, with its state below a directory.
 fn revfs(at: &Path, args: &[&str]) -> crate::cli::Ran {
+    revfs_of("state", at, args)
+}
+
+/// The same, of another user.
+fn revfs_of(state: &str, at: &Path, args: &[&str]) -> crate::cli::Ran {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_revfs"));
-    command.args(args).current_dir(at).env("XDG_STATE_HOME", at.join("state")).env_remove("REVFS_STORE");
+    command.args(args).current_dir(at).env("XDG_STATE_HOME", at.join(state)).env_remove("REVFS_STORE");
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     crate::cli::run(command.stderr(std::process::Stdio::piped()), b"{\"n\": 1}")
 }
@@ -586,6 +591,24 @@ fn a_store_that_was_put_back_from_a_backup_takes_nothing_from_others() {
             assert_eq!(revfs(at, &["all", "./b"]).ok(), before);
         }
     }
+}
+
+#[test]
+fn two_users_who_synchronise_the_same_stores_do_not_take_them_for_others() {
+    let at = place();
+    let at = at.path();
+    sh(at, "mkdir a");
+    for id in ["x", "y"] {
+        revfs(at, &["create", "-s", "a", id]).ok();
+    }
+    for user in ["one", "other", "one", "other"] {
+        revfs_of(user, at, &["sync", "./a", "./b"]).ok();
+    }
+    sh(at, "rm -r b/x");
+    revfs_of("one", at, &["sync", "./a", "./b"]).ok();
+    revfs_of("other", at, &["sync", "./a", "./b"]).ok();
+    assert_eq!(revfs(at, &["ls", "-s", "a"]).ok(), revfs(at, &["ls", "-s", "b"]).ok());
+    assert!(!at.join("a/x").exists() && !at.join("b/x").exists(), "what was deleted there stays deleted");
 }
 
 #[test]
