@@ -431,6 +431,28 @@ fn a_piece_that_a_copy_of_this_host_has_told_is_not_written_over() {
 }
 
 #[test]
+fn a_piece_that_was_not_told_for_sure_gives_way_to_one_of_a_copy_of_this_host() {
+    let (peer, mut a, mut c) = (FaultPeer::new(MemoryPeer::default()), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let own = peer.heads().unwrap()[0].writer.clone();
+    a.store.create(&id("later"), b"{}").unwrap();
+    // The format, the heads, the own head; the revision and whether it is right, whether the piece is free, and the piece.
+    peer.plan(|call| (call == 6).then_some(Trouble::Refused));
+    a.try_sync(&peer, SyncOptions::default()).unwrap_err();
+    peer.plan(|_| None);
+    let said = format!("revfs log 1 {} 2\n", own.as_str());
+    let said = format!("{said}end {}\n", sha256(said.as_bytes())).into_bytes();
+    peer.put(&Key::Log(own.clone(), 2), &said).unwrap();
+    let refused = a.try_sync(&peer, SyncOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("somebody else uses the name"), "{refused}");
+    a.sync(&peer);
+    assert_eq!(peer.get(&Key::Log(own, 2)).unwrap(), Some(said));
+    c.sync(&peer);
+    assert_eq!(c.store.ids().unwrap().len(), 2);
+}
+
+#[test]
 fn a_peer_that_was_put_back_from_a_backup_is_told_all_again() {
     let (peer, mut a, mut c) = (MemoryPeer::default(), Host::new(), Host::new());
     a.store.create(&id("x"), b"{}").unwrap();
