@@ -251,6 +251,10 @@ impl<'a> Replica<'a> {
             self.resume(&mut report)?;
         }
         *self.broken.lock() = self.broken()?;
+        // Before anything comes, after which little would seem to be gone.
+        if !self.has_objects()? {
+            self.confirm_emptied()?;
+        }
         if self.options.verify && !self.options.dry_run {
             self.verify(&heads, &mut report)?;
         }

@@ -380,6 +380,29 @@ fn what_a_program_deletes_without_a_trace_is_deleted_everywhere_but_not_a_whole_
 }
 
 #[test]
+fn an_emptied_store_is_not_taken_for_one_with_little_left_because_something_came() {
+    let peer = MemoryPeer::default();
+    let ((at, mut a), mut b) = (on_disk(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.store.create(&id("y"), b"{}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    for name in ["x", "y"] {
+        node_deletes(at.path(), name);
+    }
+    b.store.create(&id("z"), b"{}").unwrap();
+    b.sync(&peer);
+    for _ in 0..2 {
+        assert!(matches!(a.try_sync(&peer, SyncOptions::default()), Err(Error::Sync(_))));
+    }
+    b.sync(&peer);
+    assert_eq!(b.store.ids().unwrap().len(), 3);
+    let confirmed = SyncOptions { confirm_deletes: true, ..SyncOptions::default() };
+    assert_eq!(a.try_sync(&peer, confirmed).unwrap().sent_facts, 2);
+    assert_eq!(a.store.ids().unwrap(), [id("z")]);
+}
+
+#[test]
 fn a_text_that_is_being_written_in_place_is_told_when_it_is_whole() {
     let peer = MemoryPeer::default();
     let ((at, mut a), mut b) = (on_disk(), Host::new());
