@@ -300,10 +300,11 @@ impl<'a> Replica<'a> {
     /// another name, and compares all again.
     fn check_own_head(&self, heads: &[Listed]) -> Result<()> {
         let Some(writer) = self.writer()? else { return Ok(()) };
-        if self.number(word::HEAD)? == 0 {
+        let own = heads.iter().find(|head| head.writer == writer);
+        // A copy of a host that has told nothing yet may have.
+        if own.is_none() && self.number(word::HEAD)? == 0 {
             return Ok(());
         }
-        let own = heads.iter().find(|head| head.writer == writer);
         let tag = own.and_then(|own| own.tag.clone());
         if tag.is_some() && tag == self.state.text(word::OWN_TAG)? {
             return Ok(());

@@ -476,6 +476,26 @@ fn a_piece_that_was_not_told_for_sure_gives_way_to_one_of_a_copy_of_this_host() 
 }
 
 #[test]
+fn a_copy_of_a_host_that_has_told_nothing_yet_is_heard_by_it() {
+    let (peer, mut a, at) = (MemoryPeer::default(), Host::new(), place());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let sync = |name: &str| {
+        let home = at.path().join(name);
+        let store = Store::open(home.join("store")).unwrap();
+        let replica = Replica::open(&store, &peer, &home.join("state.redb"), SyncOptions::default()).unwrap();
+        replica.run(NAME).unwrap();
+        store.ids().unwrap().len()
+    };
+    sh(at.path(), "mkdir -p template/store");
+    assert_eq!(sync("template"), 1);
+    sh(at.path(), "cp -a template twin");
+    Store::open(at.path().join("twin/store")).unwrap().create(&id("y"), b"{}").unwrap();
+    assert_eq!(sync("twin"), 2);
+    assert_eq!(sync("template"), 2);
+}
+
+#[test]
 fn a_peer_that_was_put_back_from_a_backup_is_told_all_again() {
     let (peer, mut a, mut c) = (MemoryPeer::default(), Host::new(), Host::new());
     a.store.create(&id("x"), b"{}").unwrap();
