@@ -91,6 +91,7 @@ pub fn round(root: &Path, at: usize, peer: Place, options: SyncOptions, dice: Op
         sent_facts: n("sent_removals"),
         received: n("received"),
         received_facts: n("received_removals"),
+        repaired: n("repaired"),
         bytes: n("bytes"),
         problems: said["problems"].as_array().unwrap().iter().map(|one| one.to_string()).collect(),
     })
