@@ -183,9 +183,10 @@ mod word {
     /// The head's digits, and those before.
     pub const NONCE: &str = "nonce";
     pub const NONCE_BEFORE: &str = "nonce before";
-    /// The store's own name, and its mark; another mark while that is being changed.
+    /// The store's own name, and its mark, where that lies; another mark while that is being changed.
     pub const STORE: &str = "store";
     pub const MARK: &str = "mark";
+    pub const MARK_FILE: &str = "mark file";
     pub const MARK_NEXT: &str = "mark next";
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
@@ -276,6 +277,10 @@ impl<'a> Replica<'a> {
             self.resume(&mut report)?;
         }
         *self.broken.lock() = self.broken()?;
+        // Before anything comes, after which little would seem to be gone.
+        if !self.has_objects()? {
+            self.confirm_emptied()?;
+        }
         if self.options.verify && !self.options.dry_run {
             self.verify(&heads, &mut report)?;
         }
@@ -321,10 +326,11 @@ impl<'a> Replica<'a> {
     /// another name, and compares all again.
     fn check_own_head(&self, heads: &[Listed]) -> Result<()> {
         let Some(writer) = self.writer()? else { return Ok(()) };
-        if self.number(word::HEAD)? == 0 {
+        let own = heads.iter().find(|head| head.writer == writer);
+        // A copy of a host that has told nothing yet may have.
+        if own.is_none() && self.number(word::HEAD)? == 0 {
             return Ok(());
         }
-        let own = heads.iter().find(|head| head.writer == writer);
         let tag = own.and_then(|own| own.tag.clone());
         if tag.is_some() && tag == self.state.text(word::OWN_TAG)? {
             return Ok(());

@@ -15,13 +15,15 @@ use super::{Replica, forget_writer, word};
 use crate::error::{Error, Result};
 
 impl Replica<'_> {
-    fn mark_file(&self) -> Option<PathBuf> {
-        Some(self.place.as_ref()?.join(SYNC).join("mark").join(self.state.name()?))
+    /// Its name is this state's alone: those of other hosts and users may lie at the same path there.
+    fn mark_file(&self) -> Result<Option<PathBuf>> {
+        let name = self.state.text(word::MARK_FILE)?;
+        Ok(self.place.as_ref().zip(name).map(|(place, name)| place.join(SYNC).join("mark").join(name)))
     }
 
     /// Forgets what was here where the store is not the one it was.
     pub(super) fn check_mark(&self) -> Result<()> {
-        let (Some(file), Some(known)) = (self.mark_file(), self.state.text(word::MARK)?) else {
+        let (Some(file), Some(known)) = (self.mark_file()?, self.state.text(word::MARK)?) else {
             return Ok(());
         };
         let found = fs::read_to_string(&file).ok();
@@ -37,12 +39,20 @@ impl Replica<'_> {
         change.forget_all()?;
         forget_writer(&change)?;
         change.set_word(word::MARK, None)?;
+        // Somebody else may have a copy of this state, and the store.
+        change.set_word(word::MARK_FILE, None)?;
         change.commit()
     }
 
     /// Brings the store to the medium and changes its mark, before more is remembered of it.
     pub(super) fn mark(&self) -> Result<()> {
-        let (Some(place), Some(file)) = (&self.place, self.mark_file()) else { return Ok(()) };
+        let Some(place) = &self.place else { return Ok(()) };
+        if self.state.word(word::MARK_FILE)?.is_none() {
+            let change = self.state.change()?;
+            change.set_word(word::MARK_FILE, Some(Uuid::new_v4().simple().to_string().as_bytes()))?;
+            change.commit()?;
+        }
+        let Some(file) = self.mark_file()? else { return Ok(()) };
         let failed = |e: std::io::Error| Error::io("write", &file)(e);
         let root = fs::File::open(place).map_err(failed)?;
         if !self.marked.swap(true, Ordering::Relaxed) {

@@ -233,12 +233,15 @@ impl Replica<'_> {
             return Ok(());
         };
         let seq = self.number(word::SEQ)? + 1;
+        let entries = parse(&bytes, &writer, seq);
+        if entries.is_some() {
+            self.check_free(&writer, seq, &bytes)?;
+            self.put_log(&Key::Log(writer, seq), &bytes)?;
+        }
         let change = self.state.change()?;
-        match parse(&bytes, &writer, seq) {
+        match entries {
             None => change.set_word(word::PENDING, None)?,
             Some(entries) => {
-                self.check_free(&writer, seq, &bytes)?;
-                self.put_log(&Key::Log(writer, seq), &bytes)?;
                 let name = |entry: &Entry| {
                     let flags = if matches!(entry, Entry::Rev(_)) { HERE | TOLD } else { TOLD };
                     entry.name().map(|(id, name)| (id.clone(), name, NameState { flags, packed: None }))

@@ -202,6 +202,15 @@ impl Replica<'_> {
              `--confirm-deletes` deletes them at the peer, too; if not, put the store back first",
         )))
     }
+
+    /// The same, where no object is in the store.
+    pub(super) fn confirm_emptied(&self) -> Result<()> {
+        let mut vanished = 0;
+        for id in self.changed()? {
+            vanished += u64::from(!self.examine(&id)?.vanished.is_empty());
+        }
+        if vanished == 0 { Ok(()) } else { self.confirm(vanished, true) }
+    }
 }
 
 /// The objects of a store, as they are being compared with what was known of them.

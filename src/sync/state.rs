@@ -141,11 +141,6 @@ impl State {
         State::with_tables(State { db, path, later: Mutex::default() })
     }
 
-    /// What the file is called.
-    pub(super) fn name(&self) -> Option<&std::ffi::OsStr> {
-        self.path.file_stem()
-    }
-
     /// Where bytes are put that are not what the log says.
     pub(super) fn aside(&self) -> PathBuf {
         self.path.with_extension("aside")

@@ -6,6 +6,7 @@ mod cli;
 mod compat;
 mod conflicts;
 mod conformance;
+mod convergence;
 mod dice;
 mod document;
 mod examples;

@@ -381,6 +381,29 @@ fn what_a_program_deletes_without_a_trace_is_deleted_everywhere_but_not_a_whole_
 }
 
 #[test]
+fn an_emptied_store_is_not_taken_for_one_with_little_left_because_something_came() {
+    let peer = MemoryPeer::default();
+    let ((at, mut a), mut b) = (on_disk(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.store.create(&id("y"), b"{}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    for name in ["x", "y"] {
+        node_deletes(at.path(), name);
+    }
+    b.store.create(&id("z"), b"{}").unwrap();
+    b.sync(&peer);
+    for _ in 0..2 {
+        assert!(matches!(a.try_sync(&peer, SyncOptions::default()), Err(Error::Sync(_))));
+    }
+    b.sync(&peer);
+    assert_eq!(b.store.ids().unwrap().len(), 3);
+    let confirmed = SyncOptions { confirm_deletes: true, ..SyncOptions::default() };
+    assert_eq!(a.try_sync(&peer, confirmed).unwrap().sent_facts, 2);
+    assert_eq!(a.store.ids().unwrap(), [id("z")]);
+}
+
+#[test]
 fn a_text_that_is_being_written_in_place_is_told_when_it_is_whole() {
     let peer = MemoryPeer::default();
     let ((at, mut a), mut b) = (on_disk(), Host::new());
@@ -429,6 +452,48 @@ fn a_piece_that_a_copy_of_this_host_has_told_is_not_written_over() {
     assert_eq!(peer.get(&Key::Log(own, 2)).unwrap(), Some(said));
     c.sync(&peer);
     assert_eq!(c.store.ids().unwrap().len(), 2);
+}
+
+#[test]
+fn a_piece_that_was_not_told_for_sure_gives_way_to_one_of_a_copy_of_this_host() {
+    let (peer, mut a, mut c) = (FaultPeer::new(MemoryPeer::default()), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let own = peer.heads().unwrap()[0].writer.clone();
+    a.store.create(&id("later"), b"{}").unwrap();
+    // The format, the heads, the own head; the revision and whether it is right, whether the piece is free, and the piece.
+    peer.plan(|call| (call == 6).then_some(Trouble::Refused));
+    a.try_sync(&peer, SyncOptions::default()).unwrap_err();
+    peer.plan(|_| None);
+    let said = format!("revfs log 1 {} 2\n", own.as_str());
+    let said = format!("{said}end {}\n", sha256(said.as_bytes())).into_bytes();
+    peer.put(&Key::Log(own.clone(), 2), &said).unwrap();
+    let refused = a.try_sync(&peer, SyncOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("somebody else uses the name"), "{refused}");
+    a.sync(&peer);
+    assert_eq!(peer.get(&Key::Log(own, 2)).unwrap(), Some(said));
+    c.sync(&peer);
+    assert_eq!(c.store.ids().unwrap().len(), 2);
+}
+
+#[test]
+fn a_copy_of_a_host_that_has_told_nothing_yet_is_heard_by_it() {
+    let (peer, mut a, at) = (MemoryPeer::default(), Host::new(), place());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    let sync = |name: &str| {
+        let home = at.path().join(name);
+        let store = Store::open(home.join("store")).unwrap();
+        let replica = Replica::open(&store, &peer, &home.join("state.redb"), SyncOptions::default()).unwrap();
+        replica.run(NAME).unwrap();
+        store.ids().unwrap().len()
+    };
+    sh(at.path(), "mkdir -p template/store");
+    assert_eq!(sync("template"), 1);
+    sh(at.path(), "cp -a template twin");
+    Store::open(at.path().join("twin/store")).unwrap().create(&id("y"), b"{}").unwrap();
+    assert_eq!(sync("twin"), 2);
+    assert_eq!(sync("template"), 2);
 }
 
 #[test]
@@ -559,8 +624,13 @@ fn what_lies_in_a_hub_is_for_those_who_may_write_to_it() {
 
 /// The command, with its state below a directory.
 fn revfs(at: &Path, args: &[&str]) -> crate::cli::Ran {
+    revfs_of("state", at, args)
+}
+
+/// The same, of another user.
+fn revfs_of(state: &str, at: &Path, args: &[&str]) -> crate::cli::Ran {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_revfs"));
-    command.args(args).current_dir(at).env("XDG_STATE_HOME", at.join("state")).env_remove("REVFS_STORE");
+    command.args(args).current_dir(at).env("XDG_STATE_HOME", at.join(state)).env_remove("REVFS_STORE");
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     crate::cli::run(command.stderr(std::process::Stdio::piped()), b"{\"n\": 1}")
 }
@@ -600,6 +670,24 @@ fn a_store_that_was_put_back_from_a_backup_takes_nothing_from_others() {
             assert_eq!(revfs(at, &["all", "./b"]).ok(), before);
         }
     }
+}
+
+#[test]
+fn two_users_who_synchronise_the_same_stores_do_not_take_them_for_others() {
+    let at = place();
+    let at = at.path();
+    sh(at, "mkdir a");
+    for id in ["x", "y"] {
+        revfs(at, &["create", "-s", "a", id]).ok();
+    }
+    for user in ["one", "other", "one", "other"] {
+        revfs_of(user, at, &["sync", "./a", "./b"]).ok();
+    }
+    sh(at, "rm -r b/x");
+    revfs_of("one", at, &["sync", "./a", "./b"]).ok();
+    revfs_of("other", at, &["sync", "./a", "./b"]).ok();
+    assert_eq!(revfs(at, &["ls", "-s", "a"]).ok(), revfs(at, &["ls", "-s", "b"]).ok());
+    assert!(!at.join("a/x").exists() && !at.join("b/x").exists(), "what was deleted there stays deleted");
 }
 
 #[test]
