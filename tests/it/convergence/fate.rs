@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use revfs::backend::{Attrs, Backend, Durability, Entry, Meta, Removal, Tombstone};
+use revfs::backend::{Attrs, Backend, Durability, Entry, Meta, Origin, Removal, Tombstone};
 use revfs::error::{Error, Result};
 use revfs::rev::{ObjectId, Rev};
 use revfs::sync::{Body, Key, Listed, Peer, Trouble, Writer};
@@ -121,6 +121,10 @@ impl Backend for Medium {
         let stamp = self.fate.call(|| self.inner.stamp(id, gone))?;
         let ago = |at: u64| if at == 0 { 0 } else { at.saturating_sub(self.ago) };
         Ok(stamp.map(|(here, gone)| (ago(here), ago(gone))))
+    }
+
+    fn origin(&self, id: &ObjectId, rev: &Rev) -> Origin {
+        self.inner.origin(id, rev)
     }
 
     calls! {

@@ -679,7 +679,7 @@ impl World {
             }
             Place::Store(n) => {
                 // As the command does.
-                let there = StoreHere::open(&self.dir(n), &states)?;
+                let there = StoreHere::open(&self.dir(n), &states, Duration::from_secs(60))?;
                 let own = SyncOptions {
                     pull: true,
                     push: options.pull,
