@@ -18,6 +18,8 @@ use tokio::time::error::Elapsed;
 pub(super) enum Why {
     /// There is no such key.
     NoKey,
+    /// There is one already, or not the one that was asked for.
+    Exists,
     /// A key in a listing is none that `object_store` can name.
     Unreadable(String),
     /// The next try may go well.
@@ -40,6 +42,7 @@ impl Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Why::NoKey => f.write_str("it is not there"),
+            Why::Exists => f.write_str("it is there already"),
             Why::Unreadable(words) | Why::Passing(words) | Why::Lasting { words, .. } => f.write_str(words),
         }
     }
@@ -119,6 +122,7 @@ impl Answer {
             (_, _, Some(more)) => Why::lasting(more),
             (_, "NoSuchBucket" | "ContainerNotFound", _) => Why::lasting("no such bucket"),
             (404, ..) => Why::NoKey,
+            (412, ..) => Why::Exists,
             (401 | 403, ..) => Why::lasting(format!("access denied{code}")),
             (501, ..) => Why::lasting(format!("the server answers 501{code}")),
             (408 | 409 | 425 | 429 | 500.., ..) | (_, "SlowDown" | "InternalError" | "RequestTimeout", _) => {
@@ -237,6 +241,7 @@ mod tests {
         assert!(words(404, &body("NoSuchBucket")).contains("no such bucket"));
         assert_eq!(words(404, &body("NoSuchKey")), "NoKey");
         assert_eq!(words(404, ""), "NoKey");
+        assert_eq!(words(412, &body("PreconditionFailed")), "Exists");
         let denied = words(403, &body("SignatureDoesNotMatch"));
         assert!(
             denied.contains("access denied (SignatureDoesNotMatch)") && !denied.contains("AKID"),

@@ -19,13 +19,14 @@ impl Hub for BucketPeer {
         let created = self.call(|| async {
             let create = PutOptions { mode: PutMode::Create, ..Default::default() };
             match timeout(ANSWER, self.store.put_opts(&path, bytes.clone(), create)).await? {
-                Err(
-                    object_store::Error::AlreadyExists { .. } | object_store::Error::NotImplemented { .. },
-                ) => Ok(false),
+                Err(object_store::Error::NotImplemented { .. }) => Ok(false),
                 done => Ok(done.map(|_| true)?),
             }
         });
-        created.map_err(|why| self.failed("create", name, why))
+        match created {
+            Err(Why::Exists) => Ok(false),
+            created => created.map_err(|why| self.failed("create", name, why)),
+        }
     }
 
     fn get_at(&self, name: &str) -> Result<Option<Vec<u8>>> {
