@@ -98,7 +98,7 @@ impl Replica<'_> {
         for head in heads {
             let seen = match own.as_ref() == Some(&head.writer) {
                 true => self.state.text(word::OWN_TAG)?,
-                false => self.state.cursor(&head.writer)?.1,
+                false => self.state.cursor(&head.name())?.1,
             };
             if seen.is_none() || seen != head.tag {
                 return Ok(false);
