@@ -337,12 +337,6 @@ impl<'a> Replica<'a> {
         Ok(any)
     }
 
-    /// The peer does not give back what it was given.
-    fn garbled(&self) -> Error {
-        let why = "what is put there is read back as something else".into();
-        Error::Peer { peer: self.peer.name(), why, away: true }
-    }
-
     /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
     /// machine's disk), or the peer was put back from a backup: then all that was said is somebody else's, this host takes
     /// another name, and compares all again.
