@@ -18,6 +18,7 @@
 //! - `state`: what a host remembers of its exchange with a peer
 //! - `mark`: whether the store is the one it was
 //! - `greet`: whether a peer is the one it was
+//! - `rollup`: what others read of many logs, and left for whoever comes next; `news`: what is new there
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling; `wanted`: what could not be taken in yet; `put`: so that it is there for sure
 //! - `verify`: whether a peer has all that it was given
@@ -46,6 +47,7 @@ mod greet;
 mod limit;
 mod mark;
 mod memory;
+mod news;
 mod peer;
 mod probe;
 mod progress;
@@ -53,6 +55,7 @@ mod pull;
 mod push;
 mod put;
 mod remote;
+mod rollup;
 mod scan;
 mod segment;
 mod serve;
@@ -157,6 +160,8 @@ pub struct Replica<'a> {
     progress: &'a Progress,
     /// Pieces that are not to be had, and of which all that they said is known.
     broken: Mutex<BTreeSet<verify::Piece>>,
+    /// More pieces than this that were read one by one are rolled up.
+    rolls_up: usize,
 }
 
 /// Words of the state.
@@ -190,6 +195,8 @@ mod word {
     pub const MARK_NEXT: &str = "mark next";
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
+    /// Its last roll-up.
+    pub const ROLLUP: &str = "rollup";
 }
 
 /// After how much silence the other end of a link is taken for lost, where nothing else is said; and how long somebody else's
@@ -227,7 +234,21 @@ impl<'a> Replica<'a> {
     ) -> Replica<'a> {
         let (marked, stuck, broken) = Default::default();
         let (host, is_itself, place, progress) = (own_host(), false, None, &progress::UNSEEN);
-        Replica { store, peer, state, options, host, is_itself, place, marked, stuck, progress, broken }
+        let rolls_up = rollup::MANY;
+        Replica {
+            store,
+            peer,
+            state,
+            options,
+            host,
+            is_itself,
+            place,
+            marked,
+            stuck,
+            progress,
+            broken,
+            rolls_up,
+        }
     }
 
     /// The state, for the next time.
@@ -264,7 +285,8 @@ impl<'a> Replica<'a> {
         if self.is_itself && !self.options.dry_run {
             self.check_own_log(name)?;
         }
-        let heads = self.peer.heads()?;
+        let (rollups, heads): (Vec<_>, Vec<_>) =
+            self.peer.heads()?.into_iter().partition(|head| head.is_rollup);
         if !self.is_unchanged(&heads)? && !self.greet(name, &heads)? {
             // A dry run against a peer that holds nothing.
             self.push(&mut report)?;
@@ -285,7 +307,7 @@ impl<'a> Replica<'a> {
             self.verify(&heads, &mut report)?;
         }
         if self.options.pull {
-            self.pull(&heads, &mut report)?;
+            self.pull(&heads, &rollups, &mut report)?;
         }
         if self.options.push {
             self.push(&mut report)?;
@@ -313,12 +335,6 @@ impl<'a> Replica<'a> {
             false
         })?;
         Ok(any)
-    }
-
-    /// The peer does not give back what it was given.
-    fn garbled(&self) -> Error {
-        let why = "what is put there is read back as something else".into();
-        Error::Peer { peer: self.peer.name(), why, away: true }
     }
 
     /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
@@ -376,6 +392,7 @@ fn forget_writer(change: &state::Change<'_>) -> Result<()> {
         word::NONCE,
         word::NONCE_BEFORE,
         word::OWN_TAG,
+        word::ROLLUP,
     ] {
         change.set_word(name, None)?;
     }

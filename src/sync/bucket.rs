@@ -276,8 +276,7 @@ impl BucketPeer {
             };
             found.extend(page.result.objects.into_iter().filter_map(|object| {
                 let tag = object.e_tag.map(|tag| tag.trim_matches('"').to_owned());
-                let writer = object.location.filename().and_then(Writer::parse)?;
-                Some(Listed { writer, tag: tag.filter(|tag| !tag.is_empty()) })
+                Listed::parse(object.location.filename()?, tag.filter(|tag| !tag.is_empty()))
             }));
             if page.page_token.is_none() {
                 return Ok(found);
@@ -299,7 +298,8 @@ impl BucketPeer {
         }
         if let Some(writer) = Writer::parse(digits) {
             let there = self.get(&Key::Head(writer.clone()))?.is_some();
-            return Ok(there.then_some(Listed { writer, tag: None }).into_iter().collect());
+            let listed = Listed { writer, is_rollup: false, tag: None };
+            return Ok(there.then_some(listed).into_iter().collect());
         }
         let parts: Vec<String> = (0..16).map(|digit| format!("{digits}{digit:x}")).collect();
         Ok(at_once(AT_ONCE, &parts, |part| self.list(part, asked))?.concat())

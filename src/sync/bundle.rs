@@ -23,6 +23,8 @@ pub struct Part {
     pub size: usize,
     /// What it says.
     pub entries: Vec<Entry>,
+    /// The piece itself, where it was read as one.
+    pub piece: Vec<u8>,
 }
 
 /// The last piece of the bundle that a piece is in.
@@ -32,13 +34,13 @@ fn end_of(seq: u64) -> u64 {
 
 impl Part {
     /// `None` where the bytes are not whole, or another part's.
-    fn parse(key: &Key, bytes: &[u8]) -> Option<Part> {
+    pub fn parse(key: &Key, bytes: &[u8]) -> Option<Part> {
         let (upto, entries) = match key {
             Key::Log(writer, seq) => (*seq, parse(bytes, writer, seq)?),
             Key::Bundle(writer, upto) => (*upto, parse(bytes, writer, bundle_name(*upto))?),
-            Key::Format | Key::Head(_) | Key::Rev(..) => return None,
+            _ => return None,
         };
-        Some(Part { upto, size: bytes.len(), entries })
+        Some(Part { upto, size: bytes.len(), entries, piece: Vec::new() })
     }
 }
 
@@ -62,6 +64,7 @@ impl Replica<'_> {
         for key in &keys {
             if let Some(bytes) = self.peer.get(key)? {
                 match Part::parse(key, &bytes) {
+                    Some(part) if part.upto == seq => return Ok(Ok(Part { piece: bytes, ..part })),
                     Some(part) => return Ok(Ok(part)),
                     None => wrong = "damaged",
                 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::peer::{Key, Listed, Peer, Writer, failed};
+use super::peer::{Key, Listed, Peer, failed};
 use super::probe::{Finding, Hub};
 use crate::error::{Error, Result};
 
@@ -208,12 +208,12 @@ impl Peer for DirPeer {
         let mut heads = Vec::new();
         for entry in entries {
             let entry = entry.map_err(self.failed("list", &path))?;
-            let Some(writer) = entry.file_name().to_str().and_then(Writer::parse) else { continue };
             // Another file takes its place by each rename; a copying program may keep the times.
             let tag = |meta: fs::Metadata| {
                 format!("{}.{}.{}.{}", meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec())
             };
-            heads.push(Listed { writer, tag: entry.metadata().ok().map(tag) });
+            let tag = entry.metadata().ok().map(tag);
+            heads.extend(entry.file_name().to_str().and_then(|name| Listed::parse(name, tag)));
         }
         Ok(heads)
     }

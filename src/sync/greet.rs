@@ -92,13 +92,19 @@ pub fn init(hub: &dyn Hub, store: &str) -> Result<Vec<Finding>> {
 }
 
 impl Replica<'_> {
+    /// The peer does not give back what it was given.
+    pub(super) fn garbled(&self) -> Error {
+        let why = "what is put there is read back as something else".into();
+        Error::Peer { peer: self.peer.name(), why, away: true }
+    }
+
     /// Whether every head is the one that was there when this host looked last: then the peer is the one it was.
     pub(super) fn is_unchanged(&self, heads: &[Listed]) -> Result<bool> {
         let own = self.writer()?;
         for head in heads {
             let seen = match own.as_ref() == Some(&head.writer) {
                 true => self.state.text(word::OWN_TAG)?,
-                false => self.state.cursor(&head.writer)?.1,
+                false => self.state.cursor(&head.name())?.1,
             };
             if seen.is_none() || seen != head.tag {
                 return Ok(false);

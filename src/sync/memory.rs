@@ -58,7 +58,11 @@ impl Peer for MemoryPeer {
         self.lists.fetch_add(1, Ordering::Relaxed);
         let kept = self.kept.lock();
         let heads = kept.versions.iter().filter_map(|(key, version)| match key {
-            Key::Head(writer) => Some(Listed { writer: writer.clone(), tag: Some(version.to_string()) }),
+            Key::Head(writer) | Key::RollupHead(writer) => Some(Listed {
+                writer: writer.clone(),
+                is_rollup: matches!(key, Key::RollupHead(_)),
+                tag: Some(version.to_string()),
+            }),
             _ => None,
         });
         Ok(heads.collect())

@@ -45,12 +45,16 @@ impl Writer {
 pub enum Key {
     /// What all this is, and which store's.
     Format,
-    /// How far a writer has come: the one key that is written anew.
+    /// How far a writer has come: this key is written anew.
     Head(Writer),
     /// What a writer says, piece by piece, from 1.
     Log(Writer, u64),
     /// What a writer said in many pieces, the last one given.
     Bundle(Writer, u64),
+    /// Which is the newest of a writer's roll-ups: written anew, as a head is.
+    RollupHead(Writer),
+    /// What a writer read of others' logs, rolled up for whoever comes next.
+    Rollup(Writer, u64),
     /// A revision's bytes.
     Rev(ObjectId, Rev),
 }
@@ -67,6 +71,8 @@ impl Key {
             Key::Head(writer) => format!("head/{}", writer.as_str()),
             Key::Log(writer, seq) => format!("log/{}/{seq:016}", writer.as_str()),
             Key::Bundle(writer, upto) => format!("log/{}/to-{upto:016}", writer.as_str()),
+            Key::RollupHead(writer) => format!("head/{}{ROLLUP}", writer.as_str()),
+            Key::Rollup(writer, seq) => format!("rollup/{}/{seq:016}", writer.as_str()),
             Key::Rev(id, rev) => format!("rev/{}/{rev}", component(id)),
         }
     }
@@ -117,13 +123,34 @@ pub struct Body {
     pub bytes: Vec<u8>,
 }
 
+/// What the head of a writer's roll-ups is called behind its digits. Versions that know none take it for no head.
+const ROLLUP: &str = "~rollup";
+
 /// A head that a peer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Whose.
     pub writer: Writer,
+    /// It is that of the roll-ups, not that of the log.
+    pub is_rollup: bool,
     /// Another text whenever the head is another; `None` where the peer cannot tell.
     pub tag: Option<String>,
+}
+
+impl Listed {
+    /// Of a key's last component. `None` where it is no head's.
+    pub fn parse(name: &str, tag: Option<String>) -> Option<Listed> {
+        let (digits, is_rollup) = match name.strip_suffix(ROLLUP) {
+            Some(digits) => (digits, true),
+            None => (name, false),
+        };
+        Some(Listed { writer: Writer::parse(digits)?, is_rollup, tag })
+    }
+
+    /// What [`parse`](Self::parse) takes.
+    pub fn name(&self) -> String {
+        format!("{}{}", self.writer.as_str(), if self.is_rollup { ROLLUP } else { "" })
+    }
 }
 
 /// A place that hosts synchronise through.
@@ -140,7 +167,7 @@ pub trait Peer: Send + Sync {
     /// The bytes; `None` where there are none.
     fn get(&self, key: &Key) -> Result<Option<Vec<u8>>>;
 
-    /// All heads, in any order. Keys that are no heads are passed over.
+    /// All heads, in any order, those of roll-ups among them. Keys that are no heads are passed over.
     fn heads(&self) -> Result<Vec<Listed>>;
 
     /// Takes a key away. That it is not there is no error.
@@ -210,6 +237,20 @@ pub(super) fn failed<E: fmt::Display>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_is_told_from_that_of_roll_ups_and_from_other_keys() {
+        let writer = Writer::new(Uuid::nil());
+        for key in [Key::Head(writer.clone()), Key::RollupHead(writer)] {
+            let path = key.path();
+            let name = path.strip_prefix("head/").unwrap();
+            let listed = Listed::parse(name, None).unwrap();
+            assert_eq!((listed.name().as_str(), listed.is_rollup), (name, matches!(key, Key::RollupHead(_))));
+        }
+        for other in ["", "~rollup", "0~rollup", &format!("{}~other", "0".repeat(32))] {
+            assert!(Listed::parse(other, None).is_none(), "{other}");
+        }
+    }
 
     #[test]
     fn a_key_is_plain_text_however_odd_the_id() {

@@ -1,14 +1,13 @@
 //! Taking in what others have told a peer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
 
 use super::at_once::at_once;
-use super::bundle::Part;
+use super::news::KEPT;
 use super::peer::{Key, Listed, Writer};
-use super::segment::{Entry, Head, RevEntry, fact_name, parse};
+use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, NameState, TOLD};
-use super::{Replica, Report, THREADS, word};
+use super::{Replica, Report, THREADS};
 use crate::backend::Removal;
 use crate::document;
 use crate::error::{Result, found};
@@ -18,24 +17,9 @@ use crate::store::Incoming;
 /// So many names are written at once.
 const MUCH: usize = 4096;
 
-/// So many bytes of pieces are kept between the two times that they are looked at.
-const KEPT: usize = 8 << 20;
-
 /// So many revisions, and bytes of them, are fetched at once.
 const FETCHED: usize = 64;
 const FETCHED_BYTES: u64 = 8 << 20;
-
-/// How long a head takes to be whole.
-const TORN: Duration = Duration::from_millis(50);
-
-/// A writer's news: its pieces from the first that is new to the last.
-struct News {
-    writer: Writer,
-    tag: Option<String>,
-    from: u64,
-    upto: u64,
-    last: Option<Vec<u8>>,
-}
 
 /// What pieces say of one object. Of a revision whose bytes are in one, which that is.
 #[derive(Default)]
@@ -84,20 +68,21 @@ impl Window {
 impl Replica<'_> {
     /// Takes in what is new. All facts come before all revisions: what was removed long ago is not brought back for a moment
     /// on the way through the log.
-    pub(super) fn pull(&self, heads: &[Listed], report: &mut Report) -> Result<()> {
-        let own = self.writer()?;
+    pub(super) fn pull(&self, heads: &[Listed], rollups: &[Listed], report: &mut Report) -> Result<()> {
+        let changed = self.changed_heads(heads)?;
+        let mut rolled = self.rollups(rollups, &changed)?;
         let (mut news, mut behind) = (Vec::new(), Vec::new());
-        for head in heads.iter().filter(|head| Some(&head.writer) != own.as_ref()) {
-            news.extend(self.news_of(head, &mut behind, report)?);
+        for changed in changed.chunks(FETCHED) {
+            self.add_news(changed, &rolled, &mut news, &mut behind, report)?;
         }
         if self.has_lost_some(heads, behind)? {
-            return self.pull(heads, report);
+            return self.pull(heads, rollups, report);
         }
         let (mut kept, mut room, mut facts) = (HashMap::new(), KEPT, Window::default());
         for news in &mut news {
             let mut seq = news.from;
             while seq <= news.upto {
-                let Some(part) = self.part_of(news, seq, report)? else {
+                let Some(part) = self.part_of(news, seq, &mut rolled, report)? else {
                     // What comes after it is for the next time, though the head be the same.
                     (news.upto, news.tag) = (seq - 1, None);
                     break;
@@ -112,9 +97,13 @@ impl Replica<'_> {
                     room = left;
                     kept.insert((news.writer.clone(), seq), part);
                 }
+                if rolled.is_full() {
+                    self.roll_up(&mut rolled, false);
+                }
                 seq = next;
             }
         }
+        self.roll_up(&mut rolled, true);
         self.take_in_facts(facts, report)?;
         self.fetch_wanted(report)?;
         let mut window = Window::default();
@@ -123,7 +112,7 @@ impl Replica<'_> {
             while seq <= news.upto {
                 let part = match kept.remove(&(news.writer.clone(), seq)) {
                     Some(part) => part,
-                    None => match self.part_of(news, seq, report)? {
+                    None => match self.part_of(news, seq, &mut rolled, report)? {
                         Some(part) => part,
                         None => break,
                     },
@@ -138,6 +127,7 @@ impl Replica<'_> {
             }
         }
         self.take_in(window, report)?;
+        self.note(&rolled);
         self.settle(1)
     }
 
@@ -147,87 +137,6 @@ impl Replica<'_> {
             self.mark()?;
         }
         if names <= 1 || self.state.unwritten() >= names { self.state.settle() } else { Ok(()) }
-    }
-
-    /// Whether the peer has less than it had twice in a row: it was put back from a backup. Then all is compared again, for this
-    /// host may be the only one that still knows. (Once is an old answer.)
-    fn has_lost_some(&self, heads: &[Listed], mut behind: Vec<Writer>) -> Result<bool> {
-        if self.options.dry_run {
-            return Ok(false);
-        }
-        let listed: HashSet<&Writer> = heads.iter().map(|head| &head.writer).collect();
-        behind.extend(self.state.writers()?.into_iter().filter(|writer| !listed.contains(writer)));
-        let before = self.state.text(word::BEHIND)?.unwrap_or_default();
-        let lost = behind.iter().any(|writer| before.contains(writer.as_str()));
-        let now: Vec<&str> = behind.iter().map(Writer::as_str).collect();
-        let now = if lost { String::new() } else { now.join(" ") };
-        if now != before {
-            let change = self.state.change()?;
-            change.set_word(word::BEHIND, Some(now.as_bytes()).filter(|now| !now.is_empty()))?;
-            if lost {
-                log::warn!("{} holds less than it did: comparing all", self.peer.name());
-                change.forget_peer()?;
-            }
-            change.commit()?;
-        }
-        Ok(lost)
-    }
-
-    fn news_of(
-        &self,
-        listed: &Listed,
-        behind: &mut Vec<Writer>,
-        report: &mut Report,
-    ) -> Result<Option<News>> {
-        let writer = listed.writer.clone();
-        let (seen, tag) = self.state.cursor(&writer)?;
-        if tag.is_some() && tag == listed.tag {
-            return Ok(None);
-        }
-        let key = Key::Head(writer.clone());
-        let Some(bytes) = self.peer.get(&key)? else { return Ok(None) };
-        let mut head = Head::parse(&bytes);
-        if head.is_none() {
-            // JuiceFS' gateway answers with parts of two while one is put over another.
-            std::thread::sleep(TORN);
-            head = self.peer.get(&key)?.as_deref().and_then(Head::parse);
-        }
-        let Some(head) = head else {
-            self.problem(report, format!("the head of {} is damaged", writer.as_str()));
-            return Ok(None);
-        };
-        if head.seq == seen && !self.options.dry_run {
-            self.state.remember(Vec::new(), Some((&writer, seen, listed.tag.as_deref())));
-        }
-        if head.seq < seen {
-            behind.push(writer.clone());
-        }
-        Ok((head.seq > seen).then(|| News {
-            writer,
-            tag: listed.tag.clone(),
-            from: seen + 1,
-            upto: head.seq,
-            last: head.last,
-        }))
-    }
-
-    /// A piece, or the bundle that it is in. `None` where it is not there, or not right.
-    fn part_of(&self, news: &News, seq: u64, report: &mut Report) -> Result<Option<Part>> {
-        let writer = &news.writer;
-        let repeated = news.last.as_deref().filter(|_| seq == news.upto);
-        if let Some(entries) = repeated.and_then(|last| parse(last, writer, seq)) {
-            return Ok(Some(Part { upto: seq, size: repeated.map_or(0, <[u8]>::len), entries }));
-        }
-        match self.part(writer, seq, news.upto)? {
-            Ok(part) => Ok(Some(part)),
-            Err(_) if self.broken.lock().contains(&(writer.clone(), seq)) => {
-                Ok(Some(Part { upto: seq, size: 0, entries: Vec::new() }))
-            }
-            Err(wrong) => {
-                self.problem(report, format!("piece {seq} of the log of {} is {wrong}", writer.as_str()));
-                Ok(None)
-            }
-        }
     }
 
     fn take_in_facts(&self, window: Window, report: &mut Report) -> Result<()> {
@@ -293,7 +202,7 @@ impl Replica<'_> {
         self.add(ready, &keys, report)?;
         if !self.options.dry_run {
             for (writer, seq, tag) in &window.cursors {
-                self.state.remember(Vec::new(), Some((writer, *seq, tag.as_deref())));
+                self.state.remember(Vec::new(), Some((writer.as_str().into(), *seq, tag.as_deref())));
             }
         }
         self.settle(MUCH)
@@ -370,17 +279,5 @@ impl Replica<'_> {
         self.progress.note(report);
         self.state.remember(names, None);
         Ok(())
-    }
-
-    /// This host's name at the peer, made where it has none yet.
-    pub(super) fn writer_or_new(&self) -> Result<Writer> {
-        if let Some(writer) = self.writer()? {
-            return Ok(writer);
-        }
-        let writer = Writer::new(uuid::Uuid::new_v4());
-        let change = self.state.change()?;
-        change.set_word(word::WRITER, Some(writer.as_str().as_bytes()))?;
-        change.commit()?;
-        Ok(writer)
     }
 }

@@ -60,7 +60,8 @@ impl Replica<'_> {
         if self.options.dry_run {
             return self.count(&changed, report);
         }
-        let writer = self.writer_or_new()?;
+        // It is the host's name from the first time on that there is something to say.
+        let writer = self.writer()?.unwrap_or_else(|| Writer::new(uuid::Uuid::new_v4()));
         let mut piece = Piece::new(&writer, self.number(word::SEQ)? + 1);
         let mut vanished = Vec::new();
         // What is new is not said before it is known whether it is much.
@@ -192,6 +193,7 @@ impl Replica<'_> {
         self.check_free(writer, seq, &bytes)?;
         self.mark()?;
         let change = self.state.change()?;
+        change.set_word(word::WRITER, Some(writer.as_str().as_bytes()))?;
         change.set_word(word::PENDING, Some(&bytes))?;
         change.commit()?;
         self.put_log(&Key::Log(writer.clone(), seq), &bytes)?;

@@ -138,14 +138,14 @@ pub fn time(nanos: i128) -> Option<SystemTime> {
 }
 
 /// Bytes with a last line that tells whether they are whole, and as they were written.
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let end = end_of(&bytes);
     bytes.extend(end.bytes());
     bytes
 }
 
 /// The bytes without that line; `None` where it does not fit them.
-fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+pub fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
     /// `end `, a sha256, and a line feed.
     const END: usize = 4 + 64 + 1;
     let (said, end) = bytes.split_at_checked(bytes.len().checked_sub(END)?)?;

@@ -32,7 +32,7 @@ const NAMES: TableDefinition<&[u8], (u8, &str, u64)> = TableDefinition::new("nam
 const WANTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("wants");
 /// The same of revisions that facts remove, and that never were here: facts may lapse.
 const SPARED: TableDefinition<&[u8], &[u8]> = TableDefinition::new("spared");
-/// By writer: its last piece that was taken in, and the head's tag then.
+/// By a head's name: the last piece that was taken in, and the head's tag then.
 const CURSORS: TableDefinition<&str, (u64, Option<&str>)> = TableDefinition::new("cursors");
 
 /// A revision lives in the store, or did when it was looked at last.
@@ -63,7 +63,7 @@ pub struct State {
 #[derive(Default)]
 struct Later {
     names: BTreeMap<(ObjectId, String), NameState>,
-    cursors: BTreeMap<Writer, (u64, Option<String>)>,
+    cursors: BTreeMap<String, (u64, Option<String>)>,
 }
 
 /// Changes that are made together or not at all.
@@ -135,8 +135,17 @@ impl State {
     /// # Errors
     /// [`Error::Io`].
     pub fn in_memory() -> Result<State> {
+        State::on(redb::backends::InMemoryBackend::new())
+    }
+
+    /// One whose pages are kept by somebody else: a simulation has thousands of hosts that remember nearly the same.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    #[doc(hidden)]
+    pub fn on(pages: impl redb::StorageBackend) -> Result<State> {
         let path = std::env::temp_dir().join("revfs-sync");
-        let db = builder().create_with_backend(redb::backends::InMemoryBackend::new());
+        let db = builder().create_with_backend(pages);
         let db = db.map_err(|e| Error::io("open", &path)(std::io::Error::other(e)))?;
         State::with_tables(State { db, path, later: Mutex::default() })
     }
@@ -230,12 +239,12 @@ impl State {
     pub(super) fn remember(
         &self,
         names: Vec<(ObjectId, String, NameState)>,
-        cursor: Option<(&Writer, u64, Option<&str>)>,
+        cursor: Option<(String, u64, Option<&str>)>,
     ) {
         let mut later = self.later.lock();
         later.names.extend(names.into_iter().map(|(id, name, known)| ((id, name), known)));
-        if let Some((writer, seq, tag)) = cursor {
-            later.cursors.insert(writer.clone(), (seq, tag.map(str::to_owned)));
+        if let Some((head, seq, tag)) = cursor {
+            later.cursors.insert(head, (seq, tag.map(str::to_owned)));
         }
     }
 
@@ -255,8 +264,8 @@ impl State {
         change.meet(ids)?;
         let names: Vec<_> = later.names.into_iter().map(|((id, name), known)| (id, name, known)).collect();
         change.set_names(&names)?;
-        for (writer, (seq, tag)) in &later.cursors {
-            change.set_cursor(writer, *seq, tag.as_deref())?;
+        for (head, (seq, tag)) in &later.cursors {
+            change.set_cursor(head, *seq, tag.as_deref())?;
         }
         change.commit()
     }
@@ -306,11 +315,11 @@ impl State {
         })
     }
 
-    /// How far a writer's log was taken in, and the tag of its head then.
-    pub(super) fn cursor(&self, writer: &Writer) -> Result<(u64, Option<String>)> {
+    /// How far the log with this head was taken in, and the head's tag then.
+    pub(super) fn cursor(&self, head: &str) -> Result<(u64, Option<String>)> {
         self.read(|txn| {
             let cursor = txn.open_table(CURSORS)?;
-            let cursor = cursor.get(writer.as_str())?;
+            let cursor = cursor.get(head)?;
             Ok(cursor.map_or((0, None), |cursor| (cursor.value().0, cursor.value().1.map(str::to_owned))))
         })
     }
@@ -437,9 +446,9 @@ impl Change<'_> {
     }
 
     /// Sets how far a writer's log was taken in.
-    fn set_cursor(&self, writer: &Writer, seq: u64, tag: Option<&str>) -> Result<()> {
+    fn set_cursor(&self, head: &str, seq: u64, tag: Option<&str>) -> Result<()> {
         self.put(|txn| {
-            txn.open_table(CURSORS)?.insert(writer.as_str(), (seq, tag))?;
+            txn.open_table(CURSORS)?.insert(head, (seq, tag))?;
             Ok(())
         })
     }

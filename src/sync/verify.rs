@@ -27,7 +27,7 @@ impl Replica<'_> {
         for Listed { writer, .. } in heads {
             let upto = match own.as_ref() == Some(writer) {
                 true => self.number(word::HEAD)?,
-                false => self.state.cursor(writer)?.0,
+                false => self.state.cursor(writer.as_str())?.0,
             };
             let mut seq = 1;
             while seq <= upto {

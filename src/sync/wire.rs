@@ -195,11 +195,13 @@ impl Made {
             Key::Log(..) => 2,
             Key::Rev(..) => 3,
             Key::Bundle(..) => 4,
+            Key::RollupHead(_) => 5,
+            Key::Rollup(..) => 6,
         });
         match key {
             Key::Format => self,
-            Key::Head(writer) => self.bytes(writer.as_str().as_bytes()),
-            Key::Log(writer, seq) | Key::Bundle(writer, seq) => {
+            Key::Head(writer) | Key::RollupHead(writer) => self.bytes(writer.as_str().as_bytes()),
+            Key::Log(writer, seq) | Key::Bundle(writer, seq) | Key::Rollup(writer, seq) => {
                 self.bytes(writer.as_str().as_bytes()).number(*seq)
             }
             Key::Rev(id, rev) => self.bytes(id.as_os_str().as_bytes()).bytes(rev.as_str().as_bytes()),
@@ -260,6 +262,8 @@ impl<'a> Given<'a> {
                 Key::Rev(ObjectId::new(OsStr::from_bytes(self.bytes()?)).ok()?, Rev::new(self.text()?).ok()?)
             }
             4 => Key::Bundle(self.writer()?, self.number()?),
+            5 => Key::RollupHead(self.writer()?),
+            6 => Key::Rollup(self.writer()?, self.number()?),
             _ => return None,
         })
     }
@@ -341,7 +345,7 @@ impl Answer {
             Answer::Bytes(None) => made(2),
             Answer::Bytes(Some(bytes)) => made(3).rest(bytes),
             Answer::Heads(heads) => heads.iter().fold(made(4), |made, head| {
-                let made = made.bytes(head.writer.as_str().as_bytes()).flag(head.tag.is_some());
+                let made = made.bytes(head.name().as_bytes()).flag(head.tag.is_some());
                 head.tag.iter().fold(made, |made, tag| made.bytes(tag.as_bytes()))
             }),
             Answer::Learnt(Report {
@@ -384,9 +388,9 @@ impl Answer {
             4 => {
                 let mut heads = Vec::new();
                 while !given.0.is_empty() {
-                    let writer = given.writer()?;
+                    let name = given.text()?;
                     let tag = if given.flag()? { Some(given.text()?.to_owned()) } else { None };
-                    heads.push(Listed { writer, tag });
+                    heads.push(Listed::parse(name, tag)?);
                 }
                 Answer::Heads(heads)
             }
@@ -432,7 +436,8 @@ mod tests {
             Key::Bundle(writer.clone(), 64),
         ];
         let revs = [rev(b"a"), rev(b"\xff\n\" "), rev(&[b'x'; 255])];
-        [vec![Key::Format, Key::Head(writer)], logs.into(), revs.into()].concat()
+        let rollups = [Key::RollupHead(writer.clone()), Key::Rollup(writer.clone(), 7)];
+        [vec![Key::Format, Key::Head(writer)], logs.into(), rollups.into(), revs.into()].concat()
     }
 
     fn requests() -> Vec<Request<'static>> {
@@ -459,7 +464,11 @@ mod tests {
 
     fn answers() -> Vec<Answer> {
         let writer = Writer::parse(&"a".repeat(32)).unwrap();
-        let head = |tag: Option<&str>| Listed { writer: writer.clone(), tag: tag.map(str::to_owned) };
+        let head = |tag: Option<&str>| Listed {
+            writer: writer.clone(),
+            is_rollup: tag.is_none(),
+            tag: tag.map(str::to_owned),
+        };
         let report = Report {
             sent: 1,
             bytes: u64::MAX,

@@ -38,6 +38,7 @@ mod reach;
 mod readme;
 mod replicas;
 mod resolve;
+mod rollups;
 #[cfg(feature = "fuse")]
 mod scenarios;
 mod seed;
@@ -47,6 +48,7 @@ mod semantics;
 mod sequence;
 mod ssh;
 mod sync;
+mod thousand;
 mod tidy;
 #[cfg(feature = "fuse")]
 mod tour;

@@ -29,6 +29,9 @@ struct Host {
     told: BTreeSet<Rev>,
 }
 
+/// More than any world reads: none is rolled up.
+const NEVER: usize = usize::MAX;
+
 impl Host {
     fn learn(&self, from: &Host, take: &mut impl FnMut() -> bool) {
         for path in ["x", ".revfs/gone/x"] {
@@ -56,6 +59,8 @@ struct World {
     hosts: Vec<Host>,
     /// What they learn through; otherwise each copies from the others.
     hub: Option<FaultPeer<MemoryPeer>>,
+    /// From more pieces than this they roll up what they read.
+    rolls_up: usize,
     said: Said,
     dice: Dice,
     story: Vec<String>,
@@ -110,6 +115,11 @@ pub fn counted(first: u64) -> impl Fn() -> Uuid + Send + Sync {
 
 impl World {
     fn new(seed: u64) -> World {
+        World::of(seed, 2)
+    }
+
+    /// Of so many hosts at least.
+    fn of(seed: u64, least: usize) -> World {
         let mut dice = Dice(seed);
         let random = Arc::new(counted(seed << 20));
         let host = |_| {
@@ -118,9 +128,9 @@ impl World {
             let store = Store::with_random(backend, move || random());
             Host { store, place, op: None, state: None, told: BTreeSet::new() }
         };
-        let hosts = (0..2 + dice.roll(3)).map(host).collect();
+        let hosts = (0..least + dice.roll(3)).map(host).collect();
         let id = ObjectId::new("x").unwrap();
-        World { id, hosts, hub: None, said: Said::default(), dice, story: Vec::new() }
+        World { id, hosts, hub: None, rolls_up: NEVER, said: Said::default(), dice, story: Vec::new() }
     }
 
     /// Its hosts learn through a hub.
@@ -128,12 +138,18 @@ impl World {
         World { hub: Some(FaultPeer::new(MemoryPeer::default())), ..World::new(seed) }
     }
 
+    /// They roll up whatever they read there.
+    fn with_rollups(seed: u64) -> World {
+        let hub = Some(FaultPeer::new(MemoryPeer::default()));
+        World { hub, rolls_up: 0, ..World::of(seed, 4) }
+    }
+
     /// Has a host take in and tell. Whether nothing was left to do, and nothing failed.
     fn exchange(&mut self, at: usize) -> bool {
         let (Some(hub), host) = (&self.hub, &mut self.hosts[at]) else { return true };
         let state = host.state.take().unwrap_or_else(|| State::in_memory().unwrap());
         let options = SyncOptions { confirm_deletes: true, ..SyncOptions::default() };
-        let sync = Replica::with_state(&host.store, hub, state, options);
+        let sync = Replica::with_state(&host.store, hub, state, options).rolling_up(self.rolls_up);
         let done = sync.run("0123456789abcdef0123456789abcdef");
         host.state = Some(sync.into_state());
         match done {
@@ -410,6 +426,18 @@ fn hosts_that_exchange_through_a_hub_come_to_agree() {
     for seed in 1..=if long { 10_000 } else { 120 } {
         let mut world = World::with_hub(seed);
         for _ in 0..10 + seed % 60 {
+            world.step();
+        }
+        world.judge();
+    }
+}
+
+#[test]
+fn hosts_that_read_what_others_rolled_up_come_to_agree() {
+    let long = std::env::var_os("REVFS_LONG").is_some();
+    for seed in 1..=if long { 10_000 } else { 80 } {
+        let mut world = World::with_rollups(seed);
+        for _ in 0..20 + seed % 60 {
             world.step();
         }
         world.judge();

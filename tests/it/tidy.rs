@@ -216,6 +216,8 @@ const SYNC_ORDER: &[&str] = &[
     "put",
     "bundle",
     "wanted",
+    "rollup",
+    "news",
     "pull",
     "scan",
     "push",
