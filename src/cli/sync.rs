@@ -151,7 +151,7 @@ impl SyncArgs {
                 }
             };
             out.flush()?;
-            std::thread::sleep(pause);
+            std::thread::sleep(jittered(pause));
         }
     }
 
@@ -204,6 +204,12 @@ impl SyncArgs {
             plain: self.plain,
         }
     }
+}
+
+/// A tenth more or less: hosts that began together are not to ask together for ever.
+fn jittered(pause: Duration) -> Duration {
+    let [random, ..] = *uuid::Uuid::new_v4().as_bytes();
+    pause.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
 }
 
 /// The directory of a store that is named by its own path, or by that of a mount.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
 /// Where more revisions than this are new, small revisions travel in the log.
-const MANY: usize = 64;
+const MANY: usize = 16;
 
 /// The longest revision that does, in bytes.
 const SMALL: usize = 64 << 10;
