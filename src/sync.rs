@@ -162,6 +162,8 @@ pub struct Replica<'a> {
     broken: Mutex<BTreeSet<verify::Piece>>,
     /// More pieces than this that were read one by one are rolled up.
     rolls_up: usize,
+    /// So many pieces make a bundle.
+    bundled: u64,
 }
 
 /// Words of the state.
@@ -234,7 +236,7 @@ impl<'a> Replica<'a> {
     ) -> Replica<'a> {
         let (marked, stuck, broken) = Default::default();
         let (host, is_itself, place, progress) = (own_host(), false, None, &progress::UNSEEN);
-        let rolls_up = rollup::MANY;
+        let (rolls_up, bundled) = (rollup::MANY, bundle::BUNDLED);
         Replica {
             store,
             peer,
@@ -248,6 +250,7 @@ impl<'a> Replica<'a> {
             progress,
             broken,
             rolls_up,
+            bundled,
         }
     }
 

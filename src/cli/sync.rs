@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::exit::{CliError, Exit, complain};
 use super::place;
@@ -46,9 +46,10 @@ pub struct SyncArgs {
     /// Again and again, with so many seconds between
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", require_equals = true)]
     watch: Option<u64>,
-    /// What vanished from the store was deleted on purpose, even if it is much
-    #[arg(long)]
-    confirm_deletes: bool,
+    /// What vanished from the store (`there`: from the one that it is synchronised with) was deleted on purpose, even if it is
+    /// much
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "here", require_equals = true)]
+    confirm_deletes: Option<Side>,
     /// Make one store of two that began without each other
     #[arg(long)]
     join: bool,
@@ -86,6 +87,13 @@ pub struct SyncArgs {
     /// Answer another revfs on standard input and output; PEER is the store
     #[arg(long, hide = true)]
     serve: bool,
+}
+
+/// Of two stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Side {
+    Here,
+    There,
 }
 
 /// The longest time between two tries of `--watch` while the peer is away.
@@ -198,7 +206,7 @@ impl SyncArgs {
             pull: !self.push,
             push: !self.pull,
             dry_run: self.dry_run,
-            confirm_deletes: self.confirm_deletes,
+            confirm_deletes: self.confirm_deletes == Some(Side::Here),
             join: self.join,
             verify: self.verify,
             plain: self.plain,
@@ -266,6 +274,8 @@ struct Exchange {
     place: Place,
     state: PathBuf,
     options: SyncOptions,
+    /// What vanished from the store that is the peer was deleted on purpose.
+    confirmed_there: bool,
     path: PathBuf,
     limiter: Limiter,
     progress: Progress,
@@ -283,19 +293,19 @@ impl Exchange {
             sync::forget(&state)?;
         }
         let limiter = Limiter::new(args.limit_rate, args.limit_requests.map(u64::from));
-        Ok(Exchange { store, name, place, state, options, path, limiter, progress: Progress::new() })
+        let (confirmed_there, progress) = (args.confirm_deletes == Some(Side::There), Progress::new());
+        Ok(Exchange { store, name, place, state, options, confirmed_there, path, limiter, progress })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told. It remembers
     /// only what its own log says, and finds out by itself where that is another one: `--new` is nothing to it.
     fn run(&self) -> Result<Report> {
         let Place::Store(there) = &self.place else { return self.learn() };
-        // What vanished there is confirmed there.
         let own = SyncOptions {
             pull: true,
             push: self.options.pull,
             join: true,
-            confirm_deletes: false,
+            confirm_deletes: self.confirmed_there,
             ..self.options
         };
         let said = there.learn(own)?;

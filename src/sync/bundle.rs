@@ -10,7 +10,7 @@ use super::{Replica, word};
 use crate::error::Result;
 
 /// So many pieces make a bundle: those up to a multiple of it.
-const BUNDLED: u64 = 64;
+pub const BUNDLED: u64 = 64;
 
 /// The longest bundle, in bytes. Pieces that are longer together stay: each is worth its request.
 const LONGEST: usize = 4 << 20;
@@ -27,28 +27,36 @@ pub struct Part {
     pub piece: Vec<u8>,
 }
 
-/// The last piece of the bundle that a piece is in.
-fn end_of(seq: u64) -> u64 {
-    seq.div_ceil(BUNDLED).saturating_mul(BUNDLED)
-}
-
 impl Part {
     /// `None` where the bytes are not whole, or another part's.
     pub fn parse(key: &Key, bytes: &[u8]) -> Option<Part> {
-        let (upto, entries) = match key {
-            Key::Log(writer, seq) => (*seq, parse(bytes, writer, seq)?),
-            Key::Bundle(writer, upto) => (*upto, parse(bytes, writer, bundle_name(*upto))?),
-            _ => return None,
-        };
-        Some(Part { upto, size: bytes.len(), entries, piece: Vec::new() })
+        let Key::Log(writer, seq) = key else { return None };
+        Some(Part::of(*seq, bytes, parse(bytes, writer, seq)?))
+    }
+
+    fn of(upto: u64, bytes: &[u8], entries: Vec<Entry>) -> Part {
+        Part { upto, size: bytes.len(), entries, piece: Vec::new() }
     }
 }
 
-fn bundle_name(upto: u64) -> String {
-    format!("{}-{upto}", upto.saturating_sub(BUNDLED) + 1)
-}
-
 impl Replica<'_> {
+    /// A bundle is of fewer pieces: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn bundling(self, pieces: u64) -> Self {
+        Replica { bundled: pieces, ..self }
+    }
+
+    /// The last piece of the bundle that a piece is in.
+    fn end_of(&self, seq: u64) -> u64 {
+        seq.div_ceil(self.bundled).saturating_mul(self.bundled)
+    }
+
+    /// What the first line of a bundle says.
+    fn bundle_name(&self, upto: u64) -> String {
+        format!("{}-{upto}", upto.saturating_sub(self.bundled) + 1)
+    }
+
     /// The part of a writer's log that holds its `seq`-th piece; `upto`: how far the log goes. Or what is wrong with it.
     pub(super) fn part(
         &self,
@@ -56,18 +64,24 @@ impl Replica<'_> {
         seq: u64,
         upto: u64,
     ) -> Result<std::result::Result<Part, &'static str>> {
-        let mut keys = [Key::Log(writer.clone(), seq), Key::Bundle(writer.clone(), end_of(seq))];
-        if seq % BUNDLED == 1 && end_of(seq) <= upto {
+        let end = self.end_of(seq);
+        let mut keys = [Key::Log(writer.clone(), seq), Key::Bundle(writer.clone(), end)];
+        if seq % self.bundled == 1 && end <= upto {
             keys.reverse();
         }
         let mut wrong = "missing";
         for key in &keys {
-            if let Some(bytes) = self.peer.get(key)? {
-                match Part::parse(key, &bytes) {
-                    Some(part) if part.upto == seq => return Ok(Ok(Part { piece: bytes, ..part })),
-                    Some(part) => return Ok(Ok(part)),
-                    None => wrong = "damaged",
+            let Some(bytes) = self.peer.get(key)? else { continue };
+            let part = match key {
+                Key::Bundle(..) => {
+                    parse(&bytes, writer, self.bundle_name(end)).map(|entries| Part::of(end, &bytes, entries))
                 }
+                key => Part::parse(key, &bytes),
+            };
+            match part {
+                Some(part) if matches!(key, Key::Log(..)) => return Ok(Ok(Part { piece: bytes, ..part })),
+                Some(part) => return Ok(Ok(part)),
+                None => wrong = "damaged",
             }
         }
         Ok(Err(wrong))
@@ -76,8 +90,8 @@ impl Replica<'_> {
     /// Makes bundles of what this host has told, and the head tells of. What fails is tried again the next time.
     pub(super) fn bundle(&self, writer: &Writer) -> Result<()> {
         let (head, mut done) = (self.number(word::HEAD)?, self.number(word::BUNDLED)?);
-        while done + BUNDLED <= head {
-            done += BUNDLED;
+        while done + self.bundled <= head {
+            done += self.bundled;
             if let Err(e) = self.make_bundle(writer, done) {
                 log::info!("no bundle was made: {e}");
                 return Ok(());
@@ -90,8 +104,9 @@ impl Replica<'_> {
     }
 
     fn make_bundle(&self, writer: &Writer, upto: u64) -> Result<()> {
-        let pieces: Vec<Key> = (upto + 1 - BUNDLED..=upto).map(|seq| Key::Log(writer.clone(), seq)).collect();
-        let mut said = Builder::new(writer, bundle_name(upto));
+        let pieces: Vec<Key> =
+            (upto + 1 - self.bundled..=upto).map(|seq| Key::Log(writer.clone(), seq)).collect();
+        let mut said = Builder::new(writer, self.bundle_name(upto));
         for key in &pieces {
             // One that is missing or damaged is missed by readers, who say so.
             let Some(part) = self.peer.get(key)?.and_then(|bytes| Part::parse(key, &bytes)) else {

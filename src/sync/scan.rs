@@ -197,9 +197,10 @@ impl Replica<'_> {
         if self.options.confirm_deletes || !emptied && (objects <= FEW || objects * 10 < known) {
             return Ok(());
         }
+        let there = if self.is_itself { "=there" } else { "" };
         Err(Error::Sync(format!(
             "{objects} of {known} objects vanished from the store, not by revfs; if they were deleted on purpose, \
-             `--confirm-deletes` deletes them at the peer, too; if not, put the store back first",
+             `--confirm-deletes{there}` deletes them elsewhere, too; if not, put the store back first",
         )))
     }
 

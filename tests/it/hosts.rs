@@ -74,7 +74,7 @@ impl World {
         self.on("any", &["log", "--json", store, "x"]).lines().map(host).collect()
     }
 
-    /// Each row of the table of conflicts: its revision, and the word after its time.
+    /// Each row of the table of conflicts, by name: its revision, and the word after its time.
     #[track_caller]
     fn conflicts(&self, store: &str) -> Vec<(String, String)> {
         let table = self.on("any", &["conflicts", store]);
@@ -83,7 +83,9 @@ impl World {
             let words: Vec<&str> = line.split_whitespace().collect();
             (words[4].to_owned(), words[6].to_owned())
         };
-        table.lines().skip(1).map(row).collect()
+        let mut rows: Vec<_> = table.lines().skip(1).map(row).collect();
+        rows.sort();
+        rows
     }
 }
 
@@ -122,7 +124,6 @@ fn a_name_survives_every_hop() {
     world.on("ann", &["sync", "./a", &hub]);
     let mut sides = [(by_cy.clone(), "cy"), (by_dee.clone(), "dee")];
     sides.sort();
-    sides.reverse();
     for (store, own) in [("./a", "ann"), ("./b", "bob"), ("./c", "cy"), ("./d", "dee")] {
         let shown = |(rev, host): &(String, &str)| {
             (rev.clone(), if *host == own { "-".to_owned() } else { (*host).to_owned() })

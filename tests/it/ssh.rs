@@ -591,6 +591,28 @@ fn a_dry_run_leaves_both_stores_as_they_are() {
 }
 
 #[test]
+fn what_vanished_on_the_other_side_is_confirmed_for_that_side() {
+    for ssh in [true, false] {
+        let hosts = Hosts::new();
+        let peer = if ssh { hosts.url.as_str() } else { "./b" };
+        for n in 0..30 {
+            hosts.foreign("a", &format!("o{n}"), "{}");
+        }
+        let sync = |args: &[&str]| hosts.revfs(&[&["sync", "./a", peer], args].concat(), "");
+        sync(&[]).ok();
+        for n in 10..30 {
+            fs::remove_dir_all(hosts.path(&format!("b/o{n}"))).unwrap();
+        }
+        for args in [&[][..], &["--confirm-deletes"]] {
+            sync(args).fails(1, "`--confirm-deletes=there`");
+            assert!(hosts.path("a/o20").is_dir());
+        }
+        sync(&["--confirm-deletes=there"]).ok();
+        assert_eq!(hosts.agree().len(), 10);
+    }
+}
+
+#[test]
 fn a_peer_that_is_new_or_empty_is_told_all_by_new() {
     for ssh in [true, false] {
         let hosts = Hosts::new();

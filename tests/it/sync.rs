@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use revfs::backend::{Durability, MemoryBackend};
+use revfs::backend::{Durability, MemoryBackend, Removal};
 use revfs::error::Error;
 use revfs::rev::{ObjectId, Rev};
-use revfs::store::Store;
+use revfs::store::{Keep, Store};
 use revfs::sync::{
     self, DirPeer, FaultPeer, Hub, Key, Listed, MemoryPeer, Peer, Replica, Report, State, SyncOptions,
     Trouble, Writer,
@@ -310,6 +311,40 @@ fn what_does_not_live_has_no_key_in_a_hub_and_has_one_when_it_lives_again() {
     for host in [&mut a, &mut b, &mut new] {
         host.sync(&peer);
         assert_eq!(host.store.revisions(&id("x")).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn hosts_that_purged_what_they_had_come_to_agree() {
+    let (peer, mut a, mut b, mut new) = (MemoryPeer::default(), Host::new(), Host::new(), Host::new());
+    let x = id("x");
+    for n in 0..100 {
+        a.store.upsert(&x, format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+        if n == 40 {
+            a.sync(&peer);
+            b.sync(&peer);
+        }
+    }
+    // Each its own way; and one has changed it meanwhile.
+    for (host, keep) in [(&mut a, 20), (&mut b, 5)] {
+        host.store.retire_old(&x, Keep::Newest(keep), false).unwrap();
+        host.store.purge(&x, Some(Duration::ZERO), None, false).unwrap();
+    }
+    b.store.upsert(&x, b"{\"other\": true}").unwrap();
+    for _ in 0..2 {
+        for host in [&mut a, &mut b] {
+            host.sync(&peer);
+        }
+    }
+    new.sync(&peer);
+    let what_is_known = |host: &Host| {
+        let facts = Removal::single(&host.store.backend().removed(&x).unwrap());
+        (host.store.revisions(&x).unwrap(), facts, host.store.conflicts(&x).unwrap(), host.text("x"))
+    };
+    let (live, facts, ..) = what_is_known(&a);
+    assert!(live.len() > 5 && facts.len() > 70, "{} {}", live.len(), facts.len());
+    for host in [&b, &new] {
+        assert_eq!(what_is_known(host), what_is_known(&a));
     }
 }
 

@@ -57,6 +57,8 @@ pub fn round(root: &Path, at: usize, peer: Place, options: SyncOptions, dice: Op
         ("--dry-run", options.dry_run),
         ("--confirm-deletes", options.confirm_deletes),
         ("--join", options.join),
+        ("--verify", options.verify),
+        ("--plain", options.plain),
     ] {
         if is_set {
             command.arg(flag);

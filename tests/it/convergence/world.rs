@@ -313,7 +313,9 @@ impl World {
                     return;
                 };
                 let rough = dice.roll(3) > 0;
-                self.round(at, peer, SyncOptions::default(), Some(dice).filter(|_| rough));
+                let (verify, plain) = (dice.roll(8) == 0, dice.roll(8) == 0);
+                let options = SyncOptions { verify, plain, ..SyncOptions::default() };
+                self.round(at, peer, options, Some(dice).filter(|_| rough));
             }
             _ if self.kind == Kind::Disasters && self.depth.load(Relaxed) == 0 => {
                 self.disaster(at, &mut dice)
@@ -664,6 +666,8 @@ impl World {
             let link =
                 Link { inner: peer, fate: fate.clone(), far, packs, often, dice: Mutex::new(dice), order };
             let replica = Replica::with_state(&store, &link, state, options).at(&home.join("store"));
+            // Bundles are met often where all who use a hub make them so.
+            let replica = if far && self.kind != Kind::Children { replica.bundling(4) } else { replica };
             let report = replica.run(&name)?;
             // To open one costs more than all else.
             self.hosts[at].lock().open.insert(file.into(), replica.into_state());
@@ -972,7 +976,7 @@ impl World {
                     if let (Place::Store(there), Ended::Failed(e)) = (peer, &done)
                         && e.to_string().contains("vanished")
                     {
-                        // There it cannot be confirmed where that has no peer of its own: it begins anew.
+                        // It is not confirmed there: it begins anew.
                         self.hosts[at].lock().open.clear();
                         let states = self.hosts[at].lock().home.join("state");
                         let _ = fs::remove_dir_all(states);

@@ -166,3 +166,46 @@ fn sync_has_what_another_host_says_in_the_log() {
     wait_for("it to be there", || place.work().join("b/b").is_dir());
     assert_eq!(mount.log().matches("Authorised use only").count(), 1, "{}", mount.log());
 }
+
+#[test]
+fn sync_tells_all_and_nothing_twice_while_its_hub_comes_and_goes() {
+    let place = Place::new();
+    let (hub, away) = (place.work().join("hub"), place.work().join("away"));
+    fs::create_dir(&hub).unwrap();
+    let option = format!("sync=file://{},interval=1", hub.display());
+    let mount = Mount::by(revfs(&place), &place.store(), &place.point(), &["-o", &option]);
+    let mut n = 0;
+    let mut save = || {
+        n += 1;
+        mount.write(&format!("o{}.json", n % 7), &format!("{{\"n\": {n}}}"));
+    };
+    for _ in 0..3 {
+        (0..5).for_each(|_| save());
+        wait_for("that to be told", || round(&mount)["backlog"] == 0);
+        fs::rename(&hub, &away).unwrap();
+        (0..5).for_each(|_| save());
+        wait_for("that to be missed", || round(&mount)["error"].is_string());
+        fs::rename(&away, &hub).unwrap();
+    }
+    wait_for("all to be told", || round(&mount)["backlog"] == 0 && round(&mount)["error"].is_null());
+    assert!(mount.stop().success());
+    let writers: Vec<_> = fs::read_dir(hub.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let pieces = writers.iter().flat_map(|writer| fs::read_dir(writer).unwrap());
+    let mut told: Vec<String> = Vec::new();
+    for piece in pieces {
+        let piece = fs::read_to_string(piece.unwrap().path()).unwrap();
+        let revs = piece.lines().filter(|line| line.starts_with("+ ") || line.starts_with("= "));
+        told.extend(revs.map(|line| line.split(' ').skip(1).take(2).collect::<Vec<_>>().join("/")));
+    }
+    told.sort();
+    let mut saved: Vec<String> = Vec::new();
+    for object in fs::read_dir(place.store()).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = object.file_name().unwrap().to_str().unwrap().to_owned();
+        if !name.starts_with('.') {
+            let revs = fs::read_dir(object).unwrap();
+            saved.extend(revs.map(|rev| format!("{name}/{}", rev.unwrap().file_name().to_str().unwrap())));
+        }
+    }
+    saved.sort();
+    assert_eq!((told, saved.len()), (saved, 30));
+}
