@@ -27,7 +27,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ use sha2::{Digest, Sha256};
 
 use crate::backend::Host;
 use crate::error::{Error, Result};
+use crate::rev::ObjectId;
 use crate::store::Store;
 
 mod at_once;
@@ -86,8 +87,6 @@ pub use wire::Greeting;
 
 pub use state::State;
 
-use segment::Head;
-
 /// How a store is synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncOptions {
@@ -101,7 +100,7 @@ pub struct SyncOptions {
     pub confirm_deletes: bool,
     /// Make two stores that grew apart from the beginning one.
     pub join: bool,
-    /// Read all that the peer is known to have, and put right what is missing or damaged there.
+    /// Read all that the peer is known to have, and put right what is missing or damaged there; with `pull` and `push`.
     pub verify: bool,
     /// Put every revision under a key of its own, so that those are a store.
     pub plain: bool,
@@ -155,8 +154,9 @@ pub struct Replica<'a> {
     place: Option<PathBuf>,
     /// Whether the mark was changed by now.
     marked: AtomicBool,
-    /// So many times an object had to wait in this round.
-    stuck: AtomicU64,
+    /// Objects that had to wait in this round, and whether one had not.
+    stuck: Mutex<BTreeSet<ObjectId>>,
+    went_well: AtomicBool,
     progress: &'a Progress,
     /// Pieces that are not to be had, and of which all that they said is known.
     broken: Mutex<BTreeSet<verify::Piece>>,
@@ -234,7 +234,7 @@ impl<'a> Replica<'a> {
         state: State,
         options: SyncOptions,
     ) -> Replica<'a> {
-        let (marked, stuck, broken) = Default::default();
+        let (marked, stuck, went_well, broken) = Default::default();
         let (host, is_itself, place, progress) = (own_host(), false, None, &progress::UNSEEN);
         let (rolls_up, bundled) = (rollup::MANY, bundle::BUNDLED);
         Replica {
@@ -247,6 +247,7 @@ impl<'a> Replica<'a> {
             place,
             marked,
             stuck,
+            went_well,
             progress,
             broken,
             rolls_up,
@@ -284,7 +285,8 @@ impl<'a> Replica<'a> {
     /// [`Error::Peer`], [`Error::Io`], [`Error::Sync`] where going on could be wrong. What was done until then stays.
     pub fn run(&self, name: &str) -> Result<Report> {
         let mut report = Report::default();
-        self.stuck.store(0, Ordering::Relaxed);
+        self.stuck.lock().clear();
+        self.went_well.store(false, Ordering::Relaxed);
         if self.is_itself && !self.options.dry_run {
             self.check_own_log(name)?;
         }
@@ -306,11 +308,14 @@ impl<'a> Replica<'a> {
         if !self.has_objects()? {
             self.confirm_emptied()?;
         }
-        if self.options.verify && !self.options.dry_run {
-            self.verify(&heads, &mut report)?;
-        }
         if self.options.pull {
             self.pull(&heads, &rollups, &mut report)?;
+            if self.options.verify && self.options.push && !self.options.dry_run {
+                self.verify(&heads, &mut report)?;
+                if !self.broken.lock().is_empty() {
+                    self.pull(&heads, &rollups, &mut report)?;
+                }
+            }
         }
         if self.options.push {
             self.push(&mut report)?;
@@ -338,48 +343,6 @@ impl<'a> Replica<'a> {
             false
         })?;
         Ok(any)
-    }
-
-    /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
-    /// machine's disk), or the peer was put back from a backup: then all that was said is somebody else's, this host takes
-    /// another name, and compares all again.
-    fn check_own_head(&self, heads: &[Listed]) -> Result<()> {
-        let Some(writer) = self.writer()? else { return Ok(()) };
-        let own = heads.iter().find(|head| head.writer == writer);
-        // A copy of a host that has told nothing yet may have.
-        if own.is_none() && self.number(word::HEAD)? == 0 {
-            return Ok(());
-        }
-        let tag = own.and_then(|own| own.tag.clone());
-        if tag.is_some() && tag == self.state.text(word::OWN_TAG)? {
-            return Ok(());
-        }
-        let bytes = self.peer.get(&Key::Head(writer))?;
-        let nonces = [self.state.text(word::NONCE)?, self.state.text(word::NONCE_BEFORE)?];
-        // One that was damaged on the way is put again.
-        let head = bytes.map(|bytes| Head::parse(&bytes));
-        let right = match &head {
-            Some(Some(head)) => nonces.contains(&Some(head.nonce.clone())),
-            Some(None) => true,
-            None => false,
-        };
-        if self.options.dry_run {
-            return Ok(());
-        }
-        let change = self.state.change()?;
-        match right {
-            true if head == Some(None) => change.set_word(word::HEAD, None)?,
-            true => change.set_word(word::OWN_TAG, tag.as_deref().map(str::as_bytes))?,
-            false => {
-                log::warn!(
-                    "{}: the log of this host there is not as it was left; comparing all",
-                    self.peer.name()
-                );
-                change.forget_peer()?;
-                forget_writer(&change)?;
-            }
-        }
-        change.commit()
     }
 }
 

@@ -60,7 +60,7 @@ pub struct SyncArgs {
     #[arg(long)]
     new: bool,
     /// Read all that the peer has, too, and put right what is missing or damaged there: once a week, perhaps
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "pull", "push", "watch"])]
     verify: bool,
     /// Put each revision into a hub under its own key, however many are new: `rev` there is a store by itself. With --verify
     /// those that are not there, too
@@ -376,7 +376,7 @@ fn told(report: &Report, dry: bool, always: bool, out: Option<&mut Out>) -> Resu
     };
     let line = match report.repaired {
         0 => line,
-        repaired => format!("{line}; repaired {}", n(repaired, "piece")),
+        repaired => format!("{line}; {repaired} put right there"),
     };
     if let Some(out) = out.filter(|_| always || !nothing) {
         out.line(line)?;

@@ -7,7 +7,9 @@
 use super::peer::{Key, Writer};
 use super::segment::{Builder, Entry, parse};
 use super::{Replica, word};
+use crate::backend::{PURGED, Removal};
 use crate::error::Result;
+use crate::rev::{ObjectId, Rev};
 
 /// So many pieces make a bundle: those up to a multiple of it.
 pub const BUNDLED: u64 = 64;
@@ -113,9 +115,10 @@ impl Replica<'_> {
                 return Ok(());
             };
             for mut entry in part.entries {
+                // Others are told with their bytes, whether they live or not: these may be the only ones that are left.
                 if let Entry::Rev(rev) = &mut entry
-                    && self.store.read(&rev.id, &rev.rev).is_err()
-                    && self.store.backend().read_removed(&rev.id, &rev.rev).is_err()
+                    && rev.body.is_some()
+                    && self.is_purged(&rev.id, &rev.rev)?
                 {
                     rev.body = None;
                 }
@@ -127,5 +130,10 @@ impl Replica<'_> {
         }
         self.put_log(&Key::Bundle(writer.clone(), upto), &said.finish())?;
         pieces.iter().try_for_each(|key| self.peer.remove(key))
+    }
+
+    fn is_purged(&self, id: &ObjectId, rev: &Rev) -> Result<bool> {
+        let gone = Removal::single(&self.store.backend().removed(id)?);
+        Ok(gone.contains(&Removal::Rev { rev: rev.clone(), why: PURGED.into() }))
     }
 }

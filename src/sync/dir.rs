@@ -108,6 +108,8 @@ impl Hub for DirPeer {
         match read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            // The medium has lost it: it is damaged, which can be put right.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(Some(Vec::new())),
             Err(e) => Err(self.failed("read", &path)(e)),
         }
     }

@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::peer::{Key, Listed};
 use super::probe::{Finding, Hub, probe};
-use super::{Replica, sha256, word};
+use super::segment::{Head, parse};
+use super::{Replica, forget_writer, sha256, word};
 use crate::error::{Error, Result};
 
 /// The peer's `format.json`: its own name, and that of the store that it was begun with, 32 hex digits each.
@@ -133,6 +134,10 @@ impl Replica<'_> {
         let format = match (read.as_deref().map(Format::parse), &known) {
             (Some(Ok(format)), _) => format,
             (Some(Err(NoFormat::Other(why))), _) => return Err(self.refused(&why)),
+            // Known heads are there: it alone is gone.
+            (None, Some(known)) if !heads.is_empty() && self.is_same(heads)? && !self.options.dry_run => {
+                self.begin(known)?
+            }
             (None, Some(_)) => {
                 return Err(self.refused(
                     "it was synchronised with before and holds nothing now; is the right disk mounted there? If it is to \
@@ -193,6 +198,60 @@ impl Replica<'_> {
         let change = self.state.change()?;
         change.forget_all()?;
         change.forget_words()?;
+        change.commit()
+    }
+
+    /// Whether the last piece that this host told is there as it was told, or in a bundle.
+    fn is_last_as_told(&self) -> Result<bool> {
+        let (Some(writer), Some(told)) = (self.writer()?, self.state.word(word::LAST)?) else {
+            return Ok(true);
+        };
+        let seq = self.number(word::SEQ)?;
+        Ok(self
+            .peer
+            .get(&Key::Log(writer.clone(), seq))?
+            .is_none_or(|read| read == told || parse(&read, &writer, seq).is_none()))
+    }
+
+    /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
+    /// machine's disk), or the peer was put back from a backup: then all that was said is somebody else's, this host takes
+    /// another name, and compares all again.
+    pub(super) fn check_own_head(&self, heads: &[Listed]) -> Result<()> {
+        let Some(writer) = self.writer()? else { return Ok(()) };
+        let own = heads.iter().find(|head| head.writer == writer);
+        // A copy of a host that has told nothing yet may have.
+        if own.is_none() && self.number(word::HEAD)? == 0 {
+            return Ok(());
+        }
+        let tag = own.and_then(|own| own.tag.clone());
+        if tag.is_some() && tag == self.state.text(word::OWN_TAG)? {
+            return Ok(());
+        }
+        let bytes = self.peer.get(&Key::Head(writer))?;
+        let nonces = [self.state.text(word::NONCE)?, self.state.text(word::NONCE_BEFORE)?];
+        // One that was damaged on the way is put again.
+        let head = bytes.map(|bytes| Head::parse(&bytes));
+        let right = match &head {
+            Some(Some(head)) => nonces.contains(&Some(head.nonce.clone())) && self.is_last_as_told()?,
+            Some(None) => true,
+            None => false,
+        };
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let change = self.state.change()?;
+        match right {
+            true if head == Some(None) => change.set_word(word::HEAD, None)?,
+            true => change.set_word(word::OWN_TAG, tag.as_deref().map(str::as_bytes))?,
+            false => {
+                log::warn!(
+                    "{}: the log of this host there is not as it was left; comparing all",
+                    self.peer.name()
+                );
+                change.forget_peer()?;
+                forget_writer(&change)?;
+            }
+        }
         change.commit()
     }
 

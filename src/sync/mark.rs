@@ -38,7 +38,9 @@ impl Replica<'_> {
         let change = self.state.change()?;
         change.forget_all()?;
         forget_writer(&change)?;
-        change.set_word(word::MARK, None)?;
+        for name in [word::MARK, word::BROKEN, word::BEHIND] {
+            change.set_word(name, None)?;
+        }
         // Somebody else may have a copy of this state, and the store.
         change.set_word(word::MARK_FILE, None)?;
         change.commit()

@@ -7,7 +7,7 @@ use super::bundle::Part;
 use super::peer::{Key, Listed, Writer};
 use super::rollup::{Changed, Rollups};
 use super::segment::{Head, parse};
-use super::{Replica, Report, word};
+use super::{Replica, Report, forget_writer, word};
 use crate::error::Result;
 
 /// So many bytes of pieces are kept between the two times that they are looked at.
@@ -62,6 +62,7 @@ impl Replica<'_> {
             if lost {
                 log::warn!("{} holds less than it did: comparing all", self.peer.name());
                 change.forget_peer()?;
+                forget_writer(&change)?;
             }
             change.commit()?;
         }
@@ -97,6 +98,9 @@ impl Replica<'_> {
                     }
                     let Some(head) = head else {
                         self.problem(report, format!("the head of {} is damaged", writer.as_str()));
+                        if seen > 0 {
+                            behind.push(writer);
+                        }
                         continue;
                     };
                     (head.seq, head.last.filter(|_| held < KEPT))

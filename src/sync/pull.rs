@@ -119,7 +119,8 @@ impl Replica<'_> {
                 };
                 window.add(&news.writer, seq, part.entries);
                 let tag = news.tag.clone().filter(|_| part.upto >= news.upto);
-                window.cursors.push((news.writer.clone(), part.upto, tag));
+                // What a bundle says beyond that is read again: its facts come before its revisions, too.
+                window.cursors.push((news.writer.clone(), part.upto.min(news.upto), tag));
                 seq = part.upto + 1;
                 if window.is_full() {
                     self.take_in(std::mem::take(&mut window), report)?;
@@ -176,7 +177,13 @@ impl Replica<'_> {
             let lacking = self.store.lacking(&id, facts, &names);
             let Some(mut lacking) = self.unless_stuck(&id, lacking, report)? else {
                 if !self.options.dry_run {
-                    self.want(said.revs.into_values().map(|(entry, _)| Entry::Rev(entry)), Vec::new())?;
+                    let (mut names, mut wanted) = (Vec::new(), Vec::new());
+                    for (rev, (entry, packed)) in said.revs {
+                        names.push((id.clone(), rev.as_str().to_owned(), NameState { flags: TOLD, packed }));
+                        wanted.push(Entry::Rev(entry));
+                    }
+                    self.state.remember(names, None);
+                    self.want(wanted, Vec::new())?;
                 }
                 continue;
             };

@@ -25,6 +25,9 @@ const REPEATED_ALL: usize = 48 << 10;
 const PUT: usize = 256;
 const PUT_BYTES: usize = 4 << 20;
 
+/// So many objects are looked at before anything is said of them.
+const LOOKED: usize = 4096;
+
 /// A piece that is being made, with what becomes known when it is told.
 struct Piece {
     said: Builder,
@@ -75,7 +78,7 @@ impl Replica<'_> {
             size += one.texts.iter().map(Vec::len).sum::<usize>();
             news.push((id, one));
             packed |= self.peer.packs() && revs > MANY && !self.options.plain;
-            if revs <= MANY && size < PUT_BYTES && n + 1 < changed.len() {
+            if revs <= MANY && size < PUT_BYTES && news.len() < LOOKED && n + 1 < changed.len() {
                 continue;
             }
             size = 0;
@@ -101,7 +104,8 @@ impl Replica<'_> {
             self.tell(piece, &writer)?;
         }
         self.put_head()?;
-        refused
+        refused?;
+        self.bundle(&writer)
     }
 
     fn count(&self, changed: &[ObjectId], report: &mut Report) -> Result<()> {
@@ -197,15 +201,24 @@ impl Replica<'_> {
         change.set_word(word::PENDING, Some(&bytes))?;
         change.commit()?;
         self.put_log(&Key::Log(writer.clone(), seq), &bytes)?;
+        self.remove_dead(&piece.dead)?;
         let change = self.state.change()?;
         change.set_names(&piece.names)?;
         change.set_stamps(&piece.stamps)?;
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
-        if let Err(e) = at_once(THREADS, &piece.dead, |key| self.peer.remove(key)) {
-            log::warn!("texts that were removed stay at the peer: {e}");
-        }
         Ok(Piece::new(writer, seq + 1))
+    }
+
+    /// Takes the bytes away of what does not live. A peer that refuses keeps them.
+    fn remove_dead(&self, dead: &[Key]) -> Result<()> {
+        match at_once(THREADS, dead, |key| self.peer.remove(key)) {
+            Err(e @ Error::Peer { away: false, .. }) => {
+                log::warn!("texts that were removed stay at the peer: {e}");
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
     }
 
     /// Makes sure that nobody else says something under this host's name, as a copy of it would.
@@ -240,6 +253,15 @@ impl Replica<'_> {
             self.check_free(&writer, seq, &bytes)?;
             self.put_log(&Key::Log(writer, seq), &bytes)?;
         }
+        let mut dead = Vec::new();
+        for entry in entries.iter().flatten().filter(|_| self.peer.packs()) {
+            if let Entry::Fact(id, Removal::Rev { rev, .. }) = entry
+                && !found(self.store.revisions(id))?.unwrap_or_default().contains(rev)
+            {
+                dead.push(Key::Rev(id.clone(), rev.clone()));
+            }
+        }
+        self.remove_dead(&dead)?;
         let change = self.state.change()?;
         match entries {
             None => change.set_word(word::PENDING, None)?,
@@ -273,12 +295,11 @@ impl Replica<'_> {
         change.set_word(word::NONCE, Some(nonce.as_bytes()))?;
         change.commit()?;
         let head = Head { seq, nonce, last: self.state.word(word::LAST)? };
-        self.peer.put(&Key::Head(writer.clone()), &head.to_bytes())?;
+        self.peer.put(&Key::Head(writer), &head.to_bytes())?;
         let change = self.state.change()?;
         change.set_word(word::HEAD, Some(seq.to_string().as_bytes()))?;
         change.set_word(word::NONCE_BEFORE, None)?;
         change.set_word(word::OWN_TAG, None)?;
-        change.commit()?;
-        self.bundle(&writer)
+        change.commit()
     }
 }

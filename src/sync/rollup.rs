@@ -11,7 +11,8 @@
 //! host still asks once. Nobody is chosen to write them: whoever had to read many heads writes one, and who finds it has few
 //! left, and writes none.
 //!
-//! Invariants: nothing rests on a roll-up. What is in one is read as a piece is, with the sum that its writer gave it; what is in
+//! Invariants: nothing rests on a roll-up but when a head is read: one that names too early an end has that writer's news wait
+//! until its next. What is in one is read as a piece is, with the sum that its writer gave it; what is in
 //! none, or not right, is read from the writer's own log. Only the newest few of a host are kept.
 
 use std::collections::HashMap;
@@ -79,7 +80,8 @@ impl Rollups {
 
     /// Notes a piece that was read at its writer's.
     pub fn was_read(&mut self, writer: &Writer, seq: u64, tag: Option<&str>, bytes: &[u8]) {
-        let Some(next) = self.next.as_mut().filter(|_| bytes.len() <= SMALL) else { return };
+        let fits = !bytes.is_empty() && bytes.len() <= SMALL;
+        let Some(next) = self.next.as_mut().filter(|_| fits) else { return };
         let tag = tag.map_or(String::new(), |tag| format!(" {}", escape(tag.as_bytes())));
         next.said.extend(format!("covers {} {seq} {}{tag}\n", writer.as_str(), bytes.len()).bytes());
         next.said.extend(bytes);
@@ -101,11 +103,11 @@ impl Rollups {
                 continue;
             }
             any = true;
-            self.size += bytes.len();
             if let Some(tag) = tag {
                 self.ends.insert((of.clone(), tag), piece);
             }
-            self.pieces.insert((of, piece), bytes.to_vec());
+            let before = self.pieces.insert((of, piece), bytes.to_vec());
+            self.size += bytes.len() - before.map_or(0, |before| before.len().min(bytes.len()));
         }
         any
     }
@@ -166,6 +168,9 @@ impl Replica<'_> {
         for writers in writers.chunks(AT_ONCE) {
             let keys: Vec<Key> = writers.iter().map(|writer| Key::RollupHead(writer.clone())).collect();
             for (writer, head) in writers.iter().zip(self.peer.get_revs(&keys)?) {
+                if rollups.size >= KEPT {
+                    return Ok(rollups);
+                }
                 let Some(mut head) = head.and_then(|head| Head::parse(&head)) else { continue };
                 // The newest first; where there is nothing new in one, there is none in those before.
                 for seq in (head.seq.saturating_sub(NEWEST) + 1..=head.seq).rev() {

@@ -243,7 +243,14 @@ impl Scan<'_, '_> {
         for (id, known) in piece.iter().zip(self.replica.state.stamps(piece)?) {
             let settled = known.filter(|stamp| *stamp != (0, 0));
             let now = match settled.is_some() || absent {
-                true => self.replica.store.backend().stamp(id, self.gone.contains(id))?,
+                true => match self.replica.store.backend().stamp(id, self.gone.contains(id)) {
+                    // Whoever examines it meets that again.
+                    Err(e) if e.is_of_object() => {
+                        changed.push(id.clone());
+                        continue;
+                    }
+                    stamp => stamp?,
+                },
                 false => None,
             };
             if absent && now.is_some_and(|(here, _)| here != 0) {

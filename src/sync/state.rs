@@ -295,9 +295,9 @@ impl State {
         })
     }
 
-    /// Revisions of an object that never were here, since facts removed them.
-    pub(super) fn spared(&self, id: &ObjectId) -> Result<Vec<RevEntry>> {
-        let (from, to) = range(id);
+    /// Revisions of an object, or of all, that never were here, since facts removed them.
+    pub(super) fn spared(&self, id: Option<&ObjectId>) -> Result<Vec<RevEntry>> {
+        let (from, to) = id.map_or((Vec::new(), vec![0xff; 256]), range);
         self.read(|txn| {
             let mut spared = Vec::new();
             for entry in txn.open_table(SPARED)?.range(from.as_slice()..to.as_slice())? {
@@ -455,6 +455,7 @@ impl Change<'_> {
 
     /// Forgets what the peer has said and was told; what was here stays known.
     pub(super) fn forget_peer(&self) -> Result<()> {
+        self.state.later.lock().cursors.clear();
         self.put(|txn| {
             txn.open_table(CURSORS)?.retain(|_, _| false)?;
             let mut objects = txn.open_table(OBJECTS)?;

@@ -2,21 +2,22 @@
 //! rules that remove what is old.
 //!
 //! A revision's bytes are put again by any host that has them. A piece of a log cannot be, but whoever has taken it in knows what
-//! it said: such a host forgets what the peer was told, tells all that no other piece says, and then puts an empty piece in
-//! its place, so that those who have not read it go on.
+//! it said: such a host forgets what the peer was told, tells all that no other piece says, and then puts a piece in its
+//! place that says only what facts remove by now, so that those who have not read it go on.
 
 use std::collections::BTreeSet;
 
 use super::peer::{Body, Key, Listed, Writer};
-use super::segment::{Builder, Entry, RevEntry};
-use super::{Replica, Report, word};
+use super::segment::{Builder, Entry, Head, RevEntry};
+use super::{Replica, Report, forget_writer, word};
 use crate::error::{Result, found};
 
 /// So many revisions are asked for at once.
 const ASKED: usize = 64;
 
-/// A writer, and which piece of its log.
+/// A writer, and which piece of its log; [`HEAD`] for its head.
 pub type Piece = (Writer, u64);
+const HEAD: u64 = 0;
 
 impl Replica<'_> {
     /// Reads all that this host knows the peer to have. What is wrong with a piece is put right by [`repair`](Self::repair),
@@ -29,6 +30,9 @@ impl Replica<'_> {
                 true => self.number(word::HEAD)?,
                 false => self.state.cursor(writer.as_str())?.0,
             };
+            if upto > 0 && self.is_head_damaged(writer)? && self.is_head_damaged(writer)? {
+                broken.insert((writer.clone(), HEAD));
+            }
             let mut seq = 1;
             while seq <= upto {
                 // Once more, for it may have been damaged on the way.
@@ -60,10 +64,17 @@ impl Replica<'_> {
             broken.iter().map(|(writer, seq)| format!("{} {seq}", writer.as_str())).collect();
         let change = self.state.change()?;
         change.set_word(word::BROKEN, Some(lines.join("\n").as_bytes()))?;
+        // The own log is read as another's: it says what was told, and what is not here any more.
         change.forget_peer()?;
+        forget_writer(&change)?;
         change.commit()?;
         *self.broken.lock() = broken;
         Ok(())
+    }
+
+    fn is_head_damaged(&self, writer: &Writer) -> Result<bool> {
+        let bytes = self.peer.get(&Key::Head(writer.clone()))?;
+        Ok(bytes.is_some_and(|bytes| Head::parse(&bytes).is_none()))
     }
 
     /// Pieces that were found missing or damaged, and are not put right yet.
@@ -114,10 +125,24 @@ impl Replica<'_> {
         if broken.is_empty() {
             return Ok(());
         }
+        // What could not enter the store is known by those pieces alone, perhaps.
+        if !self.state.wanted()?.is_empty() {
+            let what = format!("{} damaged pieces wait for what could not be taken in", broken.len());
+            self.problem(report, what);
+            return Ok(());
+        }
+        let mut spared = self.state.spared(None)?;
         for (writer, seq) in broken {
-            if self.part(&writer, seq, seq)?.is_err() {
-                let nothing = Builder::new(&writer, seq).finish();
-                self.put_log(&Key::Log(writer, seq), &nothing)?;
+            if seq == HEAD {
+                // Where its writer lives, it sees that, and tells all under another name.
+                if self.is_head_damaged(&writer)? {
+                    self.peer.remove(&Key::Head(writer))?;
+                    report.repaired += 1;
+                }
+            } else if self.part(&writer, seq, seq)?.is_err() {
+                let mut said = Builder::new(&writer, seq);
+                spared.drain(..).for_each(|entry| said.add(&Entry::Rev(entry)));
+                self.put_log(&Key::Log(writer, seq), &said.finish())?;
                 report.repaired += 1;
             }
         }

@@ -22,7 +22,7 @@ impl Replica<'_> {
 
     /// Wants the revisions of an object that never were here since facts removed them, where those have lapsed.
     pub(super) fn want_lapsed(&self, id: &ObjectId) -> Result<()> {
-        let spared = self.state.spared(id)?;
+        let spared = self.state.spared(Some(id))?;
         if spared.is_empty() {
             return Ok(());
         }
@@ -57,15 +57,22 @@ impl Replica<'_> {
         done: Result<T>,
         report: &mut Report,
     ) -> Result<Option<T>> {
-        /// More are no fault of theirs.
-        const STUCK: u64 = 100;
-        match done {
-            Err(e) if e.is_of_object() && self.stuck.fetch_add(1, Ordering::Relaxed) < STUCK => {
-                self.problem(report, format!("{id} has to wait: {e}"));
-                Ok(None)
+        /// If none went well, more are no fault of theirs.
+        const STUCK: usize = 100;
+        let e = match done {
+            Ok(done) => {
+                self.went_well.store(true, Ordering::Relaxed);
+                return Ok(Some(done));
             }
-            done => done.map(Some),
+            Err(e) => e,
+        };
+        let mut stuck = self.stuck.lock();
+        stuck.insert(id.clone());
+        if !e.is_of_object() || stuck.len() > STUCK && !self.went_well.load(Ordering::Relaxed) {
+            return Err(e);
         }
+        self.problem(report, format!("{id} has to wait: {e}"));
+        Ok(None)
     }
 
     /// Bytes that are not what the log says go to a place where they can be looked at; none of the store's.
@@ -88,6 +95,7 @@ impl Replica<'_> {
     /// Tries once more with what could not be taken in: of a revision, what is under its own key, and in the piece that told
     /// of it.
     pub(super) fn fetch_wanted(&self, report: &mut Report) -> Result<()> {
+        let (mut names, mut came) = (Vec::new(), false);
         for entry in self.state.wanted()? {
             let Some((id, name)) = entry.name() else { continue };
             let flags = match &entry {
@@ -101,13 +109,22 @@ impl Replica<'_> {
             };
             let Some(flags) = flags else { continue };
             let known = self.state.names(id)?.remove(&name).unwrap_or_default();
-            let known = NameState { flags: known.flags | TOLD | flags, ..known };
-            let change = self.state.change()?;
-            change.set_names(&[(id.clone(), name.clone(), known)])?;
-            change.unset_wanted(id, &name)?;
-            change.commit_soon()?;
+            came |= flags != 0;
+            names.push((id.clone(), name, NameState { flags: known.flags | TOLD | flags, ..known }));
         }
-        Ok(())
+        if names.is_empty() {
+            return Ok(());
+        }
+        if came {
+            // What is known to be here is on the medium.
+            self.mark()?;
+        }
+        let change = self.state.change()?;
+        change.set_names(&names)?;
+        for (id, name, _) in &names {
+            change.unset_wanted(id, name)?;
+        }
+        change.commit()
     }
 
     /// Takes in a revision whose bytes are wanted. [`HERE`], or nothing where facts remove it by now; `None` where it is still

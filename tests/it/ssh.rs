@@ -398,9 +398,14 @@ fn killed_in_the_middle_it_goes_on_the_next_time() {
         }
         // What was said before is no reason.
         let lost = "Authorised use\nrevfs: HOST: the connection was lost: exit status: 255\n";
+        // It may come late, on another pipe.
+        let late = "revfs: HOST: the connection was lost: Authorised use\n";
         match bytes < 20 {
             true => ran.fails(3, "cannot start revfs there"),
-            false => assert_eq!((ran.code, ran.err.replace(&hosts.url, "HOST").as_str()), (3, lost)),
+            false => {
+                let said = ran.err.replace(&hosts.url, "HOST");
+                assert!(ran.code == 3 && [lost, late].contains(&&*said), "{} {said}", ran.code);
+            }
         }
         killed += 1;
         bytes += 90_000;

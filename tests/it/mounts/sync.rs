@@ -177,7 +177,7 @@ fn sync_tells_all_and_nothing_twice_while_its_hub_comes_and_goes() {
     let mut n = 0;
     let mut save = || {
         n += 1;
-        mount.write(&format!("o{}.json", n % 7), &format!("{{\"n\": {n}}}"));
+        mount.write(&format!("o{}.json", n % 7), format!("{{\"n\": {n}}}"));
     };
     for _ in 0..3 {
         (0..5).for_each(|_| save());
