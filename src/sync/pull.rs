@@ -272,12 +272,12 @@ impl Replica<'_> {
                     .unwrap_or_default(),
             };
             for (rev, (entry, packed)) in said.revs {
-                let is_lacking = lacking.contains(&rev);
+                let is_here = here.contains(&rev)
+                    || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
+                let is_lacking = is_here || lacking.contains(&rev);
                 if !is_lacking && lives.binary_search(&rev).is_err() && self.store.read(&id, &rev).is_err() {
                     spared.push(Entry::Rev(entry));
                 }
-                let is_here = here.contains(&rev)
-                    || known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
                 let flags = TOLD | if is_here { HERE } else { 0 };
                 names.push((id.clone(), rev.as_str().to_owned(), NameState { flags, packed }));
             }

@@ -36,6 +36,7 @@ mod random;
 mod reach;
 #[cfg(feature = "fuse")]
 mod readme;
+mod repair;
 mod replicas;
 mod resolve;
 mod rollups;

@@ -25,40 +25,43 @@ fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn id(name: &str) -> ObjectId {
+pub fn id(name: &str) -> ObjectId {
     ObjectId::new(name).unwrap()
 }
 
 /// A host in memory.
-struct Host {
-    store: Store,
-    state: Option<State>,
+pub struct Host {
+    pub store: Store,
+    pub state: Option<State>,
+    /// So many pieces make a bundle.
+    pub bundled: u64,
 }
 
 impl Host {
-    fn new() -> Host {
+    pub fn new() -> Host {
         Host::of(Store::with_backend(Arc::new(MemoryBackend::new())))
     }
 
     fn of(store: Store) -> Host {
-        Host { store, state: Some(State::in_memory().unwrap()) }
+        Host { store, state: Some(State::in_memory().unwrap()), bundled: 64 }
     }
 
-    fn try_sync(&mut self, peer: &dyn Peer, options: SyncOptions) -> Result<Report, Error> {
+    pub fn try_sync(&mut self, peer: &dyn Peer, options: SyncOptions) -> Result<Report, Error> {
         let replica = Replica::with_state(&self.store, peer, self.state.take().unwrap(), options);
+        let replica = replica.bundling(self.bundled);
         let done = replica.run(NAME);
         self.state = Some(replica.into_state());
         done
     }
 
     #[track_caller]
-    fn sync(&mut self, peer: &dyn Peer) -> Report {
+    pub fn sync(&mut self, peer: &dyn Peer) -> Report {
         let report = self.try_sync(peer, SyncOptions::default()).unwrap();
         assert!(report.problems.is_empty(), "{report:?}");
         report
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub fn text(&self, name: &str) -> Option<String> {
         self.store.winner(&id(name)).ok().map(|object| String::from_utf8(object.text).unwrap())
     }
 }
@@ -131,7 +134,7 @@ fn many_short_pieces_become_one_and_say_what_they_said() {
 }
 
 /// All that is below a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
@@ -370,7 +373,7 @@ fn a_plain_hub_is_a_store_of_its_own() {
 }
 
 /// A host with a directory, and what is remembered of it in memory.
-fn on_disk() -> (TempDir, Host) {
+pub fn on_disk() -> (TempDir, Host) {
     let dir = place();
     let host = Host::of(Store::open(dir.path()).unwrap());
     (dir, host)

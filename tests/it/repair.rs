@@ -1,0 +1,169 @@
+//! Hubs that decay, and what must not be lost on the way to putting them right.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use revfs::sync::{DirPeer, Report, SyncOptions};
+use tempfile::TempDir;
+
+use crate::replicas::place;
+use crate::sync::{Host, files, id, on_disk};
+
+const VERIFY: SyncOptions = SyncOptions {
+    pull: true,
+    push: true,
+    dry_run: false,
+    confirm_deletes: false,
+    join: false,
+    verify: true,
+    plain: false,
+};
+
+fn hub() -> (TempDir, DirPeer) {
+    let hub = place();
+    let peer = DirPeer::new(hub.path());
+    (hub, peer)
+}
+
+fn below(hub: &TempDir, what: &str) -> Vec<PathBuf> {
+    files(&hub.path().join(what))
+}
+
+fn damage(path: &Path) {
+    fs::write(path, &fs::read(path).unwrap()[1..]).unwrap();
+}
+
+#[test]
+fn bytes_that_are_left_in_a_log_alone_stay_there_when_it_is_bundled() {
+    let (_hub, peer) = hub();
+    let (at, a) = on_disk();
+    let mut a = Host { bundled: 4, ..a };
+    for n in 0..40 {
+        a.store.create(&id(&format!("o{n}")), b"{}").unwrap();
+    }
+    a.sync(&peer);
+    for n in 0..30 {
+        fs::remove_dir_all(at.path().join(format!("o{n}"))).unwrap();
+    }
+    for n in 0..6 {
+        a.store.upsert(&id("changes"), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+        assert!(a.try_sync(&peer, SyncOptions::default()).is_err(), "30 of 41 vanished");
+    }
+    let mut new = Host { bundled: 4, ..Host::new() };
+    new.sync(&peer);
+    assert_eq!(new.store.ids().unwrap().len(), 41);
+    // Once it is confirmed, and bundles are made.
+    a.try_sync(&peer, SyncOptions { confirm_deletes: true, ..SyncOptions::default() }).unwrap();
+    let mut newer = Host { bundled: 4, ..Host::new() };
+    for host in [&mut new, &mut newer] {
+        host.sync(&peer);
+        assert_eq!(host.store.ids().unwrap().len(), 11);
+    }
+}
+
+#[test]
+fn what_a_program_deleted_is_told_by_a_round_that_compares_all_anew() {
+    let (hub, peer) = hub();
+    let ((at, mut a), mut b) = (on_disk(), Host::new());
+    for name in ["x", "y", "z"] {
+        a.store.create(&id(name), b"{}").unwrap();
+        a.sync(&peer);
+    }
+    b.store.create(&id("of-b"), b"{}").unwrap();
+    b.sync(&peer);
+    a.sync(&peer);
+    for piece in below(&hub, "log") {
+        let other = fs::read_to_string(&piece).unwrap().contains("of-b");
+        if other {
+            damage(&piece);
+        }
+    }
+    fs::remove_dir_all(at.path().join("x")).unwrap();
+    let report = a.try_sync(&peer, VERIFY).unwrap();
+    assert_eq!((report.sent, report.sent_facts, report.repaired), (1, 1, 1), "{report:?}");
+    b.sync(&peer);
+    let mut new = Host::new();
+    new.sync(&peer);
+    for host in [&b, &new] {
+        assert_eq!(host.store.ids().unwrap().len(), 3);
+        assert!(host.text("x").is_none() && host.text("of-b").is_some());
+    }
+}
+
+#[test]
+fn a_key_that_was_taken_away_is_not_put_back_by_who_has_not_heard_of_that() {
+    let (hub, peer) = hub();
+    let (mut a, mut b) = (Host::new(), Host::new());
+    let long = format!("{{\"long\": \"{}\"}}", "x".repeat(20_000));
+    a.store.create(&id("x"), long.as_bytes()).unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    a.store.delete(&id("x")).unwrap();
+    a.sync(&peer);
+    assert!(below(&hub, "rev").is_empty());
+    assert_eq!(b.try_sync(&peer, VERIFY).unwrap().repaired, 0);
+    assert!(below(&hub, "rev").is_empty());
+}
+
+#[test]
+fn a_damaged_head_whose_writer_is_gone_keeps_nothing_from_others() {
+    let (hub, peer) = hub();
+    let (mut a, mut b, mut new) = (Host::new(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    drop(a);
+    damage(&below(&hub, "head")[0]);
+    assert!(!new.try_sync(&peer, SyncOptions::default()).unwrap().problems.is_empty());
+    assert_eq!(b.try_sync(&peer, VERIFY).unwrap().repaired, 1);
+    for host in [&mut new, &mut b] {
+        host.sync(&peer);
+        assert!(host.text("x").is_some());
+        assert_eq!(host.sync(&peer), Report::default());
+    }
+}
+
+#[test]
+fn a_hub_whose_format_alone_is_gone_gets_it_again() {
+    let (hub, peer) = hub();
+    let (mut a, mut b) = (Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    fs::remove_file(hub.path().join("format.json")).unwrap();
+    a.store.create(&id("y"), b"{}").unwrap();
+    for host in [&mut a, &mut b, &mut Host::new()] {
+        host.sync(&peer);
+        assert_eq!(host.store.ids().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn an_object_of_many_revisions_that_cannot_enter_keeps_no_other_one() {
+    let (hub, peer) = hub();
+    let (mut a, (at, mut b)) = (Host::new(), on_disk());
+    for n in 0..120 {
+        a.store.upsert(&id("x"), format!("{{\"n\": {n}}}").as_bytes()).unwrap();
+    }
+    a.sync(&peer);
+    fs::write(at.path().join("x"), "").unwrap();
+    for name in ["y", "z"] {
+        a.store.create(&id(name), b"{}").unwrap();
+        a.sync(&peer);
+        assert!(!b.try_sync(&peer, SyncOptions::default()).unwrap().problems.is_empty());
+        assert!(b.text(name).is_some());
+    }
+    // Nor is what only a piece says given up before it has entered.
+    damage(below(&hub, "log").iter().find(|piece| fs::read(piece).unwrap().len() > 10_000).unwrap());
+    assert_eq!(b.try_sync(&peer, VERIFY).unwrap().repaired, 0);
+    assert_eq!(a.try_sync(&peer, VERIFY).unwrap().repaired, 1);
+    fs::remove_file(at.path().join("x")).unwrap();
+    let mut new = Host::new();
+    for host in [&mut b, &mut new] {
+        host.try_sync(&peer, VERIFY).unwrap();
+    }
+    for host in [&mut b, &mut new] {
+        host.sync(&peer);
+        assert_eq!(host.store.revisions(&id("x")).unwrap(), a.store.revisions(&id("x")).unwrap());
+    }
+}
