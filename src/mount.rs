@@ -279,13 +279,13 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
     ended.store(true, Ordering::Release);
     handle.close();
     let _ = stopper.join();
-    if let Some(syncing) = syncing {
-        syncing.end();
-    }
     fs.stop_replay();
     let _ = replaying.map(JoinHandle::join);
     notify("STOPPING=1");
     fs.shutdown();
+    if let Some(syncing) = syncing {
+        syncing.end();
+    }
     served.map_err(|e| MountError::new(format!("the mount {} ended: {e}", point.display())))
 }
 

@@ -45,10 +45,10 @@ pub struct SyncArgs {
     dry_run: bool,
     /// Again and again, with so many seconds between
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", require_equals = true)]
-    watch: Option<u64>,
+    watch: Option<u32>,
     /// What vanished from the store (`there`: from the one that it is synchronised with) was deleted on purpose, even if it is
     /// much
-    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "here", require_equals = true)]
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "here", require_equals = true, conflicts_with = "watch")]
     confirm_deletes: Option<Side>,
     /// Make one store of two that began without each other
     #[arg(long)]
@@ -134,7 +134,7 @@ impl SyncArgs {
             }
             return told(&done?, self.dry_run, true, if self.json { None } else { Some(out) });
         };
-        let usual = Duration::from_secs(seconds.max(1));
+        let usual = Duration::from_secs(seconds.max(1).into());
         let mut pause = usual;
         loop {
             let done = round();

@@ -235,7 +235,8 @@ impl Fs {
 
     /// Whether an object is watched even if the kernel knows nothing of it.
     pub(in crate::fs) fn watches_idle(&self) -> bool {
-        self.watcher.watched() <= self.watch_all.load(Ordering::Relaxed)
+        let limit = self.watch_all.load(Ordering::Relaxed);
+        limit > 0 && self.watcher.watched() <= limit
     }
 
     /// The process knows a revision from now on: it has opened it, or done something to what shows it.

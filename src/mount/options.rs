@@ -264,6 +264,10 @@ impl Options {
     /// A usage failure that says why it is none.
     pub fn find_peer(&mut self) -> Result<Option<String>, MountError> {
         let Some(peer) = &self.sync else { return Ok(None) };
+        if self.fs.read_only {
+            let why = "the mount is read-only, and nothing is made in its store; synchronise with `revfs sync --pull` beside it";
+            return Err(MountError::misuse(format!("mount option sync={peer}: {why}")));
+        }
         let known = Url::parse(peer.as_ref());
         let known = known.map_err(|why| MountError::misuse(format!("mount option sync={peer}: {why}")))?;
         let Url::Store(dir) = known else { return Ok(None) };
@@ -382,14 +386,20 @@ fn interval(options: &mut Options, value: &str) -> Option<()> {
 
 fn sync_number(options: &mut Options, name: &str, value: &str) -> Option<()> {
     let number = value.parse::<u32>().ok().filter(|&number| number > 0)?;
-    options.sync_args.push(format!("--{name}={number}"));
+    set_sync(options, name, number.into());
     Some(())
 }
 
 fn sync_rate(options: &mut Options, value: &str) -> Option<()> {
     let bytes = parse_bytes(value).ok()?;
-    options.sync_args.push(format!("--limit-rate={bytes}"));
+    set_sync(options, "limit-rate", bytes);
     Some(())
+}
+
+fn set_sync(options: &mut Options, name: &str, value: u64) {
+    let name = format!("--{name}=");
+    options.sync_args.retain(|arg| !arg.starts_with(&name));
+    options.sync_args.push(format!("{name}{value}"));
 }
 
 fn grace(options: &mut Options, value: &str) -> Option<()> {
@@ -534,6 +544,8 @@ mod tests {
     #[test]
     fn of_contradictions_the_last_holds() {
         assert!(!parse("ro,rw").unwrap().fs.read_only);
+        let args = parse("sync_timeout=60,sync_rate=1K,sync_timeout=30,sync_rate=2K").unwrap().sync_args;
+        assert_eq!(args, ["--timeout=30", "--limit-rate=2048"]);
         let flags = parse("noatime,strictatime,suid").unwrap().flags;
         assert_eq!(flags, MountFlags::STRICTATIME | MountFlags::NODEV);
         assert_eq!(parse("allow_root,allow_other").unwrap().access, Access::Other);

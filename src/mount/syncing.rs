@@ -8,12 +8,13 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::warn;
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::start;
@@ -21,6 +22,9 @@ use crate::fs::Fs;
 
 /// How long it is waited before a process that ended is started again.
 const PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a process has to end.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// What is synchronised with what, and how often.
 #[derive(Clone, Debug)]
@@ -36,10 +40,17 @@ pub struct Syncing {
 /// The daemon's end of it.
 pub struct Synchroniser {
     thread: JoinHandle<()>,
-    /// Whose end ends the process.
-    input: Arc<Mutex<Option<ChildStdin>>>,
+    process: Arc<Mutex<Process>>,
     /// Whose end ends the thread.
     _ended: Sender<()>,
+}
+
+/// The process, while it was not waited for.
+#[derive(Default)]
+struct Process {
+    /// Whose end ends it.
+    input: Option<ChildStdin>,
+    pid: Option<Pid>,
 }
 
 /// What is known of the process and its rounds.
@@ -113,31 +124,32 @@ impl Syncing {
     /// Where there are no more threads.
     pub fn begin(self, fs: Arc<Fs>) -> io::Result<Synchroniser> {
         let (ended, wait) = channel();
-        let (input, rounds) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(Rounds::new(fs.saves()))));
+        let process = Arc::new(Mutex::new(Process::default()));
+        let rounds = Arc::new(Mutex::new(Rounds::new(fs.saves())));
         let (peer, shown) = (self.peer.clone(), rounds.clone());
         fs.show_sync(move |saves| shown.lock().show(&peer, saves));
         let thread = start({
-            let input = input.clone();
-            move || self.watch(&fs, &input, &rounds, &wait)
+            let process = process.clone();
+            move || self.watch(&fs, &process, &rounds, &wait)
         })?;
-        Ok(Synchroniser { thread, input, _ended: ended })
+        Ok(Synchroniser { thread, process, _ended: ended })
     }
 
-    fn watch(
-        &self,
-        fs: &Fs,
-        input: &Mutex<Option<ChildStdin>>,
-        rounds: &Mutex<Rounds>,
-        ended: &Receiver<()>,
-    ) {
+    fn watch(&self, fs: &Fs, process: &Mutex<Process>, rounds: &Mutex<Rounds>, ended: &Receiver<()>) {
         loop {
             let why = match self.spawn() {
                 Ok(mut child) => {
-                    *input.lock() = child.stdin.take();
+                    let pid = Pid::from_raw(child.id() as i32);
+                    *process.lock() = Process { input: child.stdin.take(), pid };
+                    if ended.try_recv() == Err(TryRecvError::Disconnected) {
+                        // Nobody else ends this one any more.
+                        drop(process.lock().input.take());
+                    }
                     rounds.lock().running = true;
                     let last = child.stderr.take().map(|said| start(move || hand_on(said)));
                     Self::listen(fs, rounds, &mut child);
                     let status = child.wait();
+                    process.lock().pid = None;
                     let code = status.as_ref().ok().and_then(ExitStatus::code);
                     let ended = status.map_or_else(|e| e.to_string(), |status| status.to_string());
                     let last = last.and_then(|last| last.ok()?.join().ok()).filter(|last| !last.is_empty());
@@ -222,11 +234,27 @@ fn words(line: &str) -> String {
 }
 
 impl Synchroniser {
-    /// Ends the process, which may be anywhere in a round, and waits for that.
+    /// Ends the process, which may be anywhere in a round, and waits a little for that: one that waits for a disk that does not
+    /// answer is left.
     pub fn end(self) {
         drop(self._ended);
-        drop(self.input.lock().take());
-        let _ = self.thread.join();
+        drop(self.process.lock().input.take());
+        let has_ended = || {
+            let until = Instant::now() + ENDING;
+            while !self.thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            self.thread.is_finished()
+        };
+        if has_ended() {
+            return;
+        }
+        if let Some(pid) = self.process.lock().pid {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if !has_ended() {
+            warn!("what synchronises does not end: it waits for a disk or a host");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::revision_set::RevisionSet;
-use crate::backend::{Attrs, Durability, Removal};
+use crate::backend::{Attrs, Durability, PURGED, Removal};
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
 
@@ -49,7 +49,14 @@ impl Store {
         if !set.dead.is_empty() && set.live.is_empty() {
             self.backend().remove_empty(id)?;
         }
-        self.backend().learn(id, facts, how)
+        self.backend().learn(id, facts, how)?;
+        // Whoever purged a text wants it to be nowhere.
+        let purged = facts.iter().filter_map(|fact| match fact {
+            Removal::Rev { rev, why } if why == PURGED => Some(rev.clone()),
+            _ => None,
+        });
+        let purged: Vec<Rev> = purged.filter(|rev| self.backend().read_removed(id, rev).is_ok()).collect();
+        if purged.is_empty() { Ok(()) } else { self.backend().purge(id, &purged, how).map(drop) }
     }
 
     /// What would be known of an object's revisions with these facts.

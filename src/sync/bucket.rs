@@ -363,6 +363,14 @@ fn connected(url: &BucketUrl, settings: &[(String, String)]) -> Result<Box<dyn B
     match url.service {
         Service::S3 => {
             let plain = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"];
+            // The library panics.
+            let is_url = |url: &str| {
+                let host = url.strip_prefix("https://").or(url.strip_prefix("http://"));
+                host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
+            };
+            if let Some(name) = plain.iter().find(|name| !said(name).is_empty() && !is_url(said(name))) {
+                return Err(format!("{name} is no URL; it begins with https:// (or http://)"));
+            }
             if plain.iter().any(|name| said(name).starts_with("http:")) && said("AWS_ALLOW_HTTP") != "true" {
                 return Err("its endpoint has no TLS; if that is meant, set AWS_ALLOW_HTTP=true".into());
             }
@@ -390,11 +398,16 @@ mod tests {
         let settings: Vec<_> = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         assert_eq!(without_secrets("hidden here: hidden".into(), &settings), "… here: …");
         let url = BucketUrl::parse("s3", OsStr::new("b")).unwrap();
-        let settings = [("AWS_ENDPOINT_URL", "http://AKID:hidden@host"), ("AWS_ENDPOINT_URL", "::hidden")];
+        let settings = [
+            ("AWS_ENDPOINT_URL", "http://AKID:hidden@host"),
+            ("AWS_ENDPOINT_URL", "::hidden"),
+            ("AWS_ENDPOINT", "127.0.0.1:8077"),
+        ];
         for (name, value) in settings {
             let said = BucketPeer::open_with(&url, [(name.to_owned(), value.to_owned())]);
             let said = said.err().map(|e| e.to_string()).unwrap_or_default();
             assert!(!said.contains("hidden") && !said.contains("AKID"), "{said}");
+            assert!(name != "AWS_ENDPOINT" || said.contains("AWS_ENDPOINT is no URL"), "{said}");
         }
     }
 }

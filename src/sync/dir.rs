@@ -29,7 +29,11 @@ impl DirPeer {
     }
 
     fn exists(&self, doing: &str) -> Result<()> {
-        let there = || failed(&self.name(), doing, true)("there is no such directory");
+        let there = || {
+            failed(&self.name(), doing, true)(
+                "there is no such directory; make it, if the right disk is mounted",
+            )
+        };
         if self.is_there() { Ok(()) } else { Err(there()) }
     }
 

@@ -1,5 +1,8 @@
 //! Whether a peer is the one it was, and holds the same store.
 
+use std::fs;
+use std::io::ErrorKind;
+
 use uuid::Uuid;
 
 use super::peer::{Key, Listed};
@@ -7,6 +10,9 @@ use super::probe::{Finding, Hub, probe};
 use super::segment::{Head, parse};
 use super::{Replica, forget_writer, sha256, word};
 use crate::error::{Error, Result};
+
+/// What else a store is called, in a store.
+const LINEAGE: &str = ".revfs/sync/lineage";
 
 /// The peer's `format.json`: its own name, and that of the store that it was begun with, 32 hex digits each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +136,7 @@ impl Replica<'_> {
     /// written to.
     pub(super) fn greet(&self, name: &str, heads: &[Listed]) -> Result<bool> {
         let known = self.known()?;
+        let mut lineage = self.lineage()?;
         let read = self.peer.get(&Key::Format)?;
         let format = match (read.as_deref().map(Format::parse), &known) {
             (Some(Ok(format)), _) => format,
@@ -157,7 +164,8 @@ impl Replica<'_> {
                 });
             }
             (None | Some(Err(NoFormat::Damaged)), known) => {
-                let new = || Format { hub: Uuid::new_v4().simple().to_string(), store: name.into() };
+                let store = lineage.first().cloned().unwrap_or_else(|| name.into());
+                let new = || Format { hub: Uuid::new_v4().simple().to_string(), store };
                 self.begin(&known.clone().unwrap_or_else(new))?
             }
         };
@@ -172,12 +180,17 @@ impl Replica<'_> {
             }
             Some(_) | None => {}
         }
-        if format.store != name && !self.options.join && self.is_in_use()? {
+        let is_kin = format.store == name || lineage.contains(&format.store);
+        if !is_kin && !self.options.join && self.is_in_use()? {
             return Err(self.refused(
                 "it holds another store, which began without this one; if the two are to become one, `--join`",
             ));
         }
         if !self.options.dry_run {
+            if !is_kin {
+                lineage.push(format.store.clone());
+                self.set_lineage(&lineage)?;
+            }
             let change = self.state.change()?;
             change.set_word(word::HUB, Some(format.hub.as_bytes()))?;
             change.set_word(word::HUB_STORE, Some(format.store.as_bytes()))?;
@@ -185,6 +198,27 @@ impl Replica<'_> {
             change.commit()?;
         }
         Ok(true)
+    }
+
+    /// The names of stores that this one began as a copy of, or was joined with; the first is what a hub is begun with.
+    fn lineage(&self) -> Result<Vec<String>> {
+        let Some(place) = &self.place else { return Ok(Vec::new()) };
+        let file = place.join(LINEAGE);
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Error::io("read", file)(e)),
+        }
+    }
+
+    fn set_lineage(&self, lineage: &[String]) -> Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let (file, new) = (place.join(LINEAGE), place.join(LINEAGE).with_extension("new"));
+        let text: String = lineage.iter().flat_map(|name| [name, "\n"]).collect();
+        let dir = file.parent().map_or(Ok(()), fs::create_dir_all);
+        dir.and_then(|()| fs::write(&new, text))
+            .and_then(|()| fs::rename(&new, &file))
+            .map_err(Error::io("write", file))
     }
 
     /// Forgets all of an exchange with the store's own log where that is not the one it was: it can be told anew.

@@ -147,7 +147,10 @@ impl Replica<'_> {
                 Ok(Some(Part { upto: seq, size: 0, entries: Vec::new(), piece: Vec::new() }))
             }
             Err(wrong) => {
-                self.problem(report, format!("piece {seq} of the log of {} is {wrong}", writer.as_str()));
+                self.problem(report, format!(
+                    "piece {seq} of the log of {} is {wrong} (`--verify` on a host that has read it puts it right)",
+                    writer.as_str()
+                ));
                 Ok(None)
             }
         }

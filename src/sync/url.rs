@@ -40,7 +40,7 @@ impl Url {
                 Err(format!("{scheme}:// is a bucket, and this revfs has none; build it with --features s3"))
             }
             other => Err(format!(
-                "{other}:// is no peer that this revfs knows; a directory, ssh://HOST/DIR, file:///DIR and s3://BUCKET are"
+                "{other}:// is no peer that this revfs knows; a directory, ssh://HOST/DIR, file:///DIR, s3://BUCKET, gs://BUCKET and az://CONTAINER are"
             )),
         }
     }

@@ -184,6 +184,53 @@ fn a_revision_that_is_taken_in_late_is_of_whom_it_was() {
 }
 
 #[test]
+fn hosts_of_one_store_meet_in_any_hub_and_directly_and_again_after_new() {
+    let world = World::new();
+    let (hub, hub2) = (world.url("hub"), world.url("hub2"));
+    world.save("ann", "./a", "{\"n\": 1}");
+    for (host, store, peers) in [
+        ("ann", "./a", &[&*hub][..]),
+        // Who joined, and not who began, begins the next hub.
+        ("bob", "./b", &[&*hub, &*hub2]),
+        ("cy", "./e", &[&*hub2, &*hub]),
+        ("ann", "./a", &[&*hub2, "./b", "./e"]),
+        ("cy", "./e", &["./b"]),
+    ] {
+        for peer in peers {
+            world.on(host, &["sync", store, peer]);
+        }
+    }
+    for store in ["./a", "./b", "./e"] {
+        for hub in [&hub, &hub2] {
+            world.on("any", &["sync", "--new", store, hub]);
+            world.on("any", &["sync", store, hub]);
+        }
+    }
+    // Another store is another one.
+    world.save("dee", "./d", "{\"n\": 2}");
+    let ran = run(&mut world.command("dee", "cy", &["sync", "./d", &hub]), b"");
+    ran.fails(1, "`--join`");
+}
+
+#[test]
+fn a_text_that_one_host_purged_is_on_none() {
+    let world = World::new();
+    let hub = world.url("hub");
+    world.save("ann", "./a", "{\"secret\": true}");
+    world.on("ann", &["sync", "./a", &hub]);
+    world.on("bob", &["sync", "./b", &hub]);
+    world.on("ann", &["rm", "./a", "x"]);
+    world.on("ann", &["gc", "--purge", "0s", "--purge-deleted", "0s", "./a"]);
+    world.on("ann", &["sync", "./a", &hub]);
+    world.on("bob", &["sync", "./b", &hub]);
+    let ran = run(&mut world.command("bob", "cy", &["undelete", "./b", "x"]), b"");
+    assert_ne!(ran.code, 0, "{ran:?}");
+    let found =
+        Command::new("grep").args(["-rl", "secret", "b"]).current_dir(world.path("")).output().unwrap();
+    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[test]
 fn a_name_does_nothing_to_a_terminal() {
     let world = World::new();
     let hub = world.url("hub");
