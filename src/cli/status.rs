@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::exit::CliError;
 use super::place;
 use super::text::Out;
-use crate::mount::{FSTYPE, mounts};
+use crate::mount::{FSTYPE, MountInfo, mounts};
 
 /// Tell how a mount does, and what it is synchronised with
 ///
@@ -52,12 +52,15 @@ impl Status {
 /// What the mounts of a store say.
 fn statuses(store: &Path) -> Vec<(PathBuf, Value)> {
     let store = store.canonicalize().unwrap_or_else(|_| store.into());
-    let ours = mounts().into_iter().filter(|mount| mount.fstype == FSTYPE);
-    let read = ours.filter_map(|mount| {
+    let read = |mount: MountInfo| {
         let status: Value = serde_json::from_slice(&fs::read(mount.point.join(".status")).ok()?).ok()?;
         (Path::new(status["store"].as_str()?) == store).then_some((mount.point, status))
-    });
-    read.collect()
+    };
+    let ours = mounts().into_iter().filter(|mount| mount.fstype == FSTYPE);
+    // Others may take long to answer, or hang. One may be called by another name than its store's.
+    let (named, others): (Vec<_>, Vec<_>) = ours.partition(|mount| Path::new(&mount.source) == store);
+    let named: Vec<_> = named.into_iter().filter_map(read).collect();
+    if named.is_empty() { others.into_iter().filter_map(read).collect() } else { named }
 }
 
 /// A string of a status: nothing of it acts on a terminal.

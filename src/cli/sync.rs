@@ -54,7 +54,7 @@ pub struct SyncArgs {
     #[arg(long)]
     join: bool,
     /// Try what the hub PEER can do, say so, and write it into its format.json, with which it begins where there is none
-    #[arg(long, conflicts_with_all = ["pull", "push", "dry_run", "watch", "new"])]
+    #[arg(long, conflicts_with_all = ["pull", "push", "dry_run", "watch", "new", "verify", "plain", "join", "confirm_deletes", "limit_rate", "limit_requests", "progress"])]
     init: bool,
     /// Forget earlier exchanges with this peer: another one is there now, or it starts anew
     #[arg(long)]

@@ -16,6 +16,7 @@ end() {
     ! grep -q " $at " /proc/self/mountinfo || umount -l "$at"
   done
   for pid in $(cat "$base/pids" 2>/dev/null); do kill "$pid" 2>/dev/null; done
+  rm -f "$base/pids"
   ceph_down
 }
 trap 'end; rm -rf --one-file-system "$work"' EXIT

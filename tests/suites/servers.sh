@@ -47,7 +47,7 @@ answers() {
 end() {
   local pid
   for pid in $(cat "$base/pids" 2>/dev/null); do kill "$pid" 2>/dev/null; done
-  for pid in $(cat "$base/pids" 2>/dev/null); do for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null && sleep 0.1 || break; done; kill -9 "$pid" 2>/dev/null; done
+  for pid in $(cat "$base/pids" 2>/dev/null); do for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null && sleep 0.1 || break; done; ! kill -0 "$pid" 2>/dev/null || kill -9 "$pid" 2>/dev/null; done
   [ "${server-}" != ceph ] || ceph_down
 }
 trap 'end; rm -rf --one-file-system "$work"' EXIT

@@ -47,7 +47,7 @@ ceph_down() {
   local n pid pids=$(cat "$ceph"/run/*.pid 2>/dev/null)
   [ -z "$pids" ] || kill $pids 2>/dev/null
   # Whose parent has not looked yet has ended all the same.
-  for pid in $pids; do for n in $(seq 100); do readlink "/proc/$pid/exe" >/dev/null && sleep 0.1 || break; done; kill -9 "$pid" 2>/dev/null; done
+  for pid in $pids; do for n in $(seq 100); do readlink "/proc/$pid/exe" >/dev/null && sleep 0.1 || break; done; ! readlink "/proc/$pid/exe" >/dev/null || kill -9 "$pid" 2>/dev/null; done
 }
 
 # A file system in it. ceph_mount DIRECTORY [NAME]: each is a client of its own, as on another host.
