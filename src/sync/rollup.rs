@@ -261,7 +261,7 @@ mod tests {
     fn rolled() -> Vec<u8> {
         let mut rollups = Rollups { next: Some(Next::default()), ..Rollups::default() };
         rollups.was_read(&writer('b'), 3, None, b"covers\n");
-        rollups.was_read(&writer('b'), 4, Some("a \"tag\""), b"");
+        rollups.was_read(&writer('b'), 4, Some("a \"tag\""), b"b");
         rollups.was_read(&writer('c'), 9, Some("7"), b"piece");
         rollups.was_read(&writer('c'), 10, Some("8"), &[0; SMALL + 1]);
         let next = rollups.next.take().unwrap();
