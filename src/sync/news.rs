@@ -11,7 +11,7 @@ use super::{Replica, Report, forget_writer, word};
 use crate::error::Result;
 
 /// So many bytes of pieces are kept between the two times that they are looked at.
-pub const KEPT: usize = 8 << 20;
+pub const KEPT: usize = 4 << 20;
 
 /// How long a head takes to be whole.
 const TORN: Duration = Duration::from_millis(50);
