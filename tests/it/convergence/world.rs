@@ -655,10 +655,15 @@ impl World {
         often: usize,
         dice: Dice,
     ) -> Result<Report, Error> {
-        let (store, home, name, fate) = {
+        let (mut own, home, name, fate) = {
             let host = self.hosts[at].lock();
             (host.rounds.clone(), host.home.clone(), host.name.clone(), host.fate.clone())
         };
+        if self.depth.load(Relaxed) > 0 {
+            // Of another process, which holds no lock of an object.
+            own = store(&home, &fate, &self.random, self.ago).1;
+        }
+        let store = own;
         let states = home.join("state");
         let learn = |peer: &dyn Peer, file: &Path, far: bool, order: Arc<Mutex<Vec<Writer>>>, packs: bool| {
             let open = self.hosts[at].lock().open.remove(file);
