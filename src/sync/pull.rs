@@ -156,8 +156,7 @@ impl Replica<'_> {
             if facts.is_empty() || self.options.dry_run {
                 continue;
             }
-            let learnt = self.store.receive(id, &facts, &[]).and_then(|_| self.want_lapsed(id));
-            if self.unless_stuck(id, learnt, report)?.is_none() {
+            if self.learn(id, &facts, report)?.is_none() {
                 self.want(facts.into_iter().map(|fact| Entry::Fact(id.clone(), fact)), Vec::new())?;
                 continue;
             }

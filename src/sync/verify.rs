@@ -120,7 +120,7 @@ impl Replica<'_> {
         Ok(())
     }
 
-    /// Puts empty pieces where such are missing or damaged of which all was told again.
+    /// Puts pieces where such are missing or damaged of which all was told again; they say what facts remove, and nothing else.
     pub(super) fn repair(&self, report: &mut Report) -> Result<()> {
         let broken = std::mem::take(&mut *self.broken.lock());
         if broken.is_empty() {

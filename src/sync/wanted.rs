@@ -7,6 +7,7 @@ use super::peer::Key;
 use super::segment::{Entry, RevEntry};
 use super::state::{HERE, NameState, TOLD};
 use super::{Replica, Report};
+use crate::backend::Removal;
 use crate::error::Result;
 use crate::rev::{ObjectId, Rev};
 
@@ -33,6 +34,12 @@ impl Replica<'_> {
             change.set_wanted(&Entry::Rev(entry), true)?;
         }
         change.commit_soon()
+    }
+
+    /// Has facts enter the store, and wants what lapses by them. `None` where the object has to wait.
+    pub(super) fn learn(&self, id: &ObjectId, facts: &[Removal], report: &mut Report) -> Result<Option<()>> {
+        let learnt = self.store.receive(id, facts, &[]).and_then(|_| self.want_lapsed(id));
+        self.unless_stuck(id, learnt, report)
     }
 
     /// Notes what could not enter the store, and revisions that may have to if facts lapse.
@@ -100,11 +107,7 @@ impl Replica<'_> {
             let Some((id, name)) = entry.name() else { continue };
             let flags = match &entry {
                 Entry::Fact(..) if self.options.dry_run => continue,
-                Entry::Fact(_, fact) => {
-                    let learnt = self.store.receive(id, std::slice::from_ref(fact), &[]);
-                    let learnt = learnt.and_then(|_| self.want_lapsed(id));
-                    self.unless_stuck(id, learnt, report)?.map(|()| 0)
-                }
+                Entry::Fact(_, fact) => self.learn(id, std::slice::from_ref(fact), report)?.map(|()| 0),
                 Entry::Rev(rev) => self.unless_stuck(id, self.fetch(rev, report), report)?.flatten(),
             };
             let Some(flags) = flags else { continue };
