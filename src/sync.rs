@@ -304,10 +304,7 @@ impl<'a> Replica<'a> {
             self.resume(&mut report)?;
         }
         *self.broken.lock() = self.broken()?;
-        // Before anything comes, after which little would seem to be gone.
-        if !self.has_objects()? {
-            self.confirm_emptied()?;
-        }
+        self.confirm_emptied()?;
         if self.options.pull {
             self.pull(&heads, &rollups, &mut report)?;
             if self.options.verify && self.options.push && !self.options.dry_run {

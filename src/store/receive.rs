@@ -11,8 +11,9 @@ pub type Incoming = (Rev, Vec<u8>, Attrs);
 
 impl Store {
     /// Adds what is known elsewhere of an object: facts first, so that what was removed lives here at no moment; then those
-    /// revisions that are not known here, the winner first; then the directory is made to say what the facts say. Whatever
-    /// order hosts receive in, they come to show the same. How many revisions were added.
+    /// revisions that are not known here, the winner first; then the directory is made to say what the facts say. A revision
+    /// that facts remove is kept among what is gone: what undoes its removal may be on the way. Whatever order hosts receive
+    /// in, they come to show the same. How many revisions were added.
     ///
     /// # Errors
     /// [`Error::Io`]. What was added stays; the call can be made again.
@@ -23,7 +24,11 @@ impl Store {
                 self.learn(id, facts)?;
             }
             let set = self.revision_set(id)?;
-            let mut revs: Vec<&Incoming> = revs.iter().filter(|(rev, ..)| is_lacking(&set, rev)).collect();
+            let (mut revs, others): (Vec<&Incoming>, Vec<&Incoming>) =
+                revs.iter().partition(|(rev, ..)| is_lacking(&set, rev));
+            for (rev, text, _) in others {
+                self.keep_removed(id, &set, rev, text)?;
+            }
             revs.sort_by(|a, b| b.0.cmp(&a.0));
             for (rev, text, attrs) in &revs {
                 self.add(id, rev, text, attrs)?;
@@ -57,6 +62,15 @@ impl Store {
         });
         let purged: Vec<Rev> = purged.filter(|rev| self.backend().read_removed(id, rev).is_ok()).collect();
         if purged.is_empty() { Ok(()) } else { self.backend().purge(id, &purged, how).map(drop) }
+    }
+
+    /// Keeps the bytes of a revision that came in spite of its removal, unless they are there, or were to be nowhere.
+    fn keep_removed(&self, id: &ObjectId, set: &RevisionSet, rev: &Rev, text: &[u8]) -> Result<()> {
+        let Some(why) = set.removal(rev) else { return Ok(()) };
+        if set.reasons(rev).any(|why| why == PURGED) || self.backend().read_removed(id, rev).is_ok() {
+            return Ok(());
+        }
+        self.backend().keep(id, rev, why, text, Durability::Ordered)
     }
 
     /// What would be known of an object's revisions with these facts.

@@ -198,7 +198,12 @@ impl RevisionSet {
 
     /// Whether a revision that is not live would be, were it in the object's directory.
     pub fn awaited(&self, rev: &Rev) -> bool {
-        self.facts.removal(rev, &self.live).is_none()
+        self.removal(rev).is_none()
+    }
+
+    /// The reason why a revision that is not live would not be, were it in the object's directory.
+    pub fn removal(&self, rev: &Rev) -> Option<&str> {
+        self.facts.removal(rev, &self.live)
     }
 
     /// Every reason that was given for a removal of this revision, whether it holds or not.

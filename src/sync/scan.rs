@@ -4,7 +4,7 @@
 //! medium keeps, asked for one object after the other without opening any. A time of less than two seconds ago does not count,
 //! for a change may follow that leaves it as it is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::num::NonZero;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use super::peer::{Body, Key};
 use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, NameState, Stamp, TOLD};
 use super::{Replica, THREADS};
-use crate::backend::{Attrs, DELETED, Removal};
+use crate::backend::{self, Attrs, DELETED, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -77,7 +77,10 @@ impl Replica<'_> {
         if met < self.state.objects()? {
             // Some that were known are in neither list.
             let mut known = Vec::new();
-            self.state.each_object(&mut |id| known.push(id))?;
+            self.state.each_object(&mut |id| {
+                known.push(id);
+                true
+            })?;
             for id in known.into_iter().filter(|id| !gone.contains(id)) {
                 if found(backend.entries(&id))?.is_none() {
                     changed.insert(id);
@@ -204,13 +207,40 @@ impl Replica<'_> {
         )))
     }
 
-    /// The same, where no object is in the store.
+    /// The same before anything comes, after which little would seem to be gone: where none of the objects that the peer was
+    /// told of is left. Others may be there, from another peer.
     pub(super) fn confirm_emptied(&self) -> Result<()> {
+        if self.has_objects()? && self.is_any_left()? {
+            return Ok(());
+        }
         let mut vanished = 0;
         for id in self.changed()? {
             vanished += u64::from(!self.examine(&id)?.vanished.is_empty());
         }
         if vanished == 0 { Ok(()) } else { self.confirm(vanished, true) }
+    }
+
+    /// Whether any revision is in the store of which the peer was told that it is.
+    fn is_any_left(&self) -> Result<bool> {
+        let (mut left, mut failed) = (false, None);
+        let look = |id: &ObjectId| -> Result<bool> {
+            let entries = match found(self.store.backend().entries(id)) {
+                Ok(entries) => entries.unwrap_or_default(),
+                // One that cannot be looked at is there.
+                Err(e) => return if e.is_of_object() { Ok(true) } else { Err(e) },
+            };
+            let known = if entries.is_empty() { BTreeMap::new() } else { self.state.names(id)? };
+            let is_known = |rev: &Rev| known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
+            Ok(entries.iter().any(|entry| matches!(entry, backend::Entry::Rev(rev) if is_known(rev))))
+        };
+        self.state.each_object(&mut |id| {
+            match look(&id) {
+                Ok(is_left) => left = is_left,
+                Err(e) => failed = Some(e),
+            }
+            !left && failed.is_none()
+        })?;
+        failed.map_or(Ok(left), Err)
     }
 }
 

@@ -207,12 +207,16 @@ impl State {
         })
     }
 
-    /// Calls `see` with each object that is known.
-    pub(super) fn each_object(&self, see: &mut dyn FnMut(ObjectId)) -> Result<()> {
+    /// Calls `see` with each object that is known, until it returns `false`.
+    pub(super) fn each_object(&self, see: &mut dyn FnMut(ObjectId) -> bool) -> Result<()> {
         self.read(|txn| {
             for entry in txn.open_table(OBJECTS)?.iter()? {
                 let (id, _) = entry?;
-                see_id(id.value(), see);
+                if let Ok(id) = ObjectId::new(std::ffi::OsStr::from_bytes(id.value()))
+                    && !see(id)
+                {
+                    break;
+                }
             }
             Ok(())
         })
@@ -329,12 +333,6 @@ fn builder() -> redb::Builder {
     let mut builder = redb::Builder::new();
     builder.set_cache_size(8 << 20);
     builder
-}
-
-fn see_id(bytes: &[u8], see: &mut dyn FnMut(ObjectId)) {
-    if let Ok(id) = ObjectId::new(std::ffi::OsStr::from_bytes(bytes)) {
-        see(id);
-    }
 }
 
 impl Change<'_> {

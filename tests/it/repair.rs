@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use revfs::sync::{DirPeer, Report, SyncOptions};
+use revfs::sync::{DirPeer, Replica, Report, StorePeer, SyncOptions};
+use revfs::{Evidence, SaveOptions, Store};
 use tempfile::TempDir;
 
 use crate::replicas::place;
-use crate::sync::{Host, files, id, on_disk};
+use crate::sync::{Host, NAME, files, id, on_disk};
 
 const VERIFY: SyncOptions = SyncOptions {
     pull: true,
@@ -167,4 +168,46 @@ fn an_object_of_many_revisions_that_cannot_enter_keeps_no_other_one() {
         host.sync(&peer);
         assert_eq!(host.store.revisions(&id("x")).unwrap(), a.store.revisions(&id("x")).unwrap());
     }
+}
+
+#[test]
+fn a_store_that_was_emptied_is_told_from_one_whose_objects_were_deleted_after_another_hub_filled_it() {
+    let (mut other, (_there, elsewhere)) = (Host::new(), hub());
+    other.store.create(&id("of-other"), b"{}").unwrap();
+    other.sync(&elsewhere);
+    let (_hub, peer) = hub();
+    let (at, mut a) = on_disk();
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    fs::remove_dir_all(at.path().join("x")).unwrap();
+    let mut second = Host { store: Store::open(at.path()).unwrap(), ..Host::new() };
+    second.try_sync(&elsewhere, SyncOptions { join: true, ..SyncOptions::default() }).unwrap();
+    assert_eq!(a.store.ids().unwrap(), [id("of-other")]);
+    assert!(a.try_sync(&peer, SyncOptions::default()).is_err());
+    let mut new = Host::new();
+    new.sync(&peer);
+    assert_eq!(new.store.ids().unwrap(), [id("x")]);
+}
+
+#[test]
+fn a_text_that_comes_before_its_deletion_is_withdrawn_is_there_when_that_is_known() {
+    let (at, there) = on_disk();
+    let (itself, mut state) = (StorePeer::open(at.path()).unwrap(), there.state);
+    let mut take_over = || {
+        let options = SyncOptions::default();
+        let replica = Replica::with_state(&there.store, &itself, state.take().unwrap(), options).of_itself();
+        replica.run(NAME).unwrap();
+        state = Some(replica.into_state());
+    };
+    let mut a = Host::new();
+    let saved = a.store.create(&id("x"), b"{}").unwrap();
+    let op = a.store.delete(&id("x")).unwrap();
+    a.sync(&itself);
+    take_over();
+    a.store.revive(&id("x"), &op, b"{\"n\":1}", &Evidence::default(), &SaveOptions::default()).unwrap();
+    a.sync(&itself);
+    take_over();
+    let both = a.store.revisions(&id("x")).unwrap();
+    assert_eq!(both.first(), Some(&saved.rev));
+    assert_eq!(there.store.revisions(&id("x")).unwrap(), both);
 }

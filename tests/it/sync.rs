@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::replicas::place;
 
-const NAME: &str = "0123456789abcdef0123456789abcdef";
+pub const NAME: &str = "0123456789abcdef0123456789abcdef";
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;

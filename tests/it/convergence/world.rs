@@ -981,15 +981,10 @@ impl World {
                     if let (Place::Store(there), Ended::Failed(e)) = (peer, &done)
                         && e.to_string().contains("vanished")
                     {
-                        // It is not confirmed there: it begins anew.
-                        self.hosts[at].lock().open.clear();
+                        // As `--confirm-deletes=there`.
                         let states = self.hosts[at].lock().home.join("state");
-                        let _ = fs::remove_dir_all(states);
-                        let mut there = self.hosts[there].lock();
-                        there.pending.clear();
-                        drop(there);
-                        let mut host = self.hosts[at].lock();
-                        host.pending.clear();
+                        let there = StoreHere::open(&self.dir(there), &states, Duration::from_secs(60));
+                        there.and_then(|there| there.learn(SyncOptions { join: true, ..usual })).unwrap();
                     }
                 }
             }
