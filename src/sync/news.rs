@@ -97,8 +97,13 @@ impl Replica<'_> {
                         head = self.peer.get(&Key::Head(writer.clone()))?.as_deref().and_then(Head::parse);
                     }
                     let Some(head) = head else {
-                        self.problem(report, format!("the head of {} is damaged", writer.as_str()));
-                        if seen > 0 {
+                        let what = "is damaged (`--verify` puts it right)";
+                        self.problem(report, format!("the head of {} {what}", writer.as_str()));
+                        // Its log may go on all the same, and nobody else know what it says.
+                        let upto = self.end_of_log(&writer, seen)?;
+                        if upto > seen {
+                            news.push(News { writer, tag: None, from: seen + 1, upto, last: None });
+                        } else if seen > 0 {
                             behind.push(writer);
                         }
                         continue;
@@ -117,6 +122,18 @@ impl Replica<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The last piece of a log that is there, or known to be broken, of those that follow one without a gap.
+    pub(super) fn end_of_log(&self, writer: &Writer, mut seq: u64) -> Result<u64> {
+        loop {
+            let next = seq + 1;
+            seq = match self.part(writer, next, u64::MAX)? {
+                Ok(part) => part.upto,
+                Err(_) if self.broken.lock().contains(&(writer.clone(), next)) => next,
+                Err(_) => return Ok(seq),
+            };
+        }
     }
 
     /// A piece, or the bundle that it is in. `None` where it is not there, or not right.

@@ -188,8 +188,8 @@ impl Replica<'_> {
                 self.mark()?;
             }
             let change = self.state.change()?;
-            change.set_names(&piece.names)?;
             change.set_stamps(&piece.stamps)?;
+            change.set_names(&piece.names)?;
             change.commit()?;
             return Ok(Piece::new(writer, seq));
         }
@@ -203,8 +203,8 @@ impl Replica<'_> {
         self.put_log(&Key::Log(writer.clone(), seq), &bytes)?;
         self.remove_dead(&piece.dead)?;
         let change = self.state.change()?;
-        change.set_names(&piece.names)?;
         change.set_stamps(&piece.stamps)?;
+        change.set_names(&piece.names)?;
         self.is_told(&change, seq, &bytes)?;
         change.commit()?;
         Ok(Piece::new(writer, seq + 1))

@@ -210,7 +210,7 @@ impl Replica<'_> {
     /// The same before anything comes, after which little would seem to be gone: where none of the objects that the peer was
     /// told of is left. Others may be there, from another peer.
     pub(super) fn confirm_emptied(&self) -> Result<()> {
-        if self.has_objects()? && self.is_any_left()? {
+        if self.state.objects()? == 0 || self.has_objects()? && self.is_any_left()? {
             return Ok(());
         }
         let mut vanished = 0;

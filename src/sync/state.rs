@@ -264,8 +264,6 @@ impl State {
             return Ok(());
         }
         let change = self.change()?;
-        let ids: BTreeSet<&ObjectId> = later.names.keys().map(|(id, _)| id).collect();
-        change.meet(ids)?;
         let names: Vec<_> = later.names.into_iter().map(|((id, name), known)| (id, name, known)).collect();
         change.set_names(&names)?;
         for (head, (seq, tag)) in &later.cursors {
@@ -373,20 +371,6 @@ impl Change<'_> {
         })
     }
 
-    /// Notes that there are these objects, to be looked at.
-    fn meet<'i>(&self, ids: impl IntoIterator<Item = &'i ObjectId>) -> Result<()> {
-        self.put(|txn| {
-            let mut objects = txn.open_table(OBJECTS)?;
-            for id in ids {
-                let id = id.as_os_str().as_bytes();
-                if objects.get(id)?.is_none() {
-                    objects.insert(id, (0, 0))?;
-                }
-            }
-            Ok(())
-        })
-    }
-
     /// Forgets every word.
     pub(super) fn forget_words(&self) -> Result<()> {
         self.put(|txn| Ok(txn.open_table(META)?.retain(|_, _| false)?))
@@ -402,14 +386,18 @@ impl Change<'_> {
         })
     }
 
-    /// Sets what is known of names.
+    /// Sets what is known of names. Objects that were not known are to be looked at.
     pub(super) fn set_names<'n>(
         &self,
         names: impl IntoIterator<Item = &'n (ObjectId, String, NameState)>,
     ) -> Result<()> {
         self.put(|txn| {
-            let mut table = txn.open_table(NAMES)?;
+            let (mut table, mut objects) = (txn.open_table(NAMES)?, txn.open_table(OBJECTS)?);
+            let mut met = None;
             for (id, name, known) in names {
+                if met.replace(id) != Some(id) && objects.get(id.as_os_str().as_bytes())?.is_none() {
+                    objects.insert(id.as_os_str().as_bytes(), (0, 0))?;
+                }
                 let (writer, seq) =
                     known.packed.as_ref().map_or(("", 0), |(writer, seq)| (writer.as_str(), *seq));
                 table.insert(key(id, name).as_slice(), (known.flags, writer, seq))?;

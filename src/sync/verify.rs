@@ -30,7 +30,7 @@ impl Replica<'_> {
                 true => self.number(word::HEAD)?,
                 false => self.state.cursor(writer.as_str())?.0,
             };
-            if upto > 0 && self.is_head_damaged(writer)? && self.is_head_damaged(writer)? {
+            if self.is_head_damaged(writer)? && self.is_head_damaged(writer)? {
                 broken.insert((writer.clone(), HEAD));
             }
             let mut seq = 1;
@@ -88,8 +88,7 @@ impl Replica<'_> {
     }
 
     fn verify_revs(&self, entries: Vec<Entry>, report: &mut Report) -> Result<()> {
-        if !self.peer.packs() {
-            // What a store has it has.
+        if self.is_itself {
             return Ok(());
         }
         let revs = entries.into_iter().filter_map(|entry| match entry {
@@ -133,19 +132,31 @@ impl Replica<'_> {
             return Ok(());
         }
         let mut spared = self.state.spared(None)?;
-        for (writer, seq) in broken {
-            if seq == HEAD {
-                // Where its writer lives, it sees that, and tells all under another name.
-                if self.is_head_damaged(&writer)? {
-                    self.peer.remove(&Key::Head(writer))?;
-                    report.repaired += 1;
-                }
-            } else if self.part(&writer, seq, seq)?.is_err() {
+        // A head says how far its log goes once that is whole.
+        let (heads, pieces): (BTreeSet<_>, BTreeSet<_>) =
+            broken.into_iter().partition(|(_, seq)| *seq == HEAD);
+        for (writer, seq) in pieces {
+            if self.part(&writer, seq, seq)?.is_err() {
                 let mut said = Builder::new(&writer, seq);
                 spared.drain(..).for_each(|entry| said.add(&Entry::Rev(entry)));
                 self.put_log(&Key::Log(writer, seq), &said.finish())?;
                 report.repaired += 1;
             }
+        }
+        for (writer, _) in heads {
+            if !self.is_head_damaged(&writer)? {
+                continue;
+            }
+            let key = Key::Head(writer.clone());
+            // Where its writer lives, it sees that this is not its own, and tells all under another name.
+            match self.end_of_log(&writer, 0)? {
+                0 => self.peer.remove(&key)?,
+                seq => {
+                    let nonce = uuid::Uuid::new_v4().simple().to_string();
+                    self.peer.put(&key, &Head { seq, nonce, last: None }.to_bytes())?;
+                }
+            }
+            report.repaired += 1;
         }
         let change = self.state.change()?;
         change.set_word(word::BROKEN, None)?;

@@ -138,7 +138,8 @@ impl Replica<'_> {
             return Ok((!self.options.dry_run).then_some(0));
         }
         let Some(bytes) = self.wanted_bytes(entry)? else {
-            self.problem(report, format!("{id} {rev} is still missing or damaged there"));
+            let what = "is still missing or damaged there (`--verify` on a host that has it puts it right)";
+            self.problem(report, format!("{id} {rev} {what}"));
             return Ok(None);
         };
         if self.options.dry_run {

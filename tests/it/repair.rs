@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use revfs::sync::{DirPeer, Replica, Report, StorePeer, SyncOptions};
+use revfs::sync::{DirPeer, FaultPeer, MemoryPeer, Replica, Report, StorePeer, SyncOptions, Trouble};
 use revfs::{Evidence, SaveOptions, Store};
 use tempfile::TempDir;
 
@@ -210,4 +210,67 @@ fn a_text_that_comes_before_its_deletion_is_withdrawn_is_there_when_that_is_know
     let both = a.store.revisions(&id("x")).unwrap();
     assert_eq!(both.first(), Some(&saved.rev));
     assert_eq!(there.store.revisions(&id("x")).unwrap(), both);
+}
+
+#[test]
+fn what_a_log_says_whose_head_is_damaged_and_whose_writer_is_gone_is_read_by_all() {
+    let (hub, peer) = hub();
+    let (mut a, mut b, mut c) = (Host::new(), Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    b.sync(&peer);
+    a.store.create(&id("y"), b"{}").unwrap();
+    a.sync(&peer);
+    drop(a);
+    damage(&below(&hub, "head")[0]);
+    for host in [&mut b, &mut c] {
+        let told = host.try_sync(&peer, SyncOptions::default()).unwrap().problems;
+        assert!(told[0].contains("--verify"), "{told:?}");
+        assert_eq!(host.store.ids().unwrap().len(), 2);
+    }
+    assert_eq!(c.try_sync(&peer, VERIFY).unwrap().repaired, 1);
+    for host in [&mut Host::new(), &mut c, &mut b] {
+        host.sync(&peer);
+        assert_eq!(host.store.ids().unwrap().len(), 2);
+        assert_eq!(host.sync(&peer), Report::default());
+    }
+}
+
+#[test]
+fn what_a_program_deletes_after_a_round_that_was_cut_is_deleted_elsewhere() {
+    for trouble in [Trouble::Refused, Trouble::Unanswered] {
+        for n in 0.. {
+            let ((at, mut a), mut b) = (on_disk(), Host::new());
+            let peer = FaultPeer::new(MemoryPeer::default());
+            for name in ["x", "y"] {
+                a.store.create(&id(name), b"{}").unwrap();
+            }
+            peer.plan(move |call| (call == n).then_some(trouble));
+            let ended = a.try_sync(&peer, SyncOptions::default());
+            peer.plan(|_| None);
+            fs::remove_dir_all(at.path().join("x")).unwrap();
+            a.sync(&peer);
+            b.sync(&peer);
+            assert_eq!(b.store.ids().unwrap(), [id("y")], "{trouble:?} {n}");
+            if ended.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_a_store_lost_before_it_took_notice_is_put_there_again_by_who_has_it() {
+    let (at, _there) = on_disk();
+    let peer = StorePeer::open(at.path()).unwrap();
+    let (mut a, mut b) = (Host::new(), Host::new());
+    a.store.create(&id("x"), b"{}").unwrap();
+    a.sync(&peer);
+    fs::remove_dir_all(at.path().join("x")).unwrap();
+    let mut told = || b.try_sync(&peer, SyncOptions::default()).unwrap().problems;
+    told();
+    assert!(told()[0].contains("--verify"));
+    assert_eq!(a.try_sync(&peer, VERIFY).unwrap().repaired, 1);
+    assert!(told().is_empty());
+    assert_eq!(b.text("x").as_deref(), Some("{}"));
 }
