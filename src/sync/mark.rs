@@ -74,7 +74,7 @@ impl Replica<'_> {
             let change = self.state.change()?;
             change.set_word(word::MARK, Some(mark.as_bytes()))?;
             change.set_word(word::MARK_NEXT, None)?;
-            change.commit()?;
+            change.commit_soon()?;
         }
         rustix::fs::syncfs(&root).map_err(|e| failed(e.into()))
     }

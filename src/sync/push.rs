@@ -206,7 +206,8 @@ impl Replica<'_> {
         change.set_stamps(&piece.stamps)?;
         change.set_names(&piece.names)?;
         self.is_told(&change, seq, &bytes)?;
-        change.commit()?;
+        // Until the head is put: the very same is put again.
+        change.commit_soon()?;
         Ok(Piece::new(writer, seq + 1))
     }
 
@@ -300,6 +301,7 @@ impl Replica<'_> {
         change.set_word(word::HEAD, Some(seq.to_string().as_bytes()))?;
         change.set_word(word::NONCE_BEFORE, None)?;
         change.set_word(word::OWN_TAG, None)?;
-        change.commit()
+        // Or another one is put.
+        change.commit_soon()
     }
 }
