@@ -50,8 +50,8 @@ impl Store {
         for (rev, why) in &set.dead {
             self.retire(id, rev, why, how)?;
         }
-        // An empty directory makes the original's upsert fail.
-        if !set.dead.is_empty() && set.live.is_empty() {
+        // An empty directory makes the original's upsert fail. Whoever was interrupted here left one.
+        if set.exists && set.live.is_empty() {
             self.backend().remove_empty(id)?;
         }
         self.backend().learn(id, facts, how)?;
@@ -124,7 +124,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::backend::{Backend, DirBackend, Entry, faults};
+    use crate::backend::{Backend, DELETED, DirBackend, Entry, faults};
     use crate::base::Evidence;
     use crate::store::SaveOptions;
     use crate::store::testing::{id, rev};
@@ -162,6 +162,17 @@ mod tests {
             assert_eq!(s.receive(&id("x"), &[], &revs).unwrap(), 1);
             late.clone()
         });
+    }
+
+    #[test]
+    fn facts_that_were_learned_by_half_leave_no_empty_directory() {
+        let (s, backend) = crate::store::testing::store();
+        let saved = s.create(&id("x"), b"{}").unwrap();
+        backend.retire(&id("x"), &saved.rev, DELETED, Durability::Ordered).unwrap();
+        assert_eq!(backend.entries(&id("x")).unwrap(), []);
+        let facts = [Removal::Rev { rev: saved.rev, why: DELETED.into() }];
+        s.receive(&id("x"), &facts, &[]).unwrap();
+        assert!(matches!(backend.entries(&id("x")), Err(Error::NoObject(_))));
     }
 
     #[test]

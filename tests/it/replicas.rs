@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use revfs::backend::{DirBackend, Durability};
 use revfs::base::Evidence;
-use revfs::error::Error;
 use revfs::rev::{self, ObjectId, Rev};
 use revfs::store::{Keep, RevisionSet, SaveOptions, Store};
-use revfs::sync::{FaultPeer, MemoryPeer, Replica, Report, State, SyncOptions, Trouble};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -24,13 +22,7 @@ struct Host {
     store: Store,
     /// The last deletion made here.
     op: Option<String>,
-    /// What is remembered of the hub, and what lived here when all of it had been told there.
-    state: Option<State>,
-    told: BTreeSet<Rev>,
 }
-
-/// More than any world reads: none is rolled up.
-const NEVER: usize = usize::MAX;
 
 impl Host {
     fn learn(&self, from: &Host, take: &mut impl FnMut() -> bool) {
@@ -49,18 +41,11 @@ struct Said {
     /// What whoever deleted the object knew of it.
     deleted: BTreeMap<String, BTreeSet<Rev>>,
     withdrawn: BTreeSet<String>,
-    /// Without a trace: by a program that knows of none, before anybody else heard of it, and after.
-    vanished: BTreeSet<Rev>,
-    vanished_when_told: BTreeSet<Rev>,
 }
 
 struct World {
     id: ObjectId,
     hosts: Vec<Host>,
-    /// What they learn through; otherwise each copies from the others.
-    hub: Option<FaultPeer<MemoryPeer>>,
-    /// From more pieces than this they roll up what they read.
-    rolls_up: usize,
     said: Said,
     dice: Dice,
     story: Vec<String>,
@@ -115,97 +100,17 @@ pub fn counted(first: u64) -> impl Fn() -> Uuid + Send + Sync {
 
 impl World {
     fn new(seed: u64) -> World {
-        World::of(seed, 2)
-    }
-
-    /// Of so many hosts at least.
-    fn of(seed: u64, least: usize) -> World {
         let mut dice = Dice(seed);
         let random = Arc::new(counted(seed << 20));
         let host = |_| {
             let (place, random) = (place(), random.clone());
             let backend = Arc::new(DirBackend::open(place.path()).unwrap());
             let store = Store::with_random(backend, move || random());
-            Host { store, place, op: None, state: None, told: BTreeSet::new() }
+            Host { store, place, op: None }
         };
-        let hosts = (0..least + dice.roll(3)).map(host).collect();
+        let hosts = (0..2 + dice.roll(3)).map(host).collect();
         let id = ObjectId::new("x").unwrap();
-        World { id, hosts, hub: None, rolls_up: NEVER, said: Said::default(), dice, story: Vec::new() }
-    }
-
-    /// Its hosts learn through a hub.
-    fn with_hub(seed: u64) -> World {
-        World { hub: Some(FaultPeer::new(MemoryPeer::default())), ..World::new(seed) }
-    }
-
-    /// They roll up whatever they read there.
-    fn with_rollups(seed: u64) -> World {
-        let hub = Some(FaultPeer::new(MemoryPeer::default()));
-        World { hub, rolls_up: 0, ..World::of(seed, 4) }
-    }
-
-    /// Has a host take in and tell. Whether nothing was left to do, and nothing failed.
-    fn exchange(&mut self, at: usize) -> bool {
-        let (Some(hub), host) = (&self.hub, &mut self.hosts[at]) else { return true };
-        let state = host.state.take().unwrap_or_else(|| State::in_memory().unwrap());
-        let options = SyncOptions { confirm_deletes: true, ..SyncOptions::default() };
-        let sync = Replica::with_state(&host.store, hub, state, options).rolling_up(self.rolls_up);
-        let done = sync.run("0123456789abcdef0123456789abcdef");
-        host.state = Some(sync.into_state());
-        match done {
-            Ok(report) => {
-                let live = host.store.revisions(&self.id).unwrap_or_default();
-                host.told.extend(live);
-                let nothing = report == Report::default();
-                self.story.push(format!("{at} exchanges: {report:?}"));
-                nothing
-            }
-            Err(e) => {
-                assert!(matches!(e, Error::Peer { .. } | Error::Sync(_)), "{e:?} {:#?}", self.story);
-                self.story.push(format!("{at} fails to exchange: {e}"));
-                false
-            }
-        }
-    }
-
-    /// The same, of a hub that fails at some calls.
-    fn exchange_badly(&mut self, at: usize) {
-        let seed = self.dice.roll(usize::MAX);
-        let often = [3, 10, 40][self.dice.roll(3)];
-        if let Some(hub) = &self.hub {
-            hub.plan(move |call| {
-                let mut dice = Dice(seed as u64 ^ call << 17);
-                let troubles = [Trouble::Refused, Trouble::Unanswered, Trouble::Flipped, Trouble::Cut];
-                (dice.roll(often) == 0).then(|| troubles[dice.roll(4)])
-            });
-        }
-        self.exchange(at);
-        if let Some(hub) = &self.hub {
-            hub.plan(|_| None);
-        }
-    }
-
-    /// A program that knows neither facts nor us writes or deletes.
-    fn foreign(&mut self, at: usize) -> Option<String> {
-        let dir = self.hosts[at].place.path().join("x");
-        let live = self.live(at);
-        if self.dice.roll(3) > 0 {
-            let generation = live.last().and_then(Rev::generation).map_or(0, |n| n + 1);
-            let name = format!("{generation}-{}", self.dice.string("0123456789abcdef", 32));
-            fs::create_dir_all(&dir).unwrap();
-            fs::write(dir.join(&name), format!("{{\"node\":{}}}", self.story.len())).unwrap();
-            return Some(format!("node writes {name}"));
-        }
-        if live.is_empty() {
-            return None;
-        }
-        fs::remove_dir_all(&dir).unwrap();
-        for rev in &live {
-            let told = self.hosts[at].told.contains(rev);
-            let into = if told { &mut self.said.vanished_when_told } else { &mut self.said.vanished };
-            into.insert(rev.clone());
-        }
-        Some(format!("node deletes {live:?}"))
+        World { id, hosts, said: Said::default(), dice, story: Vec::new() }
     }
 
     fn live(&self, host: usize) -> Vec<Rev> {
@@ -227,7 +132,7 @@ impl World {
         let s = self.hosts[at].store.clone();
         let (id, how) = (self.id.clone(), Durability::Ordered);
         let n = self.story.len();
-        let told = match self.dice.roll(if self.hub.is_some() { 24 } else { 20 }) {
+        let told = match self.dice.roll(20) {
             0..=3 => {
                 let saved = s.save(
                     &id,
@@ -309,17 +214,6 @@ impl World {
                 format!("purges {:?}", cleared.revs)
             }
             15 => format!("sweeps: {:?}", s.sweep(&id).ok()),
-            20 | 21 if self.hub.is_some() => match self.foreign(at) {
-                Some(story) => story,
-                None => return,
-            },
-            _ if self.hub.is_some() => {
-                match self.dice.roll(2) {
-                    0 => drop(self.exchange(at)),
-                    _ => self.exchange_badly(at),
-                }
-                return;
-            }
             _ => {
                 let from = self.dice.roll(self.hosts.len());
                 if from == at {
@@ -350,17 +244,6 @@ impl World {
 
     /// Everybody learns all there is, and puts its directory in order.
     fn meet(&mut self) {
-        if self.hub.is_some() {
-            // Twice: a head that could not be put before is put in a round in which nothing else is new.
-            let (mut rounds, mut quiet) = (0, 0);
-            while quiet < 2 {
-                let all = (0..self.hosts.len()).map(|at| self.exchange(at)).fold(true, |all, one| all & one);
-                quiet = if all { quiet + 1 } else { 0 };
-                rounds += 1;
-                assert!(rounds < 14, "exchanging has no end: {:#?}", self.story);
-            }
-            return;
-        }
         for _ in 0..2 {
             for at in 0..self.hosts.len() {
                 for from in (0..self.hosts.len()).filter(|&from| from != at) {
@@ -390,17 +273,9 @@ impl World {
                 assert_eq!(back(knew), None, "deleted by {op} and back: {:#?}", self.story);
             }
         }
-        assert_eq!(back(&self.said.vanished_when_told), None, "deleted by node and back: {:#?}", self.story);
-        let may_be_lost = |rev: &Rev| {
-            let said = &self.said;
-            said.purged.contains(rev) || said.vanished.contains(rev) || said.vanished_when_told.contains(rev)
-        };
-        for (rev, text) in self.said.texts.iter().filter(|(rev, _)| !may_be_lost(rev)) {
+        for (rev, text) in self.said.texts.iter().filter(|(rev, _)| !self.said.purged.contains(rev)) {
             let kept = |host: &Host| host.store.read(&self.id, rev).is_ok_and(|read| read == *text);
-            // What was removed stays where it was.
-            let all = self.hub.is_none() || live.contains(rev);
-            let found = if all { self.hosts.iter().all(kept) } else { self.hosts.iter().any(kept) };
-            assert!(found, "{rev} is lost: {:#?}", self.story);
+            assert!(self.hosts.iter().all(kept), "{rev} is lost: {:#?}", self.story);
         }
         self.meet();
         let again: BTreeSet<Rev> = self.live(0).into_iter().collect();
@@ -414,30 +289,6 @@ fn hosts_that_copy_from_each_other_come_to_agree() {
     for seed in 1..=if long { 40_000 } else { 1200 } {
         let mut world = World::new(seed);
         for _ in 0..10 + seed % 40 {
-            world.step();
-        }
-        world.judge();
-    }
-}
-
-#[test]
-fn hosts_that_exchange_through_a_hub_come_to_agree() {
-    let long = std::env::var_os("REVFS_LONG").is_some();
-    for seed in 1..=if long { 10_000 } else { 120 } {
-        let mut world = World::with_hub(seed);
-        for _ in 0..10 + seed % 60 {
-            world.step();
-        }
-        world.judge();
-    }
-}
-
-#[test]
-fn hosts_that_read_what_others_rolled_up_come_to_agree() {
-    let long = std::env::var_os("REVFS_LONG").is_some();
-    for seed in 1..=if long { 10_000 } else { 80 } {
-        let mut world = World::with_rollups(seed);
-        for _ in 0..20 + seed % 60 {
             world.step();
         }
         world.judge();

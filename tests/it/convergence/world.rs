@@ -121,6 +121,8 @@ pub struct World {
     /// All changes are old when they are looked at.
     ago: u64,
     packs: bool,
+    /// From more pieces than this they roll up what they read.
+    rolls_up: usize,
     depth: AtomicUsize,
 }
 
@@ -230,13 +232,20 @@ impl World {
             random,
             ago,
             packs,
+            rolls_up: [0, 3, usize::MAX][seed as usize % 3],
             depth: AtomicUsize::new(0),
         })
     }
 
     pub fn story(&self) -> String {
         let edges: Vec<_> = self.hosts.iter().map(|host| host.lock().peers.clone()).collect();
-        format!("ago {}, packs {}, peers {edges:?}\n{}", self.ago, self.packs, self.story.lock().join("\n"))
+        format!(
+            "ago {}, packs {}, rolls up {}, peers {edges:?}\n{}",
+            self.ago,
+            self.packs,
+            self.rolls_up,
+            self.story.lock().join("\n")
+        )
     }
 
     fn tell(&self, line: impl Into<String>) {
@@ -671,8 +680,11 @@ impl World {
             let link =
                 Link { inner: peer, fate: fate.clone(), far, packs, often, dice: Mutex::new(dice), order };
             let replica = Replica::with_state(&store, &link, state, options).at(&home.join("store"));
-            // Bundles are met often where all who use a hub make them so.
-            let replica = if far && self.kind != Kind::Children { replica.bundling(4) } else { replica };
+            // Bundles and roll-ups are met often where all who use a hub make them so.
+            let replica = match far && self.kind != Kind::Children {
+                true => replica.bundling(4).rolling_up(self.rolls_up),
+                false => replica,
+            };
             let report = replica.run(&name)?;
             // To open one costs more than all else.
             self.hosts[at].lock().open.insert(file.into(), replica.into_state());
