@@ -23,10 +23,11 @@ use crate::fs::scratch::Change;
 use crate::fs::{self, Fs, Mode};
 
 mod convert;
+mod idle;
 mod tell;
 mod workers;
 
-pub use tell::Tell;
+pub use self::{idle::Idle, tell::Tell};
 
 use convert::{
     caller, dir_flags, done, empty, entry, errno, file_attr, guard, kind, open_flags, set_time, whose, xattr,

@@ -50,6 +50,7 @@ mod check;
 mod daemon;
 mod end;
 mod guard;
+mod housekeeping;
 mod journal;
 mod options;
 mod replay;
@@ -62,12 +63,8 @@ pub use journal::to_syslog;
 pub use options::{Access, Options, help};
 pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve};
 
-/// How often the housekeeping runs.
-const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(500);
-/// After how many pulses what is known of processes that have ended is forgotten.
-const FORGET: u64 = 10;
-/// After how many pulses nodes and names are looked through for those that nobody holds.
-const SWEEP: u64 = 120;
+/// How often it is looked whether the workers of an ended mount are done.
+const END_INTERVAL: Duration = Duration::from_millis(50);
 /// How long an unmounted daemon waits for programs that still hold files.
 const UNMOUNT_GRACE: Duration = Duration::from_secs(2);
 
@@ -225,21 +222,23 @@ fn serve(place: &Place, options: &Options) -> Result<(), MountError> {
             Access::Root => SessionACL::RootAndOwner,
             Access::Other => SessionACL::All,
         };
-        let session = Session::from_fd(Adapter::new(fs.clone(), threads), fd, config.acl, config)?;
+        let adapter = Adapter::new(fs.clone(), threads);
+        let idle = adapter.idle();
+        let session = Session::from_fd(adapter, fd, config.acl, config)?;
         fs.connect(Arc::new(Tell::new(session.notifier())?));
-        Ok(session)
+        Ok((session, idle))
     })();
     let failed = |e: io::Error| {
         let _ = unmount(point, UnmountFlags::DETACH);
         MountError::new(format!("cannot serve {}: {e}", point.display()))
     };
-    let session = begun.map_err(failed)?;
+    let (session, idle) = begun.map_err(failed)?;
     let ended = Arc::new(AtomicBool::new(false));
     let answers = mounted.as_deref().and_then(|device| {
         let begun = Answers::begin(device);
         begun.inspect_err(|e| info!("revfs umount will not wait for this daemon: {e}")).ok()
     });
-    housekeeping(fs.clone(), ended.clone(), answers).map_err(failed)?;
+    housekeeping::begin(fs.clone(), idle, ended.clone(), answers).map_err(failed)?;
     let replaying =
         replayer.and_then(|replayer| replayer.serve(fs.clone(), ended.clone(), point, mounted.as_deref()));
     let _keeper = options.auto_unmount.then(|| keeper(point)).transpose().map_err(failed)?;
@@ -323,8 +322,8 @@ fn stop(fs: &Fs, mounted: Option<&str>, ended: &AtomicBool) {
             fs.shutdown();
             std::process::exit(0);
         }
-        std::thread::sleep(HOUSEKEEPING_INTERVAL / 10);
-        waited += HOUSEKEEPING_INTERVAL / 10;
+        std::thread::sleep(END_INTERVAL);
+        waited += END_INTERVAL;
     }
 }
 
@@ -340,41 +339,6 @@ fn take_away(mounted: Option<&str>) {
             }
         }
     }
-}
-
-fn housekeeping(fs: Arc<Fs>, ended: Arc<AtomicBool>, answers: Option<Answers>) -> io::Result<()> {
-    let watching = (fs.clone(), ended.clone());
-    start(move || {
-        while !watching.1.load(Ordering::Acquire) {
-            watching.0.watch(HOUSEKEEPING_INTERVAL);
-        }
-    })?;
-    start(move || {
-        let mut told = false;
-        for pulse in 1u64.. {
-            if ended.load(Ordering::Acquire) {
-                return;
-            }
-            std::thread::sleep(HOUSEKEEPING_INTERVAL);
-            answers.iter().for_each(Answers::clear);
-            if let (false, Some(why)) = (told, fs.unwatched()) {
-                warn!(
-                    "{why}: every open looks into the store, and what others change is told late or not at all"
-                );
-                told = true;
-            }
-            fs.end_grace(fs.grace());
-            fs.publish_rested();
-            fs.keep_held(false);
-            if pulse.is_multiple_of(FORGET) {
-                fs.forget_ended();
-            }
-            if pulse.is_multiple_of(SWEEP) {
-                fs.sweep();
-            }
-        }
-    })?;
-    Ok(())
 }
 
 /// A thread; a system that gives none is no reason to panic.

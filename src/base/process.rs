@@ -17,6 +17,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -161,7 +162,9 @@ impl Process {
             process.0.pipes.get_or_init(|| pipes(process.0.pid));
             return Some(process);
         }
-        let pid = thread_group(&std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?)?;
+        let status = read_at_once(&format!("/proc/{tid}/status"))?;
+        // A program's name may be any bytes.
+        let pid = thread_group(&String::from_utf8_lossy(&status))?;
         let process = Process::at(pid, Stat::of(pid)?, 0);
         process.0.pipes.get_or_init(|| pipes(pid));
         found(|found| {
@@ -411,6 +414,16 @@ impl fmt::Debug for Process {
     }
 }
 
+/// A short file of `/proc`, which is made anew for each that opens it: one read has it all, where the size that its attributes
+/// tell (none) makes eight.
+fn read_at_once(path: &str) -> Option<Vec<u8>> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut bytes = vec![0; 4096];
+    let read = file.read(&mut bytes).ok()?;
+    bytes.truncate(read);
+    (0 < read && read < 4096).then_some(bytes)
+}
+
 /// What is read of a process.
 struct Stat {
     parent: u32,
@@ -419,7 +432,7 @@ struct Stat {
 
 impl Stat {
     fn of(pid: u32) -> Option<Stat> {
-        Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Stat::parse(&read_at_once(&format!("/proc/{pid}/stat"))?)
     }
 
     /// Fields 4 and 22 of a `/proc/<pid>/stat`. The second field is the program's name in parentheses, any bytes in it.

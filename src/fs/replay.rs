@@ -76,6 +76,8 @@ struct State {
     under_way: HashMap<ObjectId, usize>,
     /// When what is too old was forgotten.
     tidied: Option<Instant>,
+    /// Nothing is told any more.
+    ended: bool,
 }
 
 impl State {
@@ -180,13 +182,28 @@ impl Replay {
         }
     }
 
-    /// Waits for signs, at most `timeout`, and takes those of objects that no program is changing.
-    fn take(&self, timeout: Duration) -> Vec<(ObjectId, PendingChange)> {
+    /// Waits for signs; `false` at the end.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.ended && !state.is_due() {
+            match state.order.is_empty() {
+                true => self.due.wait(&mut state),
+                // Those that are held are so for a time.
+                false => drop(self.due.wait_for(&mut state, MAX_HOLD)),
+            }
+        }
+        !state.ended
+    }
+
+    fn end(&self) {
+        self.state.lock().ended = true;
+        self.due.notify_all();
+    }
+
+    /// Takes the signs of objects that no program is changing.
+    fn take(&self) -> Vec<(ObjectId, PendingChange)> {
         let mut state = self.state.lock();
         state.tidy();
-        if !state.is_due() {
-            self.due.wait_for(&mut state, timeout);
-        }
         if !state.is_due() {
             return Vec::new();
         }

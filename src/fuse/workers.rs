@@ -14,6 +14,7 @@ use log::warn;
 use parking_lot::{Condvar, Mutex};
 
 use super::Adapter;
+use super::idle::Idle;
 use crate::fs::Fs;
 
 /// How long a spare thread stays that has nothing to do.
@@ -35,7 +36,8 @@ pub struct Workers {
     changing: AtomicUsize,
     spare: Mutex<Spare>,
     came: Condvar,
-    idle: Condvar,
+    done: Condvar,
+    idle: Arc<Idle>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -51,6 +53,11 @@ impl Adapter {
     /// Serves a file system with so many workers, at least three.
     pub fn new(fs: Arc<Fs>, workers: usize) -> Adapter {
         Adapter { fs, workers: Workers::new(workers) }
+    }
+
+    /// Whether calls come.
+    pub fn idle(&self) -> Arc<Idle> {
+        self.workers.idle.clone()
     }
 
     /// Answers a call that looks.
@@ -86,12 +93,14 @@ impl Workers {
             changing: AtomicUsize::new(0),
             spare: Mutex::default(),
             came: Condvar::new(),
-            idle: Condvar::new(),
+            done: Condvar::new(),
+            idle: Arc::default(),
         })
     }
 
     /// Lets the calling worker answer, if enough others are left.
     pub fn turn(&self, call: Call) -> Option<Turn<'_>> {
+        self.idle.end();
         let under = |count: &AtomicUsize, most: usize| {
             let free = count.fetch_add(1, Ordering::Relaxed) < most;
             if !free {
@@ -139,10 +148,11 @@ impl Workers {
             while let Some(job) = spare.jobs.pop_front() {
                 drop(spare);
                 job();
+                self.idle.end();
                 spare = self.spare.lock();
             }
             spare.waiting += 1;
-            self.idle.notify_all();
+            self.done.notify_all();
             let late = self.came.wait_for(&mut spare, IDLE).timed_out();
             spare.waiting -= 1;
             if late && spare.jobs.is_empty() {
@@ -156,13 +166,14 @@ impl Workers {
     pub fn finish(&self) {
         let mut spare = self.spare.lock();
         while spare.waiting < spare.threads || !spare.jobs.is_empty() {
-            self.idle.wait(&mut spare);
+            self.done.wait(&mut spare);
         }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        self.0.idle.end();
         if self.1 == Call::Change {
             self.0.changing.fetch_sub(1, Ordering::Relaxed);
         }

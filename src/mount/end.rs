@@ -44,13 +44,17 @@ impl Answers {
                 bound => break bound?,
             }
         };
-        socket.set_nonblocking(true)?;
         Ok(Answers(socket))
     }
 
-    /// Makes room for others who ask. They know already.
-    pub fn clear(&self) {
-        while self.0.accept().is_ok() {}
+    /// Makes room for others who ask, for ever. They know already.
+    pub fn clear(&self) -> ! {
+        loop {
+            if self.0.accept().is_err() {
+                // No descriptor is left, say.
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, WaitOptions};
 
-use super::{HOUSEKEEPING_INTERVAL, start};
+use super::start;
 use crate::fs::Fs;
 use crate::fs::replay::{DIR, ReplayCall, Seen};
 
@@ -126,8 +126,8 @@ impl Replayer {
         // Who mounts a store of usual size and waits for the next change misses none.
         let _ = watched.recv_timeout(POLL_INTERVAL);
         let telling = start(move || {
-            while !ended.load(Ordering::Acquire) {
-                for call in fs.replay_calls(HOUSEKEEPING_INTERVAL) {
+            while fs.wait_for_replay() {
+                for call in fs.replay_calls() {
                     if let Err(e) = self.send(&call) {
                         fs.replay_as(0);
                         return warn!("inotify tells of changes by others no more: {e}");

@@ -189,8 +189,8 @@ impl Fs {
     }
 
     /// Waits for changes by others, at most `timeout`, and has the kernel forget what they made untrue.
-    pub fn watch(&self, timeout: Duration) {
-        if self.watcher.wait(timeout) {
+    pub fn watch(&self) {
+        if self.watcher.wait() {
             // What is saved here all the time does not wake this thread each time.
             if !self.drain() {
                 std::thread::sleep(COALESCE_WINDOW);

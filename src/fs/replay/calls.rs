@@ -40,10 +40,15 @@ impl Fs {
         Ok(all)
     }
 
-    /// Waits for changes, at most `timeout`, and returns the calls that tell programs of them.
-    pub fn replay_calls(&self, timeout: Duration) -> Vec<ReplayCall> {
+    /// Waits for changes that programs are to be told of; `false` once [`stop_replay`](Self::stop_replay) was called.
+    pub fn wait_for_replay(&self) -> bool {
+        self.replay.wait()
+    }
+
+    /// The calls that tell programs of changes.
+    pub fn replay_calls(&self) -> Vec<ReplayCall> {
         let mut calls = Vec::new();
-        for (id, change) in self.replay.take(timeout) {
+        for (id, change) in self.replay.take() {
             let seen = self.nodes().objects.get(&id).is_some_and(|o| o.current_node.is_some());
             if change.foreign && seen {
                 // Moves the name on to another node, so that the one before is known to be left.
@@ -90,9 +95,9 @@ impl Fs {
         calls
     }
 
-    /// Ends a wait for changes at once.
+    /// Ends the wait for changes, for good.
     pub fn stop_replay(&self) {
-        self.replay.due.notify_all();
+        self.replay.end();
     }
 
     /// The file system of a caller that is the replaying process.
@@ -248,7 +253,7 @@ mod tests {
 
     fn told(replay: &Replay, events: &[Event], now: Option<Rev>) -> Vec<ReplayCall> {
         replay.on_events(events.iter());
-        let taken = replay.take(Duration::ZERO);
+        let taken = replay.take();
         let foreign = taken.into_iter().filter(|(_, change)| change.foreign);
         foreign.filter_map(|(id, change)| replay.decide(&id, change, now.clone())).collect()
     }
@@ -312,7 +317,7 @@ mod tests {
         assert_eq!(told(&e, &[], Some(rev(0))), []);
         // Taken before the change began, judged while it goes on or after it.
         e.on_events([Event::Object(x.clone(), None)].iter());
-        let (_, pending) = e.take(Duration::ZERO).remove(0);
+        let (_, pending) = e.take().remove(0);
         let asked = Instant::now();
         let change = e.begin(&x);
         assert!(e.put_back(&x, pending, asked));
@@ -322,9 +327,9 @@ mod tests {
         // Signs do not wait for ever.
         let _saving = e.begin(&y);
         e.on_events([Event::Store(y.clone(), false)].iter());
-        assert!(e.take(Duration::ZERO).is_empty());
+        assert!(e.take().is_empty());
         e.state.lock().pending.get_mut(&y).unwrap().since = Instant::now().checked_sub(MAX_HOLD);
-        let (_, pending) = e.take(Duration::ZERO).remove(0);
+        let (_, pending) = e.take().remove(0);
         assert!(!e.put_back(&y, pending, asked));
         assert_eq!(e.decide(&y, pending, None), Some(ReplayCall::Deleted("y.json".into())));
         // A change that failed holds nothing up, and what others did is told.

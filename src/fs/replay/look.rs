@@ -125,7 +125,7 @@ mod tests {
     /// What programs are told after one more look.
     fn told(fs: &Fs, seen: &mut Seen) -> Vec<ReplayCall> {
         fs.look(seen).unwrap();
-        fs.replay_calls(Duration::ZERO)
+        fs.replay_calls()
     }
 
     #[test]

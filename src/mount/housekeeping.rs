@@ -1,0 +1,71 @@
+//! What a mount does by the clock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use log::warn;
+
+use super::end::Answers;
+use super::start;
+use crate::fs::Fs;
+use crate::fuse::Idle;
+
+/// How often it is done.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// After how many pulses what is known of processes that have ended is forgotten.
+const FORGET: u64 = 10;
+/// After how many pulses nodes and names are looked through for those that nobody holds. If no call came meanwhile, nothing is
+/// left to do until one comes: all that waits for the clock waits for less.
+const SWEEP: u64 = 120;
+
+/// Starts the threads that do it until `ended`.
+///
+/// # Errors
+/// Where there are no more threads.
+pub fn begin(
+    fs: Arc<Fs>,
+    idle: Arc<Idle>,
+    ended: Arc<AtomicBool>,
+    answers: Option<Answers>,
+) -> io::Result<()> {
+    let (watching, stirred) = (fs.clone(), idle.clone());
+    start(move || {
+        loop {
+            watching.watch();
+            stirred.end();
+        }
+    })?;
+    if let Some(answers) = answers {
+        start(move || answers.clear())?;
+    }
+    start(move || {
+        let mut told = false;
+        for pulse in 1u64.. {
+            if ended.load(Ordering::Acquire) {
+                return;
+            }
+            std::thread::sleep(INTERVAL);
+            if let (false, Some(why)) = (told, fs.unwatched()) {
+                warn!(
+                    "{why}: every open looks into the store, and what others change is told late or not at all"
+                );
+                told = true;
+            }
+            fs.end_grace(fs.grace());
+            fs.publish_rested();
+            fs.keep_held(false);
+            if pulse.is_multiple_of(FORGET) {
+                fs.forget_ended();
+            }
+            if pulse.is_multiple_of(SWEEP) {
+                fs.sweep();
+                if !idle.was_busy() {
+                    idle.wait();
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
