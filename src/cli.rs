@@ -27,6 +27,7 @@ mod diff;
 pub mod exit;
 mod gone;
 mod graph;
+mod interrupt;
 mod log;
 mod logger;
 mod mount;

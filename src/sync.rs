@@ -22,7 +22,7 @@
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling; `wanted`: what could not be taken in yet; `put`: so that it is there for sure
 //! - `verify`: whether a peer has all that it was given
-//! - `wire`, `counterpart`, `serve`, `remote`, `ssh`: a peer that is a store, here or on another host
+//! - `wire`, `counterpart`, `serve`, `started`, `remote`, `ssh`: a peer that is a store, here or on another host
 //! - `url`: what a user calls a peer by
 
 use std::collections::BTreeSet;
@@ -61,6 +61,7 @@ mod scan;
 mod segment;
 mod serve;
 mod ssh;
+mod started;
 mod state;
 mod store_peer;
 mod url;
@@ -81,6 +82,7 @@ pub use progress::Progress;
 pub use remote::RemotePeer;
 pub use serve::serve;
 pub use ssh::SshUrl;
+pub use started::end_started;
 pub use store_peer::{SYNC, StorePeer};
 pub use url::Url;
 pub use wire::Greeting;

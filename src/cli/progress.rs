@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use crate::sync::Progress;
 
 /// Takes away what a line of a terminal shows.
 const CLEAR: &str = "\r\x1b[K";
+
+/// One is shown.
+static LINE: AtomicBool = AtomicBool::new(false);
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +73,9 @@ impl Shown {
 pub fn during<T>(shown: Option<Shown>, progress: &Progress, work: impl FnOnce() -> T) -> T {
     progress.begin();
     let Some(shown) = shown else { return work() };
-    if shown == Shown::Line {
-        clear_when_interrupted();
-    } else {
-        shown.show(progress);
+    match shown {
+        Shown::Line => LINE.store(true, Ordering::Relaxed),
+        Shown::Lines | Shown::Json => shown.show(progress),
     }
     let (ended, wait) = channel::<()>();
     let done = thread::scope(|scope| {
@@ -86,24 +89,15 @@ pub fn during<T>(shown: Option<Shown>, progress: &Progress, work: impl FnOnce() 
         done
     });
     match shown {
-        Shown::Line => drop(io::stderr().write_all(CLEAR.as_bytes())),
+        Shown::Line => clear(),
         Shown::Lines | Shown::Json => shown.show(progress),
     }
     done
 }
 
-/// Has a signal that ends this process take the line away first.
-fn clear_when_interrupted() {
-    extern "C" fn clear(signal: libc::c_int) {
-        // SAFETY: all three may be called in a handler; the text is as long as said.
-        unsafe {
-            libc::write(2, CLEAR.as_ptr().cast(), CLEAR.len());
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
-        }
-    }
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler calls only what a handler may.
-        unsafe { libc::signal(signal, clear as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+/// Takes away the line that is shown, if one is.
+pub fn clear() {
+    if LINE.swap(false, Ordering::Relaxed) {
+        drop(io::stderr().write_all(CLEAR.as_bytes()));
     }
 }

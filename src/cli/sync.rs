@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, ValueEnum};
 
 use super::exit::{CliError, Exit, complain};
+use super::interrupt::{before_the_end, end_if_told};
 use super::place;
-use super::progress::{Shown, during};
+use super::progress::{self, Shown, during};
 use super::text::{Out, utc};
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -110,6 +111,10 @@ impl SyncArgs {
             return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
+        before_the_end(|| {
+            sync::end_started();
+            progress::clear();
+        });
         if self.init {
             return self.init(&store, &peer, out);
         }
@@ -124,6 +129,7 @@ impl SyncArgs {
                 None => Exchange::new(&store, &peer, &self, std::mem::take(&mut new))?,
             };
             let done = during(shown, &opened.progress, || opened.run());
+            end_if_told();
             exchange = Some(opened);
             Ok(done?)
         };
@@ -358,6 +364,7 @@ fn as_json(done: &Result<Report, CliError>) -> serde_json::Value {
 fn end_with_input() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        sync::end_started();
         std::process::exit(0);
     });
 }

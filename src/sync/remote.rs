@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 
 use super::counterpart::Counterpart;
 use super::peer::{Body, Key, Listed, Peer};
+use super::started::end_program;
 use super::wire::{self, Answer, Decoder, Failed, Greeting, HELLO, HELLO_ANY, Request};
 use super::{Report, SshUrl, SyncOptions};
 use crate::error::{Error, Result};
@@ -151,7 +153,7 @@ impl RemotePeer {
     fn lost(&self, mut link: Link, ended: Ended) -> Error {
         if let Ended::Silent = ended {
             // It would not see that its input ends.
-            let _ = link.child.kill();
+            kill(&mut link.child);
         }
         let timeout = link.timeout;
         let was_open = link.is_open;
@@ -327,8 +329,7 @@ impl Link {
             match self.child.try_wait() {
                 Ok(None) if Instant::now() < until => std::thread::sleep(pause),
                 Ok(None) => {
-                    let _ = self.child.kill();
-                    let _ = self.child.wait();
+                    kill(&mut self.child);
                     break None;
                 }
                 Ok(status) => break status,
@@ -338,6 +339,14 @@ impl Link {
         };
         (status, self.said.end())
     }
+}
+
+/// Ends the program, and what it started.
+fn kill(child: &mut Child) {
+    if let Some(pid) = Pid::from_raw(child.id() as i32) {
+        end_program(pid);
+    }
+    let _ = child.try_wait();
 }
 
 fn is_not_now(e: &io::Error) -> bool {

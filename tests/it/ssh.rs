@@ -548,6 +548,80 @@ fn a_link_that_hangs_is_ended() {
     hosts.agree();
 }
 
+/// Which of these processes are left; those that ended and were not waited for are none.
+fn left(pids: &[&str]) -> Vec<String> {
+    let stat = |pid: &&&str| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    pids.iter().filter_map(|pid| stat(&pid)).filter(|stat| !stat.contains(") Z ")).collect()
+}
+
+#[test]
+fn a_script_in_the_place_of_ssh_ends_with_all_that_it_started() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    // It looks at nothing that ends, and neither do those that it starts.
+    let script = "#!/bin/bash\ntrap '' TERM INT HUP\necho $$ > pids\nsleep 1000 &\necho $! >> pids\n\
+                  (trap - TERM; sleep 1001 & echo $! >> pids; touch begun; wait) &\necho $! >> pids\n\
+                  shift $(($# - 1))\n[ -e hang ] || sh -c \"$1\"\nwhile :; do wait; done\n";
+    fs::write(hosts.path("link"), script).unwrap();
+    let gone = |how: &str| {
+        let pids = fs::read_to_string(hosts.path("pids")).unwrap();
+        let pids: Vec<&str> = pids.lines().collect();
+        assert_eq!(pids.len(), 4);
+        until(&format!("end of all: {how}: {:?}", left(&pids)), || left(&pids).is_empty());
+        let _ = fs::remove_file(hosts.path("begun"));
+    };
+    hosts.sync(&[]);
+    gone("a round");
+    fs::write(hosts.path("hang"), "").unwrap();
+    hosts.revfs(&["sync", "--timeout=1", "./a", &hosts.url], "").fails(3, "has come or gone for 1 s");
+    gone("time is up");
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut sync = hosts.command(&["sync", "./a", &hosts.url]).spawn().unwrap();
+        until("script", || hosts.path("begun").exists());
+        let kill = Command::new("kill").args(["-s", signal, &sync.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let status = sync.wait().unwrap();
+        assert!(std::os::unix::process::ExitStatusExt::signal(&status).is_some(), "{status}");
+        gone(signal);
+    }
+    let mut tied = hosts.command(&["sync", "--tied", "--watch=1", "./a", &hosts.url]).spawn().unwrap();
+    until("script", || hosts.path("begun").exists());
+    drop(tied.stdin.take());
+    tied.wait().unwrap();
+    gone("the mount ends");
+}
+
+#[test]
+fn a_program_in_the_place_of_ssh_may_ask_on_the_terminal() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let script = "#!/bin/sh\nprintf 'Passphrase: ' > /dev/tty\nread -r word < /dev/tty\n\
+                  [ \"$word\" = open ] || exit 255\nshift $(($# - 1))\nexec sh -c \"$1\"\n";
+    fs::write(hosts.path("link"), script).unwrap();
+    let python = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], ["revfs", "sync", "./a", sys.argv[2]])
+shown, told = b"", False
+while True:
+    try:
+        shown += os.read(terminal, 4096)
+    except OSError:
+        break
+    if b"Passphrase" in shown and not told:
+        os.write(terminal, b"open\n")
+        told = True
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
+"#;
+    let mut command = Command::new("timeout");
+    command.args(["60", "python3", "-c", python, env!("CARGO_BIN_EXE_revfs"), &hosts.url]);
+    command.current_dir(&hosts.dir).env("REVFS_SSH", &hosts.ssh).env("XDG_STATE_HOME", hosts.path("here"));
+    let out = command.env("REVFS_REMOTE", REMOTE).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(said.starts_with("0 ") && said.contains("sent 1 revision"), "{said}");
+}
+
 #[test]
 fn others_who_synchronise_with_it_are_waited_for_but_not_for_ever() {
     let hosts = Hosts::new();
