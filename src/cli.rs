@@ -19,6 +19,7 @@ use crate::store::Store;
 use exit::{CliError, Exit};
 use text::Out;
 
+mod apart;
 mod ask;
 mod check;
 mod color;

@@ -21,6 +21,7 @@
 //! - `rollup`: what others read of many logs, and left for whoever comes next; `news`: what is new there
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling; `wanted`: what could not be taken in yet; `put`: so that it is there for sure
+//! - `hang`: a disk that does not answer
 //! - `verify`: whether a peer has all that it was given
 //! - `wire`, `counterpart`, `serve`, `started`, `remote`, `ssh`: a peer that is a store, here or on another host
 //! - `url`: what a user calls a peer by
@@ -45,6 +46,7 @@ mod bundle;
 mod counterpart;
 mod dir;
 mod greet;
+mod hang;
 mod limit;
 mod mark;
 mod memory;
@@ -74,6 +76,7 @@ pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
 pub use greet::init;
+pub use hang::watch_disks;
 pub use limit::{Clock, LimitedPeer, Limiter, parse_bytes};
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
 pub use peer::{Body, Key, Listed, Peer, Writer};

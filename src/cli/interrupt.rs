@@ -12,9 +12,8 @@ static CAME: AtomicBool = AtomicBool::new(false);
 
 /// Has something done before a signal ends this process.
 pub fn before_the_end(first: impl FnOnce() + Send + 'static) {
-    let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal));
     // Where they cannot be had they end it at once.
-    let Ok(mut signals) = Signals::new(wanted) else { return };
+    let Ok(mut signals) = Signals::new(wanted()) else { return };
     let handle = signals.handle();
     let waiting = thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
@@ -33,6 +32,11 @@ pub fn end_if_told() {
     while CAME.load(Ordering::SeqCst) {
         thread::park();
     }
+}
+
+/// Those that end a process which does not ignore them.
+pub fn wanted() -> impl Iterator<Item = libc::c_int> {
+    [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal))
 }
 
 /// `nohup`, and shells that start something behind, want it ignored.

@@ -60,13 +60,16 @@ impl Shown {
                 let progress = serde_json::json!({
                     "looked_at": looked_at, "sent": sent, "received": received, "bytes": bytes,
                 });
-                let line = format!("{}\n", serde_json::json!({ "progress": progress }));
-                // Its lock is another thread's, which has handed all over.
-                let output = io::stdout().as_fd().try_clone_to_owned();
-                output.and_then(|output| File::from(output).write_all(line.as_bytes()))
+                say(&serde_json::json!({ "progress": progress }))
             }
         };
     }
+}
+
+/// Says a line of JSON on standard output, the lock of which is another thread's that has handed all over.
+pub fn say(line: &serde_json::Value) -> io::Result<()> {
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    output.and_then(|output| File::from(output).write_all(format!("{line}\n").as_bytes()))
 }
 
 /// Does something, and shows meanwhile how far it has come. Nobody else may write to standard output.

@@ -1,13 +1,14 @@
 //! `sync`: a store and a peer learn from each other.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
 
+use super::apart::{Starter, apart};
 use super::exit::{CliError, Exit, complain};
 use super::interrupt::{before_the_end, end_if_told};
 use super::place;
@@ -67,7 +68,7 @@ pub struct SyncArgs {
     /// those that are not there, too
     #[arg(long)]
     plain: bool,
-    /// After how much silence another host is taken for lost, and how long others are waited for who synchronise with PEER
+    /// After how much silence another host, or a disk, is taken for lost, and how long others are waited for who synchronise with PEER
     #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
     timeout: u32,
     /// At most so many bytes a second, both ways together, on average; K, M and G may follow
@@ -100,6 +101,9 @@ enum Side {
 /// The longest time between two tries of `--watch` while the peer is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
+/// How long a process that was killed while it did the same has to be gone.
+const ENDING: Duration = Duration::from_secs(1);
+
 impl SyncArgs {
     pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let peer =
@@ -111,10 +115,12 @@ impl SyncArgs {
             return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
         let store = place::only(store, self.names.pop().map(PathBuf::from))?;
+        let starter = if self.watch.is_none() { apart() } else { None };
         before_the_end(|| {
             sync::end_started();
             progress::clear();
         });
+        self.watch_disks(&peer, starter);
         if self.init {
             return self.init(&store, &peer, out);
         }
@@ -201,6 +207,30 @@ impl SyncArgs {
             true => Ok(()),
             false => Err(CliError::No(format!("{}: not fit for a hub: {}", hub.name(), lacking.join("; ")))),
         }
+    }
+
+    /// Says so where a disk does not answer. What waits for it may wait for ever, so this process ends, unless it would try again
+    /// anyway.
+    fn watch_disks(&self, peer: &OsStr, mut starter: Option<Starter>) {
+        let (peer, n, json, again) =
+            (peer.display().to_string(), self.timeout, self.json, self.watch.is_some());
+        sync::watch_disks(self.timeout(), move || {
+            let why = format!("its disk, or the store's, has not answered for {n} s");
+            let failed = CliError::Store(Error::Peer { peer: peer.clone(), why, away: true });
+            progress::clear();
+            if json {
+                let _ = progress::say(&as_json(&Err(failed)));
+            } else {
+                complain(&failed.to_string());
+            }
+            if !again {
+                sync::end_started();
+                if let Some(starter) = &mut starter {
+                    starter.end(Exit::Io);
+                }
+                std::process::exit(Exit::Io as i32);
+            }
+        });
     }
 
     fn timeout(&self) -> Duration {
@@ -333,10 +363,14 @@ impl Exchange {
 
     fn learn(&self) -> Result<Report> {
         let peer = LimitedPeer::new(self.place.peer(), &self.limiter);
-        Replica::open(&self.store, &peer, &self.state, self.options)?
-            .at(&self.path)
-            .seen(&self.progress)
-            .run(&self.name)
+        let until = Instant::now() + ENDING;
+        let open = || Replica::open(&self.store, &peer, &self.state, self.options);
+        let mut replica = open();
+        while matches!(replica, Err(Error::Sync(_))) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            replica = open();
+        }
+        replica?.at(&self.path).seen(&self.progress).run(&self.name)
     }
 }
 

@@ -622,6 +622,91 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
     assert!(said.starts_with("0 ") && said.contains("sent 1 revision"), "{said}");
 }
 
+/// A directory that is another one, by bindfs.
+struct Mirror(PathBuf, Child);
+
+impl Mirror {
+    fn new(of: &Path, at: PathBuf) -> Mirror {
+        fs::create_dir_all(&at).unwrap();
+        let is_there = || rustix::fs::statfs(&at).is_ok_and(|s| s.f_type as u64 == 0x6573_5546);
+        let mut daemon = Command::new("bindfs");
+        daemon.args(["-f", "-o", "attr_timeout=0,entry_timeout=0"]).args([of, &at]);
+        let daemon = daemon.spawn().unwrap();
+        until("mirror", is_there);
+        Mirror(at, daemon)
+    }
+
+    fn tell(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.1), signal);
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.tell(rustix::process::Signal::CONT);
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = self.1.kill();
+        let _ = self.1.wait();
+    }
+}
+
+/// Where one waits for the other, nothing ends who waits for that: it has taken the question and does not answer.
+#[test]
+fn a_disk_that_hangs_is_not_waited_for_for_ever() {
+    use rustix::process::Signal;
+    if !rustix::process::geteuid().is_root() {
+        return println!("only root mounts a directory by bindfs for sure");
+    }
+    let need = ". scripts/lib.sh; need bindfs:bindfs; need_fuse";
+    assert!(Command::new("bash").args(["-c", need]).status().unwrap().success());
+    let hosts = Hosts::new();
+    fs::create_dir_all(hosts.path("disk/hub")).unwrap();
+    let below = Mirror::new(&hosts.path("disk"), hosts.path("below"));
+    for (times, end) in [("once", "below"), ("twice", "above")] {
+        let above = (times == "twice").then(|| Mirror::new(&below.0, hosts.path("above")));
+        let at = hosts.path(end);
+        let (hub, b) = (format!("file://{}", at.join("hub").display()), at.join("b").display().to_string());
+        let far = format!("ssh://host{b}");
+        for (n, peer) in [hub, b, far].into_iter().enumerate() {
+            let sync = |args: &[&str]| hosts.revfs(&[&["sync", "./a", &peer], args].concat(), "");
+            hosts.revfs(&["create", "./a", &format!("{times}{n}")], "{}").ok();
+            sync(&[]).ok();
+            hosts.revfs(&["create", "./a", &format!("{times}{n}after")], "{}").ok();
+            below.tell(Signal::STOP);
+            let begun = Instant::now();
+            let once = sync(&["--timeout=1"]);
+            let args = ["sync", "./a", &peer, "--timeout=1", "--watch=1", "--json"];
+            let mut watch = hosts.command(&args).spawn().unwrap();
+            let mut said = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+            let line = said.next().unwrap().unwrap();
+            below.tell(Signal::CONT);
+            // The other side finds where it is before it says anything.
+            once.fails(3, "for 1 s");
+            assert!(line.contains("for 1 s"), "{line}");
+            assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+            // It goes on by itself.
+            let line = said.find(|line| line.as_ref().unwrap().contains("\"error\":null"));
+            assert!(line.unwrap().unwrap().contains("\"sent\":1"));
+            let _ = watch.kill();
+            watch.wait().unwrap();
+            assert_eq!(sync(&[]).ok(), "nothing new\n");
+        }
+        drop(above);
+    }
+    // In the middle the other side says it.
+    hosts.sync(&[]);
+    fs::rename(hosts.path("b/.revfs/sync"), hosts.path("log")).unwrap();
+    let log = Mirror::new(&hosts.path("log"), hosts.path("b/.revfs/sync"));
+    hosts.sync(&[]);
+    log.tell(Signal::STOP);
+    let begun = Instant::now();
+    let hung = hosts.revfs(&["sync", "--timeout=1", "./a", &hosts.url], "");
+    log.tell(Signal::CONT);
+    hung.fails(3, &format!("{}: its disk has not answered for 1 s", hosts.url));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    hosts.sync(&[]);
+}
+
 #[test]
 fn others_who_synchronise_with_it_are_waited_for_but_not_for_ever() {
     let hosts = Hosts::new();

@@ -201,6 +201,7 @@ const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
 const SYNC_ORDER: &[&str] = &[
     "at_once",
+    "hang",
     "progress",
     "peer",
     "limit",
