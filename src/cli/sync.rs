@@ -68,9 +68,10 @@ pub struct SyncArgs {
     /// those that are not there, too
     #[arg(long)]
     plain: bool,
-    /// After how much silence another host, or a disk, is taken for lost, and how long others are waited for who synchronise with PEER
-    #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
-    timeout: u32,
+    /// After how much silence another host, or a disk, is taken for lost (120), how long a bucket is asked again that does not
+    /// answer (30), and how long others are waited for who synchronise with PEER (120)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
     /// At most so many bytes a second, both ways together, on average; K, M and G may follow
     #[arg(long, value_name = "BYTES[K|M|G]", value_parser = sync::parse_bytes)]
     limit_rate: Option<u64>,
@@ -183,7 +184,7 @@ impl SyncArgs {
             ));
         }
         let (_, name) = Store::open_named(store)?;
-        let Place::Hub(hub) = Place::find(url, store, false, self.timeout())? else { return Ok(()) };
+        let Place::Hub(hub) = Place::find(url, store, self)? else { return Ok(()) };
         let found = sync::init(&*hub, &name)?;
         if self.json {
             let can: serde_json::Map<_, _> =
@@ -213,7 +214,7 @@ impl SyncArgs {
     /// anyway.
     fn watch_disks(&self, peer: &OsStr, mut starter: Option<Starter>) {
         let (peer, n, json, again) =
-            (peer.display().to_string(), self.timeout, self.json, self.watch.is_some());
+            (peer.display().to_string(), self.timeout().as_secs(), self.json, self.watch.is_some());
         sync::watch_disks(self.timeout(), move || {
             let why = format!("its disk, or the store's, has not answered for {n} s");
             let failed = CliError::Store(Error::Peer { peer: peer.clone(), why, away: true });
@@ -234,7 +235,7 @@ impl SyncArgs {
     }
 
     fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout.into())
+        self.timeout.map_or(sync::TIMEOUT, |seconds| Duration::from_secs(seconds.into()))
     }
 
     fn options(&self) -> SyncOptions {
@@ -270,7 +271,8 @@ enum Place {
 }
 
 impl Place {
-    fn find(url: Url, store: &Path, dry_run: bool, timeout: Duration) -> Result<Place> {
+    fn find(url: Url, store: &Path, args: &SyncArgs) -> Result<Place> {
+        let (dry_run, timeout) = (args.dry_run, args.timeout());
         let greeting = || Greeting::of(store, dry_run).map(|greeting| Greeting { timeout, ..greeting });
         Ok(match url {
             Url::Directory(dir) if dir.join(".revfs").exists() => {
@@ -281,7 +283,11 @@ impl Place {
             }
             Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
             #[cfg(feature = "s3")]
-            Url::Bucket(url) => Place::Hub(Box::new(sync::BucketPeer::open(&url)?)),
+            Url::Bucket(url) => {
+                let bucket = sync::BucketPeer::open(&url)?;
+                let given = args.timeout.is_some();
+                Place::Hub(Box::new(if given { bucket.with_deadline(timeout) } else { bucket }))
+            }
             Url::Store(dir) => {
                 let dir = sync::store_at(&named(dir), &greeting()?)?;
                 if dir == store {
@@ -323,7 +329,7 @@ impl Exchange {
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let place = Place::find(url, &path, options.dry_run, args.timeout())?;
+        let place = Place::find(url, &path, args)?;
         let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;

@@ -4,7 +4,7 @@ use object_store::list::PaginatedListOptions;
 use object_store::{PutMode, PutOptions, PutPayload};
 use tokio::time::timeout;
 
-use super::{ANSWER, AT_ONCE, BucketPeer, Why};
+use super::{AT_ONCE, BucketPeer, Why};
 use crate::error::Result;
 use crate::sync::at_once::at_once;
 use crate::sync::probe::Hub;
@@ -18,7 +18,7 @@ impl Hub for BucketPeer {
         let (path, bytes) = (self.path(name), PutPayload::from(bytes.to_vec()));
         let created = self.call(|| async {
             let create = PutOptions { mode: PutMode::Create, ..Default::default() };
-            match timeout(ANSWER, self.store.put_opts(&path, bytes.clone(), create)).await? {
+            match timeout(self.answer(), self.store.put_opts(&path, bytes.clone(), create)).await? {
                 Err(object_store::Error::NotImplemented { .. }) => Ok(false),
                 done => Ok(done.map(|_| true)?),
             }
@@ -38,7 +38,7 @@ impl Hub for BucketPeer {
         loop {
             let page = self.call(|| async {
                 let opts = PaginatedListOptions { page_token: token.clone(), ..Default::default() };
-                Ok(timeout(ANSWER, self.store.list_paginated(Some(&start), opts)).await??)
+                Ok(timeout(self.answer(), self.store.list_paginated(Some(&start), opts)).await??)
             });
             let page = page.map_err(|why| self.failed("list", above, why))?;
             let found = page.result.objects.into_iter();
