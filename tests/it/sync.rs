@@ -808,6 +808,24 @@ fn one_way_is_one_way_and_a_dry_run_none() {
 }
 
 #[test]
+fn what_a_program_deleted_on_another_host_is_listed_as_deleted() {
+    let at = place();
+    let at = at.path();
+    fs::create_dir(at.join("a")).unwrap();
+    for name in ["x", "y"] {
+        revfs(at, &["create", "./a", name]).ok();
+    }
+    revfs(at, &["sync", "./a", "./b"]).ok();
+    node_deletes(&at.join("a"), "x");
+    revfs(at, &["sync", "./a", "./b"]).ok();
+    let listed = revfs(at, &["undelete", "./b"]).ok();
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    assert!(words[1..3] == ["deleted", "1"] && words[4..] == ["x"], "{listed}");
+    revfs(at, &["undelete", "./b", "x"]).ok();
+    assert_eq!(revfs(at, &["undelete", "./b"]).ok(), "");
+}
+
+#[test]
 fn a_round_says_how_far_it_has_come() {
     let at = place();
     let at = at.path();
