@@ -113,12 +113,12 @@ mod tests {
         let (end, ended) = channel::<()>();
         let (pipe, hold) = std::io::pipe().unwrap();
         let threads = [
-            thread::spawn(move || drop(ended.recv())),
+            thread::spawn(move || assert!(ended.recv().is_err())),
             thread::spawn(move || drop({ pipe }.read(&mut [0]))),
             thread::spawn(|| thread::sleep(Duration::from_millis(500))),
         ];
         let (told, hears) = channel();
-        watch_disks(Duration::from_millis(100), move || drop(told.send(())));
+        watch_disks(Duration::from_millis(100), move || told.send(()).unwrap());
         assert!(hears.recv_timeout(Duration::from_millis(400)).is_err());
         drop((end, hold));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
