@@ -107,15 +107,18 @@ const ENDING: Duration = Duration::from_secs(1);
 
 impl SyncArgs {
     pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let peer =
-            self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
+        let peer = self.names.pop().ok_or_else(|| CliError::Usage(lacking("[STORE]")))?;
         if self.serve {
             let store = named(peer.into());
             // Another thread writes to it, too, and `out` has locked the usual way.
             let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(CliError::Output)?;
             return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
-        let store = place::only(store, self.names.pop().map(PathBuf::from))?;
+        let one_named = store.is_none() && self.names.is_empty();
+        let store = place::only(store, self.names.pop().map(PathBuf::from)).map_err(|e| match one_named {
+            true => CliError::Usage(lacking(&peer.display().to_string())),
+            false => e,
+        })?;
         let starter = if self.watch.is_none() { apart() } else { None };
         before_the_end(|| {
             sync::end_started();
@@ -249,6 +252,14 @@ impl SyncArgs {
             plain: self.plain,
         }
     }
+}
+
+/// What to say where one place is named and two are needed.
+fn lacking(place: &str) -> String {
+    format!(
+        "synchronise what with what? give the store and a peer: `revfs sync {place} PEER`, where PEER is another directory, \
+         ssh://HOST/DIR, file:///DIR or s3://BUCKET; inside a store, or with --store, PEER alone"
+    )
 }
 
 /// A tenth more or less: hosts that began together are not to ask together for ever.
