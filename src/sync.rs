@@ -391,6 +391,22 @@ pub fn state_file(dir: &Path, store: &Path, peer: &str) -> PathBuf {
     dir.join(format!("{}.redb", &sha256(&names)[..32]))
 }
 
+/// Whether this exchange has come so far once that the peer was known.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn is_known(state: &Path) -> Result<bool> {
+    if !state.exists() {
+        return Ok(false);
+    }
+    match State::open(state) {
+        Ok(state) => Ok(state.text(word::HUB)?.is_some()),
+        // Somebody is at it.
+        Err(Error::Sync(_)) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 /// Forgets an exchange.
 ///
 /// # Errors
@@ -416,7 +432,8 @@ pub fn store_at(dir: &Path, greeting: &Greeting) -> Result<PathBuf> {
     if !format.is_file() {
         if greeting.dry_run {
             return Err(Error::Sync(format!(
-                "{} is no store yet; without --dry-run it becomes one",
+                "{} is no store yet, and becomes none by a dry run, or where one was that is gone: is the right disk mounted \
+                 there? If it is to start anew, `--new`",
                 dir.display()
             )));
         }

@@ -187,7 +187,7 @@ impl SyncArgs {
             ));
         }
         let (_, name) = Store::open_named(store)?;
-        let Place::Hub(hub) = Place::find(url, store, self)? else { return Ok(()) };
+        let Place::Hub(hub) = Place::find(url, store, self, false)? else { return Ok(()) };
         let found = sync::init(&*hub, &name)?;
         if self.json {
             let can: serde_json::Map<_, _> =
@@ -273,6 +273,15 @@ fn named(path: PathBuf) -> PathBuf {
     place::behind(&path).unwrap_or(path)
 }
 
+/// The full path of a directory, which need not be there.
+fn in_full(dir: &Path) -> PathBuf {
+    let above = || {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(above.canonicalize().ok()?.join(dir.file_name()?))
+    };
+    dir.canonicalize().ok().or_else(above).unwrap_or_else(|| dir.into())
+}
+
 /// What a store is synchronised with.
 enum Place {
     /// Where any number leave their changes.
@@ -282,9 +291,14 @@ enum Place {
 }
 
 impl Place {
-    fn find(url: Url, store: &Path, args: &SyncArgs) -> Result<Place> {
-        let (dry_run, timeout) = (args.dry_run, args.timeout());
-        let greeting = || Greeting::of(store, dry_run).map(|greeting| Greeting { timeout, ..greeting });
+    /// `new`: what is remembered of it does not count.
+    fn find(url: Url, store: &Path, args: &SyncArgs, new: bool) -> Result<Place> {
+        let timeout = args.timeout();
+        // Nothing is made in the place of what is not mounted.
+        let greeting = |name: &str| -> Result<Greeting> {
+            let known = !new && sync::is_known(&sync::state_file(&sync::state_dir()?, store, name))?;
+            Ok(Greeting { timeout, ..Greeting::of(store, args.dry_run || known)? })
+        };
         Ok(match url {
             Url::Directory(dir) if dir.join(".revfs").exists() => {
                 return Err(Error::Sync(format!(
@@ -300,7 +314,8 @@ impl Place {
                 Place::Hub(Box::new(if given { bucket.with_deadline(timeout) } else { bucket }))
             }
             Url::Store(dir) => {
-                let dir = sync::store_at(&named(dir), &greeting()?)?;
+                let dir = named(dir);
+                let dir = sync::store_at(&dir, &greeting(&in_full(&dir).display().to_string())?)?;
                 if dir == store {
                     return Err(Error::Sync(
                         "a store cannot be synchronised with itself; give another directory".into(),
@@ -308,7 +323,10 @@ impl Place {
                 }
                 Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?, timeout)?))
             }
-            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, greeting()?))),
+            Url::Ssh(url) => {
+                let greeting = greeting(&url.name())?;
+                Place::Store(Box::new(RemotePeer::new(url, greeting)))
+            }
         })
     }
 
@@ -340,7 +358,7 @@ impl Exchange {
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let place = Place::find(url, &path, args)?;
+        let place = Place::find(url, &path, args, new)?;
         let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub struct RemotePeer {
     name: String,
     start: Box<dyn Fn() -> Command + Send + Sync>,
     greeting: Greeting,
+    /// There was a store.
+    known: AtomicBool,
     link: Mutex<Option<Link>>,
 }
 
@@ -49,7 +52,8 @@ impl RemotePeer {
         greeting: Greeting,
         start: impl Fn() -> Command + Send + Sync + 'static,
     ) -> RemotePeer {
-        RemotePeer { name, start: Box::new(start), greeting, link: Mutex::new(None) }
+        let (known, link) = Default::default();
+        RemotePeer { name, start: Box::new(start), greeting, known, link }
     }
 
     /// The answers to requests, each as soon as it is there.
@@ -114,7 +118,9 @@ impl RemotePeer {
             Error::Peer { peer: self.name.clone(), why, away: false }
         })?;
         let (mut first, mut opened) = (true, Answer::Done);
-        let open = [HELLO.to_vec(), Request::Open(self.greeting.clone()).to_bytes()];
+        let dry_run = self.greeting.dry_run || self.known.load(Ordering::Relaxed);
+        let greeting = Greeting { dry_run, ..self.greeting.clone() };
+        let open = [HELLO.to_vec(), Request::Open(greeting).to_bytes()];
         let greeted = link.exchange(open.into_iter(), |message| {
             if std::mem::take(&mut first) {
                 return if message == HELLO { Ok(true) } else { Err(another_version(&message)) };
@@ -133,6 +139,7 @@ impl RemotePeer {
                 // A banner, and such: no reason of what comes later.
                 hand_on(link.said.taken());
                 link.is_open = true;
+                self.known.store(true, Ordering::Relaxed);
                 Ok(link)
             }
         }

@@ -787,6 +787,11 @@ fn a_peer_that_is_new_or_empty_is_told_all_by_new() {
         // It is not there any more.
         fs::remove_dir_all(hosts.path("b")).unwrap();
         sync(&[]).fails(1, "`--new`");
+        assert!(!hosts.path("b").exists());
+        // Or it is empty: a disk is not mounted there.
+        fs::create_dir(hosts.path("b")).unwrap();
+        sync(&[]).fails(1, "`--new`");
+        assert_eq!(fs::read_dir(hosts.path("b")).unwrap().count(), 0);
         sync(&["--new"]).ok();
         assert_eq!(hosts.agree().len(), 1);
         // Another one is there.
@@ -805,6 +810,21 @@ fn a_peer_that_is_new_or_empty_is_told_all_by_new() {
         sync(&["--new", "--join"]).ok();
         assert_eq!(hosts.agree().len(), 3);
     }
+}
+
+#[test]
+fn a_store_that_goes_between_two_rounds_is_not_begun_anew() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let mut watch = hosts.command(&["sync", "--watch=1", "--json", "./a", &hosts.url]).spawn().unwrap();
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    assert!(said.next().unwrap().unwrap().contains("\"error\":null"));
+    fs::rename(hosts.path("b"), hosts.path("away")).unwrap();
+    let refused = said.find(|line| !line.as_ref().unwrap().contains("\"error\":null"));
+    assert!(refused.unwrap().unwrap().contains("is the right disk mounted there"));
+    assert!(!hosts.path("b").exists());
+    let _ = watch.kill();
+    watch.wait().unwrap();
 }
 
 #[test]
