@@ -75,7 +75,7 @@ mod wire;
 pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
-pub use greet::init;
+pub use greet::{hubs_of, init, is_known};
 pub use hang::watch_disks;
 pub use limit::{Clock, LimitedPeer, Limiter, parse_bytes};
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
@@ -157,6 +157,9 @@ pub struct Replica<'a> {
     is_itself: bool,
     /// Where the store is, on a disk.
     place: Option<PathBuf>,
+    /// What a user calls the peer, where that is a hub; and whether it held nothing before.
+    hub: Option<String>,
+    began: AtomicBool,
     /// Whether the mark was changed by now.
     marked: AtomicBool,
     /// Objects that had to wait in this round, and whether one had not.
@@ -202,6 +205,8 @@ mod word {
     pub const MARK_NEXT: &str = "mark next";
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
+    /// What a user calls the peer, if it is a hub.
+    pub const CALLED: &str = "called";
     /// Its last roll-up.
     pub const ROLLUP: &str = "rollup";
 }
@@ -239,7 +244,7 @@ impl<'a> Replica<'a> {
         state: State,
         options: SyncOptions,
     ) -> Replica<'a> {
-        let (marked, stuck, went_well, broken) = Default::default();
+        let (marked, stuck, went_well, broken, hub, began) = Default::default();
         let (host, is_itself, place, progress) = (own_host(), false, None, &progress::UNSEEN);
         let (rolls_up, bundled) = (rollup::MANY, bundle::BUNDLED);
         Replica {
@@ -250,6 +255,8 @@ impl<'a> Replica<'a> {
             host,
             is_itself,
             place,
+            hub,
+            began,
             marked,
             stuck,
             went_well,
@@ -269,6 +276,12 @@ impl<'a> Replica<'a> {
     #[must_use]
     pub fn at(self, place: &Path) -> Self {
         Replica { place: Some(place.into()), ..self }
+    }
+
+    /// The peer is a hub that a user calls so.
+    #[must_use]
+    pub fn with_hub(self, called: &str) -> Self {
+        Replica { hub: Some(called.into()), ..self }
     }
 
     /// Somebody looks how far it has come.
@@ -389,22 +402,6 @@ pub fn state_dir() -> Result<PathBuf> {
 pub fn state_file(dir: &Path, store: &Path, peer: &str) -> PathBuf {
     let names = [store.as_os_str().as_encoded_bytes(), b"\0", peer.as_bytes()].concat();
     dir.join(format!("{}.redb", &sha256(&names)[..32]))
-}
-
-/// Whether this exchange has come so far once that the peer was known.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn is_known(state: &Path) -> Result<bool> {
-    if !state.exists() {
-        return Ok(false);
-    }
-    match State::open(state) {
-        Ok(state) => Ok(state.text(word::HUB)?.is_some()),
-        // Somebody is at it.
-        Err(Error::Sync(_)) => Ok(true),
-        Err(e) => Err(e),
-    }
 }
 
 /// Forgets an exchange.

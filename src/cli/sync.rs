@@ -348,6 +348,8 @@ struct Exchange {
     /// What vanished from the store that is the peer was deleted on purpose.
     confirmed_there: bool,
     path: PathBuf,
+    /// What the user calls the peer.
+    called: String,
     limiter: Limiter,
     progress: Progress,
 }
@@ -365,7 +367,8 @@ impl Exchange {
         }
         let limiter = Limiter::new(args.limit_rate, args.limit_requests.map(u64::from));
         let (confirmed_there, progress) = (args.confirm_deletes == Some(Side::There), Progress::new());
-        Ok(Exchange { store, name, place, state, options, confirmed_there, path, limiter, progress })
+        let called = peer.display().to_string();
+        Ok(Exchange { store, name, place, state, options, confirmed_there, path, called, limiter, progress })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told. It remembers
@@ -405,7 +408,25 @@ impl Exchange {
             std::thread::sleep(Duration::from_millis(20));
             replica = open();
         }
-        replica?.at(&self.path).seen(&self.progress).run(&self.name)
+        let replica = replica?.at(&self.path).seen(&self.progress);
+        let Place::Hub(hub) = &self.place else { return replica.run(&self.name) };
+        let replica = replica.with_hub(&self.called);
+        let done = replica.run(&self.name)?;
+        if replica.has_begun() {
+            let mut others = sync::hubs_of(&sync::state_dir()?, &self.name);
+            others.extend(hub.near());
+            others.retain(|other| *other != self.called);
+            others.dedup();
+            if !others.is_empty() {
+                // Perhaps it was mistyped.
+                complain(&format!(
+                    "a new hub begins at {}; there are {}, too",
+                    self.called,
+                    others.join(", ")
+                ));
+            }
+        }
+        Ok(done)
     }
 }
 

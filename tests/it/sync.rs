@@ -993,6 +993,37 @@ impl Hub for Poor {
 }
 
 #[test]
+fn a_hub_that_begins_beside_another_one_is_told() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "c", "hubs/notes", "hubs/notse", "else/x"] {
+        fs::create_dir_all(at.join(dir)).unwrap();
+    }
+    revfs(at, &["create", "./a", "x"]).ok();
+    let url = |dir: &str| format!("file://{}/{dir}", at.display());
+    let said = |store: &str, dir: &str, dry: &[&str]| {
+        let ran = revfs(at, &[&["sync", store, &url(dir)], dry].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.err
+    };
+    let begins = |dir: &str, other: &str| {
+        format!("revfs: a new hub begins at {}; there are {}, too\n", url(dir), url(other))
+    };
+    // Nothing is to be said of the first.
+    assert_eq!(said("./a", "hubs/notes", &["--dry-run"]), "");
+    assert_eq!(said("./a", "hubs/notes", &[]), "");
+    assert_eq!(said("./a", "hubs/notse", &["-n"]), begins("hubs/notse", "hubs/notes"));
+    assert_eq!(said("./a", "hubs/notse", &[]), begins("hubs/notse", "hubs/notes"));
+    assert_eq!(said("./a", "hubs/notse", &[]), "");
+    fs::remove_dir_all(at.join("hubs/notse")).unwrap();
+    // What this store is synchronised with is known wherever it is; of another one, what is near.
+    assert!(said("./a", "else/x", &[]).contains(&url("hubs/notes")));
+    revfs(at, &["create", "./c", "y"]).ok();
+    fs::create_dir(at.join("hubs/c")).unwrap();
+    assert_eq!(said("./c", "hubs/c", &[]), begins("hubs/c", "hubs/notes"));
+}
+
+#[test]
 fn a_poor_hub_is_found_out() {
     let hub = Poor::default();
     let found = sync::init(&hub, NAME).unwrap();

@@ -1,13 +1,14 @@
 //! What is tried of a bucket.
 
 use object_store::list::PaginatedListOptions;
-use object_store::{PutMode, PutOptions, PutPayload};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::time::timeout;
 
-use super::{AT_ONCE, BucketPeer, Why};
+use super::{AT_ONCE, BucketPeer, BucketUrl, Why};
 use crate::error::Result;
 use crate::sync::at_once::at_once;
-use crate::sync::probe::Hub;
+use crate::sync::probe::{Hub, is_hub};
 
 impl Hub for BucketPeer {
     fn put_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -51,6 +52,37 @@ impl Hub for BucketPeer {
                 next => token = next,
             }
         }
+    }
+
+    fn near(&self) -> Vec<String> {
+        const LOOKED_AT: usize = 16;
+        let Some(runtime) = &self.runtime else { return Vec::new() };
+        let own = &self.url.prefix;
+        let above = own.parent();
+        let within = |above: Path| async move {
+            let start = Some(format!("{above}/")).filter(|_| !above.as_ref().is_empty());
+            let opts = PaginatedListOptions { delimiter: Some("/".into()), ..Default::default() };
+            let page = timeout(self.answer(), self.store.list_paginated(start.as_deref(), opts)).await;
+            page.ok().and_then(Result::ok).map_or(Vec::new(), |page| page.result.common_prefixes)
+        };
+        runtime.block_on(async {
+            let mut places: Vec<Path> = above.iter().cloned().collect();
+            for place in above.into_iter().chain([own.clone()]) {
+                places.extend(within(place).await.into_iter().take(LOOKED_AT));
+            }
+            let mut found = Vec::new();
+            for place in places.into_iter().filter(|place| place != own) {
+                let Ok(Ok(format)) =
+                    timeout(self.answer(), self.store.get(&place.clone().join("format.json"))).await
+                else {
+                    continue;
+                };
+                if format.bytes().await.is_ok_and(|format| is_hub(&format)) {
+                    found.push(BucketUrl { prefix: place, ..self.url.clone() }.to_string());
+                }
+            }
+            found
+        })
     }
 
     fn remove_at(&self, _: &str, names: &[String]) -> Result<()> {
