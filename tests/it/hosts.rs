@@ -139,6 +139,25 @@ fn a_name_survives_every_hop() {
 }
 
 #[test]
+fn the_log_says_when_a_revision_was_saved_not_when_it_came() {
+    let world = World::new();
+    world.save("ann", "./a", "{\"n\": 1}");
+    let times = |store: &str| -> Vec<Value> {
+        let log = world.on("any", &["log", "--json", store, "x"]);
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["time"].clone()).collect()
+    };
+    let saved = times("./a");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    world.on("ann", &["sync", "./a", &world.url("hub")]);
+    world.on("bob", &["sync", "./b", &world.url("hub")]);
+    world.on("bob", &["sync", "./b", &format!("ssh://cy{}", world.path("c").display())]);
+    world.on("bob", &["sync", "./b", "./f"]);
+    for store in ["./b", "./c", "./f"] {
+        assert_eq!(times(store), saved, "{store}");
+    }
+}
+
+#[test]
 fn nobody_s_revision_does_not_become_that_of_who_hands_it_on() {
     let world = World::new();
     let (hub, hub2) = (world.url("hub"), world.url("hub2"));
