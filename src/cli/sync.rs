@@ -414,7 +414,7 @@ impl Exchange {
         let done = replica.run(&self.name)?;
         if replica.has_begun() {
             let mut others = sync::hubs_of(&sync::state_dir()?, &self.name);
-            others.extend(hub.near());
+            others.extend(replica.meant_for(&self.name, hub.near())?);
             others.retain(|other| *other != self.called);
             others.dedup();
             if !others.is_empty() {

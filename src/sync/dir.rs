@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::peer::{Key, Listed, Peer, failed};
-use super::probe::{Finding, Hub, is_hub};
+use super::probe::{Finding, Hub};
 use crate::error::{Error, Result};
 
 /// A directory in which each key is a file. A file is written under `tmp`, brought to the medium, and renamed.
@@ -135,16 +135,16 @@ impl Hub for DirPeer {
         Ok(())
     }
 
-    fn near(&self) -> Vec<String> {
+    fn near(&self) -> Vec<(String, Vec<u8>)> {
         const LOOKED_AT: usize = 256;
         let below = |dir: &Path| fs::read_dir(dir).into_iter().flatten().take(LOOKED_AT).flatten();
         let above = self.root.parent();
         let beside = above.into_iter().flat_map(below).chain(below(&self.root)).map(|entry| entry.path());
-        let is_hub = |dir: &PathBuf| {
-            *dir != self.root && read(&dir.join("format.json")).is_ok_and(|format| is_hub(&format))
-        };
-        let all = above.map(Path::to_owned).into_iter().chain(beside).filter(is_hub);
-        all.map(|dir| format!("file://{}", dir.display())).collect()
+        let all = above.map(Path::to_owned).into_iter().chain(beside).filter(|dir| *dir != self.root);
+        all.filter_map(|dir| {
+            Some((format!("file://{}", dir.display()), read(&dir.join("format.json")).ok()?))
+        })
+        .collect()
     }
 
     fn probe_more(&self) -> Result<Vec<Finding>> {

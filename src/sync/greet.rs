@@ -139,6 +139,19 @@ impl Replica<'_> {
         self.began.load(Ordering::Relaxed)
     }
 
+    /// Which of these are hubs that this store could be meant for: of one that holds nothing, all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn meant_for(&self, name: &str, near: Vec<(String, Vec<u8>)>) -> Result<Vec<String>> {
+        let (lineage, is_new) = (self.lineage()?, !self.is_in_use()?);
+        let is_kin = |format: &[u8]| {
+            let format = Format::parse(format);
+            format.is_ok_and(|format| is_new || format.store == name || lineage.contains(&format.store))
+        };
+        Ok(near.into_iter().filter(|(_, format)| is_kin(format)).map(|(called, _)| called).collect())
+    }
+
     /// The peer does not give back what it was given.
     pub(super) fn garbled(&self) -> Error {
         let why = "what is put there is read back as something else".into();

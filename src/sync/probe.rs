@@ -16,11 +16,6 @@ const AT_ONCE: usize = 8;
 const LONG: usize = 64 << 10;
 const WRITTEN: usize = 20;
 
-/// Whether a `format.json` is a hub's.
-pub(super) fn is_hub(format: &[u8]) -> bool {
-    format.starts_with(b"{\"revfs-hub\"")
-}
-
 /// A place that any number of hosts leave things in, where more can be tried than a [`Peer`] promises. Names are paths as keys
 /// have them.
 pub trait Hub: Peer {
@@ -39,8 +34,9 @@ pub trait Hub: Peer {
     /// Takes names away, all that are below this one.
     fn remove_at(&self, above: &str, names: &[String]) -> Result<()>;
 
-    /// Hubs beside this place or right below it, by what users call them, as far as they are easily found.
-    fn near(&self) -> Vec<String> {
+    /// What lies as `format.json` in places beside this one or right below it, as far as they are easily found, by what users
+    /// call them.
+    fn near(&self) -> Vec<(String, Vec<u8>)> {
         Vec::new()
     }
 

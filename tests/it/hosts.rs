@@ -56,7 +56,10 @@ impl World {
 
     #[track_caller]
     fn on(&self, host: &str, args: &[&str]) -> String {
-        run(&mut self.command(host, "cy", args), b"{}").ok()
+        let ran = run(&mut self.command(host, "cy", args), b"{}");
+        let is_told = |line: &str| line.starts_with("revfs: a new hub begins at ");
+        assert!(ran.code == 0 && ran.err.lines().all(is_told), "{} {}", ran.code, ran.err);
+        ran.text().to_owned()
     }
 
     #[track_caller]
@@ -273,7 +276,7 @@ fn where_a_medium_keeps_no_attributes_nothing_is_known_and_all_is_received() {
     world.save("ann", "./a", "{\"n\": 1}");
     world.on("ann", &["sync", "./a", &hub]);
     let script = format!(
-        "mount -t ramfs ramfs b; revfs sync ./b {hub}; echo '{{}}' | revfs create ./b own; revfs sync ./b {hub2}; \
+        "mount -t ramfs ramfs b; revfs sync ./b {hub}; echo '{{}}' | revfs create ./b own; revfs sync ./b {hub2} 2> told; \
          revfs log --json ./b x; revfs check ./b"
     );
     let command = world.command("bob", "cy", &[]);

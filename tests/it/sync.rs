@@ -1018,9 +1018,11 @@ fn a_hub_that_begins_beside_another_one_is_told() {
     fs::remove_dir_all(at.join("hubs/notse")).unwrap();
     // What this store is synchronised with is known wherever it is; of another one, what is near.
     assert!(said("./a", "else/x", &[]).contains(&url("hubs/notes")));
-    revfs(at, &["create", "./c", "y"]).ok();
     fs::create_dir(at.join("hubs/c")).unwrap();
-    assert_eq!(said("./c", "hubs/c", &[]), begins("hubs/c", "hubs/notes"));
+    assert_eq!(said("./c", "hubs/c", &["-n"]), begins("hubs/c", "hubs/notes"));
+    // Where it holds something else it is not meant for that.
+    revfs(at, &["create", "./c", "y"]).ok();
+    assert_eq!(said("./c", "hubs/c", &[]), "");
 }
 
 #[test]

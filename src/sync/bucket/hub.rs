@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{AT_ONCE, BucketPeer, BucketUrl, Why};
 use crate::error::Result;
 use crate::sync::at_once::at_once;
-use crate::sync::probe::{Hub, is_hub};
+use crate::sync::probe::Hub;
 
 impl Hub for BucketPeer {
     fn put_at(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -54,7 +54,7 @@ impl Hub for BucketPeer {
         }
     }
 
-    fn near(&self) -> Vec<String> {
+    fn near(&self) -> Vec<(String, Vec<u8>)> {
         const LOOKED_AT: usize = 16;
         let Some(runtime) = &self.runtime else { return Vec::new() };
         let own = &self.url.prefix;
@@ -77,8 +77,8 @@ impl Hub for BucketPeer {
                 else {
                     continue;
                 };
-                if format.bytes().await.is_ok_and(|format| is_hub(&format)) {
-                    found.push(BucketUrl { prefix: place, ..self.url.clone() }.to_string());
+                if let Ok(format) = format.bytes().await {
+                    found.push((BucketUrl { prefix: place, ..self.url.clone() }.to_string(), format.into()));
                 }
             }
             found
