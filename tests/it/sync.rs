@@ -855,6 +855,12 @@ fn a_round_says_how_far_it_has_come() {
 }
 
 #[test]
+fn one_place_where_two_are_needed_is_told_from_a_store_that_is_missing() {
+    let at = place();
+    revfs(at.path(), &["sync", "docs/"]).fails(2, "`revfs sync docs/ PEER`");
+}
+
+#[test]
 fn a_terminal_shows_it_on_one_line_that_goes() {
     let at = place();
     let at = at.path();
