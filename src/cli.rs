@@ -19,6 +19,7 @@ use crate::store::Store;
 use exit::{CliError, Exit};
 use text::Out;
 
+mod apart;
 mod ask;
 mod check;
 mod color;
@@ -27,6 +28,7 @@ mod diff;
 pub mod exit;
 mod gone;
 mod graph;
+mod interrupt;
 mod log;
 mod logger;
 mod mount;

@@ -21,8 +21,9 @@
 //! - `rollup`: what others read of many logs, and left for whoever comes next; `news`: what is new there
 //! - `scan`: what the peer was not told yet, without looking at all objects
 //! - `pull`, `push`: taking in, and telling; `wanted`: what could not be taken in yet; `put`: so that it is there for sure
+//! - `hang`: a disk that does not answer
 //! - `verify`: whether a peer has all that it was given
-//! - `wire`, `counterpart`, `serve`, `remote`, `ssh`: a peer that is a store, here or on another host
+//! - `wire`, `counterpart`, `serve`, `started`, `remote`, `ssh`: a peer that is a store, here or on another host
 //! - `url`: what a user calls a peer by
 
 use std::collections::BTreeSet;
@@ -45,6 +46,7 @@ mod bundle;
 mod counterpart;
 mod dir;
 mod greet;
+mod hang;
 mod limit;
 mod mark;
 mod memory;
@@ -61,6 +63,7 @@ mod scan;
 mod segment;
 mod serve;
 mod ssh;
+mod started;
 mod state;
 mod store_peer;
 mod url;
@@ -72,7 +75,8 @@ mod wire;
 pub use bucket::{BucketPeer, BucketUrl};
 pub use counterpart::{Counterpart, StoreHere};
 pub use dir::DirPeer;
-pub use greet::init;
+pub use greet::{hubs_of, init, is_known};
+pub use hang::watch_disks;
 pub use limit::{Clock, LimitedPeer, Limiter, parse_bytes};
 pub use memory::{FaultPeer, MemoryPeer, Trouble};
 pub use peer::{Body, Key, Listed, Peer, Writer};
@@ -81,6 +85,7 @@ pub use progress::Progress;
 pub use remote::RemotePeer;
 pub use serve::serve;
 pub use ssh::SshUrl;
+pub use started::end_started;
 pub use store_peer::{SYNC, StorePeer};
 pub use url::Url;
 pub use wire::Greeting;
@@ -152,6 +157,9 @@ pub struct Replica<'a> {
     is_itself: bool,
     /// Where the store is, on a disk.
     place: Option<PathBuf>,
+    /// What a user calls the peer, where that is a hub; and whether it held nothing before.
+    hub: Option<String>,
+    began: AtomicBool,
     /// Whether the mark was changed by now.
     marked: AtomicBool,
     /// Objects that had to wait in this round, and whether one had not.
@@ -197,6 +205,8 @@ mod word {
     pub const MARK_NEXT: &str = "mark next";
     /// The tag under which the own head was found right.
     pub const OWN_TAG: &str = "own tag";
+    /// What a user calls the peer, if it is a hub.
+    pub const CALLED: &str = "called";
     /// Its last roll-up.
     pub const ROLLUP: &str = "rollup";
 }
@@ -234,7 +244,7 @@ impl<'a> Replica<'a> {
         state: State,
         options: SyncOptions,
     ) -> Replica<'a> {
-        let (marked, stuck, went_well, broken) = Default::default();
+        let (marked, stuck, went_well, broken, hub, began) = Default::default();
         let (host, is_itself, place, progress) = (own_host(), false, None, &progress::UNSEEN);
         let (rolls_up, bundled) = (rollup::MANY, bundle::BUNDLED);
         Replica {
@@ -245,6 +255,8 @@ impl<'a> Replica<'a> {
             host,
             is_itself,
             place,
+            hub,
+            began,
             marked,
             stuck,
             went_well,
@@ -264,6 +276,12 @@ impl<'a> Replica<'a> {
     #[must_use]
     pub fn at(self, place: &Path) -> Self {
         Replica { place: Some(place.into()), ..self }
+    }
+
+    /// The peer is a hub that a user calls so.
+    #[must_use]
+    pub fn with_hub(self, called: &str) -> Self {
+        Replica { hub: Some(called.into()), ..self }
     }
 
     /// Somebody looks how far it has come.
@@ -411,7 +429,8 @@ pub fn store_at(dir: &Path, greeting: &Greeting) -> Result<PathBuf> {
     if !format.is_file() {
         if greeting.dry_run {
             return Err(Error::Sync(format!(
-                "{} is no store yet; without --dry-run it becomes one",
+                "{} is no store yet, and becomes none by a dry run, or where one was that is gone: is the right disk mounted \
+                 there? If it is to start anew, `--new`",
                 dir.display()
             )));
         }

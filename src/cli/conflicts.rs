@@ -214,7 +214,7 @@ fn row(store: &Store, set: &ConflictSet, group: &Group, side: &Side, role: Role)
 }
 
 fn cells(store: &Store, set: &ConflictSet, side: &Side, sides: String, role: &str) -> [String; 7] {
-    let time = side.meta.as_ref().map_or("-".into(), |meta| utc(meta.published()));
+    let time = side.meta.as_ref().map_or("-".into(), |meta| utc(store.saved_at(&set.id, &side.rev, meta)));
     let generation = side.rev.generation_text().to_owned();
     let host = store.host(&set.id, &side.rev).map_or(NO_HOST.into(), |host| host.to_string());
     [set.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time, host]

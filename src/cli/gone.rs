@@ -148,7 +148,7 @@ pub struct Gc {
     /// Remove the bytes of what has been gone for longer than AGE; that it was stays known
     #[arg(long, value_name = "AGE", value_parser = age)]
     purge: Option<Duration>,
-    /// Remove also what objects were last that were deleted longer than AGE ago: they cannot be brought back then
+    /// Remove all of objects that were deleted longer than AGE ago: they cannot be brought back then
     #[arg(long, value_name = "AGE", value_parser = age)]
     purge_deleted: Option<Duration>,
     /// Say what would be done, and do nothing

@@ -85,7 +85,7 @@ fn entries(store: &Store, id: &ObjectId, all: bool) -> Result<Vec<Entry>, CliErr
     let mut entries: Vec<Entry> = history
         .into_iter()
         .map(|one| Entry {
-            time: one.meta.as_ref().map(|meta| utc(meta.published())),
+            time: one.meta.as_ref().map(|meta| utc(store.saved_at(id, &one.rev, meta))),
             size: one.meta.as_ref().map(|meta| meta.size),
             role: one.role.word(),
             parent: lineage.parent(&one.rev),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use crate::sync::Progress;
 
 /// Takes away what a line of a terminal shows.
 const CLEAR: &str = "\r\x1b[K";
+
+/// One is shown.
+static LINE: AtomicBool = AtomicBool::new(false);
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,23 +60,25 @@ impl Shown {
                 let progress = serde_json::json!({
                     "looked_at": looked_at, "sent": sent, "received": received, "bytes": bytes,
                 });
-                let line = format!("{}\n", serde_json::json!({ "progress": progress }));
-                // Its lock is another thread's, which has handed all over.
-                let output = io::stdout().as_fd().try_clone_to_owned();
-                output.and_then(|output| File::from(output).write_all(line.as_bytes()))
+                say(&serde_json::json!({ "progress": progress }))
             }
         };
     }
+}
+
+/// Says a line of JSON on standard output, the lock of which is another thread's that has handed all over.
+pub fn say(line: &serde_json::Value) -> io::Result<()> {
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    output.and_then(|output| File::from(output).write_all(format!("{line}\n").as_bytes()))
 }
 
 /// Does something, and shows meanwhile how far it has come. Nobody else may write to standard output.
 pub fn during<T>(shown: Option<Shown>, progress: &Progress, work: impl FnOnce() -> T) -> T {
     progress.begin();
     let Some(shown) = shown else { return work() };
-    if shown == Shown::Line {
-        clear_when_interrupted();
-    } else {
-        shown.show(progress);
+    match shown {
+        Shown::Line => LINE.store(true, Ordering::Relaxed),
+        Shown::Lines | Shown::Json => shown.show(progress),
     }
     let (ended, wait) = channel::<()>();
     let done = thread::scope(|scope| {
@@ -86,24 +92,15 @@ pub fn during<T>(shown: Option<Shown>, progress: &Progress, work: impl FnOnce() 
         done
     });
     match shown {
-        Shown::Line => drop(io::stderr().write_all(CLEAR.as_bytes())),
+        Shown::Line => clear(),
         Shown::Lines | Shown::Json => shown.show(progress),
     }
     done
 }
 
-/// Has a signal that ends this process take the line away first.
-fn clear_when_interrupted() {
-    extern "C" fn clear(signal: libc::c_int) {
-        // SAFETY: all three may be called in a handler; the text is as long as said.
-        unsafe {
-            libc::write(2, CLEAR.as_ptr().cast(), CLEAR.len());
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
-        }
-    }
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler calls only what a handler may.
-        unsafe { libc::signal(signal, clear as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+/// Takes away the line that is shown, if one is.
+pub fn clear() {
+    if LINE.swap(false, Ordering::Relaxed) {
+        drop(io::stderr().write_all(CLEAR.as_bytes()));
     }
 }

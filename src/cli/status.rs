@@ -100,7 +100,8 @@ fn of_sync(sync: &Value) -> Vec<String> {
     });
     match number(&sync["backlog"]) {
         0 => {}
-        n => lines.push(format!("  saved here since: {n}")),
+        // What other programs saved in the store is not counted: a look at all of it is the round itself.
+        n => lines.push(format!("  saved here since: at least {n}")),
     }
     if let Some(round) = sync["progress"].as_object() {
         let [looked_at, sent, received] =
@@ -146,7 +147,7 @@ mod tests {
             [
                 "synchronised with s3://b?",
                 "  last in step: 2 hours ago, at 2026-01-01T00:00:00Z",
-                "  saved here since: 3",
+                "  saved here since: at least 3",
                 "  at work: looked at 5 objects; sent 1, received 0 revisions",
                 "  not synchronised: no such bucket",
                 "  problem: x is damaged",

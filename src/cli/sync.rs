@@ -1,16 +1,18 @@
 //! `sync`: a store and a peer learn from each other.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
 
+use super::apart::{Starter, apart};
 use super::exit::{CliError, Exit, complain};
+use super::interrupt::{before_the_end, end_if_told};
 use super::place;
-use super::progress::{Shown, during};
+use super::progress::{self, Shown, during};
 use super::text::{Out, utc};
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -66,9 +68,10 @@ pub struct SyncArgs {
     /// those that are not there, too
     #[arg(long)]
     plain: bool,
-    /// After how much silence another host is taken for lost, and how long others are waited for who synchronise with PEER
-    #[arg(long, value_name = "SECONDS", default_value_t = sync::TIMEOUT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..))]
-    timeout: u32,
+    /// After how much silence another host, or a disk, is taken for lost (120), how long a bucket is asked again that does not
+    /// answer (30), and how long others are waited for who synchronise with PEER (120)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
     /// At most so many bytes a second, both ways together, on average; K, M and G may follow
     #[arg(long, value_name = "BYTES[K|M|G]", value_parser = sync::parse_bytes)]
     limit_rate: Option<u64>,
@@ -99,17 +102,29 @@ enum Side {
 /// The longest time between two tries of `--watch` while the peer is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
+/// How long a process that was killed while it did the same has to be gone.
+const ENDING: Duration = Duration::from_secs(1);
+
 impl SyncArgs {
     pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let peer =
-            self.names.pop().ok_or_else(|| CliError::Usage("synchronise with what? give PEER".into()))?;
+        let peer = self.names.pop().ok_or_else(|| CliError::Usage(lacking("[STORE]")))?;
         if self.serve {
             let store = named(peer.into());
             // Another thread writes to it, too, and `out` has locked the usual way.
             let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(CliError::Output)?;
             return Ok(sync::serve(&store, std::io::stdin().lock(), File::from(output))?);
         }
-        let store = place::only(store, self.names.pop().map(PathBuf::from))?;
+        let one_named = store.is_none() && self.names.is_empty();
+        let store = place::only(store, self.names.pop().map(PathBuf::from)).map_err(|e| match one_named {
+            true => CliError::Usage(lacking(&peer.display().to_string())),
+            false => e,
+        })?;
+        let starter = if self.watch.is_none() { apart() } else { None };
+        before_the_end(|| {
+            sync::end_started();
+            progress::clear();
+        });
+        self.watch_disks(&peer, starter);
         if self.init {
             return self.init(&store, &peer, out);
         }
@@ -124,6 +139,7 @@ impl SyncArgs {
                 None => Exchange::new(&store, &peer, &self, std::mem::take(&mut new))?,
             };
             let done = during(shown, &opened.progress, || opened.run());
+            end_if_told();
             exchange = Some(opened);
             Ok(done?)
         };
@@ -171,7 +187,7 @@ impl SyncArgs {
             ));
         }
         let (_, name) = Store::open_named(store)?;
-        let Place::Hub(hub) = Place::find(url, store, false, self.timeout())? else { return Ok(()) };
+        let Place::Hub(hub) = Place::find(url, store, self, false)? else { return Ok(()) };
         let found = sync::init(&*hub, &name)?;
         if self.json {
             let can: serde_json::Map<_, _> =
@@ -197,8 +213,32 @@ impl SyncArgs {
         }
     }
 
+    /// Says so where a disk does not answer. What waits for it may wait for ever, so this process ends, unless it would try again
+    /// anyway.
+    fn watch_disks(&self, peer: &OsStr, mut starter: Option<Starter>) {
+        let (peer, n, json, again) =
+            (peer.display().to_string(), self.timeout().as_secs(), self.json, self.watch.is_some());
+        sync::watch_disks(self.timeout(), move || {
+            let why = format!("its disk, or the store's, has not answered for {n} s");
+            let failed = CliError::Store(Error::Peer { peer: peer.clone(), why, away: true });
+            progress::clear();
+            if json {
+                let _ = progress::say(&as_json(&Err(failed)));
+            } else {
+                complain(&failed.to_string());
+            }
+            if !again {
+                sync::end_started();
+                if let Some(starter) = &mut starter {
+                    starter.end(Exit::Io);
+                }
+                std::process::exit(Exit::Io as i32);
+            }
+        });
+    }
+
     fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout.into())
+        self.timeout.map_or(sync::TIMEOUT, |seconds| Duration::from_secs(seconds.into()))
     }
 
     fn options(&self) -> SyncOptions {
@@ -214,6 +254,14 @@ impl SyncArgs {
     }
 }
 
+/// What to say where one place is named and two are needed.
+fn lacking(place: &str) -> String {
+    format!(
+        "synchronise what with what? give the store and a peer: `revfs sync {place} PEER`, where PEER is another directory, \
+         ssh://HOST/DIR, file:///DIR or s3://BUCKET; inside a store, or with --store, PEER alone"
+    )
+}
+
 /// A tenth more or less: hosts that began together are not to ask together for ever.
 fn jittered(pause: Duration) -> Duration {
     let [random, ..] = *uuid::Uuid::new_v4().as_bytes();
@@ -225,6 +273,15 @@ fn named(path: PathBuf) -> PathBuf {
     place::behind(&path).unwrap_or(path)
 }
 
+/// The full path of a directory, which need not be there.
+fn in_full(dir: &Path) -> PathBuf {
+    let above = || {
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(above.canonicalize().ok()?.join(dir.file_name()?))
+    };
+    dir.canonicalize().ok().or_else(above).unwrap_or_else(|| dir.into())
+}
+
 /// What a store is synchronised with.
 enum Place {
     /// Where any number leave their changes.
@@ -234,8 +291,14 @@ enum Place {
 }
 
 impl Place {
-    fn find(url: Url, store: &Path, dry_run: bool, timeout: Duration) -> Result<Place> {
-        let greeting = || Greeting::of(store, dry_run).map(|greeting| Greeting { timeout, ..greeting });
+    /// `new`: what is remembered of it does not count.
+    fn find(url: Url, store: &Path, args: &SyncArgs, new: bool) -> Result<Place> {
+        let timeout = args.timeout();
+        // Nothing is made in the place of what is not mounted.
+        let greeting = |name: &str| -> Result<Greeting> {
+            let known = !new && sync::is_known(&sync::state_file(&sync::state_dir()?, store, name))?;
+            Ok(Greeting { timeout, ..Greeting::of(store, args.dry_run || known)? })
+        };
         Ok(match url {
             Url::Directory(dir) if dir.join(".revfs").exists() => {
                 return Err(Error::Sync(format!(
@@ -245,9 +308,14 @@ impl Place {
             }
             Url::Directory(dir) => Place::Hub(Box::new(DirPeer::new(dir))),
             #[cfg(feature = "s3")]
-            Url::Bucket(url) => Place::Hub(Box::new(sync::BucketPeer::open(&url)?)),
+            Url::Bucket(url) => {
+                let bucket = sync::BucketPeer::open(&url)?;
+                let given = args.timeout.is_some();
+                Place::Hub(Box::new(if given { bucket.with_deadline(timeout) } else { bucket }))
+            }
             Url::Store(dir) => {
-                let dir = sync::store_at(&named(dir), &greeting()?)?;
+                let dir = named(dir);
+                let dir = sync::store_at(&dir, &greeting(&in_full(&dir).display().to_string())?)?;
                 if dir == store {
                     return Err(Error::Sync(
                         "a store cannot be synchronised with itself; give another directory".into(),
@@ -255,7 +323,10 @@ impl Place {
                 }
                 Place::Store(Box::new(StoreHere::open(&dir, &sync::state_dir()?, timeout)?))
             }
-            Url::Ssh(url) => Place::Store(Box::new(RemotePeer::new(url, greeting()?))),
+            Url::Ssh(url) => {
+                let greeting = greeting(&url.name())?;
+                Place::Store(Box::new(RemotePeer::new(url, greeting)))
+            }
         })
     }
 
@@ -277,6 +348,8 @@ struct Exchange {
     /// What vanished from the store that is the peer was deleted on purpose.
     confirmed_there: bool,
     path: PathBuf,
+    /// What the user calls the peer.
+    called: String,
     limiter: Limiter,
     progress: Progress,
 }
@@ -287,14 +360,15 @@ impl Exchange {
         let url = Url::parse(peer).map_err(CliError::Usage)?;
         let (store, name) = Store::open_named(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("find", path)(e))?;
-        let place = Place::find(url, &path, options.dry_run, args.timeout())?;
+        let place = Place::find(url, &path, args, new)?;
         let state = sync::state_file(&sync::state_dir()?, &path, &place.peer().name());
         if new && !options.dry_run {
             sync::forget(&state)?;
         }
         let limiter = Limiter::new(args.limit_rate, args.limit_requests.map(u64::from));
         let (confirmed_there, progress) = (args.confirm_deletes == Some(Side::There), Progress::new());
-        Ok(Exchange { store, name, place, state, options, confirmed_there, path, limiter, progress })
+        let called = peer.display().to_string();
+        Ok(Exchange { store, name, place, state, options, confirmed_there, path, called, limiter, progress })
     }
 
     /// Both learn. A store that is the peer says first what it has by now, and looks afterwards what it was told. It remembers
@@ -327,10 +401,32 @@ impl Exchange {
 
     fn learn(&self) -> Result<Report> {
         let peer = LimitedPeer::new(self.place.peer(), &self.limiter);
-        Replica::open(&self.store, &peer, &self.state, self.options)?
-            .at(&self.path)
-            .seen(&self.progress)
-            .run(&self.name)
+        let until = Instant::now() + ENDING;
+        let open = || Replica::open(&self.store, &peer, &self.state, self.options);
+        let mut replica = open();
+        while matches!(replica, Err(Error::Sync(_))) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            replica = open();
+        }
+        let replica = replica?.at(&self.path).seen(&self.progress);
+        let Place::Hub(hub) = &self.place else { return replica.run(&self.name) };
+        let replica = replica.with_hub(&self.called);
+        let done = replica.run(&self.name)?;
+        if replica.has_begun() {
+            let mut others = sync::hubs_of(&sync::state_dir()?, &self.name);
+            others.extend(replica.meant_for(&self.name, hub.near())?);
+            others.retain(|other| *other != self.called);
+            others.dedup();
+            if !others.is_empty() {
+                // Perhaps it was mistyped.
+                complain(&format!(
+                    "a new hub begins at {}; there are {}, too",
+                    self.called,
+                    others.join(", ")
+                ));
+            }
+        }
+        Ok(done)
     }
 }
 
@@ -358,6 +454,7 @@ fn as_json(done: &Result<Report, CliError>) -> serde_json::Value {
 fn end_with_input() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        sync::end_started();
         std::process::exit(0);
     });
 }

@@ -110,7 +110,7 @@ table! {
     "sync" "" "the same" |o, _| durable(o);
     "sync" "=PEER" "synchronise the store with PEER, see revfs sync --help" |o, v| text(&mut o.sync, v);
     "interval" "=SECONDS" "how often (60)" |o, v| interval(o, v);
-    "sync_timeout" "=SECONDS" "after how much silence the peer is taken for lost (120)" |o, v| sync_number(o, "timeout", v);
+    "sync_timeout" "=SECONDS" "after how much silence the peer is taken for lost (120; a bucket, 30)" |o, v| sync_number(o, "timeout", v);
     "sync_rate" "=BYTES" "bytes a second that synchronising may take, or with K, M, G" |o, v| sync_rate(o, v);
     "sync_requests" "=NUMBER" "requests a second that it may make" |o, v| sync_number(o, "limit-requests", v);
     "view" "=WAY" "stored: the stored bytes (default); object: always with `_id` and `_rev`" |o, v| view(o, v);

@@ -70,8 +70,8 @@ impl Store {
     }
 
     /// Removes for good the bytes of revisions that have been gone for longer than `older`. What a deleted object was
-    /// last, with all that was in conflict then, only where it was deleted longer than `deleted` ago; `None` keeps it.
-    /// With `dry` it only says which.
+    /// last, with all that was in conflict then, only where it was deleted longer than `deleted` ago, and then with all
+    /// that is gone of it; `None` keeps it. With `dry` it only says which.
     ///
     /// # Errors
     /// [`Io`](crate::Error::Io).
@@ -93,6 +93,16 @@ impl Store {
             None => self.last_of(id, &set)?,
         };
         let now = SystemTime::now();
+        // When a revision with bytes went.
+        let went = |rev: &Rev| {
+            let of_it = tombstones.iter().filter(|grave| grave.rev == *rev && grave.meta.size > 0);
+            of_it.map(|grave| grave.at).max()
+        };
+        let is_past = |age: Option<Duration>, at: SystemTime| {
+            age.is_some_and(|age| now.duration_since(at).is_ok_and(|gone| gone > age))
+        };
+        // What was before it would be what can be brought back.
+        let whole = !last.is_empty() && last.iter().filter_map(went).all(|at| is_past(deleted, at));
         let mut cleared = Cleared::default();
         let mut revs: Vec<&Rev> = tombstones.iter().map(|grave| &grave.rev).collect();
         revs.sort();
@@ -100,11 +110,8 @@ impl Store {
         for rev in revs {
             let of_it = || tombstones.iter().filter(|grave| grave.rev == *rev);
             let size = of_it().map(|grave| grave.meta.size).sum::<u64>();
-            let Some(newest) = of_it().filter(|grave| grave.meta.size > 0).map(|grave| grave.at).max() else {
-                continue;
-            };
-            let age = if last.contains(rev) { deleted } else { older };
-            let due = age.is_some_and(|age| now.duration_since(newest).is_ok_and(|gone| gone > age));
+            let Some(newest) = went(rev) else { continue };
+            let due = is_past(if last.contains(rev) { deleted } else { older }, newest) || whole;
             // On another host, or by who got no further; the bytes were copied since, perhaps.
             let due = due || set.reasons(rev).any(|why| why == PURGED);
             // A writer's own text beside the merge that is in conflict now.
@@ -173,6 +180,23 @@ mod tests {
     use crate::store::testing::{id, rev, store};
 
     const ALL: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn what_is_purged_of_a_deleted_object_leaves_nothing_older_to_bring_back() {
+        let (s, _) = store();
+        let x = id("x");
+        for n in 0..4 {
+            s.upsert(&x, format!("{{\"n\":{n}}}").as_bytes()).unwrap();
+        }
+        s.retire_old(&x, Keep::Newest(2), false).unwrap();
+        s.delete(&x).unwrap();
+        let hour = Some(Duration::from_secs(3600));
+        assert!(s.purge(&x, None, hour, false).unwrap().revs.is_empty());
+        assert_eq!(s.purge(&x, None, ALL, true).unwrap().revs.len(), 4);
+        assert_eq!(s.purge(&x, None, ALL, false).unwrap().revs.len(), 4);
+        assert!(matches!(s.undelete(&x, None), Err(Error::NoObject(_))));
+        assert!(s.deleted().unwrap().is_empty());
+    }
 
     #[test]
     fn old_ancestors_go_and_their_names_stay() {

@@ -1,9 +1,10 @@
 //! What an object has been.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use super::Store;
-use crate::backend::{Host, Meta};
+use crate::backend::{Host, Meta, Origin};
 use crate::document;
 use crate::error::{Error, Result};
 use crate::rev::{self, ObjectId, Rev};
@@ -49,6 +50,15 @@ impl Store {
     /// The other host that a revision came from, live or gone, where that is known.
     pub fn host(&self, id: &ObjectId, rev: &Rev) -> Option<Host> {
         self.backend().origin(id, rev).host()
+    }
+
+    /// When a revision was saved, as far as that is known: one that came from another host tells it by its mtime, which was not
+    /// changed here.
+    pub fn saved_at(&self, id: &ObjectId, rev: &Rev, meta: &Meta) -> SystemTime {
+        match self.backend().origin(id, rev) {
+            Origin::Here => meta.published(),
+            Origin::Elsewhere(_) => meta.mtime,
+        }
     }
 
     /// All live revisions of an object, in ascending order. Reads each.

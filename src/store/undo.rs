@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::revision_set::reason_text;
 use super::save::{SaveContext, inherit};
 use super::{Outcome, Saved, Store, TRIES, unsteady};
-use crate::backend::{Attrs, Durability, Tombstone};
+use crate::backend::{Attrs, DELETED, Durability, Tombstone};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -15,7 +15,7 @@ use crate::rev::{ObjectId, Rev};
 /// An object's deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// Its name.
+    /// Its name; `deleted` stands for those that have none.
     pub op: String,
     /// When it happened, as far as the medium tells.
     pub at: SystemTime,
@@ -47,10 +47,13 @@ impl Store {
         let set = self.revision_set(id)?;
         let mut found: HashMap<String, Deletion> = HashMap::new();
         for Tombstone { rev, why, at, meta, .. } in self.backend().tombstones(id)? {
-            if reason_text(&why) == why || !set.is_deletion(&why) || meta.size == 0 {
+            // A program that knows no facts deleted it elsewhere, perhaps bit by bit, and one who had it told so.
+            let is_deletion = why == DELETED || reason_text(&why) != why;
+            if !is_deletion || !set.is_deletion(&why) || meta.size == 0 {
                 continue;
             }
             let deletion = found.entry(why.clone()).or_insert(Deletion { op: why, at, revs: Vec::new() });
+            deletion.at = deletion.at.max(at);
             deletion.revs.push(rev);
         }
         let mut found: Vec<Deletion> = found.into_values().collect();
@@ -228,6 +231,21 @@ mod tests {
         s.restore(&x, &first).unwrap();
         assert_eq!((s.revisions(&x).unwrap().len(), text(&s, "x")), (1, "{\"n\":1}".into()));
         assert!(matches!(s.restore(&id("y"), &first), Err(Error::NoObject(_))));
+    }
+
+    #[test]
+    fn a_deletion_of_which_only_facts_have_come_is_one() {
+        let ((s, _), x) = (store(), id("x"));
+        let first = s.create(&x, b"{\"n\":0}").unwrap().rev;
+        let last = s.update(&x, b"{\"n\":1}").unwrap().rev;
+        for rev in [&first, &last] {
+            assert!(s.retire(&x, rev, DELETED, Durability::Ordered).unwrap());
+        }
+        assert_eq!(s.deleted().unwrap(), std::slice::from_ref(&x));
+        let [deletion] = &s.deletions(&x).unwrap()[..] else { panic!() };
+        assert_eq!((deletion.op.as_str(), &deletion.revs), (DELETED, &vec![first, last]));
+        s.undelete(&x, Some(DELETED)).unwrap();
+        assert!(text(&s, "x").contains("1"));
     }
 
     #[test]

@@ -178,11 +178,21 @@ impl BucketPeer {
         Ok(BucketPeer { url, settings, store, runtime: Some(runtime), deadline: DEADLINE, told })
     }
 
-    /// How long a call that fails for what may pass is made again.
+    /// How long a call that fails for what may pass is made again; one answer takes no longer, either.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> BucketPeer {
         self.deadline = deadline;
         self
+    }
+
+    /// How long one answer may take: a server that needs longer is given longer.
+    fn answer(&self) -> Duration {
+        ANSWER.max(self.deadline / 3).min(self.deadline)
+    }
+
+    /// The same with so many bytes.
+    fn time_for(&self, bytes: u64) -> Duration {
+        self.answer() + Duration::from_secs(bytes / BYTES_A_SECOND)
     }
 
     fn path(&self, key: &str) -> Path {
@@ -225,7 +235,7 @@ impl BucketPeer {
 
     fn put_bytes(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let bytes = object_store::PutPayload::from(bytes.to_vec());
-        let (path, limit) = (self.path(name), time_for(bytes.content_length() as u64));
+        let (path, limit) = (self.path(name), self.time_for(bytes.content_length() as u64));
         let put = self.call(|| async { Ok(timeout(limit, self.store.put(&path, bytes.clone())).await??) });
         put.map(drop).map_err(|why| self.failed("put", name, why))
     }
@@ -233,8 +243,8 @@ impl BucketPeer {
     fn get_bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(name);
         let got = self.call(|| async {
-            let answer = timeout(ANSWER, self.store.get(&path)).await??;
-            let limit = time_for(answer.meta.size);
+            let answer = timeout(self.answer(), self.store.get(&path)).await??;
+            let limit = self.time_for(answer.meta.size);
             Ok(timeout(limit, answer.bytes()).await??)
         });
         match got {
@@ -246,7 +256,7 @@ impl BucketPeer {
 
     fn remove_name(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        match self.call(|| async { Ok(timeout(ANSWER, self.store.delete(&path)).await??) }) {
+        match self.call(|| async { Ok(timeout(self.answer(), self.store.delete(&path)).await??) }) {
             Ok(()) | Err(Why::NoKey) => Ok(()),
             Err(why) => Err(self.failed("remove", name, why)),
         }
@@ -267,7 +277,7 @@ impl BucketPeer {
                     page_token: token.clone(),
                     ..Default::default()
                 };
-                Ok(timeout(ANSWER, self.store.list_paginated(Some(&prefix), opts)).await??)
+                Ok(timeout(self.answer(), self.store.list_paginated(Some(&prefix), opts)).await??)
             });
             let page = match page {
                 Ok(page) => page,
@@ -334,10 +344,6 @@ impl Peer for BucketPeer {
     fn get_revs(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>> {
         at_once(AT_ONCE, keys, |key| self.get(key))
     }
-}
-
-fn time_for(bytes: u64) -> Duration {
-    ANSWER + Duration::from_secs(bytes / BYTES_A_SECOND)
 }
 
 /// The bucket as `object_store` reaches it; what is wrong with the settings, in words.

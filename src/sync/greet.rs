@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
 use super::peer::{Key, Listed};
 use super::probe::{Finding, Hub, probe};
 use super::segment::{Head, parse};
-use super::{Replica, forget_writer, sha256, word};
+use super::{Replica, State, forget_writer, sha256, word};
 use crate::error::{Error, Result};
 
 /// What else a store is called, in a store.
@@ -98,7 +100,58 @@ pub fn init(hub: &dyn Hub, store: &str) -> Result<Vec<Finding>> {
     }
 }
 
+/// Whether this exchange has come so far once that the peer was known.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn is_known(state: &Path) -> Result<bool> {
+    if !state.exists() {
+        return Ok(false);
+    }
+    match State::open(state) {
+        Ok(state) => Ok(state.text(word::HUB)?.is_some()),
+        // Somebody is at it.
+        Err(Error::Sync(_)) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// The hubs that a store is synchronised with, as this host remembers below `dir`, by what users call them; not those that
+/// somebody is at.
+pub fn hubs_of(dir: &Path, name: &str) -> Vec<String> {
+    let hub = |path: &Path| -> Option<String> {
+        let state = State::open(path).ok()?;
+        let is_of_it = state.text(word::STORE).ok()?.as_deref() == Some(name);
+        state.text(word::CALLED).ok()?.filter(|_| is_of_it)
+    };
+    let paths = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut hubs: Vec<String> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "redb"))
+        .filter_map(|path| hub(&path))
+        .collect();
+    hubs.sort();
+    hubs
+}
+
 impl Replica<'_> {
+    /// Whether the peer held nothing, and is a hub from this round on, or would be.
+    pub fn has_begun(&self) -> bool {
+        self.began.load(Ordering::Relaxed)
+    }
+
+    /// Which of these are hubs that this store could be meant for: of one that holds nothing, all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn meant_for(&self, name: &str, near: Vec<(String, Vec<u8>)>) -> Result<Vec<String>> {
+        let (lineage, is_new) = (self.lineage()?, !self.is_in_use()?);
+        let is_kin = |format: &[u8]| {
+            let format = Format::parse(format);
+            format.is_ok_and(|format| is_new || format.store == name || lineage.contains(&format.store))
+        };
+        Ok(near.into_iter().filter(|(_, format)| is_kin(format)).map(|(called, _)| called).collect())
+    }
+
     /// The peer does not give back what it was given.
     pub(super) fn garbled(&self) -> Error {
         let why = "what is put there is read back as something else".into();
@@ -151,7 +204,10 @@ impl Replica<'_> {
                      start anew, `--new`",
                 ));
             }
-            (None | Some(Err(NoFormat::Damaged)), _) if self.options.dry_run => return Ok(false),
+            (None | Some(Err(NoFormat::Damaged)), _) if self.options.dry_run => {
+                self.began.store(true, Ordering::Relaxed);
+                return Ok(false);
+            }
             (None, None) if !self.options.push => {
                 return Err(self.refused("it holds nothing yet; synchronise a store with it first"));
             }
@@ -164,6 +220,7 @@ impl Replica<'_> {
                 });
             }
             (None | Some(Err(NoFormat::Damaged)), known) => {
+                self.began.store(known.is_none(), Ordering::Relaxed);
                 let store = lineage.first().cloned().unwrap_or_else(|| name.into());
                 let new = || Format { hub: Uuid::new_v4().simple().to_string(), store };
                 self.begin(&known.clone().unwrap_or_else(new))?
@@ -195,6 +252,7 @@ impl Replica<'_> {
             change.set_word(word::HUB, Some(format.hub.as_bytes()))?;
             change.set_word(word::HUB_STORE, Some(format.store.as_bytes()))?;
             change.set_word(word::STORE, Some(name.as_bytes()))?;
+            change.set_word(word::CALLED, self.hub.as_deref().map(str::as_bytes))?;
             change.commit()?;
         }
         Ok(true)

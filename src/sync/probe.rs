@@ -34,6 +34,12 @@ pub trait Hub: Peer {
     /// Takes names away, all that are below this one.
     fn remove_at(&self, above: &str, names: &[String]) -> Result<()>;
 
+    /// What lies as `format.json` in places beside this one or right below it, as far as they are easily found, by what users
+    /// call them.
+    fn near(&self) -> Vec<(String, Vec<u8>)> {
+        Vec::new()
+    }
+
     /// What else there is to be found out.
     fn probe_more(&self) -> Result<Vec<Finding>> {
         Ok(Vec::new())

@@ -5,14 +5,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 
 use super::counterpart::Counterpart;
 use super::peer::{Body, Key, Listed, Peer};
+use super::started::end_program;
 use super::wire::{self, Answer, Decoder, Failed, Greeting, HELLO, HELLO_ANY, Request};
 use super::{Report, SshUrl, SyncOptions};
 use crate::error::{Error, Result};
@@ -32,6 +35,8 @@ pub struct RemotePeer {
     name: String,
     start: Box<dyn Fn() -> Command + Send + Sync>,
     greeting: Greeting,
+    /// There was a store.
+    known: AtomicBool,
     link: Mutex<Option<Link>>,
 }
 
@@ -47,7 +52,8 @@ impl RemotePeer {
         greeting: Greeting,
         start: impl Fn() -> Command + Send + Sync + 'static,
     ) -> RemotePeer {
-        RemotePeer { name, start: Box::new(start), greeting, link: Mutex::new(None) }
+        let (known, link) = Default::default();
+        RemotePeer { name, start: Box::new(start), greeting, known, link }
     }
 
     /// The answers to requests, each as soon as it is there.
@@ -112,7 +118,9 @@ impl RemotePeer {
             Error::Peer { peer: self.name.clone(), why, away: false }
         })?;
         let (mut first, mut opened) = (true, Answer::Done);
-        let open = [HELLO.to_vec(), Request::Open(self.greeting.clone()).to_bytes()];
+        let dry_run = self.greeting.dry_run || self.known.load(Ordering::Relaxed);
+        let greeting = Greeting { dry_run, ..self.greeting.clone() };
+        let open = [HELLO.to_vec(), Request::Open(greeting).to_bytes()];
         let greeted = link.exchange(open.into_iter(), |message| {
             if std::mem::take(&mut first) {
                 return if message == HELLO { Ok(true) } else { Err(another_version(&message)) };
@@ -131,6 +139,7 @@ impl RemotePeer {
                 // A banner, and such: no reason of what comes later.
                 hand_on(link.said.taken());
                 link.is_open = true;
+                self.known.store(true, Ordering::Relaxed);
                 Ok(link)
             }
         }
@@ -151,7 +160,7 @@ impl RemotePeer {
     fn lost(&self, mut link: Link, ended: Ended) -> Error {
         if let Ended::Silent = ended {
             // It would not see that its input ends.
-            let _ = link.child.kill();
+            kill(&mut link.child);
         }
         let timeout = link.timeout;
         let was_open = link.is_open;
@@ -327,8 +336,7 @@ impl Link {
             match self.child.try_wait() {
                 Ok(None) if Instant::now() < until => std::thread::sleep(pause),
                 Ok(None) => {
-                    let _ = self.child.kill();
-                    let _ = self.child.wait();
+                    kill(&mut self.child);
                     break None;
                 }
                 Ok(status) => break status,
@@ -338,6 +346,14 @@ impl Link {
         };
         (status, self.said.end())
     }
+}
+
+/// Ends the program, and what it started.
+fn kill(child: &mut Child) {
+    if let Some(pid) = Pid::from_raw(child.id() as i32) {
+        end_program(pid);
+    }
+    let _ = child.try_wait();
 }
 
 fn is_not_now(e: &io::Error) -> bool {

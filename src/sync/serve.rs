@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::counterpart::{Counterpart, StoreHere};
+use super::hang::watch_disks;
 use super::peer::Body;
 use super::wire::{self, Answer, Decoder, Failed, HELLO, Request, WORKING};
 use crate::error::{Error, Result};
@@ -25,25 +27,33 @@ struct Output<W: Write> {
     heard: AtomicBool,
 }
 
-/// Answers what is asked of the store in a directory, until `input` ends. What fails is an answer.
+/// Answers what is asked of the store in a directory, until `input` ends. What fails is an answer; where the disk does not
+/// answer for as long as the other side waits, it says so and ends this process.
 ///
 /// # Errors
 /// [`Error::Peer`] where what comes is nothing that a revfs of this version says, or stops in the middle, or nobody takes the
 /// answers.
-pub fn serve(dir: &Path, input: impl Read, output: impl Write + Send) -> Result<()> {
+pub fn serve(dir: &Path, input: impl Read, output: impl Write + Send + 'static) -> Result<()> {
     let output = Output {
         to: Mutex::new(BufWriter::with_capacity(1 << 16, output)),
         works: AtomicBool::new(false),
         heard: AtomicBool::new(false),
     };
     let (greeted, greetings) = channel();
+    let output = Arc::new(output);
+    let hung = Arc::clone(&output);
     std::thread::scope(|scope| {
-        let output = &output;
+        let output = &*output;
         let live = move || output.show_life(&greetings);
         let started = std::thread::Builder::new().name("sign-of-life".into()).spawn_scoped(scope, live);
         started.map_err(unheard)?;
         let ended = output.answer_all(dir, input, |timeout| {
             let _ = greeted.send(timeout);
+            watch_disks(timeout, move || {
+                let why = format!("its disk has not answered for {} s", timeout.as_secs());
+                let _ = hung.say(&Answer::Failed(Failed::Away, why).to_bytes()).and_then(|()| hung.flush());
+                std::process::exit(3);
+            });
         });
         drop(greeted);
         ended

@@ -104,7 +104,7 @@ impl Decoder {
 /// What a store that is to be synchronised tells the other one first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
-    /// Nothing is to be made there.
+    /// Nothing is to be made there: this is a dry run, or a store was there before.
     pub dry_run: bool,
     /// After how much silence the other is taken for lost, whole seconds.
     pub timeout: Duration,

@@ -56,7 +56,10 @@ impl World {
 
     #[track_caller]
     fn on(&self, host: &str, args: &[&str]) -> String {
-        run(&mut self.command(host, "cy", args), b"{}").ok()
+        let ran = run(&mut self.command(host, "cy", args), b"{}");
+        let is_told = |line: &str| line.starts_with("revfs: a new hub begins at ");
+        assert!(ran.code == 0 && ran.err.lines().all(is_told), "{} {}", ran.code, ran.err);
+        ran.text().to_owned()
     }
 
     #[track_caller]
@@ -136,6 +139,25 @@ fn a_name_survives_every_hop() {
     assert_eq!(log.matches("\"host\":\"").count(), 3, "{log}");
     world.on("bob", &["undelete", "./b", "x"]);
     assert_eq!(world.hosts("./b"), [None]);
+}
+
+#[test]
+fn the_log_says_when_a_revision_was_saved_not_when_it_came() {
+    let world = World::new();
+    world.save("ann", "./a", "{\"n\": 1}");
+    let times = |store: &str| -> Vec<Value> {
+        let log = world.on("any", &["log", "--json", store, "x"]);
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["time"].clone()).collect()
+    };
+    let saved = times("./a");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    world.on("ann", &["sync", "./a", &world.url("hub")]);
+    world.on("bob", &["sync", "./b", &world.url("hub")]);
+    world.on("bob", &["sync", "./b", &format!("ssh://cy{}", world.path("c").display())]);
+    world.on("bob", &["sync", "./b", "./f"]);
+    for store in ["./b", "./c", "./f"] {
+        assert_eq!(times(store), saved, "{store}");
+    }
 }
 
 #[test]
@@ -254,7 +276,7 @@ fn where_a_medium_keeps_no_attributes_nothing_is_known_and_all_is_received() {
     world.save("ann", "./a", "{\"n\": 1}");
     world.on("ann", &["sync", "./a", &hub]);
     let script = format!(
-        "mount -t ramfs ramfs b; revfs sync ./b {hub}; echo '{{}}' | revfs create ./b own; revfs sync ./b {hub2}; \
+        "mount -t ramfs ramfs b; revfs sync ./b {hub}; echo '{{}}' | revfs create ./b own; revfs sync ./b {hub2} 2> told; \
          revfs log --json ./b x; revfs check ./b"
     );
     let command = world.command("bob", "cy", &[]);

@@ -548,6 +548,165 @@ fn a_link_that_hangs_is_ended() {
     hosts.agree();
 }
 
+/// Which of these processes are left; those that ended and were not waited for are none.
+fn left(pids: &[&str]) -> Vec<String> {
+    let stat = |pid: &&&str| fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    pids.iter().filter_map(|pid| stat(&pid)).filter(|stat| !stat.contains(") Z ")).collect()
+}
+
+#[test]
+fn a_script_in_the_place_of_ssh_ends_with_all_that_it_started() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    // It looks at nothing that ends, and neither do those that it starts.
+    let script = "#!/bin/bash\ntrap '' TERM INT HUP\necho $$ > pids\nsleep 1000 &\necho $! >> pids\n\
+                  (trap - TERM; sleep 1001 & echo $! >> pids; touch begun; wait) &\necho $! >> pids\n\
+                  shift $(($# - 1))\n[ -e hang ] || sh -c \"$1\"\nwhile :; do wait; done\n";
+    fs::write(hosts.path("link"), script).unwrap();
+    let gone = |how: &str| {
+        let pids = fs::read_to_string(hosts.path("pids")).unwrap();
+        let pids: Vec<&str> = pids.lines().collect();
+        assert_eq!(pids.len(), 4);
+        until(&format!("end of all: {how}: {:?}", left(&pids)), || left(&pids).is_empty());
+        let _ = fs::remove_file(hosts.path("begun"));
+    };
+    hosts.sync(&[]);
+    gone("a round");
+    fs::write(hosts.path("hang"), "").unwrap();
+    hosts.revfs(&["sync", "--timeout=1", "./a", &hosts.url], "").fails(3, "has come or gone for 1 s");
+    gone("time is up");
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut sync = hosts.command(&["sync", "./a", &hosts.url]).spawn().unwrap();
+        until("script", || hosts.path("begun").exists());
+        let kill = Command::new("kill").args(["-s", signal, &sync.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let status = sync.wait().unwrap();
+        assert!(std::os::unix::process::ExitStatusExt::signal(&status).is_some(), "{status}");
+        gone(signal);
+    }
+    let mut tied = hosts.command(&["sync", "--tied", "--watch=1", "./a", &hosts.url]).spawn().unwrap();
+    until("script", || hosts.path("begun").exists());
+    drop(tied.stdin.take());
+    tied.wait().unwrap();
+    gone("the mount ends");
+}
+
+#[test]
+fn a_program_in_the_place_of_ssh_may_ask_on_the_terminal() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let script = "#!/bin/sh\nprintf 'Passphrase: ' > /dev/tty\nread -r word < /dev/tty\n\
+                  [ \"$word\" = open ] || exit 255\nshift $(($# - 1))\nexec sh -c \"$1\"\n";
+    fs::write(hosts.path("link"), script).unwrap();
+    let python = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], ["revfs", "sync", "./a", sys.argv[2]])
+shown, told = b"", False
+while True:
+    try:
+        shown += os.read(terminal, 4096)
+    except OSError:
+        break
+    if b"Passphrase" in shown and not told:
+        os.write(terminal, b"open\n")
+        told = True
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
+"#;
+    let mut command = Command::new("timeout");
+    command.args(["60", "python3", "-c", python, env!("CARGO_BIN_EXE_revfs"), &hosts.url]);
+    command.current_dir(&hosts.dir).env("REVFS_SSH", &hosts.ssh).env("XDG_STATE_HOME", hosts.path("here"));
+    let out = command.env("REVFS_REMOTE", REMOTE).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(said.starts_with("0 ") && said.contains("sent 1 revision"), "{said}");
+}
+
+/// A directory that is another one, by bindfs.
+struct Mirror(PathBuf, Child);
+
+impl Mirror {
+    fn new(of: &Path, at: PathBuf) -> Mirror {
+        fs::create_dir_all(&at).unwrap();
+        let is_there = || rustix::fs::statfs(&at).is_ok_and(|s| s.f_type as u64 == 0x6573_5546);
+        let mut daemon = Command::new("bindfs");
+        daemon.args(["-f", "-o", "attr_timeout=0,entry_timeout=0"]).args([of, &at]);
+        let daemon = daemon.spawn().unwrap();
+        until("mirror", is_there);
+        Mirror(at, daemon)
+    }
+
+    fn tell(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.1), signal);
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.tell(rustix::process::Signal::CONT);
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = self.1.kill();
+        let _ = self.1.wait();
+    }
+}
+
+/// Where one waits for the other, nothing ends who waits for that: it has taken the question and does not answer.
+#[test]
+fn a_disk_that_hangs_is_not_waited_for_for_ever() {
+    use rustix::process::Signal;
+    if !rustix::process::geteuid().is_root() {
+        return println!("only root mounts a directory by bindfs for sure");
+    }
+    let need = ". scripts/lib.sh; need bindfs:bindfs; need_fuse";
+    assert!(Command::new("bash").args(["-c", need]).status().unwrap().success());
+    let hosts = Hosts::new();
+    fs::create_dir_all(hosts.path("disk/hub")).unwrap();
+    let below = Mirror::new(&hosts.path("disk"), hosts.path("below"));
+    for (times, end) in [("once", "below"), ("twice", "above")] {
+        let above = (times == "twice").then(|| Mirror::new(&below.0, hosts.path("above")));
+        let at = hosts.path(end);
+        let (hub, b) = (format!("file://{}", at.join("hub").display()), at.join("b").display().to_string());
+        let far = format!("ssh://host{b}");
+        for (n, peer) in [hub, b, far].into_iter().enumerate() {
+            let sync = |args: &[&str]| hosts.revfs(&[&["sync", "./a", &peer], args].concat(), "");
+            hosts.revfs(&["create", "./a", &format!("{times}{n}")], "{}").ok();
+            sync(&[]).ok();
+            hosts.revfs(&["create", "./a", &format!("{times}{n}after")], "{}").ok();
+            below.tell(Signal::STOP);
+            let begun = Instant::now();
+            let once = sync(&["--timeout=1"]);
+            let args = ["sync", "./a", &peer, "--timeout=1", "--watch=1", "--json"];
+            let mut watch = hosts.command(&args).spawn().unwrap();
+            let mut said = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+            let line = said.next().unwrap().unwrap();
+            below.tell(Signal::CONT);
+            // The other side finds where it is before it says anything.
+            once.fails(3, "for 1 s");
+            assert!(line.contains("for 1 s"), "{line}");
+            assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+            // It goes on by itself.
+            let line = said.find(|line| line.as_ref().unwrap().contains("\"error\":null"));
+            assert!(line.unwrap().unwrap().contains("\"sent\":1"));
+            let _ = watch.kill();
+            watch.wait().unwrap();
+            assert_eq!(sync(&[]).ok(), "nothing new\n");
+        }
+        drop(above);
+    }
+    // In the middle the other side says it.
+    hosts.sync(&[]);
+    fs::rename(hosts.path("b/.revfs/sync"), hosts.path("log")).unwrap();
+    let log = Mirror::new(&hosts.path("log"), hosts.path("b/.revfs/sync"));
+    hosts.sync(&[]);
+    log.tell(Signal::STOP);
+    let begun = Instant::now();
+    let hung = hosts.revfs(&["sync", "--timeout=1", "./a", &hosts.url], "");
+    log.tell(Signal::CONT);
+    hung.fails(3, &format!("{}: its disk has not answered for 1 s", hosts.url));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    hosts.sync(&[]);
+}
+
 #[test]
 fn others_who_synchronise_with_it_are_waited_for_but_not_for_ever() {
     let hosts = Hosts::new();
@@ -628,6 +787,11 @@ fn a_peer_that_is_new_or_empty_is_told_all_by_new() {
         // It is not there any more.
         fs::remove_dir_all(hosts.path("b")).unwrap();
         sync(&[]).fails(1, "`--new`");
+        assert!(!hosts.path("b").exists());
+        // Or it is empty: a disk is not mounted there.
+        fs::create_dir(hosts.path("b")).unwrap();
+        sync(&[]).fails(1, "`--new`");
+        assert_eq!(fs::read_dir(hosts.path("b")).unwrap().count(), 0);
         sync(&["--new"]).ok();
         assert_eq!(hosts.agree().len(), 1);
         // Another one is there.
@@ -646,6 +810,21 @@ fn a_peer_that_is_new_or_empty_is_told_all_by_new() {
         sync(&["--new", "--join"]).ok();
         assert_eq!(hosts.agree().len(), 3);
     }
+}
+
+#[test]
+fn a_store_that_goes_between_two_rounds_is_not_begun_anew() {
+    let hosts = Hosts::new();
+    hosts.revfs(&["create", "./a", "one"], "{}").ok();
+    let mut watch = hosts.command(&["sync", "--watch=1", "--json", "./a", &hosts.url]).spawn().unwrap();
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    assert!(said.next().unwrap().unwrap().contains("\"error\":null"));
+    fs::rename(hosts.path("b"), hosts.path("away")).unwrap();
+    let refused = said.find(|line| !line.as_ref().unwrap().contains("\"error\":null"));
+    assert!(refused.unwrap().unwrap().contains("is the right disk mounted there"));
+    assert!(!hosts.path("b").exists());
+    let _ = watch.kill();
+    watch.wait().unwrap();
 }
 
 #[test]

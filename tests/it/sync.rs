@@ -808,6 +808,24 @@ fn one_way_is_one_way_and_a_dry_run_none() {
 }
 
 #[test]
+fn what_a_program_deleted_on_another_host_is_listed_as_deleted() {
+    let at = place();
+    let at = at.path();
+    fs::create_dir(at.join("a")).unwrap();
+    for name in ["x", "y"] {
+        revfs(at, &["create", "./a", name]).ok();
+    }
+    revfs(at, &["sync", "./a", "./b"]).ok();
+    node_deletes(&at.join("a"), "x");
+    revfs(at, &["sync", "./a", "./b"]).ok();
+    let listed = revfs(at, &["undelete", "./b"]).ok();
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    assert!(words[1..3] == ["deleted", "1"] && words[4..] == ["x"], "{listed}");
+    revfs(at, &["undelete", "./b", "x"]).ok();
+    assert_eq!(revfs(at, &["undelete", "./b"]).ok(), "");
+}
+
+#[test]
 fn a_round_says_how_far_it_has_come() {
     let at = place();
     let at = at.path();
@@ -834,6 +852,12 @@ fn a_round_says_how_far_it_has_come() {
     for limit in ["--limit-rate=x", "--limit-rate=0", "--limit-requests=0"] {
         revfs(at, &["sync", limit, "./c", &url]).fails(2, limit.split('=').next().unwrap());
     }
+}
+
+#[test]
+fn one_place_where_two_are_needed_is_told_from_a_store_that_is_missing() {
+    let at = place();
+    revfs(at.path(), &["sync", "docs/"]).fails(2, "`revfs sync docs/ PEER`");
 }
 
 #[test]
@@ -972,6 +996,39 @@ impl Hub for Poor {
         names.iter().for_each(|name| drop(self.0.lock().remove(&name.to_lowercase())));
         Ok(())
     }
+}
+
+#[test]
+fn a_hub_that_begins_beside_another_one_is_told() {
+    let at = place();
+    let at = at.path();
+    for dir in ["a", "c", "hubs/notes", "hubs/notse", "else/x"] {
+        fs::create_dir_all(at.join(dir)).unwrap();
+    }
+    revfs(at, &["create", "./a", "x"]).ok();
+    let url = |dir: &str| format!("file://{}/{dir}", at.display());
+    let said = |store: &str, dir: &str, dry: &[&str]| {
+        let ran = revfs(at, &[&["sync", store, &url(dir)], dry].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.err
+    };
+    let begins = |dir: &str, other: &str| {
+        format!("revfs: a new hub begins at {}; there are {}, too\n", url(dir), url(other))
+    };
+    // Nothing is to be said of the first.
+    assert_eq!(said("./a", "hubs/notes", &["--dry-run"]), "");
+    assert_eq!(said("./a", "hubs/notes", &[]), "");
+    assert_eq!(said("./a", "hubs/notse", &["-n"]), begins("hubs/notse", "hubs/notes"));
+    assert_eq!(said("./a", "hubs/notse", &[]), begins("hubs/notse", "hubs/notes"));
+    assert_eq!(said("./a", "hubs/notse", &[]), "");
+    fs::remove_dir_all(at.join("hubs/notse")).unwrap();
+    // What this store is synchronised with is known wherever it is; of another one, what is near.
+    assert!(said("./a", "else/x", &[]).contains(&url("hubs/notes")));
+    fs::create_dir(at.join("hubs/c")).unwrap();
+    assert_eq!(said("./c", "hubs/c", &["-n"]), begins("hubs/c", "hubs/notes"));
+    // Where it holds something else it is not meant for that.
+    revfs(at, &["create", "./c", "y"]).ok();
+    assert_eq!(said("./c", "hubs/c", &[]), "");
 }
 
 #[test]

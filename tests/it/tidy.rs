@@ -27,7 +27,7 @@ const CHAIN: &[&[&str]] = &[
 const KEPT: &[(&str, &[&str])] = &[
     ("fuser", &["fuse", "mount"]),
     ("clap", &["cli"]),
-    ("signal_hook", &["mount"]),
+    ("signal_hook", &["mount", "cli"]),
     ("redb", &["sync"]),
     ("sha2", &["sync"]),
     ("object_store", &["sync"]),
@@ -201,6 +201,7 @@ const CHECK_ORDER: &[&str] = &["disk", "reason", "object", "own"];
 
 const SYNC_ORDER: &[&str] = &[
     "at_once",
+    "hang",
     "progress",
     "peer",
     "limit",
@@ -225,6 +226,7 @@ const SYNC_ORDER: &[&str] = &[
     "wire",
     "counterpart",
     "ssh",
+    "started",
     "remote",
     "serve",
     "url",

@@ -1,10 +1,11 @@
 //! What is tried of a bucket.
 
 use object_store::list::PaginatedListOptions;
-use object_store::{PutMode, PutOptions, PutPayload};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::time::timeout;
 
-use super::{ANSWER, AT_ONCE, BucketPeer, Why};
+use super::{AT_ONCE, BucketPeer, BucketUrl, Why};
 use crate::error::Result;
 use crate::sync::at_once::at_once;
 use crate::sync::probe::Hub;
@@ -18,7 +19,7 @@ impl Hub for BucketPeer {
         let (path, bytes) = (self.path(name), PutPayload::from(bytes.to_vec()));
         let created = self.call(|| async {
             let create = PutOptions { mode: PutMode::Create, ..Default::default() };
-            match timeout(ANSWER, self.store.put_opts(&path, bytes.clone(), create)).await? {
+            match timeout(self.answer(), self.store.put_opts(&path, bytes.clone(), create)).await? {
                 Err(object_store::Error::NotImplemented { .. }) => Ok(false),
                 done => Ok(done.map(|_| true)?),
             }
@@ -38,7 +39,7 @@ impl Hub for BucketPeer {
         loop {
             let page = self.call(|| async {
                 let opts = PaginatedListOptions { page_token: token.clone(), ..Default::default() };
-                Ok(timeout(ANSWER, self.store.list_paginated(Some(&start), opts)).await??)
+                Ok(timeout(self.answer(), self.store.list_paginated(Some(&start), opts)).await??)
             });
             let page = page.map_err(|why| self.failed("list", above, why))?;
             let found = page.result.objects.into_iter();
@@ -51,6 +52,37 @@ impl Hub for BucketPeer {
                 next => token = next,
             }
         }
+    }
+
+    fn near(&self) -> Vec<(String, Vec<u8>)> {
+        const LOOKED_AT: usize = 16;
+        let Some(runtime) = &self.runtime else { return Vec::new() };
+        let own = &self.url.prefix;
+        let above = own.parent();
+        let within = |above: Path| async move {
+            let start = Some(format!("{above}/")).filter(|_| !above.as_ref().is_empty());
+            let opts = PaginatedListOptions { delimiter: Some("/".into()), ..Default::default() };
+            let page = timeout(self.answer(), self.store.list_paginated(start.as_deref(), opts)).await;
+            page.ok().and_then(Result::ok).map_or(Vec::new(), |page| page.result.common_prefixes)
+        };
+        runtime.block_on(async {
+            let mut places: Vec<Path> = above.iter().cloned().collect();
+            for place in above.into_iter().chain([own.clone()]) {
+                places.extend(within(place).await.into_iter().take(LOOKED_AT));
+            }
+            let mut found = Vec::new();
+            for place in places.into_iter().filter(|place| place != own) {
+                let Ok(Ok(format)) =
+                    timeout(self.answer(), self.store.get(&place.clone().join("format.json"))).await
+                else {
+                    continue;
+                };
+                if let Ok(format) = format.bytes().await {
+                    found.push((BucketUrl { prefix: place, ..self.url.clone() }.to_string(), format.into()));
+                }
+            }
+            found
+        })
     }
 
     fn remove_at(&self, _: &str, names: &[String]) -> Result<()> {

@@ -257,6 +257,24 @@ fn a_server_that_is_away_for_a_while_is_waited_for() {
     assert_eq!(hub.get(&Key::Format).unwrap().unwrap(), b"1");
 }
 
+#[test]
+fn a_server_that_does_not_answer_is_waited_for_as_long_as_is_said() {
+    // Connections are taken, and nothing is said.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (address, said) in
+        [(silent.local_addr().unwrap(), "no answer in time"), (closed, "cannot be reached")]
+    {
+        let host = Host::new("s3://b/x");
+        let begun = Instant::now();
+        let mut command = host.env.command(&["sync", "--timeout=1", "docs", &host.hub]);
+        command.envs(settings(address)).env("XDG_STATE_HOME", host.env.store().with_file_name("state"));
+        let ran = run(&mut command, b"");
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(ran.code == 3 && ran.err.lines().last().unwrap().contains(said), "{} {}", ran.code, ran.err);
+    }
+}
+
 /// Two hosts that save, remove and meet through a link with this plan: in the end they show the same.
 fn converge(plan: impl Fn(&str, usize) -> Option<Loss> + Send + Sync + 'static) -> usize {
     let bucket = Bucket::new();
