@@ -102,7 +102,9 @@ impl Store {
             age.is_some_and(|age| now.duration_since(at).is_ok_and(|gone| gone > age))
         };
         // What was before it would be what can be brought back.
-        let whole = !last.is_empty() && last.iter().filter_map(went).all(|at| is_past(deleted, at));
+        let whole = deleted.is_some()
+            && !last.is_empty()
+            && last.iter().filter_map(went).all(|at| is_past(deleted, at));
         let mut cleared = Cleared::default();
         let mut revs: Vec<&Rev> = tombstones.iter().map(|grave| &grave.rev).collect();
         revs.sort();
@@ -190,8 +192,7 @@ mod tests {
         }
         s.retire_old(&x, Keep::Newest(2), false).unwrap();
         s.delete(&x).unwrap();
-        let hour = Some(Duration::from_secs(3600));
-        assert!(s.purge(&x, None, hour, false).unwrap().revs.is_empty());
+        assert!(s.purge(&x, None, Some(Duration::MAX), false).unwrap().revs.is_empty());
         assert_eq!(s.purge(&x, None, ALL, true).unwrap().revs.len(), 4);
         assert_eq!(s.purge(&x, None, ALL, false).unwrap().revs.len(), 4);
         assert!(matches!(s.undelete(&x, None), Err(Error::NoObject(_))));
@@ -256,7 +257,8 @@ mod tests {
         assert_eq!(s.purge(&x, None, ALL, true).unwrap().revs, [a, b]);
         s.undelete(&x, None).unwrap();
         s.delete(&x).unwrap();
-        assert_eq!(s.purge(&x, None, ALL, false).unwrap().revs.len(), 1);
+        // With all that was before it.
+        assert_eq!(s.purge(&x, None, ALL, false).unwrap().revs.len(), 3);
         assert!(matches!(s.undelete(&x, Some("none")), Err(Error::NoObject(_))));
     }
 

@@ -837,7 +837,7 @@ fn what_the_other_side_could_not_do_is_said_here() {
     fs::remove_dir_all(hosts.path("b/one")).unwrap();
     hosts.sync(&[]);
     let missing = format!(
-        "revfs: {}: one 0-0123456789abcdef0123456789abcdef is still missing or damaged there; it is tried again the next time\n",
+        "revfs: {}: one 0-0123456789abcdef0123456789abcdef is still missing or damaged there (`--verify` on a host that has it puts it right); it is tried again the next time\n",
         hosts.url
     );
     let ran = hosts.revfs(&["sync", "./a", &hosts.url], "");
