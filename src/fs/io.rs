@@ -143,9 +143,7 @@ impl Fs {
         if let Some(file) = self.moved_file(&handle)? {
             return file.sync_all().map_err(os);
         }
-        if let Handle::Revision { node, .. } | Handle::Bytes { node, .. } = &*handle
-            && let Ok(Node::Revision(shown)) = self.node(*node)
-        {
+        if let Ok(Node::Revision(shown)) = self.node(handle.node()) {
             // What others, or another descriptor, have written of the same file is to be durable, too.
             for draft in self.open_drafts(&shown.id) {
                 let mut d = draft.lock();
@@ -153,6 +151,8 @@ impl Fs {
                     self.keep_synced(&mut d)?;
                 }
             }
+            // It may have been saved without: `cp x y.json; sync y.json`.
+            return self.sync_revision(&shown.id, &shown.rev);
         }
         match &*handle {
             Handle::Scratch { file, .. } if data_only => file.sync_data().map_err(os),

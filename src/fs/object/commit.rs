@@ -17,6 +17,7 @@ use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::object::kept::NEW_NAME_FILE;
+use crate::rev::{ObjectId, Rev};
 use crate::store::SaveOptions;
 
 /// How long a whole text must not have changed to be published though programs have it open.
@@ -43,17 +44,15 @@ impl Fs {
         }
         let how = if matches!(asks, Asks::Sync) { Durability::Full } else { self.durability() };
         match (d.verdict(), asks) {
-            (Verdict::Nothing, _) => {
+            (Verdict::Nothing, asks) => {
                 self.note_emptied(d);
                 self.flush_attrs(d)?;
-                if let (Durability::Full, false, Some((rev, _))) = (how, d.is_dirty(), &d.published) {
-                    match self.store.backend().sync(&d.id, rev) {
-                        // Others have removed it.
-                        Err(Error::NoObject(_) | Error::NoRevision(..)) => {}
-                        synced => synced?,
-                    }
+                // Perhaps another descriptor has saved it, at its close.
+                let is = d.published.as_ref().map(|(rev, _)| rev).or(d.base.as_ref());
+                match (asks, d.is_dirty(), is) {
+                    (Asks::Sync, false, Some(rev)) => self.sync_revision(&d.id, rev),
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             (Verdict::Publish, _) => self.save_draft(node, d, how),
             (Verdict::Refuse(_), Asks::Sync) => {
@@ -70,6 +69,15 @@ impl Fs {
                 }
                 Err(FsError::Store(Error::NotObject(why)))
             }
+        }
+    }
+
+    /// Makes what was saved durable, whoever did that.
+    pub(in crate::fs) fn sync_revision(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        match self.store.backend().sync(id, rev) {
+            // Others have removed it.
+            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(()),
+            synced => Ok(synced?),
         }
     }
 
