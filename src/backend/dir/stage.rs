@@ -102,8 +102,10 @@ impl Stage {
     pub fn sync_names(&self, dir: BorrowedFd) -> Result<()> {
         sys::sync_dir(dir)?;
         if self.medium.is_xfs() {
-            // Without a change of metadata after it, the newest name was missing after 2 of 2,697 cuts.
-            let _ = sys::unnamed(dir, 0o600);
+            // While it shuts down (its log has failed) it takes back what was on its way to the log, and then calls an fsync of
+            // a directory done for which nothing is left to do: of 25,620 names that had their fsync, 19 in 120 shutdowns
+            // were missing. Then its attributes cannot be had any more, either.
+            sys::identity(dir, "")?;
         }
         Ok(())
     }
