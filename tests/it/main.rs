@@ -7,6 +7,8 @@ mod compat;
 mod conflicts;
 mod conformance;
 mod convergence;
+#[cfg(feature = "fuse")]
+mod crash;
 mod dice;
 mod document;
 mod examples;

@@ -33,23 +33,29 @@ def write(directory, log, word, shared):
             told.flush()
 
 
-def check(store, logs):
+def texts(*places):
+    """What the revisions below these say, live or gone, and which are torn."""
     said, torn = set(), []
-    for place, dirs, files in os.walk(store):
+    for place, dirs, files in (found for at in places for found in os.walk(at)):
         dirs[:] = [name for name in dirs if not place.endswith('.revfs') or name == 'gone']
         for name in filter(REVISION.match, files):
             try:
                 text = open(f'{place}/{name}').read()
-                said.add(json.loads(text).get('said')) if text else None
+                # What was purged leaves an empty file.
+                if text or '~' not in name:
+                    said.add(json.loads(text).get('said'))
             except ValueError:
                 torn.append(f'{place}/{name}')
+    return said, torn
+
+
+def check(store, logs):
+    said, torn = texts(store)
     told = {line[:-1] for log in logs for line in open(log) if line.endswith('\n')}
     lost = sorted(told - said)
     print(f'{len(told)} acknowledged, {len(lost)} lost {lost[:3]}, {len(torn)} torn {torn[:3]}')
     return bool(lost or torn or not told)
 
 
-if sys.argv[1] == 'write':
-    write(*sys.argv[2:])
-else:
-    sys.exit(check(sys.argv[2], sys.argv[3:]))
+if __name__ == '__main__':
+    sys.exit(write(*sys.argv[2:]) if sys.argv[1] == 'write' else check(sys.argv[2], sys.argv[3:]))
