@@ -57,6 +57,17 @@ impl Fs {
     }
 
     pub(in crate::fs) fn keep_text(&self, id: &ObjectId, name: &str, text: &[u8], like: &Attr) -> Result<()> {
+        self.put_text(id, name, text, like).map(drop)
+    }
+
+    /// The same; returns the directory and the file.
+    fn put_text(
+        &self,
+        id: &ObjectId,
+        name: &str,
+        text: &[u8],
+        like: &Attr,
+    ) -> Result<(OwnedFd, ScratchNode)> {
         const TRIES: usize = 100;
         let like = Attr { perm: like.perm & 0o777, atime: like.mtime, ..like.clone() };
         for _ in 0..TRIES {
@@ -64,7 +75,7 @@ impl Fs {
             match scratch::replace(dir.as_fd(), OsStr::new(name), text, &like, false) {
                 // The directory went with another text.
                 Err(FsError::Os(Errno::NOENT)) => {}
-                kept => return kept.map(drop),
+                kept => return kept.map(|file| (dir, file)),
             }
         }
         Err(FsError::Busy)
@@ -103,14 +114,13 @@ impl Fs {
 
     /// Makes the bytes of a text durable that is not whole.
     pub(in crate::fs) fn keep_synced(&self, d: &mut Draft) -> Result<()> {
-        let dir = self.drafts_of(&d.id, true)?.ok_or(FsError::NotFound)?;
-        let mut synced = match d.synced.take() {
-            Some(synced) => synced,
+        let (dir, mut synced) = match d.synced.take() {
+            Some(synced) => (self.drafts_of(&d.id, true)?.ok_or(FsError::NotFound)?, synced),
             None => {
                 let (id, name) = (d.id.clone(), kept_name());
-                let like = Attr { perm: d.mode.unwrap_or(0o644) & 0o777, ..self.unmasked_attr(d) };
-                let file = scratch::replace(dir.as_fd(), OsStr::new(&name), b"", &like, false)?;
-                Synced { id, file: file.open(OFlags::RDWR.bits() as i32)?, name, upto: 0 }
+                let like = Attr { perm: d.mode.unwrap_or(0o644), ..self.unmasked_attr(d) };
+                let (dir, file) = self.put_text(&id, &name, b"", &like)?;
+                (dir, Synced { id, file: file.open(OFlags::RDWR.bits() as i32)?, name, upto: 0 })
             }
         };
         let done = (|| {
@@ -289,4 +299,27 @@ pub(in crate::fs) fn kept_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{}.{:03}-{}", now.as_secs(), now.subsec_millis(), &random[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+
+    #[test]
+    fn a_text_becomes_durable_while_another_of_its_object_goes() {
+        // Where nothing waits for a disk they meet.
+        let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let fs = Fs::new(DirBackend::open(place.path()).unwrap(), Options::default()).unwrap();
+        let id = ObjectId::new("a").unwrap();
+        let come_and_go = || {
+            for _ in 0..500 {
+                let mut d = Draft::new(id.clone(), None);
+                fs.keep_synced(&mut d).unwrap();
+                fs.drop_synced(&d.synced.take().unwrap());
+            }
+        };
+        std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(come_and_go))));
+    }
 }
