@@ -5,6 +5,7 @@ faults.py [OPTIONS] REVFS PLACE   as root, on x86_64; makes its stores and mount
   --ops=OP,…       these alone                --errors=E,…   these ways to fail alone
   --sample=N       of each operation and error no more than N calls, evenly      --jobs=N   so many at a time (1)
   --only=OP:CALL:N:E   one run, told in detail            --list    the calls of a clean run of each operation
+  --tell           names also the runs that were told of
 
 First an operation runs alone, and its calls are listed. Then for each call, its n-th use, and each error there is a new
 store (objects with a few revisions, one deleted, some in conflict) and a new daemon, the operation is done with that one
@@ -289,7 +290,7 @@ class Lab:
             return
         deadline = time.monotonic() + SETTLE
         files, others = self.clean[op]
-        while (now := count())[0] > files or now[1] > others + 2:
+        while (now := count())[0] > files or now[1] > others + 4:
             if time.monotonic() > deadline:
                 raise Wrong(f'descriptors are left, {now} for {self.clean[op]}: {self.odd}')
             time.sleep(.02)
@@ -342,7 +343,7 @@ class Lab:
         def end():
             return daemon in self.tracer.exits
         # What tells of changes to inotify may have a file open just now.
-        script = 'for n in 1 2 3 4 5 6 7 8 9; do umount "$0" 2>/dev/null && exit; sleep 0.1; done; umount "$0"'
+        script = 'for n in $(seq 99); do umount "$0" 2>/dev/null && exit; sleep 0.1; done; umount "$0"'
         taken = subprocess.Popen(['sh', '-c', script, self.set.mnt])
         if plan:
             ended = self.tracer.until(end, plan, 20)
@@ -388,7 +389,8 @@ class Lab:
             said = self.node.read(store, objects)
             for id, text in said.items():
                 ours = got[f'{id}.json']
-                if (None if text is None else json.loads(text)) != (None if ours is None else json.loads(ours)):
+                mine = None if ours is None else {k: v for k, v in json.loads(ours).items() if k not in ('_id', '_rev')}
+                if (None if text is None else json.loads(text)) != mine:
                     raise Wrong(f'the original reads of {id} {text}')
 
     def revfs_does(self, *args):
@@ -473,6 +475,7 @@ def main():
     parser.add_argument('--sample', type=int, default=0)
     parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('--list', action='store_true')
+    parser.add_argument('--tell', action='store_true')
     parser.add_argument('revfs')
     parser.add_argument('place')
     args = parser.parse_args()
@@ -535,7 +538,7 @@ def work(args, job, template, ops, errors, out):
             plan = Plan(name, int(n), error)
             result = lab.run(op, plan)
             what = result[0] if plan.hit or result[0] == 'wrong' else 'unreached'
-            if what == 'wrong' or args.only:
+            if what == 'wrong' or args.only or (args.tell and what == 'told'):
                 where = str(plan.hit).replace(lab.base, '')
                 print(f'{op.name}:{name}:{n}:{error}: {what}: {result[1]} [{where}]', flush=True)
             out.write(json.dumps([op.name, name, n, error, what]) + '\n')

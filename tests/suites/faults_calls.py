@@ -47,6 +47,26 @@ def ptrace(request, tid, addr=0, data=0):
     return done
 
 
+def status_of(tid, line):
+    try:
+        with open(f'/proc/{tid}/status') as status:
+            return next((int(at.split()[1]) for at in status if at.startswith(line)), None)
+    except OSError:
+        return None
+
+
+def leader(tid):
+    return status_of(tid, 'Tgid:')
+
+
+def tracees(pid):
+    """The threads of a process that this one traces."""
+    try:
+        return [int(tid) for tid in os.listdir(f'/proc/{pid}/task') if status_of(tid, 'TracerPid:') == os.getpid()]
+    except OSError:
+        return []
+
+
 class Call:
     """One system call that is about to be made."""
 
@@ -74,7 +94,7 @@ class Short:
 
 class Tracer:
     def __init__(self, skip):
-        self.skip, self.exits, self.pending, self.traced = skip, {}, {}, set()
+        self.skip, self.exits, self.pending, self.traced, self.released = skip, {}, {}, set(), set()
         self.last = time.monotonic()
 
     def seize(self, pid):
@@ -104,6 +124,15 @@ class Tracer:
             ptrace(DETACH, tid, 0, sig if status >> 16 == 0 and sig & 0x7f != signal.SIGTRAP else 0)
             waits.discard(tid)
             self.traced.discard(tid)
+            self.released.add(tid)
+        # Threads that began meanwhile.
+        for pid in {leader(tid) for tid in waits | self.released} - {None}:
+            for tid in tracees(pid):
+                ptrace(INTERRUPT, tid)
+                while (got := self.wait(deadline)) and got[0] != tid:
+                    pass
+                ptrace(DETACH, tid)
+        self.released.clear()
         self.traced.clear()
         self.pending.clear()
 
