@@ -1,5 +1,6 @@
 //! Objects that get another id, and temporary ones that are moved onto another's.
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
 use super::revision_set::RevisionSet;
@@ -142,7 +143,11 @@ impl Store {
         for rev in &set.live {
             let (text, _) = self.backend().read(id, rev)?;
             if !document::same(&text, &winner.text) {
-                self.backend().keep(into, rev, winner.rev.as_str(), &text, Durability::Ordered)?;
+                match self.backend().keep(into, rev, winner.rev.as_str(), &text, Durability::Ordered) {
+                    // By a call that failed half-way.
+                    Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {}
+                    kept => kept?,
+                }
                 self.0.cache.forget(into);
             }
         }

@@ -13,7 +13,7 @@ use crate::rev::{ObjectId, Rev};
 
 impl DirBackend {
     /// Removes an object without a trace that holds nothing but `revs`. Whatever goes wrong half-way, what is left of it is
-    /// moved to what is gone.
+    /// moved to what is gone, or else stays where it was.
     pub(super) fn erase_object(&self, id: &ObjectId, revs: &[Rev]) -> Result<bool> {
         let root = self.layout.root();
         let failed = |e| match e {
@@ -48,10 +48,15 @@ impl DirBackend {
             return Ok(true);
         }
         let op = Uuid::new_v4().simple().to_string();
-        let gone = self.gone_dir(id)?;
-        self.stage
-            .rename_exclusive(staged.at, staged.os(), gone.as_fd(), &object_name(&op))
-            .map_err(failed)?;
+        let moved = self.gone_dir(id).and_then(|gone| {
+            let object = object_name(&op);
+            self.stage.rename_exclusive(staged.at, staged.os(), gone.as_fd(), &object).map_err(failed)
+        });
+        if moved.is_err() {
+            // What is in it was perhaps saved at this very moment, and is not to end with what lies in `stage`.
+            let _ = self.stage.rename_exclusive(staged.at, staged.os(), root, id.as_os_str());
+        }
+        moved?;
         // It is gone all the same, as after a removal.
         erased.map(|_| true).map_err(failed)
     }

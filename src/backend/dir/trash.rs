@@ -182,6 +182,8 @@ impl DirBackend {
         if sys::kind(root, to.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(to.clone()));
         }
+        // What the removal needs is there before there are two.
+        self.gone_dir(from)?;
         let mut staged = self.stage.directory(&self.layout, root, &Attrs::default()).map_err(failed)?;
         let target = sys::open_dir(staged.at, staged.os()).map_err(failed)?;
         sys::access(source.as_fd()).and_then(|like| sys::set_access(target.as_fd(), like)).map_err(failed)?;
