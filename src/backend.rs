@@ -99,6 +99,9 @@ pub struct Attrs {
     pub origin: Origin,
 }
 
+/// How long a text is at most, in bytes. What is longer is no text: nothing of it is read, and none is written.
+pub const LONGEST: u64 = 1 << 30;
+
 /// How far a change must have got when a call returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {

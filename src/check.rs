@@ -15,8 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
+use crate::backend::sys;
 use crate::error::{Error, Result};
 use crate::rev::ObjectId;
 use crate::store::{REPAIR_QUIET, REPAIR_WAIT};
@@ -75,16 +77,11 @@ pub struct Options {
 /// [`Error::NoStore`], [`Error::NotAStore`] for what is no directory, [`Error::Io`].
 pub fn check(path: &Path, ids: &[ObjectId], options: Options, mut see: impl FnMut(Finding)) -> Result<()> {
     let path = crate::store::expand(path);
-    let root = match std::fs::File::open(&path) {
-        Ok(dir) => OwnedFd::from(dir),
-        Err(source) => return Err(Error::NoStore { path, source }),
+    let root = match sys::open_root(&path) {
+        Err(Errno::NOTDIR) => return Err(Error::NotAStore { path, why: "it is not a directory".into() }),
+        Err(errno) => return Err(Error::NoStore { path, source: errno.into() }),
+        Ok(root) => root,
     };
-    if !disk::lstat(root.as_fd(), OsStr::new("."))
-        .map_err(Error::io("open", &path))?
-        .is_some_and(|x| x.is_dir())
-    {
-        return Err(Error::NotAStore { path, why: "it is not a directory".into() });
-    }
     let op = Uuid::new_v4().simple().to_string();
     let mut run = Run { root, path: &path, options, op, patience: REPAIR_WAIT, see: &mut see };
     if !run.own_directory()? {

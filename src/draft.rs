@@ -11,6 +11,10 @@ use crate::base::Process;
 use crate::document::{self, NotObject};
 use crate::rev::{ObjectId, Rev};
 
+mod budget;
+
+pub use budget::{Budget, Share};
+
 /// The text and what is known of it.
 #[derive(Debug)]
 pub struct Draft {
@@ -49,6 +53,8 @@ pub struct Draft {
     /// The revision that it became last.
     pub published: Option<(Rev, Meta)>,
     text: Vec<u8>,
+    /// What it costs whose it is.
+    share: Option<Share>,
     /// So many bytes from the start were written since the text was loaded or saved.
     rewritten: usize,
     state: State,
@@ -119,6 +125,7 @@ impl Draft {
             listed: false,
             published: None,
             text: Vec::new(),
+            share: None,
             rewritten: 0,
             state: State::Clean,
             mtime: SystemTime::now(),
@@ -131,12 +138,29 @@ impl Draft {
         }
     }
 
+    /// The text counts as what the daemon holds for somebody.
+    pub fn set_share(&mut self, share: Share) {
+        self.share = Some(share);
+        self.count();
+    }
+
+    /// Whether the text may become so long.
+    pub fn may_hold(&self, len: u64) -> bool {
+        self.share.as_ref().is_none_or(|share| share.may_be(len))
+    }
+
+    fn count(&mut self) {
+        let len = self.len();
+        self.share.iter_mut().for_each(|share| share.set(len));
+    }
+
     /// Starts from a revision's bytes, or from those of a refused text (`rev` is `None`).
     pub fn load(&mut self, rev: Option<Rev>, text: Vec<u8>, mtime: SystemTime) {
         self.shown_rev.clone_from(&rev);
         (self.base, self.exact, self.rewritten) = (rev, true, 0);
         (self.text, self.mtime) = (text, mtime);
         self.state = State::Clean;
+        self.count();
     }
 
     /// Starts from nothing where the name shows `rev`.
@@ -212,6 +236,7 @@ impl Draft {
                 self.text.reserve((end - self.text.len()).max(self.text.len()));
             }
             self.text.resize(end, 0);
+            self.count();
         }
         if let Some(synced) = &mut self.synced {
             synced.upto = synced.upto.min(offset);
@@ -237,6 +262,7 @@ impl Draft {
         if size != self.text.len() || size == 0 {
             self.text.resize(size, 0);
             self.text.shrink_to(64 * 1024);
+            self.count();
             self.touched();
         }
     }

@@ -59,9 +59,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::backend::DirBackend;
+use crate::backend::{DirBackend, LONGEST};
 use crate::base::{Memory, Process};
-use crate::draft::Draft;
+use crate::draft::{Budget, Draft, Share};
 use crate::error::Result;
 use crate::rev::ObjectId;
 use crate::store::{OnStale, Store};
@@ -97,6 +97,7 @@ pub use rename::Flags as RenameFlags;
 
 use attr::Ino;
 use handle::Handle;
+use handle::{handles_limit, memory_limit};
 use scratch::MountLock;
 use table::NodeTable;
 
@@ -132,7 +133,7 @@ impl Default for Options {
             durable: false,
             object_view: false,
             grace: Duration::from_secs(10),
-            max_size: 1 << 30,
+            max_size: LONGEST,
             xattr: false,
             uid: None,
             gid: None,
@@ -161,7 +162,10 @@ pub struct Fs {
     backend: Arc<DirBackend>,
     options: Options,
     nodes: Mutex<NodeTable>,
-    handles: Mutex<HashMap<u64, Arc<Handle>>>,
+    handles: Mutex<HashMap<u64, (Arc<Handle>, Share)>>,
+    /// Bytes of texts, and descriptors, that are held for programs.
+    memory_budget: Budget,
+    files_budget: Budget,
     next_handle: AtomicU64,
     memory: Memory,
     watcher: Arc<Watcher>,
@@ -265,6 +269,8 @@ impl Fs {
             options,
             nodes: Mutex::new(tables),
             handles: Mutex::new(HashMap::new()),
+            memory_budget: Budget::new(memory_limit()),
+            files_budget: Budget::new(handles_limit()),
             next_handle: AtomicU64::new(1),
             memory: Memory::default(),
             watcher,

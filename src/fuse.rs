@@ -1,5 +1,4 @@
-//! The FUSE protocol: decode, call, reply. Nothing is decided here but whose call it is: the replaying process has a file
-//! system of its own.
+//! The FUSE protocol: decode, call, reply. Nothing is decided here but whose call it is: the replaying process has its own.
 //!
 //! A panic in a call ends that call with EIO and nothing else: fuser's workers die silently otherwise.
 
@@ -318,8 +317,9 @@ impl Filesystem for Adapter {
         self.change(move |fs| empty(guard(|| fs.fsync(fh.0, datasync)), reply));
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.look(move |fs| match guard(|| fs.opendir(ino.0)) {
+    fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let caller = caller(req);
+        self.look(move |fs| match guard(|| fs.opendir(caller, ino.0)) {
             Ok(o) => reply.opened(FileHandle(o.handle), dir_flags(&o)),
             Err(e) => reply.error(e),
         });

@@ -21,7 +21,7 @@
 //!                               and bytes                 belong  of change    calls
 //! ```
 //!
-//! [`words`] says what each term means, [`mod@format`] what lies on the disk, [`scale`] what a thousand hosts cost. Start with [`rev`] (what wins), [`store`] (what a
+//! [`words`] says what each term means, [`mod@format`] what lies on the disk, [`scale`] what a thousand hosts cost, [`threats`] what is promised to whom. Start with [`rev`] (what wins), [`store`] (what a
 //! save does), `src/fs.rs` (what a program sees). The heads of `store.rs`, `backend/dir.rs`, `resolve.rs`, `check.rs` and
 //! `fs.rs` say what is in each file below; those know only the ones before them, which a test checks, too. What is public is
 //! the library: a [`Store`] in a program of one's own, without FUSE. The modules from `draft` on, and `check`, are the
@@ -80,6 +80,8 @@ mod watch;
 pub mod format {}
 #[doc = include_str!("scale.md")]
 pub mod scale {}
+#[doc = include_str!("threats.md")]
+pub mod threats {}
 #[doc = include_str!("words.md")]
 pub mod words {}
 

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::backend::{Attrs, Backend, Durability, Entry, Meta, Origin, Removal, Tombstone, at_need};
@@ -115,8 +115,7 @@ impl DirBackend {
     /// As [`open`](Self::open).
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<DirBackend> {
         let path = path.as_ref();
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = match rustix::io::retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty())) {
+        let root = match sys::open_root(path) {
             Err(Errno::NOTDIR) => {
                 return Err(Error::NotAStore { path: path.into(), why: "it is not a directory".into() });
             }
@@ -130,8 +129,8 @@ impl DirBackend {
 
     /// Whether the directory holds a store of a version that this program does not know.
     pub(crate) fn has_other_version(path: impl AsRef<Path>) -> bool {
-        let format = path.as_ref().join(layout::NAME).join(format::FORMAT);
-        std::fs::read(format).is_ok_and(|text| format::other_version(&text).is_some())
+        let text = sys::open_root(path.as_ref()).and_then(|root| format::read_text(root.as_fd()));
+        text.is_ok_and(|text| format::other_version(&text).is_some())
     }
 
     /// Whether a name can be one in `.revfs/gone/<id>`, of a directory or of a file.
@@ -260,10 +259,10 @@ impl DirBackend {
     /// For a call that named a revision: what was missing?
     fn rev_error(&self, op: &'static str, id: &ObjectId, rev: &Rev, e: Errno) -> Error {
         match e {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG => match self.object(op, id) {
-                Ok(_) => Error::NoRevision(id.clone(), rev.clone()),
-                Err(missing) => missing,
-            },
+            // The last: what no text can be.
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::FBIG => self
+                .object(op, id)
+                .map_or_else(|missing| missing, |_| Error::NoRevision(id.clone(), rev.clone())),
             e => self.io(op, id, Some(rev), e),
         }
     }
@@ -319,9 +318,9 @@ impl Backend for DirBackend {
     }
 
     fn read(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, Meta)> {
-        let failed = |e| self.io("read", id, Some(rev), e);
+        let failed = |e| self.rev_error("read", id, rev, e);
         let (file, mut meta) = self.open_rev("read", id, rev)?;
-        let text = sys::read_all(file.as_fd(), meta.size).map_err(failed)?;
+        let text = sys::read_text(file.as_fd(), meta.size).map_err(failed)?;
         if text.len() as u64 != meta.size {
             // The original library is writing it at this moment.
             meta = sys::meta(file.as_fd()).map_err(failed)?.unwrap_or(meta);
@@ -506,6 +505,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, UNIX_EPOCH};
 
+    use rustix::fs::{CWD, Mode};
     use tempfile::TempDir;
 
     use super::*;

@@ -125,10 +125,14 @@ pub fn rename(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsStr) -> io::
     }
 }
 
-/// Lets the owner use a file or directory again.
+/// Lets the owner use a file or directory again, if it is still the one that was seen.
 pub fn permit(at: BorrowedFd, item: &Item, bits: u32) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(item.mode | bits);
-    Ok(rustix::fs::chmodat(at, item.name.as_os_str(), mode, AtFlags::empty())?)
+    let file = sys::pin(at, &item.name)?;
+    let now = rustix::fs::fstat(&file)?;
+    if now.st_ino != item.inode || FileType::from_raw_mode(now.st_mode) != item.kind {
+        return Err(Errno::STALE.into());
+    }
+    Ok(sys::change_mode_of_pinned(file.as_fd(), now.st_mode | bits)?)
 }
 
 /// A name on one line whatever it holds.
@@ -140,4 +144,32 @@ pub fn shown(name: &OsStr) -> String {
         }
         shown
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_came_in_the_place_of_a_file_is_not_given_its_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OwnedFd::from(fs::File::open(dir.path()).unwrap());
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().mode() & 0o7777;
+        let [seen, other] = ["seen", "other"].map(|name| {
+            fs::write(dir.path().join(name), "").unwrap();
+            lstat(root.as_fd(), name.as_ref()).unwrap().unwrap()
+        });
+        let was = mode("other");
+        fs::remove_file(dir.path().join("seen")).unwrap();
+        symlink("other", dir.path().join("seen")).unwrap();
+        permit(root.as_fd(), &Item { mode: 0o4755, ..seen.clone() }, 0o700).unwrap_err();
+        fs::rename(dir.path().join("other"), dir.path().join("seen")).unwrap();
+        permit(root.as_fd(), &seen, 0o700).unwrap_err();
+        assert_eq!(mode("seen"), was);
+        permit(root.as_fd(), &Item { name: "seen".into(), ..other }, 0o701).unwrap();
+        assert_eq!(mode("seen"), was | 0o701);
+    }
 }

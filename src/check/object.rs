@@ -154,7 +154,16 @@ impl Run<'_> {
         }
         let text = match store.backend().read(id, rev) {
             Ok((text, _)) => text,
-            Err(Error::NoRevision(..) | Error::NoObject(_)) => return Ok(false),
+            Err(Error::NoRevision(..) | Error::NoObject(_)) => {
+                if store.backend().meta(id, rev).is_ok() {
+                    let what = "it is no text: longer than one can be, or with holes in it";
+                    let watched = Some((dir.as_fd(), item));
+                    self.cure((Some(id), &place), what, watched, "set it aside", |run| {
+                        run.aside(store, id, &item.name)
+                    });
+                }
+                return Ok(false);
+            }
             Err(e) => {
                 if item.mode & 0o400 != 0 {
                     self.report(Some(id), &place, "it cannot be read", Cure::Cannot(e.to_string()));

@@ -5,10 +5,18 @@
 //! or the top of a revfs mount, which stands for its store, as it does wherever a store's path leads into one.
 
 use std::ffi::{OsStr, OsString};
+#[cfg(feature = "fuse")]
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+#[cfg(feature = "fuse")]
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::exit::CliError;
+
+/// The most that a mount says of itself in bytes; it names the objects in conflict, of at most 10,000.
+#[cfg(feature = "fuse")]
+const MOST: u64 = 16 << 20;
 
 /// Splits a command's arguments into the store and the rest, which are ids.
 pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBuf, Vec<OsString>), CliError> {
@@ -69,12 +77,21 @@ fn mounted_from(dir: &Path) -> Option<PathBuf> {
     let source = PathBuf::from(mount.source);
     // `-o fsname` shows another source; the mount itself knows better.
     let told = || {
-        let status: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(dir.join(".status")).ok()?).ok()?;
+        let status = read_status(dir)?;
         Some(PathBuf::from(status.get("store")?.as_str()?))
     };
     let known = source.is_absolute() && source.join(".revfs/format").is_file();
     Some(if known { source } else { told().unwrap_or(source) })
+}
+
+/// What a mount says of itself, which may be anybody's: a few lines, or it is none.
+#[cfg(feature = "fuse")]
+pub fn read_status(point: &Path) -> Option<serde_json::Value> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(point.join(".status")).ok()?;
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 #[cfg(not(feature = "fuse"))]

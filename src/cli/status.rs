@@ -1,6 +1,5 @@
 //! `status`: what a mount says of itself in its `.status`, for people.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,7 +52,7 @@ impl Status {
 fn statuses(store: &Path) -> Vec<(PathBuf, Value)> {
     let store = store.canonicalize().unwrap_or_else(|_| store.into());
     let read = |mount: MountInfo| {
-        let status: Value = serde_json::from_slice(&fs::read(mount.point.join(".status")).ok()?).ok()?;
+        let status = place::read_status(&mount.point)?;
         (Path::new(status["store"].as_str()?) == store).then_some((mount.point, status))
     };
     let ours = mounts().into_iter().filter(|mount| mount.fstype == FSTYPE);

@@ -35,6 +35,26 @@ pub struct Caller {
     pub thread: u32,
 }
 
+impl Caller {
+    /// The groups that the caller is in besides its own; `None` where that cannot be told.
+    pub fn groups(self) -> Option<Vec<u32>> {
+        self.status("Groups:")?.split_whitespace().map(|group| group.parse().ok()).collect()
+    }
+
+    /// Whether modes do not count for it (CAP_DAC_OVERRIDE), in this user namespace.
+    pub fn overrides_modes(self) -> bool {
+        let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/user")).ok();
+        let here = of("self").is_some_and(|own| of(&self.thread.to_string()) == Some(own));
+        let effective = self.status("CapEff:").and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+        here && effective.is_some_and(|set| set >> 1 & 1 == 1)
+    }
+
+    fn status(self, of: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).ok()?;
+        status.lines().find_map(|line| line.strip_prefix(of)).map(str::to_owned)
+    }
+}
+
 /// `stat` of one node.
 #[derive(Clone, Debug)]
 pub struct Attr {

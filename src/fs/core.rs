@@ -14,6 +14,7 @@ use std::time::Duration;
 use log::warn;
 use parking_lot::{Mutex, MutexGuard, RwLockReadGuard};
 use rustix::fs::{FileType, OFlags, StatVfs};
+use rustix::io::Errno;
 
 use crate::backend::{Durability, Meta, NoIo};
 use crate::base::Process;
@@ -21,7 +22,7 @@ use crate::draft::Draft;
 use crate::fs::APART;
 use crate::fs::attr::{Attr, Caller, Ino, ROOT};
 use crate::fs::errno::{FsError, Result};
-use crate::fs::handle::Handle;
+use crate::fs::handle::{Handle, Mode};
 use crate::fs::ino::object_ino;
 use crate::fs::node::{Node, Notice};
 use crate::fs::table::NodeTable;
@@ -98,19 +99,74 @@ impl Fs {
         }
     }
 
-    pub(in crate::fs) fn add_handle(&self, handle: Handle) -> u64 {
+    /// Refuses whoever has the daemon hold as much already as it will: before anything is opened.
+    pub(in crate::fs) fn admit(&self, caller: Caller) -> Result<()> {
+        match (self.files_budget.admits(caller.uid, 1), self.memory_budget.admits(caller.uid, 0)) {
+            (true, true) => Ok(()),
+            (false, _) => Err(FsError::TooManyOpen),
+            (true, false) => Err(FsError::NoMemory),
+        }
+    }
+
+    /// Whether the caller may open what is shown now, where the kernel may have asked that of what was shown before: what is
+    /// private and was moved over what is not.
+    pub(in crate::fs) fn may_open(
+        &self,
+        caller: Caller,
+        perm: u32,
+        owner: (u32, u32),
+        mode: Mode,
+    ) -> Result<()> {
+        let uid = self.options.uid.unwrap_or(owner.0);
+        let gid = self.options.gid.unwrap_or(owner.1);
+        let wanted = u32::from(mode.read) << 2 | u32::from(mode.write) << 1;
+        let perm = perm & !self.options.fmask.unwrap_or(0);
+        let class = |shift: u32| perm >> shift & wanted == wanted;
+        let (group, others) = (class(3), class(0));
+        let may = match caller.uid {
+            0 => true,
+            own if own == uid => class(6),
+            _ if group == others || caller.gid == gid => group,
+            _ => match caller.groups() {
+                Some(groups) if groups.contains(&gid) => group,
+                Some(_) => others,
+                None => group || others,
+            },
+        };
+        if may || caller.overrides_modes() { Ok(()) } else { Err(FsError::Os(Errno::ACCESS)) }
+    }
+
+    /// The same of a draft that starts from what is shown now.
+    pub(in crate::fs) fn may_begin(&self, caller: Caller, d: &Draft, mode: Mode) -> Result<()> {
+        d.mode.zip(d.owner).map_or(Ok(()), |(perm, owner)| self.may_open(caller, perm, owner, mode))
+    }
+
+    /// Refuses a text that is longer than the daemon will hold for its writer.
+    pub(in crate::fs) fn may_hold(&self, d: &Draft, len: u64) -> Result<()> {
+        if d.may_hold(len) { Ok(()) } else { Err(FsError::NoMemory) }
+    }
+
+    pub(in crate::fs) fn add_handle(&self, caller: Caller, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        self.handles.lock().insert(number, Arc::new(handle));
+        let share = self.files_budget.share(caller.uid, 1);
+        self.handles.lock().insert(number, (Arc::new(handle), share));
         number
     }
 
+    /// A handle of bytes that are held for it.
+    pub(in crate::fs) fn add_bytes(&self, caller: Caller, node: Ino, bytes: Vec<u8>) -> u64 {
+        let share = self.memory_budget.share(caller.uid, bytes.len() as u64);
+        self.add_handle(caller, Handle::Bytes { node, bytes, _share: share })
+    }
+
     pub(in crate::fs) fn handle(&self, number: u64) -> Result<Arc<Handle>> {
-        self.handles.lock().get(&number).cloned().ok_or(FsError::BadHandle)
+        self.handles.lock().get(&number).map(|(handle, _)| handle.clone()).ok_or(FsError::BadHandle)
     }
 
     /// The handles of a node.
     pub(in crate::fs) fn handles_of(&self, node: Ino) -> Vec<Arc<Handle>> {
-        self.handles.lock().values().filter(|handle| handle.node() == node).cloned().collect()
+        let handles = self.handles.lock();
+        handles.values().map(|(handle, _)| handle).filter(|handle| handle.node() == node).cloned().collect()
     }
 
     /// A node has a handle less.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::FileType;
 
+use crate::draft::Share;
 use crate::fs::attr::Ino;
 use crate::fs::errno::Result;
 use crate::fs::ino::ino_of;
@@ -66,6 +67,12 @@ impl Listing {
         self.add_name(&item.name);
     }
 
+    /// How much memory it takes.
+    pub(in crate::fs) fn bytes(&self) -> u64 {
+        let others = size_of::<(u32, Ino, FileType)>() * self.others.len();
+        (self.names.len() + size_of::<u32>() * self.ends.len() + others) as u64
+    }
+
     pub(in crate::fs) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -86,6 +93,8 @@ impl Listing {
 pub(in crate::fs) struct Stream {
     pub(in crate::fs) listing: Listing,
     pub(in crate::fs) walk: Option<Box<RootWalk>>,
+    /// What the listing costs who reads it.
+    pub(in crate::fs) share: Share,
 }
 
 /// The root as far as it was not listed yet.

@@ -30,6 +30,10 @@ pub enum FsError {
     CrossDevice,
     /// Larger than `-o max_size`.
     TooLarge,
+    /// The daemon holds as many texts in its memory for this user as it will.
+    NoMemory,
+    /// The same of open files.
+    TooManyOpen,
     BadHandle,
     Busy,
     NotATerminal,
@@ -64,6 +68,9 @@ impl FsError {
             FsError::Invalid => libc::EINVAL,
             FsError::CrossDevice => libc::EXDEV,
             FsError::TooLarge => libc::EFBIG,
+            FsError::NoMemory => libc::ENOMEM,
+            // Not EMFILE: the program's own limit is not what was met.
+            FsError::TooManyOpen => libc::ENFILE,
             FsError::BadHandle => libc::EBADF,
             FsError::Busy => libc::EBUSY,
             FsError::NotATerminal => libc::ENOTTY,

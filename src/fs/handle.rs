@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use crate::base::Process;
-use crate::draft::Draft;
+use crate::draft::{Draft, Share};
 use crate::fs::attr::Ino;
 use crate::fs::dir_stream::Stream;
 use crate::fs::scratch::ScratchNode;
@@ -39,6 +39,29 @@ impl Mode {
     }
 }
 
+/// How many bytes of texts are held in memory at most: a quarter of what the process may use. A text that grows is copied,
+/// and one that is saved may be.
+pub(in crate::fs) fn memory_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    let machine = rustix::system::sysinfo();
+    let machine = (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit));
+    let limits = [Resource::As, Resource::Data].map(|of| getrlimit(of).current.unwrap_or(u64::MAX));
+    // Of the second version, where a service's MemoryMax= is.
+    let group = || {
+        let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let most = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max")).ok()?;
+        most.trim().parse::<u64>().ok()
+    };
+    limits.into_iter().chain(group()).fold(machine, u64::min) / 4
+}
+
+/// How many files may be open at most. A scratch file has two descriptors.
+pub(in crate::fs) fn handles_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 8 * 3
+}
+
 /// What the kernel calls the handle of a file that it has opened without asking.
 pub const NO_HANDLE: u64 = 0;
 
@@ -63,6 +86,8 @@ pub(in crate::fs) enum Handle {
     Bytes {
         node: Ino,
         bytes: Vec<u8>,
+        /// What they cost who has it open.
+        _share: Share,
     },
     /// `append`: writes go to the end, wherever the kernel takes that to be.
     Draft {
@@ -84,6 +109,8 @@ pub(in crate::fs) enum Handle {
     Directory {
         node: Ino,
         stream: Mutex<Option<Stream>>,
+        /// Who opened it.
+        user: u32,
     },
 }
 

@@ -14,6 +14,7 @@ use crate::fs::handle::Handle;
 use crate::fs::node::Node;
 use crate::fs::object::commit::Asks;
 use crate::fs::scratch::os;
+use crate::fs::views::Source;
 
 /// At most `size` bytes of a file from `offset` on.
 fn read_at(file: &File, offset: u64, size: usize) -> Result<Vec<u8>> {
@@ -78,7 +79,10 @@ impl Fs {
             }
             Node::Draft(draft) => return Ok(draft.lock().read(offset, size).to_vec()),
             Node::Scratch(scratch) => return read_at(&scratch.open(0)?, offset, size),
-            Node::View(view) => self.read_view(&view)?,
+            Node::View(view) => match self.view_source(&view)? {
+                Source::File(file) => return read_at(&file, offset, size),
+                Source::Bytes(bytes) => bytes,
+            },
             Node::Root => return Err(FsError::IsADirectory),
         };
         Ok(part(&bytes, offset, size))
@@ -104,7 +108,9 @@ impl Fs {
                 }
                 _ => offset,
             };
-            self.assure_room(d, offset + bytes.len() as u64)?;
+            let end = offset + bytes.len() as u64;
+            self.may_hold(d, end)?;
+            self.assure_room(d, end)?;
             d.write(offset as usize, bytes);
             self.note_written(handle.node(), draft, d);
             self.commit_awaited(handle.node(), d);
@@ -163,7 +169,7 @@ impl Fs {
 
     /// The last descriptor is closed and the last mapping gone.
     pub fn release(&self, handle: u64) {
-        let Some(handle) = self.handles.lock().remove(&handle) else { return };
+        let Some((handle, _share)) = self.handles.lock().remove(&handle) else { return };
         let node = handle.node();
         let draft = self.draft_behind(&handle).or_else(|| match self.node(node) {
             // Whoever read past a draft's pages may be the last on its node.

@@ -23,7 +23,8 @@ mod root;
 
 impl Fs {
     /// Opens a directory.
-    pub fn opendir(&self, ino: Ino) -> Result<OpenedDir> {
+    pub fn opendir(&self, caller: Caller, ino: Ino) -> Result<OpenedDir> {
+        self.admit(caller)?;
         let root = match self.node(ino)? {
             Node::Revision(_) | Node::Draft(_) => return Err(FsError::NotADirectory),
             Node::Root => true,
@@ -35,7 +36,8 @@ impl Fs {
         let mut t = self.nodes();
         t.nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
         drop(t);
-        let handle = self.add_handle(Handle::Directory { node: ino, stream: Mutex::new(None) });
+        let handle = self
+            .add_handle(caller, Handle::Directory { node: ino, stream: Mutex::new(None), user: caller.uid });
         let keep = root
             && self.watcher.hears_all()
             && self.root_listed.load(Ordering::Acquire) == self.root_epoch.load(Ordering::Acquire)
@@ -51,11 +53,11 @@ impl Fs {
         mut add: impl FnMut(Listed<'_>, u64) -> bool,
     ) -> Result<()> {
         let handle = self.handle(handle)?;
-        let Handle::Directory { node, stream } = &*handle else { return Err(FsError::NotADirectory) };
+        let Handle::Directory { node, stream, user } = &*handle else { return Err(FsError::NotADirectory) };
         let mut stream = stream.lock();
-        let Stream { listing, walk } = match &mut *stream {
+        let Stream { listing, walk, share } = match &mut *stream {
             Some(stream) if offset > 0 => stream,
-            stream => stream.insert(self.list(*node)?),
+            stream => stream.insert(self.list(*node, *user)?),
         };
         for i in usize::try_from(offset).unwrap_or(usize::MAX).. {
             while listing.len() <= i
@@ -70,6 +72,7 @@ impl Fs {
                 break;
             }
         }
+        share.set(listing.bytes());
         Ok(())
     }
 
@@ -116,7 +119,7 @@ impl Fs {
     }
 
     /// Begins to list a directory. All but the root are read at once.
-    fn list(&self, ino: Ino) -> Result<Stream> {
+    fn list(&self, ino: Ino, user: u32) -> Result<Stream> {
         let mut listing = Listing::default();
         for (name, ino) in [(".", ino), ("..", ROOT)] {
             listing.add(&DirItem { name: name.into(), ino, kind: FileType::Directory });
@@ -128,6 +131,7 @@ impl Fs {
             Node::View(view) => self.list_view(&view)?.iter().for_each(|item| listing.add(item)),
             Node::Revision(_) | Node::Draft(_) => return Err(FsError::NotADirectory),
         }
-        Ok(Stream { listing, walk })
+        let share = self.memory_budget.share(user, listing.bytes());
+        Ok(Stream { listing, walk, share })
     }
 }

@@ -6,11 +6,14 @@
 //! is 0), or has no name to look up (a handle, `/proc/self/fd/N`, a bind mount), the name comes to lead to the node that
 //! it holds. Where somebody has that open with an earlier revision, it is served past the node's pages.
 
+use std::sync::Arc;
+
 use crate::fs::Fs;
 use crate::fs::attr::{Caller, Ino};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::{Handle, Mode, Opened};
 use crate::fs::node::{Node, View};
+use crate::fs::views::Source;
 use crate::rev::ObjectId;
 
 impl Fs {
@@ -20,6 +23,7 @@ impl Fs {
             // Nobody writes, and what is cached is told when it is old: the kernel need not ask.
             return Err(FsError::Unimplemented);
         }
+        self.admit(caller)?;
         if let Some(opened) = self.open_again(caller, ino, mode) {
             return Ok(opened);
         }
@@ -41,7 +45,7 @@ impl Fs {
             // The kernel looks the name up once more, and only once.
             Err(FsError::Stale) if refused => match mode.write {
                 true => self.open_around(caller, ino, &id, mode),
-                false => self.read_around(caller, ino, &id),
+                false => self.read_around(caller, ino, &id, mode),
             },
             opened => opened,
         };
@@ -63,7 +67,7 @@ impl Fs {
         let by_name = |id: &ObjectId| match mode.write {
             true if self.retry_exhausted(caller, id) => self.open_around(caller, ino, id, mode),
             true => Err(self.announce_draft(caller, id, mode)),
-            false => self.open_revision(caller, ino, id),
+            false => self.open_revision(caller, ino, id, mode),
         };
         loop {
             return match self.node(ino)? {
@@ -86,12 +90,17 @@ impl Fs {
                     if mode.write {
                         return Err(FsError::NotPermitted("views are read-only"));
                     }
-                    let bytes = self.read_view(&view)?;
+                    let source = self.view_source(&view)?;
                     self.note_viewed(caller, ino, &view);
                     if let (View::Revision(id, rev), Some(by)) = (&view, self.process(caller)) {
                         self.memory.pick(&by, id, rev);
                     }
-                    let handle = self.add_handle(Handle::Bytes { node: ino, bytes });
+                    let handle = match source {
+                        Source::File(file) => {
+                            self.add_handle(caller, Handle::Revision { node: ino, file: Arc::new(file) })
+                        }
+                        Source::Bytes(bytes) => self.add_bytes(caller, ino, bytes),
+                    };
                     Ok(Opened { handle, keep: false, no_flush: true, direct: true })
                 }
                 Node::Root => Err(FsError::IsADirectory),

@@ -183,6 +183,7 @@ impl Fs {
             return Ok(());
         }
         let mut draft = Draft::new(id.clone(), None);
+        draft.set_share(self.memory_budget.share(attr.uid, 0));
         load_file(&mut draft, text, &attr);
         if unfinished && !draft.is_empty() {
             // It may be durable where it is.

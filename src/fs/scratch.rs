@@ -20,6 +20,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::backend::sys;
 use crate::fs::attr::{Attr, Caller, Ino, timespec};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::ino::mixed;
@@ -88,8 +89,7 @@ impl SetTime {
 impl ScratchNode {
     /// The file under `name` in `dir`.
     pub fn at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<ScratchNode> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        ScratchNode::of(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+        ScratchNode::of(sys::pin(dir, name)?)
     }
 
     /// The file behind a descriptor.
@@ -191,9 +191,14 @@ impl ScratchNode {
         Ok(File::from(fd))
     }
 
-    /// All bytes of the file, at most `limit`.
+    /// All bytes of the file, at most `limit`. Nothing but a regular file is opened for that: another program may have put
+    /// a fifo here.
     pub fn read_all(&self, limit: u64) -> Result<Vec<u8>> {
-        if self.stat()?.st_size as u64 > limit {
+        let stat = self.stat()?;
+        if FileType::from_raw_mode(stat.st_mode as _) != FileType::RegularFile {
+            return Err(FsError::NotFound);
+        }
+        if stat.st_size as u64 > limit {
             return Err(FsError::TooLarge);
         }
         let mut bytes = Vec::new();
@@ -271,7 +276,8 @@ pub fn key(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Key> {
     Ok((rustix::fs::makedev(x.stx_dev_major, x.stx_dev_minor), ino_of(x.stx_ino, born)))
 }
 
-/// Creates a regular file; it belongs to the caller.
+/// Creates a regular file; it belongs to the caller. One that is there already was not when the kernel looked: it is not
+/// opened, for nobody has asked whether the caller may. The kernel looks again.
 pub fn create(
     dir: BorrowedFd<'_>,
     name: &OsStr,
@@ -279,17 +285,21 @@ pub fn create(
     flags: i32,
     caller: Caller,
 ) -> Result<(ScratchNode, File)> {
-    let exclusive = OFlags::from_bits_retain(flags as u32) & (OFlags::EXCL | OFlags::TRUNC);
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | exclusive;
-    let before = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))?);
-    if !before {
-        give(dir, file.as_fd(), caller)?;
-        // The kernel has applied the caller's umask; the daemon's own must not count.
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
-    }
+    let exclusive = OFlags::from_bits_retain(flags as u32).contains(OFlags::EXCL);
+    let new = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
+    let file = match sys::open(dir, name, new, mode & 0o777) {
+        Err(Errno::EXIST) if !exclusive => return Err(FsError::Stale),
+        made => File::from(made?),
+    };
+    let owned = give(dir, file.as_fd(), caller)?;
+    // The kernel has applied the caller's umask; the daemon's own must not count. Who writes with the daemon's rights may
+    // not have others run it with them.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & if owned { 0o7777 } else { 0o1777 }))?;
     let node = ScratchNode::at(dir, name)?;
-    Ok((node, file))
+    match node.key == key(file.as_fd(), OsStr::new(""))? {
+        true => Ok((node, file)),
+        false => Err(FsError::Stale),
+    }
 }
 
 /// Makes a directory, link target, fifo, socket or device node, as `make` does it, and gives it to the caller.
@@ -301,7 +311,7 @@ pub fn make(
 ) -> Result<ScratchNode> {
     make()?;
     let node = ScratchNode::at(dir, name)?;
-    caller.map_or(Ok(()), |caller| give(dir, node.fd()?.as_fd(), caller))?;
+    caller.map_or(Ok(true), |caller| give(dir, node.fd()?.as_fd(), caller))?;
     Ok(node)
 }
 
@@ -314,16 +324,16 @@ pub fn replace(
     no_replace: bool,
 ) -> Result<ScratchNode> {
     let temp = format!(".{}", uuid::Uuid::new_v4().simple());
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(dir, temp.as_str(), flags, Mode::from_raw_mode(0o600))?);
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
+    let mut file = File::from(sys::open(dir, temp.as_str(), flags, 0o600)?);
     let filled = (|| {
         file.write_all(bytes).map_err(os)?;
         let (uid, gid) = (Uid::from_raw(like.uid), Gid::from_raw(like.gid));
-        let _ = rustix::fs::fchown(&file, Some(uid), Some(gid));
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & 0o7777))?;
+        let keep = if rustix::fs::fchown(&file, Some(uid), Some(gid)).is_ok() { 0o7777 } else { 0o1777 };
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(like.perm & keep))?;
         let times = Timestamps { last_access: timespec(like.atime), last_modification: timespec(like.mtime) };
         rustix::fs::futimens(&file, &times)?;
-        crate::backend::sys::close(file.into())?;
+        sys::close(file.into())?;
         let how = if no_replace { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         rename(dir, OsStr::new(&temp), dir, name, how)
     })();
@@ -353,8 +363,7 @@ pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, FileType)>> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
     // Opened anew: the node's own descriptor is good for names only.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    for entry in rustix::fs::Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {
+    for entry in rustix::fs::Dir::new(sys::open_dir(dir, ".")?)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
@@ -364,15 +373,17 @@ pub fn list(dir: BorrowedFd<'_>) -> Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
-/// A daemon that runs as root makes files for others.
-fn give(dir: BorrowedFd<'_>, file: BorrowedFd<'_>, caller: Caller) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
+/// A daemon that runs as root makes files for others. Whether the file is the caller's own now.
+fn give(dir: BorrowedFd<'_>, file: BorrowedFd<'_>, caller: Caller) -> Result<bool> {
+    let own = rustix::process::geteuid();
+    if !own.is_root() {
+        return Ok(own.as_raw() == caller.uid);
     }
     // In a set-group-id directory the group is the directory's.
     let inherited = rustix::fs::fstat(dir)?.st_mode & 0o2000 != 0;
     let gid = (!inherited).then(|| Gid::from_raw(caller.gid));
-    Ok(rustix::fs::chownat(file, "", Some(Uid::from_raw(caller.uid)), gid, AtFlags::EMPTY_PATH)?)
+    rustix::fs::chownat(file, "", Some(Uid::from_raw(caller.uid)), gid, AtFlags::EMPTY_PATH)?;
+    Ok(true)
 }
 
 impl ScratchNode {

@@ -7,6 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -25,6 +26,12 @@ use crate::rev::{ObjectId, Rev};
 
 /// In how many objects `.status` looks for conflicts; where there are more, it says `null`.
 const STATUS_LOOKS: usize = 10_000;
+
+/// Where the bytes of a view's file come from.
+pub(super) enum Source {
+    File(File),
+    Bytes(Vec<u8>),
+}
 
 impl Fs {
     pub(super) fn lookup_view(&self, view: View) -> Result<Found> {
@@ -98,7 +105,9 @@ impl Fs {
                 self.synthetic(ino, FileType::Directory, perm, 4096)
             }
             kind => {
-                let attr = self.synthetic(ino, kind, 0o444, self.read_view(view)?.len() as u64)?;
+                // It names objects, and so is for those who may list them.
+                let perm = self.root_attr()?.perm & 0o444;
+                let attr = self.synthetic(ino, kind, perm, self.status().len() as u64)?;
                 // It says something else each time, and a kernel that opens without asking goes by the time.
                 Ok(Attr { mtime: std::time::SystemTime::now(), ..attr })
             }
@@ -138,13 +147,13 @@ impl Fs {
         Ok(names.into_iter().map(|name| DirItem { name, ino: u64::from(u32::MAX), kind }).collect())
     }
 
-    /// The bytes of a view's file.
-    pub(super) fn read_view(&self, view: &View) -> Result<Vec<u8>> {
+    /// What is read of a view's file: the file below itself, so that nothing of a text is held in memory.
+    pub(super) fn view_source(&self, view: &View) -> Result<Source> {
         match view {
-            View::Revision(id, rev) => Ok(self.store.backend().read(id, rev)?.0),
-            View::Draft(id, name) => self.draft_file(id, name)?.read_all(u64::MAX - 1),
-            View::DeletedRevision(id, rev) => Ok(self.store.backend().read_removed(id, rev)?),
-            View::Status => Ok(self.status()),
+            View::Revision(id, rev) => Ok(Source::File(self.store.backend().open(id, rev)?)),
+            View::Draft(id, name) => Ok(Source::File(self.draft_file(id, name)?.open(0)?)),
+            View::DeletedRevision(id, rev) => Ok(Source::File(self.backend.open_removed(id, rev)?)),
+            View::Status => Ok(Source::Bytes(self.status())),
             _ => Err(FsError::IsADirectory),
         }
     }

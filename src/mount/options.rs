@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::mount::MountFlags;
 
 use super::MountError;
+use crate::backend::LONGEST;
 use crate::fs;
 use crate::store::{OnStale, expand};
 use crate::sync::{Url, parse_bytes};
@@ -119,7 +120,7 @@ table! {
     "notify" "" "inotify tells of changes by others, too (default)" |o, _| { o.notify = true; Some(()) };
     "nonotify" "" "it does not, which spares a process and a watch per object" |o, _| { o.notify = false; Some(()) };
     "grace" "=SECONDS" "how long a removed name waits for its next text (10)" |o, v| grace(o, v);
-    "max_size" "=BYTES" "the longest text a program may write (1 GiB)" |o, v| max_size(o, v);
+    "max_size" "=BYTES" "the longest text a program may write (1 GiB, the most)" |o, v| max_size(o, v);
     "uid" "=NUMBER" "the owner of all files, instead of each one's own" |o, v| id(&mut o.fs.uid, v);
     "gid" "=NUMBER" "their group" |o, v| id(&mut o.fs.gid, v);
     "umask" "=OCTAL" "permissions that no file and no directory has" |o, v| umask(o, v);
@@ -408,7 +409,7 @@ fn grace(options: &mut Options, value: &str) -> Option<()> {
 }
 
 fn max_size(options: &mut Options, value: &str) -> Option<()> {
-    options.fs.max_size = value.parse().ok().filter(|&bytes| bytes > 0)?;
+    options.fs.max_size = value.parse().ok().filter(|bytes| (1..=LONGEST).contains(bytes))?;
     Some(())
 }
 
@@ -474,6 +475,7 @@ mod tests {
             "view=xml",
             "on_stale",
             "max_size=0",
+            "max_size=1073741825",
             "umask=9",
             "umask=+7",
             "ro=1",

@@ -44,6 +44,8 @@ mod resolve;
 mod rollups;
 #[cfg(feature = "fuse")]
 mod scenarios;
+#[cfg(feature = "fuse")]
+mod security;
 mod seed;
 #[cfg(feature = "fuse")]
 mod semantics;

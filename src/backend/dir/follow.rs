@@ -39,7 +39,9 @@ impl DirBackend {
             let narrow = |at: BorrowedFd, name: &OsStr| match sys::meta_at(at, name)? {
                 Some(meta) => {
                     let owner = (given && meta.uid == now.uid).then_some((to.uid, to.gid));
-                    let attrs = Attrs { mode: Some(meta.mode & !shut), owner, ..Attrs::default() };
+                    // As chown(2) does: what its last owner wrote is not to run with the rights of the new one.
+                    let keep = if owner.is_some() { !0o6000 } else { !0 };
+                    let attrs = Attrs { mode: Some(meta.mode & !shut & keep), owner, ..Attrs::default() };
                     if owner.is_some() || meta.mode & shut != 0 {
                         as_allowed(at, name, &attrs)
                     } else {
@@ -264,6 +266,26 @@ mod tests {
         b.set_attrs(&id("x"), &rev(1), &Attrs { owner: Some((7, 7)), ..Attrs::default() }).unwrap();
         assert!(owners(&place.path().join("x")).iter().all(|(_, owner)| *owner == (7, 7)));
         assert_eq!(fs::metadata(place.path().join("x")).unwrap().uid(), 7);
+    }
+
+    #[test]
+    fn what_is_given_away_does_not_run_with_the_rights_of_its_new_owner() {
+        if !is_root() {
+            println!("skipped: only root gives files away");
+            return;
+        }
+        let (place, b) = made();
+        let x = place.path().join("x");
+        b.set_attrs(&id("x"), &rev(0), &Attrs { owner: Some((7, 7)), ..Attrs::default() }).unwrap();
+        // The owner puts a program there.
+        let program = x.join(rev(1).as_str());
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        chown(&program, Some(7), Some(7)).unwrap();
+        set_mode(&program, 0o6755);
+        b.publish(&id("x"), &rev(2), b"{}", &of(0o644), O).unwrap();
+        chown(x.join(rev(2).as_str()), Some(7), Some(7)).unwrap();
+        b.set_attrs(&id("x"), &rev(2), &Attrs { owner: Some((8, 8)), ..Attrs::default() }).unwrap();
+        assert_eq!((fs::metadata(&program).unwrap().uid(), mode(&program)), (8, 0o755));
     }
 
     #[test]

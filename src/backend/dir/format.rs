@@ -4,7 +4,7 @@
 //! Version 2 is version 1 with fact files. A store becomes one when it gets the first: what knows only version 1 would take
 //! what they say is gone for alive.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -69,12 +69,15 @@ fn text(version: &str, name: &str) -> String {
     format!("revfs {version}\nstore {name}\n")
 }
 
+/// What the file says, as far as it can say anything.
+pub fn read_text(root: BorrowedFd) -> sys::Result<Vec<u8>> {
+    let own = sys::dir(root, NAME)?;
+    sys::read_start(sys::open_file(own.as_fd(), FORMAT)?.0.as_fd(), 4096)
+}
+
 /// The store's name and version.
 fn read(layout: &Layout, path: &Path) -> Result<Option<(String, String)>> {
-    let read = sys::dir(layout.root(), NAME)
-        .and_then(|own| sys::open_file(own.as_fd(), FORMAT))
-        .and_then(|(file, meta)| sys::read_all(file.as_fd(), meta.size.min(4096)));
-    match read {
+    match read_text(layout.root()) {
         Ok(text) => parse(&text).map(Some).map_err(|why| Error::NotAStore { path: path.into(), why }),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(Error::io("read", path.join(NAME).join(FORMAT))(e)),

@@ -6,6 +6,7 @@
 //! is purged when a fact file says all that the name did.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -185,6 +186,15 @@ impl DirBackend {
             // A purged revision keeps its name and no bytes.
             Ok(Some(sys::read_all(file, meta.size)?).filter(|text| !text.is_empty()))
         })
+    }
+
+    /// Opens a removed revision.
+    ///
+    /// # Errors
+    /// As [`read_removed`](crate::backend::Backend::read_removed).
+    pub(crate) fn open_removed(&self, id: &ObjectId, rev: &Rev) -> Result<File> {
+        let dup = |file: BorrowedFd| sys::call(|| rustix::io::fcntl_dupfd_cloexec(file, 0)).map(File::from);
+        self.find_gone(id, rev, |file, meta| (meta.size > 0).then(|| dup(file)).transpose())
     }
 
     pub(super) fn origin_of(&self, id: &ObjectId, rev: &Rev) -> Origin {

@@ -392,8 +392,8 @@ impl Heard {
 
 /// The finding in `.revfs/medium`, if it is about this medium.
 fn kept(own: BorrowedFd, key: &str) -> Option<Found> {
-    let (file, meta) = sys::open_file(own, NAME).ok()?;
-    let text = String::from_utf8(sys::read_all(file.as_fd(), meta.size.min(4096)).ok()?).ok()?;
+    let (file, _) = sys::open_file(own, NAME).ok()?;
+    let text = String::from_utf8(sys::read_start(file.as_fd(), 4096).ok()?).ok()?;
     Found::parse(text.strip_prefix(key)?.trim_matches('\n'))
 }
 

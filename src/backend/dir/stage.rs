@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::medium::{LinkMethod, Medium, Spares};
 use super::origin;
 use super::sys::{self, Result};
-use crate::backend::{Attrs, Durability, Meta};
+use crate::backend::{Attrs, Durability, LONGEST, Meta};
 
 /// Names files, in the way that the medium allows.
 #[derive(Debug)]
@@ -54,6 +54,9 @@ impl Stage {
     /// unwritten extents and marks them written when the data has arrived: of 60,440 revisions saved through 12 power
     /// cuts 6 were there and full of zeros. The wait costs 50 µs beside the 70 that publishing takes anyhow.
     pub fn write(&self, file: BorrowedFd, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
+        if text.len() as u64 > LONGEST {
+            return Err(Errno::FBIG);
+        }
         sys::write_all(file, text)?;
         sys::apply(file, attrs)?;
         origin::note(file, attrs.origin);

@@ -1,7 +1,8 @@
 //! The system calls of the directory backend.
 //!
-//! Invariants: every path is relative to a descriptor; no link is followed, in any component; a call interrupted by a
-//! signal is repeated; opening never blocks (a fifo in an object's directory must not hang the mount).
+//! Invariants: every path is relative to a descriptor, and leads to what is below it; no link is followed, in any component;
+//! a call interrupted by a signal is repeated; opening never blocks (a fifo in an object's directory must not hang the
+//! mount), nor is anything read but regular files, and not more of one than a text can be long.
 
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
@@ -9,13 +10,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, RawDir, RenameFlags, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::backend::{Attrs, Meta, NoIo};
 
-/// To open a file whatever has its name.
-const FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+mod open;
+
+pub use open::{
+    dir, new_file, open, open_dir, open_file, open_file_in, open_or_make_empty, open_root, open_to_write,
+    pin, read_all, read_start, read_text, unnamed,
+};
 
 const DEFAULT_ACL: &str = "system.posix_acl_default";
 
@@ -37,29 +42,6 @@ pub fn found<T>(done: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// A directory as an anchor for other calls; it cannot be listed or synced itself.
-pub fn dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    call(|| fs::openat(at, name.as_ref(), flags, Mode::empty()))
-}
-
-/// A directory that can be listed and synced.
-pub fn open_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    call(|| fs::openat(at, name.as_ref(), flags, Mode::empty()))
-}
-
-/// A regular file opened for reading, with its attributes. Anything else is `ENOENT`: links (`ELOOP`), sockets
-/// (`ENXIO`), fifos, directories, devices.
-pub fn open_file(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
-    regular(call(|| fs::openat(at, name.as_ref(), OFlags::RDONLY | FILE, Mode::empty())))
-}
-
-/// The same opened for writing.
-pub fn open_to_write(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<(OwnedFd, Meta)> {
-    regular(call(|| fs::openat(at, name.as_ref(), OFlags::WRONLY | FILE, Mode::empty())))
-}
-
 pub fn empty(file: BorrowedFd) -> Result<()> {
     call(|| fs::ftruncate(file, 0))
 }
@@ -70,23 +52,6 @@ pub fn allocate(file: BorrowedFd, size: u64) -> Result<()> {
         Err(Errno::NOSYS | Errno::INVAL) => Err(Errno::OPNOTSUPP),
         done => done,
     }
-}
-
-/// [`open_file`] one level down, in one call where the kernel can refuse links in the middle of a path.
-pub fn open_file_in(at: BorrowedFd, parent: &OsStr, name: &OsStr) -> Result<(OwnedFd, Meta)> {
-    let flags = OFlags::RDONLY | FILE;
-    let path = [parent.as_bytes(), b"/", name.as_bytes()].concat();
-    match call(|| fs::openat2(at, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)) {
-        // Linux before 5.6; sandboxes that know no openat2 (older Docker) say EPERM.
-        Err(Errno::NOSYS | Errno::PERM) => open_file(dir(at, parent)?.as_fd(), name),
-        opened => regular(opened),
-    }
-}
-
-fn regular(opened: Result<OwnedFd>) -> Result<(OwnedFd, Meta)> {
-    let fd = opened.map_err(|e| if e == Errno::NXIO { Errno::NOENT } else { e })?;
-    let meta = meta(fd.as_fd())?.ok_or(Errno::NOENT)?;
-    Ok((fd, meta))
 }
 
 /// The attributes of an open file; `None` where it is not a regular file.
@@ -246,26 +211,6 @@ pub fn each_while(
     Ok(())
 }
 
-/// All bytes of a file, from its start.
-pub fn read_all(fd: BorrowedFd, size: u64) -> Result<Vec<u8>> {
-    // One byte more than the size tells in one read that the end is reached.
-    let mut text = Vec::new();
-    let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
-    text.try_reserve_exact(room).map_err(|_| Errno::NOMEM)?;
-    loop {
-        if text.len() == text.capacity() {
-            text.try_reserve(text.capacity().max(4096)).map_err(|_| Errno::NOMEM)?;
-        }
-        let at = text.len() as u64;
-        if call(|| rustix::io::pread(fd, rustix::buffer::spare_capacity(&mut text), at))? == 0 {
-            return Ok(text);
-        }
-        if text.len() as u64 == size && text.len() < text.capacity() {
-            return Ok(text);
-        }
-    }
-}
-
 pub fn write_all(fd: BorrowedFd, mut text: &[u8]) -> Result<()> {
     while !text.is_empty() {
         match call(|| rustix::io::write(fd, text))? {
@@ -295,18 +240,6 @@ pub fn close(file: OwnedFd) -> Result<()> {
 /// Has an open file tell what its [`close`] would.
 pub fn flush(file: BorrowedFd) -> Result<()> {
     close(call(|| rustix::io::fcntl_dupfd_cloexec(file, 0))?)
-}
-
-/// A file without a name, in the file system of `at`.
-pub fn unnamed(at: BorrowedFd, mode: u32) -> Result<OwnedFd> {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    call(|| fs::openat(at, ".", flags, Mode::from_raw_mode(mode)))
-}
-
-/// A new file for writing.
-pub fn new_file(at: BorrowedFd, name: impl AsRef<OsStr>, mode: u32) -> Result<OwnedFd> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    call(|| fs::openat(at, name.as_ref(), flags, Mode::from_raw_mode(mode)))
 }
 
 /// Names an unnamed file, through /proc: works for everybody.
@@ -348,23 +281,6 @@ pub fn rename_noreplace(at: BorrowedFd, name: &OsStr, to: BorrowedFd, new: &OsSt
 
 pub fn make_dir(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
     call(|| fs::mkdirat(at, name.as_ref(), Mode::from_raw_mode(0o777)))
-}
-
-/// A file opened for reading; an empty one is made where there is none, for everybody to read.
-pub fn open_or_make_empty(
-    at: BorrowedFd,
-    name: impl AsRef<OsStr>,
-    owner: Option<(u32, u32)>,
-) -> Result<OwnedFd> {
-    let name = name.as_ref();
-    match open_file(at, name) {
-        Err(Errno::NOENT) => {}
-        opened => return opened.map(|(file, _)| file),
-    }
-    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = call(|| fs::openat(at, name, flags, Mode::from_raw_mode(0o644)))?;
-    let _ = apply(file.as_fd(), &Attrs { mode: Some(0o644), owner, ..Attrs::default() });
-    Ok(file)
 }
 
 pub fn unlink(at: BorrowedFd, name: impl AsRef<OsStr>) -> Result<()> {
@@ -443,6 +359,12 @@ pub fn apply(fd: BorrowedFd, attrs: &Attrs) -> Result<()> {
     attrs.mtime.map_or(Ok(()), |t| change_mtime(fd, t))
 }
 
+/// A descriptor that may not be read takes no attributes, but its name in /proc does.
+pub fn change_mode_of_pinned(file: BorrowedFd, mode: u32) -> Result<()> {
+    let mode = Mode::from_raw_mode(mode & 0o7777);
+    call(|| fs::chmodat(fs::CWD, path_of(file), mode, AtFlags::empty()))
+}
+
 /// [`apply`] to a file that may not be readable (`chmod 200`), by its name.
 pub fn apply_at(at: BorrowedFd, name: &OsStr, attrs: &Attrs) -> Result<()> {
     match open_file(at, name) {
@@ -450,14 +372,12 @@ pub fn apply_at(at: BorrowedFd, name: &OsStr, attrs: &Attrs) -> Result<()> {
         Err(Errno::ACCESS) => {}
         Err(e) => return Err(e),
     }
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = call(|| fs::openat(at, name, flags, Mode::empty()))?;
+    let file = pin(at, name)?;
     meta(file.as_fd())?.ok_or(Errno::NOENT)?;
-    // A descriptor that may not be read takes no attributes, but its name in /proc does.
-    let path = path_of(file.as_fd());
     if let Some(mode) = attrs.mode {
-        call(|| fs::chmodat(fs::CWD, &path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty()))?;
+        change_mode_of_pinned(file.as_fd(), mode)?;
     }
+    let path = path_of(file.as_fd());
     attrs
         .mtime
         .map_or(Ok(()), |mtime| call(|| fs::utimensat(fs::CWD, &path, &times(mtime), AtFlags::empty())))

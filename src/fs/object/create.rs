@@ -51,6 +51,7 @@ impl Fs {
             (draft.mode, draft.owner) = (Some(perm & 0o7777), self.owner_for(caller));
             draft.is_new_name = true;
         }
+        draft.set_share(self.memory_budget.share(caller.uid, 0));
         let draft = Arc::new(Mutex::new(draft));
         let mut t = self.nodes();
         let node = t.add(Node::Draft(draft.clone()));

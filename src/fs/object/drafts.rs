@@ -16,6 +16,7 @@ impl Fs {
     /// A draft that starts from what the object shows, or from nothing.
     pub(in crate::fs) fn new_draft(&self, caller: Caller, id: &ObjectId, truncate: bool) -> Result<Draft> {
         let mut draft = Draft::new(id.clone(), self.process(caller));
+        draft.set_share(self.memory_budget.share(caller.uid, 0));
         match self.shown(id, !truncate) {
             Ok((_, shown, text)) => {
                 let emptied = self.is_emptied(id, &shown.rev);

@@ -65,7 +65,7 @@ impl Fs {
         t.finish_retry(caller.thread, &shown.id);
         t.begin_in_place(ino, now, draft.clone(), process.clone());
         drop(t);
-        let handle = self.add_handle(Handle::draft(ino, draft, mode, Some(process)));
+        let handle = self.add_handle(caller, Handle::draft(ino, draft, mode, Some(process)));
         Ok(Some(Opened { handle, keep: false, no_flush: false, direct: mode.read }))
     }
 

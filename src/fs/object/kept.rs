@@ -10,9 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::warn;
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
+use crate::backend::sys;
 use crate::draft::{Draft, Synced};
 use crate::fs::attr::{Attr, Ino};
 use crate::fs::errno::{FsError, Result};
@@ -158,17 +159,17 @@ impl Fs {
         let Ok(drafts) = self.drafts_root() else {
             return if make { Err(FsError::NotFound) } else { Ok(None) };
         };
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..TRIES {
             let opened = match make {
                 true => self.backend.private_dir_in(drafts, name),
-                false => rustix::fs::openat(drafts, name, flags, Mode::empty()),
+                false => sys::open_dir(drafts, name),
             };
             match opened {
                 Ok(dir) => return Ok(Some(dir)),
                 // Another text of the object went at this moment, and the directory with it.
                 Err(Errno::NOENT) if make => {}
-                Err(Errno::NOENT) => return Ok(None),
+                // Or what is there is nothing of ours.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !make => return Ok(None),
                 Err(errno) => return Err(errno.into()),
             }
         }
@@ -179,7 +180,10 @@ impl Fs {
     pub(in crate::fs) fn kept_fresh(&self, id: &ObjectId) -> Result<Option<(Vec<u8>, Attr)>> {
         let Some(dir) = self.drafts_of(id, false)? else { return Ok(None) };
         match ScratchNode::at(dir.as_fd(), OsStr::new(NEW_NAME_FILE)) {
-            Ok(file) => Ok(Some((file.read_all(self.options.max_size)?, file.attr()?))),
+            Ok(file) => match file.read_all(self.options.max_size) {
+                Err(FsError::NotFound) => Ok(None),
+                text => Ok(Some((text?, file.attr()?))),
+            },
             Err(FsError::Os(Errno::NOENT)) => Ok(None),
             Err(fail) => Err(fail),
         }
@@ -226,6 +230,9 @@ impl Fs {
             }
         }
         let Some((text, attr)) = self.kept_fresh(id)? else { return Ok(None) };
+        if !self.memory_budget.admits(attr.uid, text.len() as u64) {
+            return Err(FsError::NoMemory);
+        }
         let mut t = self.nodes();
         let fresh = t.new_draft(id);
         let node = match fresh {
@@ -242,6 +249,7 @@ impl Fs {
         drop(t);
         let mut d = draft.lock();
         if !d.is_dirty() {
+            d.set_share(self.memory_budget.share(attr.uid, 0));
             load_file(&mut d, text, &attr);
             d.set_parked(NEW_NAME_FILE.to_owned());
         }

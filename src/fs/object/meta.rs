@@ -93,6 +93,7 @@ impl Fs {
             // The text is in `.deleted`.
             return Ok(Attr { size, ..self.attr_of_left(shown) });
         }
+        self.may_hold(&draft, size)?;
         draft.truncate(size as usize);
         self.truncated(0, &mut draft)?;
         Ok(self.object_attr(&shown.id, &shown.meta))
@@ -118,6 +119,7 @@ impl Fs {
             if !open && size > 0 {
                 self.renew(caller, &mut d)?;
             }
+            self.may_hold(&d, size)?;
             d.truncate(size as usize);
             if open {
                 self.note_written(ino, &draft, &mut d);

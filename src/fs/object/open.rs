@@ -46,14 +46,20 @@ impl Fs {
         (id, rev): (&ObjectId, &Rev),
         keep: bool,
     ) -> Opened {
-        let handle = self.add_handle(handle);
+        let handle = self.add_handle(caller, handle);
         self.note_read(caller, id, rev);
         // Who writes past this node's pages truncates it in the kernel's eyes, for a moment. Where threads cannot be told
         // apart every writer does.
         Opened { handle, keep, no_flush: true, direct: caller.thread == 0 }
     }
 
-    pub(in crate::fs) fn open_revision(&self, caller: Caller, ino: Ino, id: &ObjectId) -> Result<Opened> {
+    pub(in crate::fs) fn open_revision(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        id: &ObjectId,
+        mode: Mode,
+    ) -> Result<Opened> {
         match self.resolve(id) {
             Ok(current) if current == ino => {}
             // What the second lookup has found is served, or an object that changes all the time could never be opened.
@@ -62,16 +68,20 @@ impl Fs {
             Err(fail) => return Err(fail),
         }
         // Whatever the node shows now is opened; it stays with that until the handle is closed.
-        let (rev, turned, first, asked) = {
+        let (rev, meta, turned, first, asked) = {
             let mut t = self.nodes();
             let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
-            let rev = shown.rev.clone();
+            let (rev, meta) = (shown.rev.clone(), shown.meta.clone());
             entry.handles += 1;
             let first = entry.handles == 1;
             entry.asked &= !first;
-            (rev, entry.turned, first, entry.asked)
+            (rev, meta, entry.turned, first, entry.asked)
         };
+        if turned && let Err(fail) = self.may_open(caller, meta.mode, (meta.uid, meta.gid), mode) {
+            self.drop_handle_of(ino);
+            return Err(fail);
+        }
         // Only the first has the kernel ask: the answer to what it asks then would be dropped if another did so, too.
         let told = !turned || if first { self.has_size_asked(ino) } else { asked };
         let opened = match self.options.object_view {
@@ -79,7 +89,10 @@ impl Fs {
                 .open_file(ino, id, &rev)
                 .map(|file| Handle::Revision { node: ino, file })
                 .map_err(FsError::from),
-            true => self.text_of(id, &rev).map(|bytes| Handle::Bytes { node: ino, bytes }),
+            true => self.text_of(id, &rev).map(|bytes| {
+                let share = self.memory_budget.share(caller.uid, bytes.len() as u64);
+                Handle::Bytes { node: ino, bytes, _share: share }
+            }),
         };
         match opened {
             Ok(handle) => {
@@ -96,13 +109,20 @@ impl Fs {
 
     /// Opens what the name shows now on a node that shows something else, past its pages: for a thread that the kernel
     /// would send no further.
-    pub(in crate::fs) fn read_around(&self, caller: Caller, node: Ino, id: &ObjectId) -> Result<Opened> {
+    pub(in crate::fs) fn read_around(
+        &self,
+        caller: Caller,
+        node: Ino,
+        id: &ObjectId,
+        mode: Mode,
+    ) -> Result<Opened> {
         let (_, shown, bytes) = match self.shown(id, true) {
             Err(FsError::NotFound) => return self.open_removed(caller, node),
             shown => shown?,
         };
+        self.may_open(caller, shown.meta.mode, (shown.meta.uid, shown.meta.gid), mode)?;
         self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
-        let handle = self.add_handle(Handle::Bytes { node, bytes });
+        let handle = self.add_bytes(caller, node, bytes);
         self.note_read(caller, id, &shown.rev);
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
     }
@@ -117,6 +137,7 @@ impl Fs {
         mode: Mode,
     ) -> Result<Opened> {
         let mut draft = self.new_draft(caller, id, mode.truncate)?;
+        self.may_begin(caller, &draft, mode)?;
         if draft.shown_rev.is_none()
             && let Some(shown) = self.removed(ino)
         {
@@ -142,7 +163,7 @@ impl Fs {
             t.active_mut(id).drafts.push((node, opener.clone()));
         }
         drop(t);
-        let handle = self.add_handle(Handle::draft(node, draft, mode, opener));
+        let handle = self.add_handle(caller, Handle::draft(node, draft, mode, opener));
         Ok(Opened { handle, keep: false, no_flush: false, direct: true })
     }
 
@@ -174,7 +195,7 @@ impl Fs {
                 .shown(&id, true)
                 .map_err(|f| if let FsError::NotFound = f { FsError::Stale } else { f })?;
             self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
-            let handle = self.add_handle(Handle::Bytes { node, bytes });
+            let handle = self.add_bytes(caller, node, bytes);
             return Ok(Some(Opened { handle, keep: false, no_flush: true, direct: true }));
         }
         let another = process.is_none() || d.opener != process;
@@ -188,6 +209,9 @@ impl Fs {
             d.opener.clone_from(&process);
             if !mode.truncate {
                 self.renew(caller, &mut d)?;
+                if !d.is_new_name {
+                    self.may_begin(caller, &d, mode)?;
+                }
             }
         }
         if mode.truncate {
@@ -203,7 +227,7 @@ impl Fs {
             t.in_place.contains_key(&node)
         };
         drop(d);
-        let handle = self.add_handle(Handle::draft(node, draft, mode, process));
+        let handle = self.add_handle(caller, Handle::draft(node, draft, mode, process));
         // The kernel believes of a node in place what it told whoever asked last: its pages are no good to read.
         Ok(Some(Opened { handle, keep: false, no_flush: !mode.write, direct: mode.read && in_place }))
     }
@@ -231,7 +255,6 @@ impl Fs {
     /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount, a name that
     /// went between the lookup and the open).
     fn open_removed(&self, caller: Caller, ino: Ino) -> Result<Opened> {
-        let bytes = |bytes| (Handle::Bytes { node: ino, bytes }, true);
         let (handle, direct) = match self.node(ino)? {
             Node::Revision(shown) => {
                 let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
@@ -241,16 +264,21 @@ impl Fs {
                 match held {
                     Some(file) => (Handle::Revision { node: ino, file }, caller.thread == 0),
                     None => {
-                        let gone = self.store.backend().read_removed(&shown.id, &shown.rev);
-                        bytes(gone.map_err(|_| FsError::Stale)?)
+                        let gone = self.backend.open_removed(&shown.id, &shown.rev);
+                        let file = Arc::new(gone.map_err(|_| FsError::Stale)?);
+                        (Handle::Revision { node: ino, file }, true)
                     }
                 }
             }
-            Node::Draft(draft) => bytes(draft.lock().text().to_vec()),
+            Node::Draft(draft) => {
+                let bytes = draft.lock().text().to_vec();
+                let share = self.memory_budget.share(caller.uid, bytes.len() as u64);
+                (Handle::Bytes { node: ino, bytes, _share: share }, true)
+            }
             _ => return Err(FsError::Stale),
         };
         self.nodes().nodes.get_mut(&ino).ok_or(FsError::Stale)?.handles += 1;
-        Ok(Opened { handle: self.add_handle(handle), keep: false, no_flush: true, direct })
+        Ok(Opened { handle: self.add_handle(caller, handle), keep: false, no_flush: true, direct })
     }
 }
 

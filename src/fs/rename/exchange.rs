@@ -72,6 +72,7 @@ impl Fs {
         match self.writer_of(&file) {
             Some(_) => {
                 let mut draft = Draft::new(id.clone(), None);
+                draft.set_share(self.memory_budget.share(attr.uid, 0));
                 load_file(&mut draft, text, &attr);
                 draft.shown_rev = saved.as_given().cloned();
                 (draft.base, draft.exact) = (Some(saved.rev), !saved.altered);

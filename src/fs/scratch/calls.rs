@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 
+use crate::backend::sys;
 use crate::fs::attr::{Caller, Found, Ino, NOW, SCRATCH};
 use crate::fs::core::await_release;
 use crate::fs::errno::{FsError, Result};
@@ -71,10 +72,7 @@ impl Fs {
                     return self.hold_scratch(ScratchNode::at(dir.as_fd(), &name)?, &dir, &name);
                 }
                 if kind == FileType::Directory {
-                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let below: rustix::io::Result<OwnedFd> =
-                        rustix::fs::openat(&dir, &name, flags, rustix::fs::Mode::empty());
-                    dirs.extend(below.ok().map(Arc::new));
+                    dirs.extend(sys::dir(dir.as_fd(), &name).ok().map(Arc::new));
                 }
             }
         }
@@ -105,7 +103,8 @@ impl Fs {
         }
         // A copy of what the process has read again may be made. Who closes the file can be asked nothing any more.
         let copier = writer.filter(|_| self.memory.any_reread());
-        let handle = self.add_handle(Handle::Scratch { node, scratch, file, write: mode.write, copier });
+        let handle =
+            self.add_handle(caller, Handle::Scratch { node, scratch, file, write: mode.write, copier });
         Opened { handle, keep: false, no_flush: !mode.write, direct: false }
     }
 

@@ -13,6 +13,11 @@ use crate::rev::{ObjectId, Rev};
 /// How long the kernel may take to forget a name at most.
 const TOLD: Duration = Duration::from_secs(1);
 
+/// Whether somebody may open the one and not the other.
+fn is_less_open(was: &Meta, now: &Meta) -> bool {
+    (was.uid, was.gid) != (now.uid, now.gid) || was.mode & !now.mode & 0o777 != 0
+}
+
 impl NodeTable {
     /// Makes the object's name show a revision. The name keeps its node, and with it whoever watches that or holds it
     /// without a name, unless somebody has the revision before open.
@@ -56,14 +61,16 @@ impl NodeTable {
         ino
     }
 
-    /// Makes a revision's node show another one, if it is the same with other attributes or nobody has it open.
+    /// Makes a revision's node show another one, if it is the same with other attributes or nobody has it open, nor may be about
+    /// to: the kernel has asked who may by what the node shows.
     fn turn(&mut self, ino: Ino, shown: &Arc<Shown>) -> bool {
         let Some(entry) = self.nodes.get_mut(&ino) else { return false };
         let Node::Revision(old) = &mut entry.node else { return false };
         let moved = old.rev != shown.rev;
         // The answer to what the replaying process sets of it may be under way, with the size of now.
         let open = entry.handles > 0 || entry.replays > 0;
-        if moved && (open || (self.opened_unasked && entry.lookups > 0)) {
+        let asked = entry.lookups > 0 && (self.opened_unasked || is_less_open(&old.meta, &shown.meta));
+        if moved && (open || asked) {
             return false;
         }
         *old = shown.clone();
