@@ -93,9 +93,16 @@ impl Fs {
             if let Some(found) = self.unheld(dir, item) {
                 return add(item, next, Some(&found));
             }
-            let Ok(found) = self.lookup(caller, dir, item.name) else {
+            let found = match self.lookup(caller, dir, item.name) {
+                Ok(found) => found,
                 // Gone since, or nothing that its name could show.
-                return false;
+                Err(FsError::NotFound) => return false,
+                // It is there, whatever is wrong (no descriptor left): who goes on to use it is told. `rsync --delete` would
+                // remove what it did not see. Node 0 is none: the kernel asks for it by its name.
+                Err(_) => {
+                    let attr = Attr { kind: item.kind, ..Attr::dot(0) };
+                    return add(item, next, Some(&Found { node: 0, attr, attr_ttl: NOW, entry_ttl: NOW }));
+                }
             };
             let full = add(item, next, Some(&found));
             if full {

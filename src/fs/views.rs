@@ -132,7 +132,7 @@ impl Fs {
             View::Deleted => {
                 let mut ids = self.store.backend().removed_objects()?;
                 // Of some only names are known: what was purged, and deletions that were withdrawn.
-                ids.retain(|id| self.gone_revisions(id).is_ok_and(|revs| !revs.is_empty()));
+                ids.retain(|id| !self.gone_revisions(id).is_ok_and(|revs| revs.is_empty()));
                 of_ids(ids)
             }
             View::DeletedOf(id) => of_revs(self.gone_revisions(id)?),

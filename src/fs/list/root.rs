@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use log::warn;
 
+use crate::error::Error;
 use crate::fs::dir_stream::{DirItem, IdsLeft, Listing, RootWalk};
 use crate::fs::errno::Result;
 use crate::fs::{Fs, scratch};
@@ -82,7 +83,11 @@ impl Fs {
 
     /// A directory without a revision is one that its writer has not finished.
     fn is_finished(&self, id: &ObjectId) -> bool {
-        self.store.revisions(id).is_ok_and(|revs| !revs.is_empty())
+        match self.store.revisions(id) {
+            Ok(revs) => !revs.is_empty(),
+            // What cannot be looked at is not left out.
+            Err(fail) => !matches!(fail, Error::NoObject(_)),
+        }
     }
 }
 
