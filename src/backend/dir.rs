@@ -49,6 +49,10 @@ pub(crate) mod faults;
 mod follow;
 mod format;
 mod full;
+/// See `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/checks/disk.rs"]
+pub(crate) mod fuzz;
 mod gone;
 mod layout;
 mod medium;
