@@ -305,8 +305,11 @@ fn compared(a: &[u8], b: &[u8], c: &[u8]) {
 /// What a number says: its sign, its digits without zeros around them, and where the point is. `None` for what is none, or
 /// has an exponent that is too long for this.
 fn decimal(text: &[u8]) -> Option<(bool, Vec<u8>, i128)> {
+    if !is_json(text) {
+        return None;
+    }
     let text = text.trim_ascii();
-    if !is_json(text) || !matches!(text.first()?, b'-' | b'0'..=b'9') {
+    if !matches!(text.first()?, b'-' | b'0'..=b'9') {
         return None;
     }
     let text = std::str::from_utf8(text).ok()?;

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs as disk;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FileType, OFlags};
@@ -18,8 +17,7 @@ use super::{Fs, Mode, NO_HANDLE, Opened, Options, RenameFlags};
 use crate::backend::DirBackend;
 use crate::document;
 use crate::fuzz::input::Input;
-use crate::rev::{ObjectId, Rev};
-use crate::store::Store;
+use crate::fuzz::place;
 
 const CALLS: usize = 40;
 const MAX_SIZE: u64 = 1 << 16;
@@ -50,25 +48,6 @@ const NAMES: [&[u8]; 20] = [
 const TEXTS: [&[u8]; 8] =
     [b"{\"n\":1}", b"{\"n\":2}\n", b"{}", b"{\"a\":", b"[1]", b"", b"\xef\xbb\xbf{\"n\":3}", b"\0\0\0\0"];
 
-/// A directory that goes with this.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Place {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("revfs-fuzz-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let place = std::env::temp_dir().join(name);
-        disk::create_dir(&place).expect("make a directory");
-        Place(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = disk::remove_dir_all(&self.0);
-    }
-}
-
 struct Kernel {
     fs: Fs,
     /// Every number that was given, and how often.
@@ -77,13 +56,12 @@ struct Kernel {
 }
 
 pub fn check(data: &[u8]) {
+    place::with(&[("a", TEXTS[0]), ("b", TEXTS[1])], |place| requests(place, data));
+}
+
+fn requests(place: &Path, data: &[u8]) {
     let mut input = Input(data);
-    let place = Place::new();
     let flags = input.byte();
-    let store = Store::open_or_create(&place.0).expect("a store");
-    for (name, text) in [("a", TEXTS[0]), ("b", TEXTS[1])] {
-        store.create(&ObjectId::new(name).expect("an id"), text).expect("an object");
-    }
     let options = Options {
         grace: if flags & 1 == 0 { Duration::from_secs(10) } else { Duration::ZERO },
         object_view: flags & 2 != 0,
@@ -93,7 +71,7 @@ pub fn check(data: &[u8]) {
         max_size: MAX_SIZE,
         ..Options::default()
     };
-    let fs = Fs::new(DirBackend::open(&place.0).expect("a store"), options).expect("a file system");
+    let fs = Fs::new(DirBackend::open(place).expect("a store"), options).expect("a file system");
     let mut kernel = Kernel { fs, nodes: BTreeMap::from([(ROOT, 0)]), handles: Vec::new() };
     for _ in 0..CALLS {
         if input.is_empty() {
@@ -105,7 +83,7 @@ pub fn check(data: &[u8]) {
         }
     }
     kernel.end();
-    is_whole(&place.0, &store);
+    place::is_whole(place, |text| document::check(text).is_ok());
 }
 
 fn name<'a>(input: &mut Input<'a>) -> &'a OsStr {
@@ -398,22 +376,15 @@ impl Kernel {
         self.fs.shutdown();
         assert!(self.fs.handles.lock().is_empty());
         assert!(self.fs.nodes.try_lock().is_some());
-    }
-}
-
-/// Objects' directories hold revisions that are objects, and nothing is on its way.
-fn is_whole(place: &Path, store: &Store) {
-    for id in store.ids().expect("a list") {
-        let dir = place.join(id.as_os_str());
-        for file in disk::read_dir(&dir).expect("an object") {
-            let file = file.expect("a file");
-            assert!(Rev::new(file.file_name()).is_ok(), "{}", file.path().display());
-            let text = disk::read(file.path()).expect("a text");
-            assert!(document::check(&text).is_ok(), "{}", file.path().display());
+        // The kernel takes 20 ms to end an inotify instance, and gives a user 128.
+        static ENDING: AtomicUsize = AtomicUsize::new(0);
+        while ENDING.fetch_add(1, Ordering::SeqCst) >= 32 {
+            ENDING.fetch_sub(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(1));
         }
-        store.winner(&id).expect("a winner");
-    }
-    for left in disk::read_dir(place.join(".revfs/stage")).into_iter().flatten() {
-        panic!("{} was left", left.expect("a file").path().display());
+        std::thread::spawn(move || {
+            drop(self.fs);
+            ENDING.fetch_sub(1, Ordering::SeqCst);
+        });
     }
 }

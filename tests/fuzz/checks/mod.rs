@@ -4,6 +4,7 @@
 mod document;
 pub(crate) mod input;
 mod names;
+pub(crate) mod place;
 mod store;
 
 use crate::{backend, cli, sync};
@@ -29,6 +30,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "wire", run: sync::fuzz::wire, memory: READER },
     Check { name: "log", run: sync::fuzz::log, memory: READER },
     Check { name: "hub", run: sync::fuzz::hub, memory: None },
+    Check { name: "serve", run: sync::fuzz::serve, memory: None },
     Check { name: "store", run: store::check, memory: None },
     Check { name: "cli", run: cli::fuzz::check, memory: None },
     #[cfg(feature = "fuse")]

@@ -68,7 +68,11 @@ pub fn check(data: &[u8]) {
             break;
         }
         world.call(&mut input);
-        world.holds();
+        world.can_be_read();
+    }
+    world.can_be_read();
+    for id in &world.ids {
+        let _ = (world.store.history(id), world.store.conflicts(id), world.store.get(id), world.store.deletions(id));
     }
 }
 
@@ -165,7 +169,7 @@ impl World {
                 let rev = Rev::new(format!("{generation}-{hex}")).expect("a name");
                 let text = text(input);
                 self.backend.plant(&id, Entry::Rev(rev.clone()), text);
-                self.kept.insert((id, rev.clone()), text.into());
+                self.keep(&id, &rev, text);
                 self.met.push(rev);
             }
             _ => {
@@ -196,8 +200,15 @@ impl World {
         }
         let (text, given) = (given.1.clone(), [given]);
         if self.store.receive(id, &[fact], &given).is_ok() {
-            self.kept.insert((id.clone(), new.clone()), text);
+            self.keep(id, &new, &text);
             self.met.push(new);
+        }
+    }
+
+    fn keep(&mut self, id: &ObjectId, rev: &Rev, text: &[u8]) {
+        // Of what is removed and empty the bytes are taken to be purged.
+        if !text.is_empty() {
+            self.kept.insert((id.clone(), rev.clone()), text.into());
         }
     }
 
@@ -214,7 +225,7 @@ impl World {
         self.kept.insert((id.clone(), saved.rev), text);
     }
 
-    fn holds(&self) {
+    fn can_be_read(&self) {
         for ((id, rev), text) in &self.kept {
             match self.store.read(id, rev) {
                 Ok(read) => assert_eq!(read, *text, "{id} {rev}"),
@@ -245,7 +256,6 @@ impl World {
                 })
                 .collect();
             assert!(live.iter().all(|rev| there.contains(rev)));
-            let _ = (self.store.history(id), self.store.conflicts(id), self.store.get(id));
         }
     }
 }

@@ -5,14 +5,18 @@ use std::io::sink;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::greet::Format;
-use super::peer::{Key, Listed, Peer, Writer, escape, unescape};
+use super::peer::{Body, Key, Listed, Peer, Writer, escape, unescape};
 use super::segment::{self, Builder, Entry, Head, sealed};
 use super::wire::{self, Answer, Decoder, HELLO, Request};
-use super::{MemoryPeer, Replica, State, SyncOptions, Url, parse_bytes, rollup, serve, sha256};
+use super::{
+    Counterpart, MemoryPeer, Replica, State, StoreHere, SyncOptions, Url, parse_bytes, rollup, sha256,
+};
 use crate::backend::{Attrs, MemoryBackend, PURGED, Removal};
 use crate::fuzz::input::Input;
+use crate::fuzz::place;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
@@ -33,8 +37,8 @@ pub fn wire(data: &[u8]) {
     // Nowhere a store could be.
     let mut said = Vec::new();
     wire::write(HELLO, &mut said).expect("memory");
-    let _ = serve(Path::new("/dev/null/none"), &[&said, stream].concat()[..], sink());
-    let _ = serve(Path::new("/dev/null/none"), stream, sink());
+    let _ = super::serve(Path::new("/dev/null/none"), &[&said, stream].concat()[..], sink());
+    let _ = super::serve(Path::new("/dev/null/none"), stream, sink());
 }
 
 /// All messages, and whether it ends between two; `None` where it is nothing of ours.
@@ -62,6 +66,38 @@ fn read(message: &[u8]) {
     if let Some(answer) = Answer::parse(message.to_vec()) {
         assert_eq!(Answer::parse(answer.to_bytes()), Some(answer));
     }
+}
+
+/// What another host asks of a store here, in messages, and what is left of that.
+pub fn serve(data: &[u8]) {
+    let text: &[u8] = b"{\"n\":1}";
+    place::with(&[("a", text), ("b", text)], |place| {
+        let states = place.with_extension("states");
+        let there = StoreHere::open(place, &states, Duration::from_millis(100)).expect("a store");
+        for message in decoded(data, 64).0 {
+            let peer = there.peer();
+            match Request::parse(message) {
+                Some(Request::Put(key, bytes)) => drop(peer.put(&key, &bytes)),
+                Some(Request::PutRev(key, attrs, bytes)) => {
+                    drop(peer.put_revs(&[Body { key, attrs, bytes: bytes.into() }]));
+                }
+                Some(Request::Get(key)) => drop(peer.get(&key)),
+                Some(Request::Heads) => drop(peer.heads()),
+                Some(Request::Remove(key)) => drop(peer.remove(&key)),
+                Some(Request::Learn(options)) => drop(there.learn(options)),
+                Some(Request::Open(_)) | None => {}
+            }
+        }
+        let store = Store::open(place).expect("a store");
+        for (n, id) in ["a", "b"].into_iter().enumerate() {
+            let rev = Rev::new(format!("0-{n:032x}")).expect("a name");
+            let kept = store.read(&ObjectId::new(id).expect("an id"), &rev);
+            // Nothing that is asked purges; what is left for it to learn may.
+            assert!(kept.is_ok_and(|kept| kept == text) || data.windows(6).any(|word| word == PURGED.as_bytes()));
+        }
+        place::is_whole(place, |_| true);
+        let _ = std::fs::remove_dir_all(states);
+    });
 }
 
 fn writer(n: u8) -> Writer {
@@ -179,7 +215,7 @@ fn words(rest: &[u8]) {
 }
 
 fn rev(n: u8) -> Rev {
-    Rev::new(format!("{}-{:032x}", n % 7, u32::from(n) * 0x1357_9bdf)).expect("a revision's name")
+    Rev::new(format!("{}-{:032x}", n % 7, u64::from(n) * 0x1357_9bdf)).expect("a revision's name")
 }
 
 const NAME: &str = "0123456789abcdef0123456789abcdef";
@@ -219,7 +255,7 @@ pub fn hub(data: &[u8]) {
         confirm_deletes: confirm,
         ..SyncOptions::default()
     };
-    for _ in 0..2 {
+    for _ in 0..1 + (flags >> 4 & 1) {
         let replica = Replica::with_state(&store, &peer, state, options);
         let _ = replica.run(NAME);
         state = replica.into_state();
@@ -227,10 +263,12 @@ pub fn hub(data: &[u8]) {
     for (id, rev, text) in own.iter().filter(|(id, rev, _)| !purged.contains(&(id.clone(), rev.clone()))) {
         assert_eq!(store.read(id, rev).expect("it stays"), *text, "{id} {rev}");
     }
-    // Another host takes in what this one has told.
-    let (fresh, state) =
-        (Store::with_backend(Arc::new(MemoryBackend::new())), State::in_memory().expect("memory"));
-    let _ = Replica::with_state(&fresh, &peer, state, SyncOptions::default()).run(NAME);
+    if flags & 32 != 0 {
+        // Another host takes in what this one has told.
+        let (fresh, state) =
+            (Store::with_backend(Arc::new(MemoryBackend::new())), State::in_memory().expect("memory"));
+        let _ = Replica::with_state(&fresh, &peer, state, SyncOptions::default()).run(NAME);
+    }
 }
 
 /// Puts one thing at the peer.
