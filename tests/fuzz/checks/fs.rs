@@ -275,7 +275,7 @@ impl Kernel {
                 let handle = self.handle(input);
                 self.close(caller, handle)
             }
-            24 => self.fs.fsync(self.handle(input), input.byte() % 2 == 0),
+            24 => self.fs.fsync(self.handle(input), input.one_in(2)),
             25 => {
                 let opened = self.fs.opendir(self.node(input))?;
                 self.handles.push(opened.handle);
@@ -298,7 +298,7 @@ impl Kernel {
             }
             26 => {
                 // What is longer than a file can be, or short.
-                let length = if input.byte() % 4 == 0 { u64::MAX >> 1 } else { u64::from(input.byte()) };
+                let length = if input.one_in(4) { u64::MAX >> 1 } else { u64::from(input.byte()) };
                 let mode = i32::from(input.byte());
                 self.fs.fallocate(self.handle(input), offset(input) % (1 << 20), length, mode)
             }

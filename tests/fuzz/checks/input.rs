@@ -12,6 +12,11 @@ impl<'a> Input<'a> {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 
+    /// A choice that is yes for one byte in `n`.
+    pub fn one_in(&mut self, n: u8) -> bool {
+        self.byte().is_multiple_of(n)
+    }
+
     /// One of these.
     pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
         &from[usize::from(self.byte()) % from.len()]

@@ -72,7 +72,12 @@ pub fn check(data: &[u8]) {
     }
     world.can_be_read();
     for id in &world.ids {
-        let _ = (world.store.history(id), world.store.conflicts(id), world.store.get(id), world.store.deletions(id));
+        let _ = (
+            world.store.history(id),
+            world.store.conflicts(id),
+            world.store.get(id),
+            world.store.deletions(id),
+        );
     }
 }
 
@@ -112,7 +117,7 @@ impl World {
                 ]);
                 let (known, own) = (vec![self.rev(input)], vec![self.rev(input)]);
                 let views = vec![View { rev: self.rev(input), copied: input.byte() % 2 == 1 }];
-                let named = (input.byte() % 4 == 0).then(|| self.rev(input));
+                let named = (input.one_in(4)).then(|| self.rev(input));
                 let evidence = match input.byte() % 3 {
                     0 => Evidence::default(),
                     1 => Evidence { known, ..Evidence::default() },
@@ -128,7 +133,7 @@ impl World {
                 }
             }
             8 => {
-                let op = (input.byte() % 2 == 0).then(|| input.pick(&self.ops).clone());
+                let op = (input.one_in(2)).then(|| input.pick(&self.ops).clone());
                 self.saved(&id, store.undelete(&id, op.as_deref()), None);
             }
             9 => {
@@ -146,7 +151,7 @@ impl World {
             12 => drop(store.retire_old(&id, Keep::Newest(u64::from(input.byte() % 3) + 1), false)),
             13 => {
                 let now = Some(Duration::ZERO);
-                let deleted = now.filter(|_| input.byte() % 2 == 0);
+                let deleted = now.filter(|_| input.one_in(2));
                 if let Ok(cleared) = store.purge(&id, now, deleted, false) {
                     cleared.revs.into_iter().for_each(|rev| drop(self.kept.remove(&(id.clone(), rev))));
                 }

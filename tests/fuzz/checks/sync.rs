@@ -93,7 +93,9 @@ pub fn serve(data: &[u8]) {
             let rev = Rev::new(format!("0-{n:032x}")).expect("a name");
             let kept = store.read(&ObjectId::new(id).expect("an id"), &rev);
             // Nothing that is asked purges; what is left for it to learn may.
-            assert!(kept.is_ok_and(|kept| kept == text) || data.windows(6).any(|word| word == PURGED.as_bytes()));
+            assert!(
+                kept.is_ok_and(|kept| kept == text) || data.windows(6).any(|word| word == PURGED.as_bytes())
+            );
         }
         place::is_whole(place, |_| true);
         let _ = std::fs::remove_dir_all(states);
@@ -286,7 +288,7 @@ fn said(input: &mut Input<'_>, peer: &MemoryPeer, ids: &[ObjectId], purged: &mut
                 said.add(&entry(input, ids, purged));
             }
             let bytes = said.finish();
-            if input.byte() % 2 == 0 {
+            if input.one_in(2) {
                 let head = Head { seq, nonce: "0e".into(), last: Some(bytes.clone()) };
                 let _ = peer.put(&Key::Head(by.clone()), &head.to_bytes());
             }
