@@ -24,6 +24,8 @@ mod origin;
 /// For tests that walk through every system call of a change.
 #[cfg(test)]
 pub(crate) use dir::faults;
+#[cfg(any(test, fuzzing))]
+pub(crate) use dir::fuzz;
 
 pub use dir::DirBackend;
 /// For the tests of a backend: what the medium is taken for.

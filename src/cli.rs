@@ -26,6 +26,10 @@ mod color;
 mod conflicts;
 mod diff;
 pub mod exit;
+/// See `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/checks/cli.rs"]
+pub(crate) mod fuzz;
 mod gone;
 mod graph;
 mod interrupt;

@@ -74,6 +74,10 @@ mod create;
 mod dir_stream;
 pub mod errno;
 mod flush;
+/// See `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/checks/fs.rs"]
+pub(crate) mod fuzz;
 mod handle;
 mod ino;
 mod io;

@@ -68,6 +68,11 @@ pub mod error;
 mod fs;
 #[cfg(feature = "fuse")]
 mod fuse;
+// What must hold of any bytes. Only the targets of tests/fuzz see it, and the unit tests, which replay what is kept there.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[path = "../tests/fuzz/checks/mod.rs"]
+pub mod fuzz;
 #[cfg(feature = "fuse")]
 mod mount;
 pub mod resolve;

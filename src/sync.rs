@@ -45,6 +45,10 @@ mod bucket;
 mod bundle;
 mod counterpart;
 mod dir;
+/// See `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/checks/sync.rs"]
+pub(crate) mod fuzz;
 mod greet;
 mod hang;
 mod limit;

@@ -14,17 +14,13 @@
 //! - `layout`: the directories in `.revfs`, and temporaries in one of them
 //! - `medium`: what the file system was seen to do
 //! - `stage`: bytes that reach the medium before their name, and renaming to a free name
-//! - `carry`: renaming where the medium moves no directory
-//! - `publish`: a file, or a directory with one, gets its name at once
-//! - `format`: the version of the store, and its name
-//! - `reserve`: room for removing
-//! - `facts`: what is known without bytes, in files of lines
-//! - `gone`: what lies among what is gone, under which names
+//! - `carry`: renaming where the medium moves no directory; `publish`: a file, or a directory with one, gets its name at once
+//! - `format`: the version of the store, and its name; `reserve`: room for removing
+//! - `facts`: what is known without bytes, in files of lines; `gone`: what lies among what is gone, under which names
 //! - `follow`: a directory and its texts are kept as open as each other
 //! - `trash`: moving to what is gone, and back
 //! - `full`: removing and purging where there is no room
-//! - `purge`: removing bytes for good, and learning what others removed
-//! - `erase`: removing without a trace
+//! - `purge`: removing bytes for good, and learning what others removed; `erase`: removing without a trace
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -49,6 +45,9 @@ pub(crate) mod faults;
 mod follow;
 mod format;
 mod full;
+#[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzz/checks/disk.rs"]
+pub(crate) mod fuzz;
 mod gone;
 mod layout;
 mod medium;

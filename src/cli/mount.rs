@@ -69,7 +69,7 @@ impl Mount {
     version,
     override_usage = "mount.fuse.revfs STORE MOUNTPOINT [-sfnvrw] [-o OPTIONS]"
 )]
-struct Helper {
+pub(super) struct Helper {
     directory: PathBuf,
     mountpoint: PathBuf,
     #[arg(short = 'o')]
@@ -104,7 +104,7 @@ struct Helper {
 /// takes the type from statfs and looks for `umount.fuse`; systemd gives it `-c`.
 #[derive(Debug, Parser)]
 #[command(name = "umount.fuse.revfs", version)]
-struct UnmountHelper {
+pub(super) struct UnmountHelper {
     mountpoint: PathBuf,
     /// Detach it even while programs use it
     #[arg(short, action = ArgAction::Count)]

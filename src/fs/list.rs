@@ -59,7 +59,7 @@ impl Fs {
             Some(stream) if offset > 0 => stream,
             stream => stream.insert(self.list(*node, *user)?),
         };
-        for i in usize::try_from(offset).unwrap_or(usize::MAX).. {
+        for i in usize::try_from(offset).unwrap_or(usize::MAX)..usize::MAX {
             while listing.len() <= i
                 && let Some(going) = walk
             {
@@ -140,5 +140,29 @@ impl Fs {
         }
         let share = self.memory_budget.share(user, listing.bytes());
         Ok(Stream { listing, walk, share })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::DirBackend;
+    use crate::fs::Options;
+
+    #[test]
+    fn behind_the_end_of_a_listing_is_nothing_however_far() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let opened = fs.opendir(ROOT).unwrap();
+        let names = |offset| {
+            let mut names = 0;
+            fs.readdir(opened.handle, offset, |_, _| {
+                names += 1;
+                false
+            })
+            .unwrap();
+            names
+        };
+        assert_eq!([0, 1, 2, i64::MAX as u64, u64::MAX - 1, u64::MAX].map(names), [2, 1, 0, 0, 0, 0]);
     }
 }

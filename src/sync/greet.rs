@@ -18,14 +18,14 @@ const LINEAGE: &str = ".revfs/sync/lineage";
 
 /// The peer's `format.json`: its own name, and that of the store that it was begun with, 32 hex digits each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Format {
-    hub: String,
-    store: String,
+pub(super) struct Format {
+    pub hub: String,
+    pub store: String,
 }
 
 /// What a `format.json` turned out to be instead.
 #[derive(Debug, PartialEq, Eq)]
-enum NoFormat {
+pub(super) enum NoFormat {
     /// One that is not as it was written.
     Damaged,
     /// Something else, in words.
@@ -33,7 +33,7 @@ enum NoFormat {
 }
 
 impl Format {
-    fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         self.to_bytes_with(&[])
     }
 
@@ -54,7 +54,7 @@ impl Format {
         sha256(format!("{version} {} {}", self.hub, self.store).as_bytes())
     }
 
-    fn parse(bytes: &[u8]) -> std::result::Result<Format, NoFormat> {
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Format, NoFormat> {
         let other = |what: &str| NoFormat::Other(format!("its format.json is {what}"));
         // One that was cut off, or has a bit changed, is still ours.
         const BEGIN: &[u8] = b"{\"revfs-hub\"";
@@ -70,8 +70,11 @@ impl Format {
         };
         let text = |name: &str| value.get(name).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
         let format = Format { hub: text("hub"), store: text("store") };
+        let named = |name: &str| name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
         match (format.sum(version) == text("sum"), version) {
-            (true, 1) => Ok(format),
+            (true, 1) if named(&format.hub) && named(&format.store) => Ok(format),
+            // They come to lie in files of lines.
+            (true, 1) => Err(other("of no hub of revfs: it names none")),
             (true, _) => Err(other(&format!("of version {version}, this revfs knows version 1"))),
             (false, _) => Err(NoFormat::Damaged),
         }
@@ -400,6 +403,12 @@ mod tests {
         }
         for other in ["{}", "{\"format\": 1}", "[1]", "hello"] {
             assert!(matches!(Format::parse(other.as_bytes()), Err(NoFormat::Other(_))), "{other}");
+        }
+        for (hub, store) in [("\"", "b"), ("a", "b\nc"), ("", "")] {
+            let sum = sha256(format!("1 {hub} {store}").as_bytes());
+            let odd =
+                serde_json::json!({ "revfs-hub": 1, "hub": hub, "store": store, "sum": sum }).to_string();
+            assert!(matches!(Format::parse(odd.as_bytes()), Err(NoFormat::Other(_))), "{odd}");
         }
         let sum = sha256(b"2  ");
         let later = format!("{{\"revfs-hub\": 2, \"sum\": \"{sum}\"}}");

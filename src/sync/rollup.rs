@@ -118,10 +118,10 @@ fn header(writer: &Writer, seq: u64) -> String {
 }
 
 /// A piece in a roll-up: whose, which, the tag of the head that ends with it, and its bytes.
-type Covered<'a> = (Writer, u64, Option<String>, &'a [u8]);
+pub(super) type Covered<'a> = (Writer, u64, Option<String>, &'a [u8]);
 
 /// `None` where it is not whole, or not this one. Unknown lines are passed over.
-fn parse<'a>(bytes: &'a [u8], writer: &Writer, seq: u64) -> Option<Vec<Covered<'a>>> {
+pub(super) fn parse<'a>(bytes: &'a [u8], writer: &Writer, seq: u64) -> Option<Vec<Covered<'a>>> {
     let mut rest = unsealed(bytes)?.strip_prefix(header(writer, seq).as_bytes())?;
     let mut covered = Vec::new();
     while !rest.is_empty() {

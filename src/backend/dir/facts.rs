@@ -72,7 +72,7 @@ pub fn is_whole(name: &OsStr, text: &[u8]) -> bool {
 }
 
 /// FNV-1a of 128 bits.
-fn name_of(text: &[u8]) -> OsString {
+pub(super) fn name_of(text: &[u8]) -> OsString {
     let hash = text.iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, &b| {
         (hash ^ u128::from(b)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
     });

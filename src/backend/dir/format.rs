@@ -65,7 +65,7 @@ pub fn raise(layout: &Layout, stage: &Stage, path: &Path) -> Result<()> {
     written.map_err(Error::io("write", path.join(NAME).join(FORMAT)))
 }
 
-fn text(version: &str, name: &str) -> String {
+pub(super) fn text(version: &str, name: &str) -> String {
     format!("revfs {version}\nstore {name}\n")
 }
 
@@ -92,7 +92,7 @@ pub fn other_version(text: &[u8]) -> Option<String> {
         .then(|| version.to_owned())
 }
 
-fn parse(text: &[u8]) -> std::result::Result<(String, String), String> {
+pub(super) fn parse(text: &[u8]) -> std::result::Result<(String, String), String> {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
     let version = match lines.next().unwrap_or_default().strip_prefix("revfs ") {

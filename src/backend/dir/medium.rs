@@ -134,7 +134,7 @@ fn value<T: Copy>(words: &[(T, &str)], of: &str) -> Option<T> {
 }
 
 impl Found {
-    fn parse(text: &str) -> Option<Found> {
+    pub(super) fn parse(text: &str) -> Option<Found> {
         let [way, spares, told] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
         Some(Found { way: value(&WAYS, way)?, spares: value(&SPARES, spares)?, told: value(&TOLD, told)? })
     }
