@@ -302,10 +302,10 @@ impl Replica<'_> {
             return Ok(true);
         };
         let seq = self.number(word::SEQ)?;
-        Ok(self
-            .peer
-            .get(&Key::Log(writer.clone(), seq))?
-            .is_none_or(|read| read == told || parse(&read, &writer, seq).is_none()))
+        match self.peer.get(&Key::Log(writer.clone(), seq))? {
+            Some(read) => Ok(read == told || parse(&read, &writer, seq).is_none()),
+            None => Ok(self.part(&writer, seq, seq)?.is_ok()),
+        }
     }
 
     /// Whether the own head is what this host wrote last. If not, somebody has this state, too (it was copied with a virtual
@@ -324,11 +324,11 @@ impl Replica<'_> {
         }
         let bytes = self.peer.get(&Key::Head(writer))?;
         let nonces = [self.state.text(word::NONCE)?, self.state.text(word::NONCE_BEFORE)?];
-        // One that was damaged on the way is put again.
+        // One that was damaged on the way is put again; not by whoever finds a backup there.
         let head = bytes.map(|bytes| Head::parse(&bytes));
         let right = match &head {
             Some(Some(head)) => nonces.contains(&Some(head.nonce.clone())) && self.is_last_as_told()?,
-            Some(None) => true,
+            Some(None) => self.is_last_as_told()?,
             None => false,
         };
         if self.options.dry_run {

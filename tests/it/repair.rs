@@ -274,3 +274,22 @@ fn a_text_that_a_store_lost_before_it_took_notice_is_put_there_again_by_who_has_
     assert!(told().is_empty());
     assert_eq!(b.text("x").as_deref(), Some("{}"));
 }
+
+#[test]
+fn whoever_finds_its_head_damaged_and_its_last_piece_gone_tells_all_anew() {
+    let (hub, peer) = hub();
+    let (mut a, mut b) = (Host::new(), Host::new());
+    for name in ["x", "y"] {
+        a.store.create(&id(name), b"{}").unwrap();
+        a.sync(&peer);
+    }
+    damage(&below(&hub, "head")[0]);
+    fs::remove_file(below(&hub, "log").iter().max().unwrap()).unwrap();
+    a.store.create(&id("z"), b"{}").unwrap();
+    a.try_sync(&peer, SyncOptions::default()).unwrap();
+    b.try_sync(&peer, VERIFY).unwrap();
+    for host in [&mut b, &mut Host::new()] {
+        host.sync(&peer);
+        assert_eq!(host.store.ids().unwrap().len(), 3);
+    }
+}
