@@ -145,15 +145,17 @@ impl Fs {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
-    use crate::backend::DirBackend;
+    use crate::backend::{DirBackend, faults};
     use crate::fs::Options;
 
     #[test]
     fn behind_the_end_of_a_listing_is_nothing_however_far() {
         let dir = tempfile::tempdir().unwrap();
         let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
-        let opened = fs.opendir(ROOT).unwrap();
+        let opened = fs.opendir(Caller { uid: 0, gid: 0, thread: 0 }, ROOT).unwrap();
         let names = |offset| {
             let mut names = 0;
             fs.readdir(opened.handle, offset, |_, _| {
@@ -164,5 +166,32 @@ mod tests {
             names
         };
         assert_eq!([0, 1, 2, i64::MAX as u64, u64::MAX - 1, u64::MAX].map(names), [2, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn nothing_is_left_out_that_cannot_be_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x", "y"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join(format!("0-{}", "a".repeat(32))), "{}").unwrap();
+        }
+        let caller = Caller { uid: 0, gid: 0, thread: 0 };
+        for n in 1.. {
+            let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+            faults::fail(n, Errno::MFILE);
+            let mut names = Vec::new();
+            let listed = fs.opendir(caller, ROOT).and_then(|opened| {
+                fs.readdirplus(caller, opened.handle, 0, |item, _, _| {
+                    names.push(item.name.to_owned());
+                    false
+                })
+            });
+            let failed = faults::end();
+            names.sort();
+            assert!(listed.is_err() || names == [".", "..", "x.json", "y.json"], "{n}: {names:?}");
+            if !failed {
+                break;
+            }
+        }
     }
 }

@@ -247,6 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn a_temporary_file_that_could_not_be_removed_is_passed_on_the_next_time() {
+        let (_, backend) = store();
+        let faulty = Arc::new(FaultBackend::new(backend));
+        let (s, x, t) = (Store::with_backend(faulty.clone()), id("x"), id("t"));
+        s.create(&t, b"{\"n\":1}").unwrap();
+        let first = s.revisions(&t).unwrap().remove(0);
+        s.update(&t, b"{\"n\":2}").unwrap();
+        s.create(&x, b"{\"n\":2}").unwrap();
+        faulty.fail(Fault { op: Some("erase"), nth: 1, errno: 30, done: false });
+        assert!(s.pass_on(&t, &x).is_err() && s.winner(&t).is_ok());
+        assert!(s.pass_on(&t, &x).unwrap());
+        assert!(matches!(s.winner(&t), Err(Error::NoObject(_))));
+        assert_eq!(s.read(&x, &first).unwrap(), b"{\"n\":1}");
+    }
+
+    #[test]
     fn a_rename_that_is_refused_changes_nothing() {
         let (s, backend) = store();
         let (x, y) = (id("x"), id("y"));

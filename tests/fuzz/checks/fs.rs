@@ -277,7 +277,7 @@ impl Kernel {
             }
             24 => self.fs.fsync(self.handle(input), input.one_in(2)),
             25 => {
-                let opened = self.fs.opendir(self.node(input))?;
+                let opened = self.fs.opendir(caller, self.node(input))?;
                 self.handles.push(opened.handle);
                 let (mut seen, most) = (Vec::new(), usize::from(input.byte() % 32));
                 self.fs.readdirplus(caller, opened.handle, offset(input), |_, _, found| {
