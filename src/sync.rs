@@ -288,6 +288,13 @@ impl<'a> Replica<'a> {
         Replica { hub: Some(called.into()), ..self }
     }
 
+    /// For tests: the host is called so.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn on_host(self, name: &str) -> Self {
+        Replica { host: Host::new(name.as_bytes()), ..self }
+    }
+
     /// Somebody looks how far it has come.
     #[must_use]
     pub fn seen(self, progress: &'a Progress) -> Self {
@@ -431,7 +438,8 @@ pub fn store_at(dir: &Path, greeting: &Greeting) -> Result<PathBuf> {
     let dir = crate::store::expand(dir);
     let format = dir.join(FORMAT);
     if !format.is_file() {
-        if greeting.dry_run {
+        // Of one that is, and has lost its `.revfs`, that is made anew.
+        if greeting.dry_run && !holds_objects(&dir).unwrap_or(false) {
             return Err(Error::Sync(format!(
                 "{} is no store yet, and becomes none by a dry run, or where one was that is gone: is the right disk mounted \
                  there? If it is to start anew, `--new`",

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{PipeWriter, Read, Write, pipe};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{
     Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
@@ -13,6 +14,9 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::exit::Exit;
 use super::interrupt::wanted;
+
+/// How long the other process has to end when it is told. It ends what it has started first.
+const ENDS_WITHIN: Duration = Duration::from_secs(4);
 
 /// What lets the process end that was started.
 pub struct Starter(PipeWriter);
@@ -31,6 +35,9 @@ impl Starter {
 /// `None`: the rest is done by this one.
 pub fn apart() -> Option<Starter> {
     let (reader, writer) = pipe().ok()?;
+    // Whoever ignores it hands that on: then nobody hears how a child has ended.
+    // SAFETY: the default is no function of ours; no other thread runs yet.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let started = rustix::process::getpid();
     // SAFETY: there is one thread, so that nothing is held by another one that is not there in the copy.
     match unsafe { libc::fork() } {
@@ -54,8 +61,18 @@ pub fn apart() -> Option<Starter> {
 fn wait(child: Pid, mut said: File) -> ! {
     if let Ok(mut signals) = Signals::new(wanted()) {
         let _ = thread::Builder::new().name("signals".into()).spawn(move || {
+            let mut told = false;
             for signal in signals.forever() {
                 let _ = Signal::from_named_raw(signal).map(|signal| kill_process(child, signal));
+                // One that waits for a disk hears nothing; what it does ends with this process all the same.
+                let end = move || emulate_default_handler(signal);
+                if std::mem::replace(&mut told, true) {
+                    let _ = end();
+                }
+                let _ = thread::Builder::new().name("end".into()).spawn(move || {
+                    thread::sleep(ENDS_WITHIN);
+                    end()
+                });
             }
         });
     }

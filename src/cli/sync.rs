@@ -416,7 +416,14 @@ impl Exchange {
             let mut others = sync::hubs_of(&sync::state_dir()?, &self.name);
             others.extend(replica.meant_for(&self.name, hub.near())?);
             others.retain(|other| *other != self.called);
+            others.sort();
             others.dedup();
+            /// More are not compared with what somebody meant.
+            const SHOWN: usize = 3;
+            if others.len() > SHOWN {
+                others.truncate(SHOWN);
+                others.push("more".into());
+            }
             if !others.is_empty() {
                 // Perhaps it was mistyped.
                 complain(&format!(

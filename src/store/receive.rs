@@ -1,5 +1,7 @@
 //! What came from other hosts enters the store: revisions, and facts of removal.
 
+use std::io::ErrorKind;
+
 use super::Store;
 use super::revision_set::RevisionSet;
 use crate::backend::{Attrs, Durability, PURGED, Removal};
@@ -70,7 +72,11 @@ impl Store {
         if set.reasons(rev).any(|why| why == PURGED) || self.backend().read_removed(id, rev).is_ok() {
             return Ok(());
         }
-        self.backend().keep(id, rev, why, text, Durability::Ordered)
+        match self.backend().keep(id, rev, why, text, Durability::Ordered) {
+            // An older revfs has purged it.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => Ok(()),
+            kept => kept,
+        }
     }
 
     /// What would be known of an object's revisions with these facts.

@@ -155,12 +155,6 @@ impl Replica<'_> {
         Ok(near.into_iter().filter(|(_, format)| is_kin(format)).map(|(called, _)| called).collect())
     }
 
-    /// The peer does not give back what it was given.
-    pub(super) fn garbled(&self) -> Error {
-        let why = "what is put there is read back as something else".into();
-        Error::Peer { peer: self.peer.name(), why, away: true }
-    }
-
     /// Whether every head is the one that was there when this host looked last: then the peer is the one it was.
     pub(super) fn is_unchanged(&self, heads: &[Listed]) -> Result<bool> {
         let own = self.writer()?;

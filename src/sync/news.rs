@@ -103,7 +103,7 @@ impl Replica<'_> {
                         let upto = self.end_of_log(&writer, seen)?;
                         if upto > seen {
                             news.push(News { writer, tag: None, from: seen + 1, upto, last: None });
-                        } else if seen > 0 {
+                        } else if seen > 0 && self.part(&writer, seen, u64::MAX)?.is_err() {
                             behind.push(writer);
                         }
                         continue;

@@ -5,6 +5,12 @@ use super::peer::{Body, Key};
 use crate::error::Result;
 
 impl Replica<'_> {
+    /// The peer does not give back what it was given.
+    pub(super) fn garbled(&self) -> Error {
+        let why = "what is put there is read back as something else".into();
+        Error::Peer { peer: self.peer.name(), why, away: true }
+    }
+
     /// Keeps a piece of the log at the peer.
     pub(super) fn put_log(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         self.surely(std::slice::from_ref(key), |_| self.peer.put(key, bytes), |_, read| read == bytes)

@@ -14,7 +14,7 @@ use super::peer::{Body, Key};
 use super::segment::{Entry, RevEntry, fact_name};
 use super::state::{HERE, NameState, Stamp, TOLD};
 use super::{Replica, THREADS};
-use crate::backend::{self, Attrs, DELETED, Removal};
+use crate::backend::{self, Attrs, DELETED, Origin, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -207,10 +207,10 @@ impl Replica<'_> {
         )))
     }
 
-    /// The same before anything comes, after which little would seem to be gone: where none of the objects that the peer was
-    /// told of is left. Others may be there, from another peer.
+    /// The same before anything comes, after which little would seem to be gone: where nothing that the peer was told of is
+    /// left, and nothing was saved here since, though another peer may have filled the store again.
     pub(super) fn confirm_emptied(&self) -> Result<()> {
-        if self.state.objects()? == 0 || self.has_objects()? && self.is_any_left()? {
+        if self.state.objects()? == 0 || self.has_objects()? && (self.is_any_left()? || self.is_any_own()?) {
             return Ok(());
         }
         let mut vanished = 0;
@@ -218,6 +218,23 @@ impl Replica<'_> {
             vanished += u64::from(!self.examine(&id)?.vanished.is_empty());
         }
         if vanished == 0 { Ok(()) } else { self.confirm(vanished, true) }
+    }
+
+    /// Whether any revision was saved here, or it is not known where one was.
+    fn is_any_own(&self) -> Result<bool> {
+        let (backend, mut own, mut failed) = (self.store.backend(), false, None);
+        backend.each_object(&mut |id| {
+            match found(backend.entries(&id)) {
+                Ok(entries) => {
+                    let here = |entry: &backend::Entry| matches!(entry, backend::Entry::Rev(rev) if backend.origin(&id, rev) == Origin::Here);
+                    own = entries.unwrap_or_default().iter().any(here);
+                }
+                Err(e) if e.is_of_object() => own = true,
+                Err(e) => failed = Some(e),
+            }
+            !own && failed.is_none()
+        })?;
+        failed.map_or(Ok(own), Err)
     }
 
     /// Whether any revision is in the store of which the peer was told that it is.

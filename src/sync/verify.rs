@@ -157,6 +157,8 @@ impl Replica<'_> {
                 }
             }
             report.repaired += 1;
+            // It was told before.
+            report.problems.retain(|problem| !problem.contains(&format!("the head of {} ", writer.as_str())));
         }
         let change = self.state.change()?;
         change.set_word(word::BROKEN, None)?;

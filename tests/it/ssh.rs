@@ -119,7 +119,9 @@ impl Hosts {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
+        // Who starts the tests behind a shell may have signals ignored.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,TERM,HUP", env!("CARGO_BIN_EXE_revfs")]);
         command.args(args).current_dir(&self.dir).env_remove("REVFS_STORE");
         command.env("REVFS_SSH", &self.ssh).env("XDG_STATE_HOME", self.path("here"));
         // An ssh begins in the home directory.

@@ -871,7 +871,9 @@ fn a_terminal_shows_it_on_one_line_that_goes() {
     // The second is interrupted in the middle.
     for (peer, interrupt) in [("./b", ""), ("ssh://host/b", "interrupt")] {
         let python = r#"
-import os, pty, sys
+import os, pty, signal, sys
+# Who starts the tests behind a shell may have it ignored.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], ["revfs", "sync", "./a", sys.argv[2]])

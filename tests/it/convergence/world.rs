@@ -679,7 +679,9 @@ impl World {
             let state = open.map_or_else(|| State::open(file), Ok)?;
             let link =
                 Link { inner: peer, fate: fate.clone(), far, packs, often, dice: Mutex::new(dice), order };
-            let replica = Replica::with_state(&store, &link, state, options).at(&home.join("store"));
+            let replica = Replica::with_state(&store, &link, state, options)
+                .at(&home.join("store"))
+                .on_host(&format!("h{at}"));
             // Bundles and roll-ups are met often where all who use a hub make them so.
             let replica = match far && self.kind != Kind::Children {
                 true => replica.bundling(4).rolling_up(self.rolls_up),
