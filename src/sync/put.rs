@@ -2,7 +2,7 @@
 
 use super::Replica;
 use super::peer::{Body, Key};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Replica<'_> {
     /// The peer does not give back what it was given.
