@@ -324,7 +324,7 @@ impl Watcher {
         events
     }
 
-    /// Waits until something is queued, at most `timeout`.
+    /// Waits until something is queued.
     pub fn wait(&self) -> bool {
         if !self.state.lock().taken.is_empty() {
             return true;
@@ -332,7 +332,12 @@ impl Watcher {
         // The same one twice where there is no queue.
         let fds = [self.queue.as_ref().unwrap_or(&self.wake), &self.wake];
         let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::IN));
-        let any = matches!(rustix::event::poll(&mut fds, None), Ok(n) if n > 0);
+        let polled = rustix::event::poll(&mut fds, None);
+        if polled.is_err_and(|e| e != rustix::io::Errno::INTR) {
+            // Out of memory, say.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+        }
+        let any = polled.is_ok_and(|n| n > 0);
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         any
     }

@@ -41,16 +41,20 @@ impl Caller {
         self.status("Groups:")?.split_whitespace().map(|group| group.parse().ok()).collect()
     }
 
-    /// Whether modes do not count for it (CAP_DAC_OVERRIDE), in this user namespace.
-    pub fn overrides_modes(self) -> bool {
+    /// Whether modes do not count for it, in this user namespace: CAP_DAC_OVERRIDE, or where it only reads CAP_DAC_READ_SEARCH,
+    /// which programs have that make backups.
+    pub fn overrides_modes(self, writes: bool) -> bool {
         let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/user")).ok();
         let here = of("self").is_some_and(|own| of(&self.thread.to_string()) == Some(own));
         let effective = self.status("CapEff:").and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-        here && effective.is_some_and(|set| set >> 1 & 1 == 1)
+        let enough = if writes { 1 << 1 } else { 1 << 1 | 1 << 2 };
+        here && effective.is_some_and(|set| set & enough != 0)
     }
 
     fn status(self, of: &str) -> Option<String> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread)).ok()?;
+        // A program's name may be any bytes.
+        let status = std::fs::read(format!("/proc/{}/status", self.thread)).ok()?;
+        let status = String::from_utf8_lossy(&status);
         status.lines().find_map(|line| line.strip_prefix(of)).map(str::to_owned)
     }
 }

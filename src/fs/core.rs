@@ -99,9 +99,10 @@ impl Fs {
         }
     }
 
-    /// Refuses whoever has the daemon hold as much already as it will: before anything is opened.
-    pub(in crate::fs) fn admit(&self, caller: Caller) -> Result<()> {
-        match (self.files_budget.admits(caller.uid, 1), self.memory_budget.admits(caller.uid, 0)) {
+    /// Refuses whoever has the daemon hold as much already as it will: before anything is opened. A text is held only for who
+    /// `writes`.
+    pub(in crate::fs) fn admit(&self, caller: Caller, writes: bool) -> Result<()> {
+        match (self.files_budget.admits(caller.uid, 1), !writes || self.memory_budget.admits(caller.uid, 0)) {
             (true, true) => Ok(()),
             (false, _) => Err(FsError::TooManyOpen),
             (true, false) => Err(FsError::NoMemory),
@@ -133,7 +134,7 @@ impl Fs {
                 None => group || others,
             },
         };
-        if may || caller.overrides_modes() { Ok(()) } else { Err(FsError::Os(Errno::ACCESS)) }
+        if may || caller.overrides_modes(mode.write) { Ok(()) } else { Err(FsError::Os(Errno::ACCESS)) }
     }
 
     /// The same of a draft that starts from what is shown now.
@@ -148,15 +149,22 @@ impl Fs {
 
     pub(in crate::fs) fn add_handle(&self, caller: Caller, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        let share = self.files_budget.share(caller.uid, 1);
+        // A scratch file has two descriptors.
+        let cost = if matches!(handle, Handle::Scratch { .. }) { 2 } else { 1 };
+        let share = self.files_budget.share(caller.uid, cost);
         self.handles.lock().insert(number, (Arc::new(handle), share));
         number
     }
 
     /// A handle of bytes that are held for it.
-    pub(in crate::fs) fn add_bytes(&self, caller: Caller, node: Ino, bytes: Vec<u8>) -> u64 {
-        let share = self.memory_budget.share(caller.uid, bytes.len() as u64);
-        self.add_handle(caller, Handle::Bytes { node, bytes, _share: share })
+    pub(in crate::fs) fn bytes_handle(&self, caller: Caller, node: Ino, bytes: Vec<u8>) -> Result<Handle> {
+        /// Less is bounded by the number of handles.
+        const LARGE: usize = 64 << 10;
+        let len = bytes.len() as u64;
+        if bytes.len() > LARGE && !self.memory_budget.admits(caller.uid, len) {
+            return Err(FsError::NoMemory);
+        }
+        Ok(Handle::Bytes { node, bytes, _share: self.memory_budget.share(caller.uid, len) })
     }
 
     pub(in crate::fs) fn handle(&self, number: u64) -> Result<Arc<Handle>> {

@@ -22,7 +22,7 @@ impl Fs {
         perm: u32,
         mode: Mode,
     ) -> Result<(Found, Opened)> {
-        self.admit(caller)?;
+        self.admit(caller, true)?;
         let perm = self.mode_out_of_view(caller, perm);
         let dir = match self.node(parent)? {
             Node::Root => match Name::of(name)? {

@@ -56,10 +56,10 @@ pub(in crate::fs) fn memory_limit() -> u64 {
     limits.into_iter().chain(group()).fold(machine, u64::min) / 4
 }
 
-/// How many files may be open at most. A scratch file has two descriptors.
+/// How many descriptors are held at most for open files.
 pub(in crate::fs) fn handles_limit() -> u64 {
     use rustix::process::{Resource, getrlimit};
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 8 * 3
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4 * 3
 }
 
 /// What the kernel calls the handle of a file that it has opened without asking.

@@ -24,7 +24,7 @@ mod root;
 impl Fs {
     /// Opens a directory.
     pub fn opendir(&self, caller: Caller, ino: Ino) -> Result<OpenedDir> {
-        self.admit(caller)?;
+        self.admit(caller, false)?;
         let root = match self.node(ino)? {
             Node::Revision(_) | Node::Draft(_) => return Err(FsError::NotADirectory),
             Node::Root => true,

@@ -23,7 +23,7 @@ impl Fs {
             // Nobody writes, and what is cached is told when it is old: the kernel need not ask.
             return Err(FsError::Unimplemented);
         }
-        self.admit(caller)?;
+        self.admit(caller, mode.write)?;
         if let Some(opened) = self.open_again(caller, ino, mode) {
             return Ok(opened);
         }
@@ -99,7 +99,9 @@ impl Fs {
                         Source::File(file) => {
                             self.add_handle(caller, Handle::Revision { node: ino, file: Arc::new(file) })
                         }
-                        Source::Bytes(bytes) => self.add_bytes(caller, ino, bytes),
+                        Source::Bytes(bytes) => {
+                            self.add_handle(caller, self.bytes_handle(caller, ino, bytes)?)
+                        }
                     };
                     Ok(Opened { handle, keep: false, no_flush: true, direct: true })
                 }

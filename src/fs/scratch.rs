@@ -276,6 +276,9 @@ pub fn key(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Key> {
     Ok((rustix::fs::makedev(x.stx_dev_major, x.stx_dev_minor), ino_of(x.stx_ino, born)))
 }
 
+/// How often a file is made that somebody else takes away.
+const TRIES: usize = 16;
+
 /// Creates a regular file; it belongs to the caller. One that is there already was not when the kernel looked: it is not
 /// opened, for nobody has asked whether the caller may. The kernel looks again.
 pub fn create(
@@ -287,19 +290,26 @@ pub fn create(
 ) -> Result<(ScratchNode, File)> {
     let exclusive = OFlags::from_bits_retain(flags as u32).contains(OFlags::EXCL);
     let new = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
-    let file = match sys::open(dir, name, new, mode & 0o777) {
-        Err(Errno::EXIST) if !exclusive => return Err(FsError::Stale),
-        made => File::from(made?),
-    };
-    let owned = give(dir, file.as_fd(), caller)?;
-    // The kernel has applied the caller's umask; the daemon's own must not count. Who writes with the daemon's rights may
-    // not have others run it with them.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & if owned { 0o7777 } else { 0o1777 }))?;
-    let node = ScratchNode::at(dir, name)?;
-    match node.key == key(file.as_fd(), OsStr::new(""))? {
-        true => Ok((node, file)),
-        false => Err(FsError::Stale),
+    // Another mount may make it and take it away at the same time.
+    for _ in 0..TRIES {
+        let file = match sys::open(dir, name, new, mode & 0o777) {
+            Err(Errno::EXIST) if !exclusive => match key(dir, name) {
+                Err(Errno::NOENT) => continue,
+                _ => return Err(FsError::Stale),
+            },
+            made => File::from(made?),
+        };
+        let owned = give(dir, file.as_fd(), caller)?;
+        // The kernel has applied the caller's umask; the daemon's own must not count. Who writes with the daemon's rights may
+        // not have others run it with them.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & if owned { 0o7777 } else { 0o1777 }))?;
+        match ScratchNode::at(dir, name) {
+            Ok(node) if node.key == key(file.as_fd(), OsStr::new(""))? => return Ok((node, file)),
+            Ok(_) | Err(FsError::NotFound | FsError::Os(Errno::NOENT)) => {}
+            Err(fail) => return Err(fail),
+        }
     }
+    Err(FsError::Stale)
 }
 
 /// Makes a directory, link target, fifo, socket or device node, as `make` does it, and gives it to the caller.

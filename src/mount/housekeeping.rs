@@ -16,8 +16,8 @@ use crate::fuse::Idle;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// After how many pulses what is known of processes that have ended is forgotten.
 const FORGET: u64 = 10;
-/// After how many pulses nodes and names are looked through for those that nobody holds. If no call came meanwhile, nothing is
-/// left to do until one comes: all that waits for the clock waits for less.
+/// After how many pulses nodes and names are looked through for those that nobody holds. If no call came meanwhile, and nothing
+/// waits for the clock, nothing is left to do until one comes.
 const SWEEP: u64 = 120;
 
 /// Starts the threads that do it until `ended`.
@@ -61,7 +61,7 @@ pub fn begin(
             }
             if pulse.is_multiple_of(SWEEP) {
                 fs.sweep();
-                if !idle.was_busy() {
+                if !idle.was_busy() && !fs.waits_for_the_clock() {
                     idle.wait();
                 }
             }

@@ -32,6 +32,12 @@ impl Fs {
         self.keep_held(true);
     }
 
+    /// Whether something is to happen though no call comes: a grace ends, a text that is written rests or finds room.
+    pub fn waits_for_the_clock(&self) -> bool {
+        let waits = self.nodes().active.values().any(|active| active.waits());
+        waits || !self.written.lock().is_empty() || !self.held.lock().is_empty()
+    }
+
     /// Makes final what waited for a second half that did not come within `grace`: names that were renamed away.
     pub fn end_grace(&self, grace: Duration) {
         let mut due = Vec::new();

@@ -121,8 +121,9 @@ impl Fs {
             shown => shown?,
         };
         self.may_open(caller, shown.meta.mode, (shown.meta.uid, shown.meta.gid), mode)?;
+        let handle = self.bytes_handle(caller, node, bytes)?;
         self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
-        let handle = self.add_bytes(caller, node, bytes);
+        let handle = self.add_handle(caller, handle);
         self.note_read(caller, id, &shown.rev);
         Ok(Opened { handle, keep: false, no_flush: true, direct: true })
     }
@@ -194,8 +195,9 @@ impl Fs {
             let (_, _, bytes) = self
                 .shown(&id, true)
                 .map_err(|f| if let FsError::NotFound = f { FsError::Stale } else { f })?;
+            let handle = self.bytes_handle(caller, node, bytes)?;
             self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
-            let handle = self.add_bytes(caller, node, bytes);
+            let handle = self.add_handle(caller, handle);
             return Ok(Some(Opened { handle, keep: false, no_flush: true, direct: true }));
         }
         let another = process.is_none() || d.opener != process;

@@ -188,7 +188,7 @@ impl Fs {
         new
     }
 
-    /// Waits for changes by others, at most `timeout`, and has the kernel forget what they made untrue.
+    /// Waits for changes by others, and has the kernel forget what they made untrue.
     pub fn watch(&self) {
         if self.watcher.wait() {
             // What is saved here all the time does not wake this thread each time.

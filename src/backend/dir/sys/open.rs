@@ -85,9 +85,15 @@ fn regular(opened: Result<OwnedFd>) -> Result<(OwnedFd, Meta)> {
 /// [`read_all`] of what may be a text. `FBIG` also for a large file with holes, which takes no room on the disk and all of it
 /// in memory: no text has a NUL in it.
 pub fn read_text(fd: BorrowedFd, size: u64) -> Result<Vec<u8>> {
-    match size > LARGE && call(|| fs::seek(fd, fs::SeekFrom::Hole(0))).is_ok_and(|at| at < size) {
-        true => Err(Errno::FBIG),
-        false => read_all(fd, size),
+    let hole = if size > LARGE { call(|| fs::seek(fd, fs::SeekFrom::Hole(0))).ok() } else { None };
+    // Media tell of holes where what was written is not on the disk yet.
+    let is_one = |at: &u64| {
+        let mut byte = [1];
+        *at < size && call(|| rustix::io::pread(fd, &mut byte, *at)) == Ok(1) && byte == [0]
+    };
+    match hole.filter(is_one) {
+        Some(_) => Err(Errno::FBIG),
+        None => read_all(fd, size),
     }
 }
 
