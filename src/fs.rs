@@ -120,6 +120,8 @@ pub struct Options {
     pub max_size: u64,
     /// Scratch files have extended attributes. Then each write asks for one more answer, and each line of `ls -l`.
     pub xattr: bool,
+    /// Others than who mounts it may use the mount.
+    pub shared: bool,
     /// Owner and group that replace the files' own.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
@@ -139,6 +141,7 @@ impl Default for Options {
             grace: Duration::from_secs(10),
             max_size: LONGEST,
             xattr: false,
+            shared: false,
             uid: None,
             gid: None,
             fmask: None,
@@ -260,6 +263,7 @@ impl Fs {
         let asked = watcher.clone();
         store.remember_while(move |id| asked.is_watched_and_told(id));
         let mut tables = NodeTable::new(options.grace, store.changes().clone());
+        tables.shared = options.shared;
         if options.read_only {
             tables.remember_all();
         }

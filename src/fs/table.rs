@@ -45,6 +45,8 @@ pub struct NodeTable {
     pub retries: Retries,
     /// Nobody says so who has a file open: a read-only mount.
     pub opened_unasked: bool,
+    /// Several users use the mount.
+    pub shared: bool,
     /// How many nodes are remembered for as long as the kernel knows them.
     limit: usize,
     /// The nodes beyond those, forgotten before the kernel forgets them.
@@ -73,6 +75,7 @@ impl NodeTable {
             active: HashMap::new(),
             retries: Retries::default(),
             opened_unasked: false,
+            shared: false,
             limit: NODES,
             transient: LruCache::unbounded(),
             files: LruCache::unbounded(),

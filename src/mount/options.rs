@@ -350,6 +350,7 @@ fn set(options: &mut Options, word: &str) -> Option<()> {
 
 fn access(options: &mut Options, access: Access) -> Option<()> {
     options.access = access;
+    options.fs.shared = access != Access::Owner;
     Some(())
 }
 

@@ -69,7 +69,8 @@ impl NodeTable {
         let moved = old.rev != shown.rev;
         // The answer to what the replaying process sets of it may be under way, with the size of now.
         let open = entry.handles > 0 || entry.replays > 0;
-        let asked = entry.lookups > 0 && (self.opened_unasked || is_less_open(&old.meta, &shown.meta));
+        let asked =
+            entry.lookups > 0 && (self.opened_unasked || self.shared && is_less_open(&old.meta, &shown.meta));
         if moved && (open || asked) {
             return false;
         }
