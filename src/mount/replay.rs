@@ -32,8 +32,8 @@ use crate::fs::replay::{DIR, ReplayCall, Seen};
 /// kernel memory each.
 const WATCH_IDLE: usize = 32_768;
 
-/// How long a mount waits at most until they are: on an idle machine enough for 10,000.
-const POLL_INTERVAL: Duration = Duration::from_millis(75);
+/// How long a mount waits at most until they are: before, what others change is seen late.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long nobody looks for what no event tells of, at least; and how many times as long as looking took.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
