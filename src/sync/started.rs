@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getsid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 /// How long programs have to end when they are told, and to be gone when they are ended.
 const GRACE: Duration = Duration::from_secs(1);
@@ -64,15 +64,18 @@ fn wait(all: &[(Pid, OwnedFd)]) {
 /// What a process started, and what that did, as far as it is of this session: what has left it, as the master of ssh's shared
 /// connections does, is meant to stay.
 fn below(root: Pid) -> Vec<Pid> {
-    let own = getsid(None).ok();
+    // Of a session whose leader is not to be seen here, as the first program of a container's often is not, the number is 0,
+    // which rustix takes for impossible.
+    // SAFETY: it takes a number and gives one.
+    let own = unsafe { libc::getsid(0) };
     let stat = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.ok()?;
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         // The program's name in parentheses may hold anything.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1).map(|field| field.parse().ok());
-        let (parent, session) = (fields.next()??, fields.nth(1)??);
-        (Pid::from_raw(session) == own).then_some((pid, Pid::from_raw(parent)?))
+        let (parent, session): (_, libc::pid_t) = (fields.next()??, fields.nth(1)??);
+        (session == own).then_some((pid, Pid::from_raw(parent)?))
     };
     let all: Vec<(Pid, Pid)> = std::fs::read_dir("/proc").into_iter().flatten().filter_map(stat).collect();
     let (mut found, mut next) = (vec![root], 0);

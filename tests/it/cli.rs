@@ -6,6 +6,10 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A directory with an empty store `docs`; the program runs in it.
 pub struct Env {
@@ -57,8 +61,18 @@ impl Env {
     }
 }
 
+/// The longest that one run takes, by far. What hangs is to fail by itself.
+const DEADLINE: Duration = Duration::from_secs(600);
+
 pub fn run(command: &mut Command, stdin: &[u8]) -> Ran {
     let mut child = command.spawn().unwrap();
+    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+    std::thread::spawn(move || {
+        let deadline = Timespec::try_from(DEADLINE).unwrap();
+        if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline)) == Ok(0) {
+            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+        }
+    });
     // A program that needs no input may be gone by now.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     let output = child.wait_with_output().unwrap();

@@ -593,6 +593,20 @@ fn a_script_in_the_place_of_ssh_ends_with_all_that_it_started() {
     gone("the mount ends");
 }
 
+/// The first program of a container's, as which a service of CI's or `docker run` starts one, is in a session that it cannot see.
+#[test]
+fn what_was_started_ends_in_a_container_too() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("only root makes a PID namespace for sure");
+    }
+    let mut container = Command::new("unshare");
+    container.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(std::env::current_exe().unwrap());
+    container.args(["--exact", "ssh::a_script_in_the_place_of_ssh_ends_with_all_that_it_started"]);
+    let ran = container.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[test]
 fn a_program_in_the_place_of_ssh_may_ask_on_the_terminal() {
     let hosts = Hosts::new();
