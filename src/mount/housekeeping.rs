@@ -30,11 +30,11 @@ pub fn begin(
     ended: Arc<AtomicBool>,
     answers: Option<Answers>,
 ) -> io::Result<()> {
-    let (watching, stirred) = (fs.clone(), idle.clone());
+    let (watching, woken) = (fs.clone(), idle.clone());
     start(move || {
         loop {
             watching.watch();
-            stirred.end();
+            woken.end();
         }
     })?;
     if let Some(answers) = answers {

@@ -4,7 +4,7 @@
 //! medium keeps, asked for one object after the other without opening any. A time of less than two seconds ago does not count,
 //! for a change may follow that leaves it as it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::num::NonZero;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -222,42 +222,52 @@ impl Replica<'_> {
 
     /// Whether any revision was saved here, or it is not known where one was.
     fn is_any_own(&self) -> Result<bool> {
-        let (backend, mut own, mut failed) = (self.store.backend(), false, None);
-        backend.each_object(&mut |id| {
-            match found(backend.entries(&id)) {
-                Ok(entries) => {
-                    let here = |entry: &backend::Entry| matches!(entry, backend::Entry::Rev(rev) if backend.origin(&id, rev) == Origin::Here);
-                    own = entries.unwrap_or_default().iter().any(here);
-                }
-                Err(e) if e.is_of_object() => own = true,
-                Err(e) => failed = Some(e),
-            }
-            !own && failed.is_none()
-        })?;
-        failed.map_or(Ok(own), Err)
+        let backend = self.store.backend();
+        let is_own =
+            |id: &ObjectId, revs: &[Rev]| Ok(revs.iter().any(|rev| backend.origin(id, rev) == Origin::Here));
+        self.is_any(|see| backend.each_object(see), is_own)
     }
 
     /// Whether any revision is in the store of which the peer was told that it is.
     fn is_any_left(&self) -> Result<bool> {
-        let (mut left, mut failed) = (false, None);
-        let look = |id: &ObjectId| -> Result<bool> {
-            let entries = match found(self.store.backend().entries(id)) {
-                Ok(entries) => entries.unwrap_or_default(),
-                // One that cannot be looked at is there.
-                Err(e) => return if e.is_of_object() { Ok(true) } else { Err(e) },
-            };
-            let known = if entries.is_empty() { BTreeMap::new() } else { self.state.names(id)? };
+        let is_left = |id: &ObjectId, revs: &[Rev]| {
+            let known = self.state.names(id)?;
             let is_known = |rev: &Rev| known.get(rev.as_str()).is_some_and(|known| known.flags & HERE != 0);
-            Ok(entries.iter().any(|entry| matches!(entry, backend::Entry::Rev(rev) if is_known(rev))))
+            Ok(revs.iter().any(is_known))
         };
-        self.state.each_object(&mut |id| {
-            match look(&id) {
-                Ok(is_left) => left = is_left,
-                Err(e) => failed = Some(e),
+        self.is_any(|see| self.state.each_object(see), is_left)
+    }
+
+    /// Whether something is so of any of these objects, by the revisions in its directory. What cannot be looked at is there,
+    /// and counts.
+    fn is_any(
+        &self,
+        each: impl FnOnce(&mut dyn FnMut(ObjectId) -> bool) -> Result<()>,
+        is_so: impl Fn(&ObjectId, &[Rev]) -> Result<bool>,
+    ) -> Result<bool> {
+        let look = |id: &ObjectId| match found(self.store.backend().entries(id)) {
+            Ok(entries) => {
+                let revs = entries.unwrap_or_default().into_iter().filter_map(|entry| match entry {
+                    backend::Entry::Rev(rev) => Some(rev),
+                    backend::Entry::Foreign(_) => None,
+                });
+                let revs: Vec<Rev> = revs.collect();
+                if revs.is_empty() { Ok(false) } else { is_so(id, &revs) }
             }
-            !left && failed.is_none()
+            Err(e) => {
+                if e.is_of_object() {
+                    Ok(true)
+                } else {
+                    Err(e)
+                }
+            }
+        };
+        let mut any = Ok(false);
+        each(&mut |id| {
+            any = look(&id);
+            matches!(any, Ok(false))
         })?;
-        failed.map_or(Ok(left), Err)
+        any
     }
 }
 

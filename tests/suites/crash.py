@@ -265,7 +265,8 @@ class Mount:
         self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while not self.serves(probe):
             if self.daemon.poll() is not None or time.monotonic() - start > 60:
-                raise SystemExit(f'no mount: {command}')
+                said = open(log.name, errors='replace').read()[-2000:]
+                raise SystemExit(f'no mount: {command}, ended with {self.daemon.poll()}: {said}')
             time.sleep(.001)
         self.took = time.monotonic() - start
 

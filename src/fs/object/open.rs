@@ -89,10 +89,7 @@ impl Fs {
                 .open_file(ino, id, &rev)
                 .map(|file| Handle::Revision { node: ino, file })
                 .map_err(FsError::from),
-            true => self.text_of(id, &rev).map(|bytes| {
-                let share = self.memory_budget.share(caller.uid, bytes.len() as u64);
-                Handle::Bytes { node: ino, bytes, _share: share }
-            }),
+            true => self.text_of(id, &rev).and_then(|bytes| self.bytes_handle(caller, ino, bytes)),
         };
         match opened {
             Ok(handle) => {
@@ -274,8 +271,7 @@ impl Fs {
             }
             Node::Draft(draft) => {
                 let bytes = draft.lock().text().to_vec();
-                let share = self.memory_budget.share(caller.uid, bytes.len() as u64);
-                (Handle::Bytes { node: ino, bytes, _share: share }, true)
+                (self.bytes_handle(caller, ino, bytes)?, true)
             }
             _ => return Err(FsError::Stale),
         };
