@@ -158,7 +158,7 @@ impl Filesystem for Adapter {
         let (caller, name) = (caller(req), name.to_owned());
         self.change(move |fs| {
             let program = || fs.unlink(parent.0, &name);
-            empty(whose(fs.replay_by(caller), |replay| replay.unlink(), program), reply);
+            empty(whose(fs.replay_by(caller), |own| own.unlink(parent.0, &name), program), reply);
         });
     }
 

@@ -51,8 +51,8 @@ pub struct NodeEntry {
     pub doubted: bool,
     /// How often the replaying process has it open.
     pub replays: u32,
-    /// Another file was moved onto its name since the kernel knows it: if it knows it still, somebody holds it otherwise.
-    pub overlaid: bool,
+    /// Its object was saved by another node, as by a file that was moved onto the name: who watches this one is yet to be told.
+    pub saved_elsewhere: bool,
     /// The kernel knows it by its number alone.
     pub by_number: bool,
     /// Nobody held it when [`NodeTable::sweep`](crate::fs::table::NodeTable::sweep) came by.
@@ -70,7 +70,7 @@ impl NodeEntry {
             sized: false,
             doubted: false,
             replays: 0,
-            overlaid: false,
+            saved_elsewhere: false,
             by_number: false,
             idle: false,
         }

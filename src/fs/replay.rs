@@ -69,7 +69,7 @@ struct State {
     pending: HashMap<ObjectId, PendingChange>,
     /// The last state of an object that programs were told of: the winner, or that there is none.
     told: HashMap<ObjectId, (Option<Rev>, Instant)>,
-    /// Names that the replaying process must find absent once, to create them, or there once, to unlink them.
+    /// Names that the replaying process must find absent once, to create them, or there until it unlinks them.
     coming: HashSet<ObjectId>,
     leaving: HashSet<ObjectId>,
     /// Objects that programs change through the mount right now, and by how many calls.
@@ -236,6 +236,8 @@ impl Replay {
         if told.as_ref() == Some(&now) {
             return None;
         }
+        // One that came again meanwhile is not to be found gone.
+        state.leaving.remove(id);
         match now {
             Some(_) if told == Some(None) || (told.is_none() && change.came) => {
                 state.coming.insert(id.clone());

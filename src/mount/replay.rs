@@ -281,7 +281,10 @@ fn call(root: BorrowedFd<'_>, what: u8, name: &CStr) {
                 let _ = touch(root, name, open) || touch(root, name, open);
             }
         }
-        b'm' => drop(touch(root, name, open)),
+        // Others may save in the middle of the first.
+        b'm' => {
+            let _ = touch(root, name, open) || touch(root, name, open);
+        }
         b'd' => drop(rustix::fs::unlinkat(root, name, AtFlags::empty())),
         b'M' => {
             if let Some(nodes) = inner(nodes) {

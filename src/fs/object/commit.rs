@@ -206,6 +206,9 @@ impl Fs {
         if d.nameless {
             self.replay.tell_again(&d.id);
         }
+        if self.nodes().current_node(&d.id) != Some(node) {
+            self.replay_home(&d.id);
+        }
         let shown_rev = saved.as_given().cloned();
         d.set_published(saved.rev, saved.meta, shown_rev, !saved.altered);
         Ok(())

@@ -37,15 +37,9 @@ impl Fs {
     /// The move was made, or failed. If the kernel goes on to know the object's file, that is watched, and who watches it is
     /// told what a writer's close would tell.
     pub(super) fn overlaid(&self, caller: Caller, id: &ObjectId, made: bool) {
-        let mut t = self.nodes();
-        t.retries.end_overlay(caller.thread, id);
-        let current = t.current_node(id);
-        let entry =
-            current.and_then(|current| t.nodes.get_mut(&current)).filter(|entry| made && entry.lookups > 0);
-        if let Some(entry) = entry {
-            entry.overlaid = true;
-            drop(t);
-            self.replay.left_behind(id);
+        self.nodes().retries.end_overlay(caller.thread, id);
+        if made {
+            self.replay_home(id);
         }
     }
 }

@@ -79,13 +79,15 @@ impl Fs {
             }
             let mut t = self.nodes();
             let current = t.current_node(&id);
-            let overlaid = current
+            let saved_elsewhere = current
                 .and_then(|current| t.nodes.get_mut(&current))
-                .is_some_and(|entry| std::mem::take(&mut entry.overlaid));
+                .is_some_and(|entry| std::mem::take(&mut entry.saved_elsewhere));
             let former = t.stale_nodes(&id);
+            // The kernel may hear late that the name leads to another node, and the name be touched at one of these.
+            let misled = !former.is_empty() || !t.drafts(&id).is_empty();
             let nodes =
                 former.iter().copied().chain(t.nodes_in_place(&id).filter(|node| !former.contains(node)));
-            let nodes = nodes.chain(current.filter(|_| overlaid));
+            let nodes = nodes.chain(current.filter(|_| saved_elsewhere || misled));
             let held = nodes.filter(|node| t.nodes.get(node).is_some_and(|e| e.lookups > 0));
             calls.extend(held.map(|node| {
                 let name = node.to_string().into();
@@ -93,6 +95,19 @@ impl Fs {
             }));
         }
         calls
+    }
+
+    /// An object's home node shows what a program has saved by another one. If the kernel knows the home node, that may be
+    /// watched: who does is told what a writer's close would tell.
+    pub(in crate::fs) fn replay_home(&self, id: &ObjectId) {
+        let mut t = self.nodes();
+        let current = t.current_node(id);
+        let held = current.and_then(|current| t.nodes.get_mut(&current)).filter(|entry| entry.lookups > 0);
+        if let Some(entry) = held {
+            entry.saved_elsewhere = true;
+            drop(t);
+            self.replay.left_behind(id);
+        }
     }
 
     /// Ends the wait for changes, for good.
@@ -135,7 +150,8 @@ impl ReplayFs<'_> {
     fn lookup_object(&self, id: &ObjectId) -> Result<Found> {
         let (coming, leaving) = {
             let mut state = self.fs.replay.state.lock();
-            (state.coming.remove(id), state.leaving.remove(id))
+            // The kernel looks once more where it knew the name for another node: a name that leaves is there until it is unlinked.
+            (state.coming.remove(id), state.leaving.contains(id))
         };
         if coming {
             return Err(FsError::NotFound);
@@ -209,7 +225,10 @@ impl ReplayFs<'_> {
     }
 
     /// It has gone, or stays.
-    pub fn unlink(&self) -> Result<()> {
+    pub fn unlink(&self, parent: Ino, name: &OsStr) -> Result<()> {
+        if let (ROOT, Some(id)) = (parent, ObjectId::from_file_name(name)) {
+            self.fs.replay.state.lock().leaving.remove(&id);
+        }
         Ok(())
     }
 
@@ -336,6 +355,28 @@ mod tests {
         e.on_events([Event::Store(x.clone(), true)].iter());
         drop(e.begin(&x));
         assert_eq!(told(&e, &[], Some(rev(2))), [ReplayCall::Created("x.json".into())]);
+    }
+
+    #[test]
+    fn a_name_that_leaves_is_there_until_it_is_unlinked() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = crate::backend::DirBackend::open(dir.path()).unwrap();
+        let fs = Fs::new(backend, crate::fs::Options::default()).unwrap();
+        let (x, name) = (id("x"), OsStr::new("x.json"));
+        let left = PendingChange { foreign: true, left: true, ..PendingChange::default() };
+        let replay = ReplayFs { fs: &fs };
+        let begin = || assert!(matches!(fs.replay.decide(&x, left, None), Some(ReplayCall::Deleted(_))));
+        begin();
+        // The kernel knew the name for another node, and asks again.
+        assert!(replay.lookup(ROOT, name).is_ok() && replay.lookup(ROOT, name).is_ok());
+        replay.unlink(ROOT, name).unwrap();
+        assert!(replay.lookup(ROOT, name).is_err());
+        // It came again before it was unlinked.
+        fs.replay.state.lock().told.clear();
+        begin();
+        assert!(fs.replay.decide(&x, left, Some(rev(1))).is_some());
+        fs.replay.state.lock().coming.clear();
+        assert!(replay.lookup(ROOT, name).is_err());
     }
 
     #[test]

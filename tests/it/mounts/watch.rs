@@ -142,6 +142,25 @@ fn watch_on_a_file_lasts_through_saves_by_anybody() {
     file.expect("DELETE_SELF");
 }
 
+/// A text that is written while others read the file has a node of its own, and its close is told there.
+#[test]
+fn watch_on_a_file_hears_a_save_that_began_while_others_read_it() {
+    let place = Place::new();
+    objects(&place, &["x"]);
+    let mount = place.mount(&[]);
+    let mut file = Watch::new(&mount.path("x.json"));
+    let reader = fs::File::open(mount.path("x.json")).unwrap();
+    let mut writer = fs::File::create(mount.path("x.json")).unwrap();
+    file.settle();
+    drop(reader);
+    // The kernel tells of that end when it likes.
+    file.settle();
+    writeln!(writer, "{{\"n\": 1}}").unwrap();
+    drop(writer);
+    file.expect("CLOSE_WRITE");
+    assert_eq!(mount.read("x.json"), "{\"n\": 1}\n");
+}
+
 /// Whichever kind of save comes first, and after each other: none ends the watch, and all are heard.
 #[test]
 fn watch_on_a_file_lasts_through_every_kind_of_save() {
