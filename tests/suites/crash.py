@@ -620,7 +620,7 @@ def guest(revfs, busybox, disk, at):
 
 
 class Kill(Crash):
-    name, all_kept, probe, per_store = 'kills', True, 'w0-0.json', 250
+    name, all_kept, probe, per_store = 'kills', True, 'probe.json', 250
 
     def __init__(self, *args, objects):
         super().__init__(*args)
@@ -631,11 +631,12 @@ class Kill(Crash):
 
     def new_store(self):
         os.mkdir(self.store)
-        for writer in range(self.writers):
-            for n in range(self.objects):
-                os.mkdir(f'{self.store}/w{writer}-{n}')
-                with open(f'{self.store}/w{writer}-{n}/0-{self.dice.randbytes(16).hex()}', 'w') as file:
-                    file.write('{"said": "made"}')
+        # An object that no writer deletes tells whether the mount serves.
+        ids = [f'w{writer}-{n}' for writer in range(self.writers) for n in range(self.objects)] + ['probe']
+        for id in ids:
+            os.mkdir(f'{self.store}/{id}')
+            with open(f'{self.store}/{id}/0-{self.dice.randbytes(16).hex()}', 'w') as file:
+                file.write('{"said": "made"}')
         self.serve()
 
     def end_store(self):

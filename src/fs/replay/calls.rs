@@ -97,19 +97,6 @@ impl Fs {
         calls
     }
 
-    /// An object's home node shows what a program has saved by another one. If the kernel knows the home node, that may be
-    /// watched: who does is told what a writer's close would tell.
-    pub(in crate::fs) fn replay_home(&self, id: &ObjectId) {
-        let mut t = self.nodes();
-        let current = t.current_node(id);
-        let held = current.and_then(|current| t.nodes.get_mut(&current)).filter(|entry| entry.lookups > 0);
-        if let Some(entry) = held {
-            entry.saved_elsewhere = true;
-            drop(t);
-            self.replay.left_behind(id);
-        }
-    }
-
     /// Ends the wait for changes, for good.
     pub fn stop_replay(&self) {
         self.replay.end();
