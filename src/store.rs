@@ -18,6 +18,7 @@
 //! - `unfinished`: half-written texts: passed over, waited for, and how long
 //! - `save`: adding a revision
 //! - `sweep`: the directory is made to say what the facts say
+//! - `torn`: what a power cut left of saves that nobody waited for
 //! - `remove`, `rename`, `renumber`: deleting an object; another id; numbers that can be counted on from
 //! - `undo`: what was removed comes back
 //! - `promote`: another revision is put in force
@@ -55,6 +56,7 @@ mod sibling;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod torn;
 mod undo;
 mod unfinished;
 

@@ -60,7 +60,12 @@ impl Fs {
     }
 
     pub(in crate::fs) fn durability(&self) -> Durability {
-        if self.options.durable { Durability::Full } else { Durability::Ordered }
+        self.options.durability
+    }
+
+    /// Saves are not waited for.
+    pub fn is_async(&self) -> bool {
+        self.durability() == Durability::Async
     }
 
     /// What the kernel is to be told of a change of the tables, which are not locked yet.

@@ -170,7 +170,7 @@ const DIR_TYPES: &[(&str, &str)] =
 
 const DIR_ORDER: &[&str] = &[
     "faults", "sys", "access", "origin", "layout", "medium", "stage", "carry", "publish", "format",
-    "reserve", "facts", "gone", "follow", "trash", "full", "purge", "erase",
+    "reserve", "facts", "gone", "follow", "unsynced", "trash", "full", "purge", "erase",
 ];
 
 const STORE_ORDER: &[&str] = &[
@@ -187,6 +187,7 @@ const STORE_ORDER: &[&str] = &[
     "unfinished",
     "save",
     "sweep",
+    "torn",
     "receive",
     "remove",
     "rename",

@@ -178,6 +178,8 @@ impl DirBackend {
         self.plain(from, op)?;
         let root = self.layout.root();
         let failed = |e| self.io("rename", to, None, e);
+        // Marks tell of the old id.
+        self.settle().map_err(failed)?;
         let source = self.object("rename", from)?;
         if sys::kind(root, to.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(to.clone()));
@@ -258,7 +260,7 @@ impl DirBackend {
 
     /// With `Full`, makes the names in these directories, and of the directories of what is gone, survive a power cut.
     pub(super) fn sync_dirs(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
-        if how == Durability::Ordered {
+        if how != Durability::Full {
             return Ok(());
         }
         for dir in dirs {

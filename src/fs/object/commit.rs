@@ -175,6 +175,8 @@ impl Fs {
     /// Makes a draft's text the object's next revision.
     fn save_draft(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let _saving = self.saving(node, d);
+        // What is kept on the disk of it goes when it has its name.
+        let how = if d.synced.is_some() || d.is_parked() { how.max(Durability::Ordered) } else { how };
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
         if let (Some(opener), Some(base)) = (&d.opener, d.goes_on_from()) {
             self.memory.goes_on(opener, &d.id, base);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
-use crate::backend::{Attrs, Meta};
+use crate::backend::{Attrs, Durability, Meta};
 use crate::base::{Evidence, Process};
 use crate::document;
 use crate::error::Error;
@@ -25,9 +25,10 @@ pub(in crate::fs) struct Before<'a> {
 }
 
 impl Fs {
-    /// How this mount saves a text that is to look like `attrs`.
+    /// How this mount saves a text that is to look like `attrs` and is taken from a file that goes: the disk may have it there.
     pub(in crate::fs) fn save_options(&self, attrs: Attrs) -> SaveOptions {
-        SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale }
+        let how = self.durability().max(Durability::Ordered);
+        SaveOptions { attrs, how, on_stale: self.options.on_stale }
     }
 
     /// Saves a text under the rules of this mount and makes the object's name show it. `writer`: who saves it, if that can be
