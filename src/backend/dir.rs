@@ -482,6 +482,7 @@ impl Backend for DirBackend {
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
         let ((file, _), dir) = (self.open_rev("sync", id, rev)?, self.object("sync", id)?);
         sys::sync(file.as_fd())
+            .and_then(|()| self.sync_unsynced(id, dir.as_fd(), rev))
             .and_then(|()| self.stage.sync_names(dir.as_fd()))
             .and_then(|()| self.stage.sync_names(self.root()))
             .map_err(|e| self.io("sync", id, Some(rev), e))

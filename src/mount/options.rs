@@ -112,7 +112,7 @@ table! {
     "rw" "" "the opposite (default)" |o, _| set(o, "rw");
     "allow_other" "" "let other users in, as far as file permissions go" |o, _| access(o, Access::Other);
     "allow_root" "" "let root in beside the user who mounts" |o, _| access(o, Access::Root);
-    "async" "" "a close does not wait for the disk: a power cut takes what was saved in the seconds before" |o, _| asynchronous(o, true);
+    "async" "" "no close waits for the disk; a power cut takes the last seconds' saves" |o, _| asynchronous(o, true);
     "noasync" "" "it waits until the text is written (default)" |o, _| asynchronous(o, false);
     "durable" "" "every close survives a power cut, as fsync does" |o, _| durable(o);
     "sync" "" "the same" |o, _| durable(o);

@@ -30,8 +30,9 @@ from media import texts
 
 SHARED = 7
 SKIPPED = 77
-# FS_IOC_SHUTDOWN with FS_SHUTDOWN_FLAGS_NOLOGFLUSH: ext4's and xfs's own.
-SHUTDOWN, DROP = 0x8004587d, struct.pack('I', 2)
+# FS_IOC_SHUTDOWN, ext4's and xfs's own: with FS_SHUTDOWN_FLAGS_NOLOGFLUSH, or _LOGFLUSH, by which all names come to the disk
+# and bytes do not, as when the power fails right after a commit.
+SHUTDOWN, DROP, NAMES = 0x8004587d, struct.pack('I', 2), struct.pack('I', 1)
 # How a save becomes durable, if it does.
 IN_PLACE = ('close', 'fsync', 'fdatasync', 'directory', 'halves', 'O_SYNC', 'mapped', 'read again', 'opened again')
 BY_RENAME = ('close', 'fsync', 'directory', 'after', 'read again')
@@ -482,7 +483,7 @@ class Cut(Crash):
         time.sleep(self.dice.uniform(0, .01))
         disk = os.open(self.disk, os.O_RDONLY)
         end = time.monotonic()
-        fcntl.ioctl(disk, SHUTDOWN, DROP)
+        fcntl.ioctl(disk, SHUTDOWN, NAMES if self.how and n % 4 < 2 else DROP)
         os.close(disk)
         hang = self.wait(pids)
         if hang:

@@ -186,8 +186,8 @@ impl DirBackend {
         }
         // What the removal needs is there before there are two.
         self.gone_dir(from)?;
-        let mut staged = self.stage.directory(&self.layout, root, &Attrs::default()).map_err(failed)?;
-        let target = sys::open_dir(staged.at, staged.os()).map_err(failed)?;
+        let (mut staged, target) =
+            self.stage.directory(&self.layout, root, &Attrs::default()).map_err(failed)?;
         sys::access(source.as_fd()).and_then(|like| sys::set_access(target.as_fd(), like)).map_err(failed)?;
         self.link_all(source.as_fd(), target.as_fd(), how).map_err(failed)?;
         self.sync_dirs(how, &[target.as_fd()]).map_err(failed)?;

@@ -10,6 +10,7 @@
 //!
 //! Invariant: a mark goes only when its revision is on the medium, or was found to be whole or set aside.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -47,7 +48,8 @@ struct Batch {
     name: OsString,
     /// Locked.
     dir: OwnedFd,
-    marks: AtomicUsize,
+    marks: Mutex<HashMap<ObjectId, Vec<Rev>>>,
+    count: AtomicUsize,
 }
 
 /// A revision is being saved: its batch stays until this is dropped.
@@ -99,7 +101,7 @@ impl Batch {
         let name = OsString::from(&staged.name);
         sys::rename(staged.at, &name, all.as_fd(), &name)?;
         staged.kept = true;
-        Ok(Batch { name, dir, marks: AtomicUsize::new(0) })
+        Ok(Batch { name, dir, marks: Mutex::default(), count: AtomicUsize::new(0) })
     }
 }
 
@@ -126,14 +128,14 @@ impl DirBackend {
             return (how, None);
         }
         let name = Mark::name(id, rev, size).filter(|_| self.stage.medium.orders_names());
-        match name.ok_or(Errno::NAMETOOLONG).and_then(|name| self.mark(&name)) {
+        match name.ok_or(Errno::NAMETOOLONG).and_then(|name| self.mark(&name, id, rev)) {
             Ok(saving) => (Durability::Async, Some(saving)),
             // No room, a limit of links: it is waited for instead.
             Err(_) => (Durability::Ordered, None),
         }
     }
 
-    fn mark(&self, name: &OsStr) -> sys::Result<Saving<'_>> {
+    fn mark(&self, name: &OsStr, id: &ObjectId, rev: &Rev) -> sys::Result<Saving<'_>> {
         let mut batch = self.unsynced.batch.read();
         if batch.is_none() {
             drop(batch);
@@ -147,14 +149,33 @@ impl DirBackend {
         }
         if let Some(batch) = &*batch {
             sys::link(batch.dir.as_fd(), EMPTY.as_ref(), batch.dir.as_fd(), name)?;
-            batch.marks.fetch_add(1, Ordering::Relaxed);
+            batch.marks.lock().entry(id.clone()).or_default().push(rev.clone());
+            batch.count.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Saving(batch))
     }
 
     /// How many revisions were saved since the last sync point that nobody waited for.
     pub(crate) fn unsynced(&self) -> usize {
-        self.unsynced.batch.read().as_ref().map_or(0, |batch| batch.marks.load(Ordering::Relaxed))
+        self.unsynced.batch.read().as_ref().map_or(0, |batch| batch.count.load(Ordering::Relaxed))
+    }
+
+    /// Syncs what was saved of an object since then besides `rev`, and waits for a sync point that is under way: whoever asks for
+    /// an object to be durable means what he has saved, also where others have saved since.
+    pub(super) fn sync_unsynced(&self, id: &ObjectId, object: BorrowedFd, rev: &Rev) -> sys::Result<()> {
+        let marked = {
+            let _turn = self.unsynced.turn.lock();
+            let batch = self.unsynced.batch.read();
+            batch.as_ref().and_then(|batch| batch.marks.lock().get(id).cloned()).unwrap_or_default()
+        };
+        for other in marked.iter().filter(|other| *other != rev) {
+            match sys::open_file(object, other.as_str()) {
+                Ok((file, _)) => sys::sync(file.as_fd())?,
+                // It was removed, or its name is yet to come.
+                Err(_) => return self.settle(),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until there is such a one.
