@@ -108,7 +108,7 @@ pub const LONGEST: u64 = 1 << 30;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// Readers see it, and the medium comes to it in its own time: after a power cut a revision may be there without its bytes,
-    /// until whoever opens the store next has set it aside. A medium of which that cannot be known has it `Ordered`, as has
+    /// until whoever opens the store next has set it aside. [`DirBackend::sync_point`] ends that. A medium of which that cannot be known has it `Ordered`, as has
     /// every change but a new revision.
     Async,
     /// After a power cut a revision is whole or absent: bytes reach the medium before their name.

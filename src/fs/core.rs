@@ -68,6 +68,18 @@ impl Fs {
         self.durability() == Durability::Async
     }
 
+    /// Waits until something was saved that nobody waited for.
+    pub fn await_unsynced(&self) {
+        self.backend.await_unsynced();
+    }
+
+    /// Brings to the disk what was saved and not waited for.
+    pub fn sync_point(&self) {
+        if let Err(e) = self.backend.sync_point() {
+            log::error!("{e}: what was saved a moment ago may not survive a power cut");
+        }
+    }
+
     /// What the kernel is to be told of a change of the tables, which are not locked yet.
     pub(in crate::fs) fn notices(&self) -> Notices<'_> {
         Notices { list: Vec::new(), _telling: self.telling.read_recursive() }

@@ -121,18 +121,6 @@ impl Fs {
         }
     }
 
-    /// Waits until something was saved that nobody waited for.
-    pub fn await_unsynced(&self) {
-        self.backend.await_unsynced();
-    }
-
-    /// Brings to the disk what was saved and not waited for.
-    pub fn sync_point(&self) {
-        if let Err(e) = self.backend.sync_point() {
-            log::error!("{e}: what was saved a moment ago may not survive a power cut");
-        }
-    }
-
     /// Makes all names durable: `fsync` of a directory, as after a rename.
     pub fn sync_all(&self) -> Result<()> {
         Ok(rustix::fs::syncfs(self.backend.root())?)

@@ -17,7 +17,6 @@ use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::object::kept::NEW_NAME_FILE;
-use crate::rev::{ObjectId, Rev};
 use crate::store::SaveOptions;
 
 /// How long a whole text must not have changed to be published though programs have it open.
@@ -69,15 +68,6 @@ impl Fs {
                 }
                 Err(FsError::Store(Error::NotObject(why)))
             }
-        }
-    }
-
-    /// Makes what was saved durable, whoever did that.
-    pub(in crate::fs) fn sync_revision(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
-        match self.store.backend().sync(id, rev) {
-            // Others have removed it.
-            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(()),
-            synced => Ok(synced?),
         }
     }
 

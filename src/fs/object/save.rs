@@ -60,8 +60,21 @@ impl Fs {
             (None, None) => self.store.save(id, text, evidence, options),
         };
         let saved = saved.inspect_err(|_| self.not_saved(id))?;
+        if saved.outcome == Outcome::Same && self.is_async() && options.how > Durability::Async {
+            // Nobody may have waited for it, and where the text was taken from it goes.
+            self.sync_revision(id, &saved.rev)?;
+        }
         self.saved(writer, id, given, &saved, before);
         Ok(saved)
+    }
+
+    /// Makes what was saved durable, whoever did that.
+    pub(in crate::fs) fn sync_revision(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        match self.store.backend().sync(id, rev) {
+            // Others have removed it.
+            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 
     /// A save begins.
