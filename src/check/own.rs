@@ -118,7 +118,7 @@ impl Run<'_> {
                 let backend = Arc::new(backend);
                 let store = Store::with_backend(backend.clone());
                 if self.options.repair {
-                    self.torn(&store, &backend)?;
+                    self.torn(&store, &backend);
                 }
                 Ok(Some(store))
             }
@@ -129,14 +129,19 @@ impl Run<'_> {
     }
 
     /// What a power cut left of saves that nobody waited for.
-    fn torn(&mut self, store: &Store, backend: &DirBackend) -> Result<()> {
-        let (op, torn) = store.set_torn_aside(backend)?;
+    fn torn(&mut self, store: &Store, backend: &DirBackend) {
+        let (op, torn) = match store.set_torn_aside(backend) {
+            Ok(torn) => torn,
+            Err(e) => {
+                let what = "what was saved last before the power failed cannot all be looked at";
+                return self.report(None, ".revfs/unsynced", what, Cure::Cannot(e.to_string()));
+            }
+        };
         for (id, rev) in torn {
             let aside = format!("moved to .revfs/gone/{id}/{op}~aside/{rev}");
             let what = "it was not on the disk yet when the power failed";
             self.report(Some(&id), &format!("{id}/{rev}"), what, Cure::Did(aside));
         }
-        Ok(())
     }
 
     /// What writers that died left in `stage`: before opening the store clears it.

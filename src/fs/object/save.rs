@@ -60,7 +60,7 @@ impl Fs {
             (None, None) => self.store.save(id, text, evidence, options),
         };
         let saved = saved.inspect_err(|_| self.not_saved(id))?;
-        if saved.outcome == Outcome::Same && self.is_async() && options.how > Durability::Async {
+        if saved.outcome == Outcome::Same && self.is_async() && options.how == Durability::Ordered {
             // Nobody may have waited for it, and where the text was taken from it goes.
             self.sync_revision(id, &saved.rev)?;
         }
