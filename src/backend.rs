@@ -31,7 +31,7 @@ pub use dir::DirBackend;
 /// For the tests of a backend: what the medium is taken for.
 #[doc(hidden)]
 pub use dir::LinkMethod;
-pub(crate) use dir::{LEFTOVER, sys};
+pub(crate) use dir::{LEFTOVER, Mark, sys};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 pub use no_io::NoIo;
@@ -105,8 +105,12 @@ pub struct Attrs {
 pub const LONGEST: u64 = 1 << 30;
 
 /// How far a change must have got when a call returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
+    /// Readers see it, and the medium comes to it in its own time: after a power cut a revision may be there without its bytes,
+    /// until whoever opens the store next has set it aside. [`DirBackend::sync_point`] ends that. A medium of which that cannot be known has it `Ordered`, as has
+    /// every change but a new revision.
+    Async,
     /// After a power cut a revision is whole or absent: bytes reach the medium before their name.
     #[default]
     Ordered,

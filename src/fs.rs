@@ -59,7 +59,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::backend::{DirBackend, LONGEST};
+use crate::backend::{DirBackend, Durability, LONGEST};
 use crate::base::{Memory, Process};
 use crate::draft::{Budget, Draft, Share};
 use crate::error::Result;
@@ -110,8 +110,8 @@ use table::NodeTable;
 pub struct Options {
     /// What a save does whose base is not the winner any more.
     pub on_stale: OnStale,
-    /// Every close makes the revision durable, not only fsync.
-    pub durable: bool,
+    /// How far a revision must have got when a close returns.
+    pub durability: Durability,
     /// Show what the original's `getObject` returns: `_id` and `_rev` always there.
     pub object_view: bool,
     /// How long a name that was removed or renamed away waits for its next text, to be one update with it.
@@ -136,7 +136,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             on_stale: OnStale::default(),
-            durable: false,
+            durability: Durability::default(),
             object_view: false,
             grace: Duration::from_secs(10),
             max_size: LONGEST,
@@ -234,7 +234,13 @@ impl Fs {
     ///
     /// # Errors
     /// As [`DirBackend::open`]; `Io` where there are no descriptors left.
-    pub fn new(backend: DirBackend, options: Options) -> Result<Fs> {
+    pub fn new(backend: DirBackend, mut options: Options) -> Result<Fs> {
+        if options.durability == Durability::Async
+            && let Err(why) = backend.is_async()
+        {
+            log::warn!("-o async: {why}, so saves wait for it as without that option");
+            options.durability = Durability::Ordered;
+        }
         let backend = Arc::new(backend);
         let store = Store::with_backend(backend.clone());
         let private = |name| match options.read_only {
@@ -242,6 +248,10 @@ impl Fs {
             false => backend.private_dir(name).map(Some),
         };
         let (scratch, drafts) = (private("scratch")?.map(Arc::new), private("drafts")?);
+        if !options.read_only {
+            // Who may not is told what to do by what follows.
+            let _ = store.set_torn_aside(&backend).inspect_err(|e| log::warn!("{e}"));
+        }
         let besides = scratch.as_deref().map(AsFd::as_fd);
         let shared = backend.medium().is_shared();
         let watcher = Watcher::new(backend.root(), besides, Watcher::default_limit(), shared)?;

@@ -12,12 +12,13 @@
 //! - `revision_set`: which revisions are known and which live, by names and facts
 //! - `changes`: what changed, and by whom
 //! - `cache`: what is remembered of objects that are watched
-//! - `open`: a directory as a store
 //! - `sibling`: names beside the winner's
 //! - `save_policy`: what a save publishes, and where: same, fresh, restore, in conflict
 //! - `unfinished`: half-written texts: passed over, waited for, and how long
 //! - `save`: adding a revision
 //! - `sweep`: the directory is made to say what the facts say
+//! - `torn`: what a power cut left of saves that nobody waited for
+//! - `open`: a directory as a store
 //! - `remove`, `rename`, `renumber`: deleting an object; another id; numbers that can be counted on from
 //! - `undo`: what was removed comes back
 //! - `promote`: another revision is put in force
@@ -55,6 +56,7 @@ mod sibling;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod torn;
 mod undo;
 mod unfinished;
 

@@ -171,7 +171,9 @@ impl Watcher {
         path.extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(id.as_os_str()));
         let path = OsString::from_vec(path);
         // What a slow medium has to fetch is fetched before others wait for this lock.
-        let _ = rustix::fs::lstat(&path);
+        if rustix::fs::lstat(&path).is_err_and(|e| e == Errno::NOENT) {
+            return false;
+        }
         let mut state = self.state.lock();
         if state.by_id.contains_key(id) {
             return self.hears_all;

@@ -18,6 +18,7 @@
 //! - `format`: the version of the store, and its name; `reserve`: room for removing
 //! - `facts`: what is known without bytes, in files of lines; `gone`: what lies among what is gone, under which names
 //! - `follow`: a directory and its texts are kept as open as each other
+//! - `unsynced`: revisions that nobody waited for, until they are on the medium
 //! - `trash`: moving to what is gone, and back
 //! - `full`: removing and purging where there is no room
 //! - `purge`: removing bytes for good, and learning what others removed; `erase`: removing without a trace
@@ -58,14 +59,17 @@ mod reserve;
 mod stage;
 pub(crate) mod sys;
 mod trash;
+mod unsynced;
 
 use layout::Layout;
 use stage::Stage;
 
 use medium::Medium;
+use unsynced::Unsynced;
 
 pub(crate) use layout::LEFTOVER;
 pub use medium::LinkMethod;
+pub(crate) use unsynced::Mark;
 
 /// A store in a directory, which the original library may use at the same time.
 ///
@@ -79,6 +83,7 @@ pub struct DirBackend {
     name: Option<String>,
     /// Its format is known to be one with fact files.
     raised: AtomicBool,
+    unsynced: Unsynced,
 }
 
 impl DirBackend {
@@ -123,7 +128,8 @@ impl DirBackend {
         let stage = Stage::new(root.as_fd()).map_err(Error::io("open", path))?;
         let layout = Layout::new(root);
         let name = format::store_name(&layout, None, path)?;
-        Ok(DirBackend { path: path.into(), layout, stage, name, raised: AtomicBool::new(false) })
+        let (raised, unsynced) = (AtomicBool::new(false), Unsynced::default());
+        Ok(DirBackend { path: path.into(), layout, stage, name, raised, unsynced })
     }
 
     /// Whether the directory holds a store of a version that this program does not know.
@@ -180,25 +186,6 @@ impl DirBackend {
     /// access list takes the place of that.
     pub(crate) fn mode_of_new(&self, mode: u32, umask: u32) -> u32 {
         self.layout.mode_of_new(mode, umask)
-    }
-
-    /// Whether a text so long could be stored now: the failure is that of storing it.
-    ///
-    /// # Errors
-    /// As fallocate(2); none where that cannot be told.
-    pub(crate) fn try_room(&self, len: u64) -> rustix::io::Result<()> {
-        let room = self.layout.stage().and_then(|stage| sys::unnamed(stage, 0o600));
-        match room.and_then(|file| sys::allocate(file.as_fd(), len)) {
-            Err(e) if full::is_no_room(e) => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reserves room for removing things anew, where some was given up.
-    pub(crate) fn reserve(&self) {
-        if self.layout.is_spent() {
-            self.layout.reserve();
-        }
     }
 
     /// An empty file of ours for locks, opened for reading and made if missing.
@@ -343,6 +330,7 @@ impl Backend for DirBackend {
         let failed = |e| self.io("publish", id, Some(rev), e);
         let dir = self.object("publish", id)?;
         let name = rev.as_str().as_ref();
+        let (how, _saving) = self.begin_save(id, rev, text.len(), how);
         let meta = match self.stage.publish(&self.layout, dir.as_fd(), name, text, attrs, how) {
             Err(Errno::NOENT) if !self.is_current(id, dir.as_fd()) => {
                 return Err(Error::NoObject(id.clone()));
@@ -366,6 +354,7 @@ impl Backend for DirBackend {
 
     fn create(&self, id: &ObjectId, rev: &Rev, text: &[u8], attrs: &Attrs, how: Durability) -> Result<Meta> {
         let (dir, file) = (id.as_os_str(), rev.as_str().as_ref());
+        let (how, _saving) = self.begin_save(id, rev, text.len(), how);
         self.stage.create(&self.layout, self.root(), dir, file, text, attrs, how).map_err(|e| match e {
             Errno::EXIST | Errno::NOTDIR => Error::Exists(id.clone()),
             e => self.io("create", id, Some(rev), e),
@@ -393,7 +382,7 @@ impl Backend for DirBackend {
     }
 
     fn keep(&self, id: &ObjectId, rev: &Rev, why: &str, text: &[u8], how: Durability) -> Result<()> {
-        self.keep_text(id, rev, why, text, how)
+        self.keep_text(id, rev, why, text, how.max(Durability::Ordered))
     }
 
     fn set_aside(&self, id: &ObjectId, name: &OsStr, op: &str, how: Durability) -> Result<()> {
@@ -409,6 +398,8 @@ impl Backend for DirBackend {
     }
 
     fn purge(&self, id: &ObjectId, revs: &[Rev], how: Durability) -> Result<u64> {
+        // What took the place of these is to stay.
+        self.settle().map_err(|e| self.io("purge", id, None, e))?;
         match at_need(self, true, || self.purge_revisions(id, revs, how)) {
             // Also where the format is another's, in a sticky store.
             Err(e) if e.is_no_room() || e.is_denied() => self.purge_to_names(id, revs, how, e),
@@ -440,6 +431,7 @@ impl Backend for DirBackend {
         attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
+        let (how, _saving) = self.begin_save(id, rev, text.len(), how);
         let meta = self.bring_back(id, op, Some((rev, text, attrs)), how)?;
         meta.map_or_else(|| self.meta(id, rev), Ok)
     }
@@ -490,6 +482,7 @@ impl Backend for DirBackend {
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
         let ((file, _), dir) = (self.open_rev("sync", id, rev)?, self.object("sync", id)?);
         sys::sync(file.as_fd())
+            .and_then(|()| self.sync_unsynced(id, dir.as_fd(), rev))
             .and_then(|()| self.stage.sync_names(dir.as_fd()))
             .and_then(|()| self.stage.sync_names(self.root()))
             .map_err(|e| self.io("sync", id, Some(rev), e))

@@ -14,7 +14,7 @@ use crate::store::Store;
 
 const OWN: &str = ".revfs";
 /// What has to be a directory in it.
-const DIRS: [&str; 6] = ["aside", "stage", "scratch", "drafts", "gone", "reserve"];
+const DIRS: [&str; 7] = ["aside", "stage", "scratch", "drafts", "gone", "reserve", "unsynced"];
 
 impl Run<'_> {
     /// Looks at `.revfs` itself. Whether the store can be opened now.
@@ -114,10 +114,33 @@ impl Run<'_> {
             false => DirBackend::open_read_only(self.path),
         };
         match backend {
-            Ok(backend) => Ok(Some(Store::with_backend(Arc::new(backend)))),
+            Ok(backend) => {
+                let backend = Arc::new(backend);
+                let store = Store::with_backend(backend.clone());
+                if self.options.repair {
+                    self.torn(&store, &backend);
+                }
+                Ok(Some(store))
+            }
             // Told already: somebody is at it.
             Err(Error::NotAStore { .. }) => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// What a power cut left of saves that nobody waited for.
+    fn torn(&mut self, store: &Store, backend: &DirBackend) {
+        let (op, torn) = match store.set_torn_aside(backend) {
+            Ok(torn) => torn,
+            Err(e) => {
+                let what = "what was saved last before the power failed cannot all be looked at";
+                return self.report(None, ".revfs/unsynced", what, Cure::Cannot(e.to_string()));
+            }
+        };
+        for (id, rev) in torn {
+            let aside = format!("moved to .revfs/gone/{id}/{op}~aside/{rev}");
+            let what = "it was not on the disk yet when the power failed";
+            self.report(Some(&id), &format!("{id}/{rev}"), what, Cure::Did(aside));
         }
     }
 

@@ -60,7 +60,24 @@ impl Fs {
     }
 
     pub(in crate::fs) fn durability(&self) -> Durability {
-        if self.options.durable { Durability::Full } else { Durability::Ordered }
+        self.options.durability
+    }
+
+    /// Saves are not waited for.
+    pub fn is_async(&self) -> bool {
+        self.durability() == Durability::Async
+    }
+
+    /// Waits until something was saved that nobody waited for.
+    pub fn await_unsynced(&self) {
+        self.backend.await_unsynced();
+    }
+
+    /// Brings to the disk what was saved and not waited for.
+    pub fn sync_point(&self) {
+        if let Err(e) = self.backend.sync_point() {
+            log::error!("{e}: what was saved a moment ago may not survive a power cut");
+        }
     }
 
     /// What the kernel is to be told of a change of the tables, which are not locked yet.

@@ -277,6 +277,7 @@ impl Fs {
                 "conflicts": count(&self.counts.conflicts),
                 "refused": count(&self.counts.refused),
             },
+            "unsynced": self.is_async().then(|| self.backend.unsynced()),
             "refusals": *self.refusals.lock(),
             "sync": self.sync_status.get().map(|status| status(self.saves())),
         });

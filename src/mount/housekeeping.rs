@@ -14,6 +14,8 @@ use crate::fuse::Idle;
 
 /// How often it is done.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How long what was saved with `-o async` may wait for the disk: as long as a disk lets names wait.
+const SYNC_POINT: Duration = Duration::from_secs(5);
 /// After how many pulses what is known of processes that have ended is forgotten.
 const FORGET: u64 = 10;
 /// After how many pulses nodes and names are looked through for those that nobody holds. If no call came meanwhile, and nothing
@@ -37,6 +39,17 @@ pub fn begin(
             woken.end();
         }
     })?;
+    if fs.is_async() {
+        let saved = fs.clone();
+        start(move || {
+            loop {
+                // Nothing wakes it while nobody saves.
+                saved.await_unsynced();
+                std::thread::sleep(SYNC_POINT);
+                saved.sync_point();
+            }
+        })?;
+    }
     if let Some(answers) = answers {
         start(move || answers.clear())?;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::mount::MountFlags;
 
 use super::MountError;
-use crate::backend::LONGEST;
+use crate::backend::{Durability, LONGEST};
 use crate::fs;
 use crate::store::{OnStale, expand};
 use crate::sync::{Url, parse_bytes};
@@ -23,6 +23,9 @@ pub struct Options {
     /// Words that the kernel reads itself, as they are: SELinux labels.
     pub data: Vec<String>,
     pub access: Access,
+    /// A close waits for the disk until its revision is there, or not at all.
+    pub durable: bool,
+    pub asynchronous: bool,
     /// Have changes that others make in the store raise inotify events on the mount.
     pub notify: bool,
     /// Worker threads.
@@ -64,6 +67,8 @@ impl Default for Options {
             flags: MountFlags::NOSUID | MountFlags::NODEV,
             data: Vec::new(),
             access: Access::Owner,
+            durable: false,
+            asynchronous: false,
             notify: true,
             threads: 4,
             log: None,
@@ -107,6 +112,8 @@ table! {
     "rw" "" "the opposite (default)" |o, _| set(o, "rw");
     "allow_other" "" "let other users in, as far as file permissions go" |o, _| access(o, Access::Other);
     "allow_root" "" "let root in beside the user who mounts" |o, _| access(o, Access::Root);
+    "async" "" "no close waits for the disk; a power cut takes the last seconds' saves" |o, _| asynchronous(o, true);
+    "noasync" "" "it waits until the text is written (default)" |o, _| asynchronous(o, false);
     "durable" "" "every close survives a power cut, as fsync does" |o, _| durable(o);
     "sync" "" "the same" |o, _| durable(o);
     "sync" "=PEER" "synchronise the store with PEER, see revfs sync --help" |o, v| text(&mut o.sync, v);
@@ -169,7 +176,7 @@ const LABELS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 #[rustfmt::skip]
 const OTHERS: &[&str] = &[
     "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup", "fail",
-    "_netdev", "_rnetdev", "comment", "helper", "uhelper", "async", "dirsync", "silent", "loud", "mand", "nomand",
+    "_netdev", "_rnetdev", "comment", "helper", "uhelper", "dirsync", "silent", "loud", "mand", "nomand",
     "iversion", "noiversion", "default_permissions", "subtype",
 ];
 
@@ -205,6 +212,16 @@ impl Options {
             }
         }
         options.fs.read_only = options.flags.contains(MountFlags::RDONLY);
+        options.fs.durability = match (options.asynchronous, options.durable) {
+            (true, true) => {
+                return Err(MountError::misuse(
+                    "mount option async: durable (sync) asks for the opposite; give one of them",
+                ));
+            }
+            (true, false) => Durability::Async,
+            (false, true) => Durability::Full,
+            (false, false) => Durability::Ordered,
+        };
         Ok(options)
     }
 
@@ -356,7 +373,12 @@ fn access(options: &mut Options, access: Access) -> Option<()> {
 
 /// The kernel's `sync` would ask for an fsync after each write, in the middle of a text.
 fn durable(options: &mut Options) -> Option<()> {
-    options.fs.durable = true;
+    options.durable = true;
+    Some(())
+}
+
+fn asynchronous(options: &mut Options, on: bool) -> Option<()> {
+    options.asynchronous = on;
     Some(())
 }
 
@@ -491,6 +513,25 @@ mod tests {
         for word in malformed.into_iter().chain(["nosuchoption", "fd=3"]) {
             let failure = parse(word).unwrap_err();
             assert!(failure.kind() == Kind::Usage && failure.to_string().contains(word), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_close_waits_for_the_disk_or_does_not() {
+        let how = |list: &str| parse(list).map(|options| options.fs.durability);
+        for (list, wanted) in [
+            ("rw", Durability::Ordered),
+            ("async", Durability::Async),
+            ("async,noasync", Durability::Ordered),
+            ("noasync,async,sync=ssh://h/x", Durability::Async),
+            ("noasync,durable", Durability::Full),
+            ("sync", Durability::Full),
+        ] {
+            assert_eq!(how(list).unwrap(), wanted, "{list}");
+        }
+        for both in ["async,sync", "durable,async"] {
+            let failure = how(both).unwrap_err();
+            assert!(failure.kind() == Kind::Usage && failure.to_string().contains("async"), "{failure}");
         }
     }
 

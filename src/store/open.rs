@@ -8,13 +8,13 @@ use crate::backend::DirBackend;
 use crate::error::{Error, Result};
 
 impl Store {
-    /// Opens the store in a directory. A leading `~` is the home directory, as for the original library.
+    /// Opens the store in a directory. A leading `~` is the home directory, as for the original library. What a power cut left
+    /// torn of it is set aside before.
     ///
     /// # Errors
     /// [`Error::NotAStore`], or [`Error::NoStore`] where there is no such directory.
     pub fn open(path: impl AsRef<Path>) -> Result<Store> {
-        let backend = DirBackend::open(expand(path.as_ref()))?;
-        Ok(Store::with_backend(Arc::new(backend)))
+        Ok(Store::on(DirBackend::open(expand(path.as_ref()))?))
     }
 
     /// [`open`](Self::open), and the store's own name, 32 hex digits.
@@ -26,7 +26,17 @@ impl Store {
         let name = backend.name().map(str::to_owned);
         let unnamed =
             || Error::NotAStore { path: path.into(), why: "it has no name, and none can be written".into() };
-        Ok((Store::with_backend(Arc::new(backend)), name.ok_or_else(unnamed)?))
+        Ok((Store::on(backend), name.ok_or_else(unnamed)?))
+    }
+
+    fn on(backend: DirBackend) -> Store {
+        let backend = Arc::new(backend);
+        let store = Store::with_backend(backend.clone());
+        // Readers pass over what is torn. Who may not move it leaves that to others.
+        if let Err(e) = store.set_torn_aside(&backend) {
+            log::info!("what a power cut left was not looked at: {e}");
+        }
+        store
     }
 
     /// [`open`](Self::open), making the directory and those above it where they are missing.

@@ -3,7 +3,7 @@
 use super::save::{SaveContext, checked, inherit};
 use super::save_policy::{Place, Plan};
 use super::{Outcome, SaveOptions, Saved, Store, TRIES, unsteady};
-use crate::backend::at_need;
+use crate::backend::{Durability, at_need};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
@@ -16,6 +16,8 @@ impl Store {
     /// # Errors
     /// [`Error::NoObject`], [`Error::NoRevision`], [`Error::NotObject`], [`Error::GenerationLimit`], [`Error::Io`].
     pub fn promote(&self, id: &ObjectId, rev: &Rev, options: &SaveOptions) -> Result<Saved> {
+        // It takes the place of others.
+        let how = options.how.max(Durability::Ordered);
         let _turn = self.lock_object(id);
         for _ in 0..TRIES {
             let SaveContext { set, latest, .. } = self.prepare(id)?;
@@ -33,7 +35,7 @@ impl Store {
             let new = Rev::child_of(Some(rev), set.next_generation(id)?, self.random());
             let published = document::stamp(&text, &id.to_text(), new.as_str());
             let attrs = inherit(&options.attrs, Some(&latest.meta));
-            let publish = || self.publish(id, &set, &new, &published, &attrs, options.how);
+            let publish = || self.publish(id, &set, &new, &published, &attrs, how);
             let meta = match at_need(self.backend(), false, publish) {
                 // Deleted, or created, meanwhile.
                 Err(Error::NoObject(_) | Error::Exists(_)) => continue,
@@ -41,7 +43,7 @@ impl Store {
             };
             for old in group.into_iter().flatten() {
                 if !self.is_being_written(id, &old)? {
-                    self.retire(id, &old, new.as_str(), options.how)?;
+                    self.retire(id, &old, new.as_str(), how)?;
                 }
             }
             let altered = *published != *text;

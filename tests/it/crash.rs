@@ -40,6 +40,12 @@ fn what_was_durable_survives_power_cuts_on_xfs() {
 }
 
 #[test]
+fn what_was_durable_survives_power_cuts_of_a_mount_that_does_not_wait_and_nothing_is_torn() {
+    crash("cut", &["ext4", "2", "async"]);
+    crash("cut", &["xfs", "2", "async"]);
+}
+
+#[test]
 fn what_was_saved_survives_kills() {
     crash("kill", &["10", "400"]);
 }

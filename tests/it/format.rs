@@ -63,7 +63,7 @@ fn the_page_names_all_that_is_made_beside_the_objects() {
         let done = command.output().unwrap();
         String::from_utf8(done.stdout).unwrap()
     };
-    let mount = place.mount(&["-o", "on_stale=merge"]);
+    let mount = place.mount(&["-o", "on_stale=merge,async"]);
     let save = |name: &str, text: &str| fs::write(point.join(name), text);
     save("a.json", "{\"n\": 0}").unwrap();
     let first = revfs(&["log", "a"]);

@@ -8,6 +8,7 @@ use crate::mounted::{Mount, Place};
 
 mod attr;
 mod create;
+mod durability;
 mod locks;
 mod mount;
 mod open;

@@ -170,7 +170,7 @@ const DIR_TYPES: &[(&str, &str)] =
 
 const DIR_ORDER: &[&str] = &[
     "faults", "sys", "access", "origin", "layout", "medium", "stage", "carry", "publish", "format",
-    "reserve", "facts", "gone", "follow", "trash", "full", "purge", "erase",
+    "reserve", "facts", "gone", "follow", "unsynced", "trash", "full", "purge", "erase",
 ];
 
 const STORE_ORDER: &[&str] = &[
@@ -180,13 +180,14 @@ const STORE_ORDER: &[&str] = &[
     "revision_set",
     "changes",
     "cache",
-    "open",
     "id_stream",
     "sibling",
     "save_policy",
     "unfinished",
     "save",
     "sweep",
+    "torn",
+    "open",
     "receive",
     "remove",
     "rename",

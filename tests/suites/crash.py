@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Writers on a mount that ends without a word, and what is there afterwards.
 
-crash.py cut REVFS NODE_MODULES PLACE FILESYSTEM CUTS                 its disk shuts down with all that was not flushed
+crash.py cut REVFS NODE_MODULES PLACE FILESYSTEM CUTS [async]         its disk shuts down with all that was not flushed
 crash.py machine REVFS NODE_MODULES PLACE FILESYSTEM,… CUTS KERNEL    a machine dies; KERNEL holds boot/ and lib/modules/
 crash.py kill REVFS NODE_MODULES PLACE KILLS OBJECTS                  the daemon is killed
 
 Each file but those of all has one writer, so that the states it may be in are known: the last that its writer was told to be
 durable, or one that it tried to make since. No text that was durable is missing, live or gone, no revision is torn, and the
 original library reads what the mount shows. Every second round has one way of making something durable; $FIRST is the number
-of the first. $DICE draws other moments. As root, in a mount namespace of its own; exits with 77 where there is no such disk.
+of the first. $DICE draws other moments. With `async` the mount does not wait for the disk (-o async), and what was told is that
+once somebody has looked: a mount, or `check --repair` in every third round. As root, in a mount namespace of its own; exits with 77 where there is no such disk.
 """
 import atexit
 import fcntl
@@ -29,8 +30,9 @@ from media import texts
 
 SHARED = 7
 SKIPPED = 77
-# FS_IOC_SHUTDOWN with FS_SHUTDOWN_FLAGS_NOLOGFLUSH: ext4's and xfs's own.
-SHUTDOWN, DROP = 0x8004587d, struct.pack('I', 2)
+# FS_IOC_SHUTDOWN, ext4's and xfs's own: with FS_SHUTDOWN_FLAGS_NOLOGFLUSH, or _LOGFLUSH, by which all names come to the disk
+# and bytes do not, as when the power fails right after a commit.
+SHUTDOWN, DROP, NAMES = 0x8004587d, struct.pack('I', 2), struct.pack('I', 1)
 # How a save becomes durable, if it does.
 IN_PLACE = ('close', 'fsync', 'fdatasync', 'directory', 'halves', 'O_SYNC', 'mapped', 'read again', 'opened again')
 BY_RENAME = ('close', 'fsync', 'directory', 'after', 'read again')
@@ -441,10 +443,11 @@ class Crash:
 class Cut(Crash):
     name = 'cuts'
 
-    def __init__(self, *args, kind):
+    def __init__(self, *args, kind, how=''):
         super().__init__(*args)
+        self.how, self.torn = how, 0
         self.kind, self.image, self.disk = kind, f'{self.place}/image', f'{self.place}/disk'
-        self.name = f'cuts of {kind}'
+        self.name = f'cuts of {kind}{how and ", " + how}'
 
     def lacks(self):
         if not shutil.which(f'mkfs.{self.kind}'):
@@ -470,13 +473,17 @@ class Cut(Crash):
 
     def go(self, n, durable):
         self.up()
-        self.serve(*(['-o', 'durable'] if durable else []))
+        # A sync point comes after some seconds, so most rounds end before.
+        self.serve(*(['-o', self.how or 'durable'] if durable or self.how else []))
+        durable = durable and not self.how
         pids = self.write(f'{n}', durable)
         self.until_said(self.dice.randrange(20, 600), 2)
+        if self.how and n % 8 == 7:
+            time.sleep(5)
         time.sleep(self.dice.uniform(0, .01))
         disk = os.open(self.disk, os.O_RDONLY)
         end = time.monotonic()
-        fcntl.ioctl(disk, SHUTDOWN, DROP)
+        fcntl.ioctl(disk, SHUTDOWN, NAMES if self.how and n % 4 < 2 else DROP)
         os.close(disk)
         hang = self.wait(pids)
         if hang:
@@ -491,10 +498,25 @@ class Cut(Crash):
 
     def after(self, n):
         self.up()
+        wrong = []
+        if self.how:
+            self.torn += len(texts(self.store)[1])
+            if n % 3 == 2:
+                subprocess.run([self.revfs, 'check', '--repair', self.store], capture_output=True)
+                wrong += [f'torn after check: {path}' for path in texts(self.store)[1]]
         self.serve()
         self.took.append(self.mount.took)
-        wrong = self.look(True)
+        wrong += self.look(True)
+        unsynced = f'{self.store}/.revfs/unsynced'
+        if self.how and os.path.exists(unsynced) and os.listdir(unsynced):
+            wrong.append('what was not on the disk is not looked at')
         self.down()
+        return wrong
+
+    def rounds(self, count):
+        wrong = super().rounds(count)
+        if self.how:
+            print(f'{self.torn} revisions were torn before somebody looked')
         return wrong
 
 
@@ -675,7 +697,7 @@ def main(what, *args):
         return guest(*args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     revfs, modules, place, *args = args
-    crash = {'cut': lambda kind, count: (Cut(revfs, modules, place, kind=kind), count),
+    crash = {'cut': lambda kind, count, how='': (Cut(revfs, modules, place, kind=kind, how=how), count),
              'machine': lambda kind, count, kernel: (Machine(revfs, modules, place, kind=kind, kernel=kernel), count),
              'kill': lambda count, objects: (Kill(revfs, modules, place, objects=int(objects)), count)}
     run, count = crash[what](*args)

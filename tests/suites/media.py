@@ -37,7 +37,7 @@ def texts(*places):
     """What the revisions below these say, live or gone, and which are torn."""
     said, torn = set(), []
     for place, dirs, files in (found for at in places for found in os.walk(at)):
-        dirs[:] = [name for name in dirs if not place.endswith('.revfs') or name == 'gone']
+        dirs[:] = [name for name in dirs if (not place.endswith('.revfs') or name == 'gone') and not name.endswith('~aside')]
         for name in filter(REVISION.match, files):
             try:
                 text = open(f'{place}/{name}').read()

@@ -17,7 +17,7 @@ kernel() {
 }
 
 crash() {
-  local kind=$1 base=$work/$1-$2
+  local kind=$1 base=$work/$1-$2-${4:-}
   mkdir -p "$base"
   shift
   unshare --mount python3 "$root/tests/suites/crash.py" "$kind" "$place/revfs" "$seed" "$base" "$@"
@@ -27,6 +27,9 @@ for filesystem in $FILESYSTEMS; do
   grep -qw "$filesystem" /proc/filesystems || modprobe -q "$filesystem" 2>/dev/null || { skip "$filesystem: not in this kernel"; continue; }
   try $((CUTS * 20 + 60)) "$filesystem-cuts" crash cut "$filesystem" "$CUTS"
   tail -n 1 "$logs/$filesystem-cuts"
+  # With -o async: what is torn is set aside by whoever looks first.
+  try $((CUTS * 20 + 60)) "$filesystem-async-cuts" crash cut "$filesystem" "$CUTS" async
+  tail -n 2 "$logs/$filesystem-async-cuts"
 done
 if ! [ "$(uname -m)" = x86_64 ]; then
   skip 'machines: only on x86_64'

@@ -19,6 +19,25 @@ pub(super) fn is_no_room(e: Errno) -> bool {
 }
 
 impl DirBackend {
+    /// Whether a text so long could be stored now: the failure is that of storing it.
+    ///
+    /// # Errors
+    /// As fallocate(2); none where that cannot be told.
+    pub(crate) fn try_room(&self, len: u64) -> rustix::io::Result<()> {
+        let room = self.layout.stage().and_then(|stage| sys::unnamed(stage, 0o600));
+        match room.and_then(|file| sys::allocate(file.as_fd(), len)) {
+            Err(e) if is_no_room(e) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reserves room for removing things anew, where some was given up.
+    pub(crate) fn reserve(&self) {
+        if self.layout.is_spent() {
+            self.layout.reserve();
+        }
+    }
+
     /// Where there is no room for another directory, and none is there for what is removed of this object, its own becomes
     /// that: the revisions in it are gone by that alone, and say by which operation when they are renamed.
     pub(super) fn remove_in_its_own(

@@ -19,6 +19,7 @@ use super::sys::{self, Result};
 const NAME: &str = "medium";
 const TEXT: &[u8] = b"{}";
 
+const EXT: u32 = 0xef53;
 const FUSE: u32 = 0x6573_5546;
 const NFS: u32 = 0x6969;
 const OVERLAY: u32 = 0x794c_7630;
@@ -33,7 +34,7 @@ const LOCAL: [u32; 20] = [
     TMPFS,
     OVERLAY,
     XFS,
-    0xef53,
+    EXT,
     0x9123_683e,
     0xca45_1a4e,
     0xf2f5_2010,
@@ -197,6 +198,12 @@ impl Medium {
     /// bindfs within seconds was there and empty (2,033 of 2,033, ext4).
     pub fn is_layer(&self) -> bool {
         matches!(self.magic, OVERLAY | FUSE) || !self.is_local()
+    }
+
+    /// After a power cut it has a name only if it has all that were made before, and no file shows what was in its blocks before
+    /// it was written. Others may, too; of these it was seen.
+    pub fn orders_names(&self) -> bool {
+        matches!(self.magic, EXT | XFS)
     }
 
     /// What follows an fsync of a directory matters, see [`super::stage::Stage::sync_names`].

@@ -9,7 +9,7 @@
 //! Invariant: nothing but finished files, under their final names, ever appears in an object's directory.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -84,8 +84,7 @@ impl Stage {
         attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
-        let mut staged = self.directory(layout, dir, attrs)?;
-        let inside = sys::dir(staged.at, staged.os())?;
+        let (mut staged, inside) = self.directory(layout, dir, attrs)?;
         let mode = attrs.mode.unwrap_or(0o666) & 0o777;
         let meta = self.write_closed(inside.as_fd(), file_name, mode, text, attrs, how)?;
         if how == Durability::Full {
@@ -99,20 +98,20 @@ impl Stage {
         Ok(final_meta(meta, inside.as_fd(), file_name))
     }
 
-    /// An empty directory in `.revfs/stage`, with the owner and permissions that an object's directory has.
+    /// An empty directory in `.revfs/stage`, open, with the owner and permissions that an object's directory has.
     pub fn directory<'a>(
         &self,
         layout: &'a Layout,
         store: BorrowedFd,
         attrs: &Attrs,
-    ) -> Result<Temporary<'a>> {
+    ) -> Result<(Temporary<'a>, OwnedFd)> {
         let temporary = Temporary::new(layout.stage()?);
         sys::make_dir(temporary.at, temporary.os())?;
         let dir = sys::open_dir(temporary.at, temporary.os())?;
         layout.inherit(dir.as_fd())?;
         let to = of_object(sys::access(store)?, attrs, sys::access(dir.as_fd())?);
         sys::set_access(dir.as_fd(), to)?;
-        Ok(temporary)
+        Ok((temporary, dir))
     }
 
     /// Puts a file of ours, whole, in the place of one that may be there.

@@ -62,6 +62,8 @@ impl Stage {
         origin::note(file, attrs.origin);
         match how {
             _ if self.medium.is_volatile() => {}
+            // It is marked, see `unsynced`.
+            Durability::Async => {}
             Durability::Ordered if !self.medium.is_layer() => sys::wait_written(file)?,
             _ => sys::sync(file)?,
         }

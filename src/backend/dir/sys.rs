@@ -391,6 +391,19 @@ pub fn sync(fd: BorrowedFd) -> Result<()> {
     }
 }
 
+/// Brings all that a file system has to its disk.
+pub fn sync_medium(fd: BorrowedFd) -> Result<()> {
+    call(|| fs::syncfs(fd))
+}
+
+/// Locks a directory as long as it is open. Whether nobody else has.
+pub fn lock(dir: BorrowedFd) -> Result<bool> {
+    match call(|| fs::flock(dir, fs::FlockOperation::NonBlockingLockExclusive)) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
 /// Makes the names in a directory survive a power cut.
 pub fn sync_dir(dir: BorrowedFd) -> Result<()> {
     sync(open_dir(dir, ".")?.as_fd())

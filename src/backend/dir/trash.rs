@@ -178,14 +178,16 @@ impl DirBackend {
         self.plain(from, op)?;
         let root = self.layout.root();
         let failed = |e| self.io("rename", to, None, e);
+        // Marks tell of the old id.
+        self.settle().map_err(failed)?;
         let source = self.object("rename", from)?;
         if sys::kind(root, to.as_os_str()).map_err(failed)?.is_some() {
             return Err(Error::Exists(to.clone()));
         }
         // What the removal needs is there before there are two.
         self.gone_dir(from)?;
-        let mut staged = self.stage.directory(&self.layout, root, &Attrs::default()).map_err(failed)?;
-        let target = sys::open_dir(staged.at, staged.os()).map_err(failed)?;
+        let (mut staged, target) =
+            self.stage.directory(&self.layout, root, &Attrs::default()).map_err(failed)?;
         sys::access(source.as_fd()).and_then(|like| sys::set_access(target.as_fd(), like)).map_err(failed)?;
         self.link_all(source.as_fd(), target.as_fd(), how).map_err(failed)?;
         self.sync_dirs(how, &[target.as_fd()]).map_err(failed)?;
@@ -258,7 +260,7 @@ impl DirBackend {
 
     /// With `Full`, makes the names in these directories, and of the directories of what is gone, survive a power cut.
     pub(super) fn sync_dirs(&self, how: Durability, dirs: &[BorrowedFd]) -> sys::Result<()> {
-        if how == Durability::Ordered {
+        if how != Durability::Full {
             return Ok(());
         }
         for dir in dirs {

@@ -17,7 +17,6 @@ use crate::fs::Fs;
 use crate::fs::attr::Ino;
 use crate::fs::errno::{FsError, Result};
 use crate::fs::object::kept::NEW_NAME_FILE;
-use crate::rev::{ObjectId, Rev};
 use crate::store::SaveOptions;
 
 /// How long a whole text must not have changed to be published though programs have it open.
@@ -69,15 +68,6 @@ impl Fs {
                 }
                 Err(FsError::Store(Error::NotObject(why)))
             }
-        }
-    }
-
-    /// Makes what was saved durable, whoever did that.
-    pub(in crate::fs) fn sync_revision(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
-        match self.store.backend().sync(id, rev) {
-            // Others have removed it.
-            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(()),
-            synced => Ok(synced?),
         }
     }
 
@@ -175,6 +165,8 @@ impl Fs {
     /// Makes a draft's text the object's next revision.
     fn save_draft(&self, node: Ino, d: &mut Draft, how: Durability) -> Result<()> {
         let _saving = self.saving(node, d);
+        // What is kept on the disk of it goes when it has its name.
+        let how = if d.synced.is_some() || d.is_parked() { how.max(Durability::Ordered) } else { how };
         let options = SaveOptions { how, ..self.save_options(d.attrs()) };
         if let (Some(opener), Some(base)) = (&d.opener, d.goes_on_from()) {
             self.memory.goes_on(opener, &d.id, base);

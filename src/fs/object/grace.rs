@@ -30,6 +30,7 @@ impl Fs {
         }
         self.end_grace(Duration::ZERO);
         self.keep_held(true);
+        self.sync_point();
     }
 
     /// Whether something is to happen though no call comes: a grace ends, a text that is written rests or finds room.

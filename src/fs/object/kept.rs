@@ -204,7 +204,12 @@ impl Fs {
                 Err(FsError::Os(Errno::NOENT)) => return Ok(()),
                 Err(fail) => return Err(fail),
             };
-            if text.is_ok_and(|text| saved.starts_with(&text)) {
+            if let Ok(text) = text
+                && saved.starts_with(&text)
+            {
+                if !text.is_empty() && self.is_async() {
+                    self.backend.sync_point()?;
+                }
                 rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
                 self.drop_empty(id);
             } else if name == NEW_NAME_FILE {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
-use crate::backend::{Attrs, Meta};
+use crate::backend::{Attrs, Durability, Meta};
 use crate::base::{Evidence, Process};
 use crate::document;
 use crate::error::Error;
@@ -25,9 +25,10 @@ pub(in crate::fs) struct Before<'a> {
 }
 
 impl Fs {
-    /// How this mount saves a text that is to look like `attrs`.
+    /// How this mount saves a text that is to look like `attrs` and is taken from a file that goes: the disk may have it there.
     pub(in crate::fs) fn save_options(&self, attrs: Attrs) -> SaveOptions {
-        SaveOptions { attrs, how: self.durability(), on_stale: self.options.on_stale }
+        let how = self.durability().max(Durability::Ordered);
+        SaveOptions { attrs, how, on_stale: self.options.on_stale }
     }
 
     /// Saves a text under the rules of this mount and makes the object's name show it. `writer`: who saves it, if that can be
@@ -59,8 +60,21 @@ impl Fs {
             (None, None) => self.store.save(id, text, evidence, options),
         };
         let saved = saved.inspect_err(|_| self.not_saved(id))?;
+        if saved.outcome == Outcome::Same && self.is_async() && options.how == Durability::Ordered {
+            // Nobody may have waited for it, and where the text was taken from it goes.
+            self.sync_revision(id, &saved.rev)?;
+        }
         self.saved(writer, id, given, &saved, before);
         Ok(saved)
+    }
+
+    /// Makes what was saved durable, whoever did that.
+    pub(in crate::fs) fn sync_revision(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
+        match self.store.backend().sync(id, rev) {
+            // Others have removed it.
+            Err(Error::NoObject(_) | Error::NoRevision(..)) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 
     /// A save begins.

@@ -14,7 +14,7 @@ use super::attr::{Caller, Found, ROOT};
 use super::errno::{FsError, Result};
 use super::scratch::{Change, SetTime};
 use super::{Fs, Mode, NO_HANDLE, Opened, Options, RenameFlags};
-use crate::backend::DirBackend;
+use crate::backend::{DirBackend, Durability};
 use crate::document;
 use crate::fuzz::input::Input;
 use crate::fuzz::place;
@@ -67,7 +67,11 @@ fn requests(place: &Path, data: &[u8]) {
         object_view: flags & 2 != 0,
         xattr: flags & 4 != 0,
         read_only: flags & 8 != 0,
-        durable: flags & 16 != 0,
+        durability: match flags & 48 {
+            0 => Durability::Ordered,
+            16 => Durability::Full,
+            _ => Durability::Async,
+        },
         max_size: MAX_SIZE,
         ..Options::default()
     };
