@@ -60,9 +60,8 @@ pub(crate) mod sys;
 mod trash;
 
 use layout::Layout;
-use stage::Stage;
-
 use medium::Medium;
+use stage::Stage;
 
 pub(crate) use layout::LEFTOVER;
 pub use medium::LinkMethod;
@@ -490,9 +489,12 @@ impl Backend for DirBackend {
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()> {
         let ((file, _), dir) = (self.open_rev("sync", id, rev)?, self.object("sync", id)?);
         sys::sync(file.as_fd())
-            .and_then(|()| self.stage.sync_names(dir.as_fd()))
-            .and_then(|()| self.stage.sync_names(self.root()))
+            .and_then(|()| [dir.as_fd(), self.root()].iter().try_for_each(|dir| self.stage.sync_names(*dir)))
             .map_err(|e| self.io("sync", id, Some(rev), e))
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.stage.sync_all(self.root()).map_err(Error::io("sync", &self.path))
     }
 }
 

@@ -186,6 +186,7 @@ const STORE_ORDER: &[&str] = &[
     "save_policy",
     "unfinished",
     "save",
+    "bulk",
     "sweep",
     "receive",
     "remove",

@@ -391,6 +391,16 @@ pub fn sync(fd: BorrowedFd) -> Result<()> {
     }
 }
 
+/// Makes all that was written to a file system survive a power cut.
+pub fn sync_all(at: BorrowedFd) -> Result<()> {
+    // What is open for its path alone cannot be synced by.
+    let dir = open_dir(at, ".")?;
+    match call(|| fs::syncfs(&dir)) {
+        Err(Errno::ROFS | Errno::OPNOTSUPP) => Ok(()),
+        done => done,
+    }
+}
+
 /// Makes the names in a directory survive a power cut.
 pub fn sync_dir(dir: BorrowedFd) -> Result<()> {
     sync(open_dir(dir, ".")?.as_fd())
