@@ -356,4 +356,9 @@ pub trait Backend: Send + Sync {
 
     /// Makes everything published so far for this object survive a power cut: `fsync` after an `Ordered` publish.
     fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;
+
+    /// The same of everything published so far, at once.
+    fn sync_all(&self) -> Result<()> {
+        Ok(())
+    }
 }

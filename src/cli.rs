@@ -1,8 +1,8 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
-//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff log resolve show status sync`. `place` finds the store,
-//! `progress` shows how far a round of `sync` has come,
+//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff export import log resolve show status sync`. `place` finds the
+//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line,
 //! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
@@ -26,12 +26,14 @@ mod color;
 mod conflicts;
 mod diff;
 pub mod exit;
+mod export;
 /// See `tests/fuzz`.
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/checks/cli.rs"]
 pub(crate) mod fuzz;
 mod gone;
 mod graph;
+mod import;
 mod interrupt;
 mod log;
 mod logger;
@@ -39,6 +41,7 @@ mod mount;
 mod place;
 mod progress;
 mod read;
+mod record;
 mod resolve;
 mod revision;
 mod show;
@@ -46,6 +49,7 @@ mod show;
 mod status;
 mod sync;
 mod text;
+mod texts;
 mod write;
 
 /// revfs: a store of JSON objects as a directory, where every save is a revision
@@ -87,6 +91,14 @@ enum Command {
     Ls(read::Ls),
     /// Print all objects, one JSON text per line
     All(read::All),
+    /// Save many texts: a file of one on each line, a JSON array, a directory of `<id>.json`
+    #[command(
+        override_usage = "revfs import [--id MEMBER|POINTER] [--keep-going] [--json] [STORE] FILE|DIR|-"
+    )]
+    Import(import::Import),
+    /// Write objects as `import` reads them back, byte for byte: one on each line, or a directory of `<id>.json`
+    #[command(override_usage = "revfs export [--to DIR] [STORE] [ID…]")]
+    Export(export::Export),
     /// Show what is in conflict: since when, who against whom, and what differs
     #[command(override_usage = "revfs conflicts [--json | --names] [--exit-code] [STORE] [ID…]")]
     Conflicts(conflicts::Conflicts),
@@ -190,6 +202,8 @@ impl Cli {
             Command::Rm(names) => write::rm(names, store),
             Command::Ls(ls) => ls.run(store, &mut out),
             Command::All(all) => all.run(store, &mut out),
+            Command::Import(import) => import.run(store, &mut out),
+            Command::Export(export) => export.run(store, &mut out),
             Command::Conflicts(conflicts) => conflicts.run(store, &mut out),
             Command::Diff(diff) => diff.run(store, &mut out),
             Command::Log(log) => log.run(store, &mut out),

@@ -15,6 +15,7 @@ mod compact;
 mod edit;
 mod merge;
 mod number;
+mod pointer;
 mod scan;
 mod string;
 mod tree;
@@ -25,6 +26,7 @@ use tree::Tree;
 
 pub use compact::compact;
 pub use merge::{Change, Kind, Merged, Overlap, Pick, diff, merge, three_way};
+pub use pointer::at_pointer;
 
 /// Why a text is not an object's. Shown on one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

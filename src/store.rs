@@ -16,6 +16,7 @@
 //! - `save_policy`: what a save publishes, and where: same, fresh, restore, in conflict
 //! - `unfinished`: half-written texts: passed over, waited for, and how long
 //! - `save`: adding a revision
+//! - `bulk`: many texts, one after the other
 //! - `sweep`: the directory is made to say what the facts say
 //! - `torn`: what a power cut left of saves that nobody waited for
 //! - `open`: a directory as a store
@@ -36,6 +37,7 @@ use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{self, ObjectId, Rev};
 
+mod bulk;
 mod cache;
 mod changes;
 mod gc;
@@ -285,10 +287,25 @@ impl Store {
     pub fn all(&self) -> Result<impl Iterator<Item = Result<Object>> + use<>> {
         let mut ids = self.ids()?;
         ids.sort();
-        // Of most objects nothing is gone; what goes meanwhile is not in their directories any more.
-        let gone: HashSet<ObjectId> = self.backend().removed_objects()?.into_iter().collect();
-        let store = self.clone();
-        let winner = move |id: &ObjectId| {
+        let gone = self.gone_ids()?;
+        // `None` for an object that is not there any more.
+        Ok(self.winners(ids, &gone).filter_map(|object| found(object).transpose()))
+    }
+
+    /// The ids of which something may be gone. What goes meanwhile is not in its directory any more.
+    pub(crate) fn gone_ids(&self) -> Result<Arc<HashSet<ObjectId>>> {
+        Ok(Arc::new(self.backend().removed_objects()?.into_iter().collect()))
+    }
+
+    /// The winners of these objects, in their order. `gone`: what [`gone_ids`](Self::gone_ids) was before they were listed;
+    /// of most objects nothing is.
+    pub(crate) fn winners(
+        &self,
+        ids: Vec<ObjectId>,
+        gone: &Arc<HashSet<ObjectId>>,
+    ) -> impl Iterator<Item = Result<Object>> + use<> {
+        let (store, gone) = (self.clone(), gone.clone());
+        par_map(ids, move |id: &ObjectId| {
             if !gone.contains(id) {
                 let set = RevisionSet::new(Some(store.backend().entries(id)?), Vec::new());
                 if let Scan::Stable(Some(object)) = store.find_winner(id, &set)? {
@@ -296,9 +313,7 @@ impl Store {
                 }
             }
             store.winner(id)
-        };
-        // `None` for an object that is not there any more.
-        Ok(par_map(ids, move |id| found(winner(id)).transpose()).flatten())
+        })
     }
 
     /// The conflicts, as the original's `getConflicts` lists them.

@@ -62,9 +62,8 @@ mod trash;
 mod unsynced;
 
 use layout::Layout;
-use stage::Stage;
-
 use medium::Medium;
+use stage::Stage;
 use unsynced::Unsynced;
 
 pub(crate) use layout::LEFTOVER;
@@ -486,6 +485,10 @@ impl Backend for DirBackend {
             .and_then(|()| self.stage.sync_names(dir.as_fd()))
             .and_then(|()| self.stage.sync_names(self.root()))
             .map_err(|e| self.io("sync", id, Some(rev), e))
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.stage.sync_all(self.root()).map_err(Error::io("sync", &self.path))
     }
 }
 

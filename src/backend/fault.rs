@@ -138,5 +138,6 @@ impl Backend for FaultBackend {
         fn stamp(&self, id: &ObjectId, gone: bool) -> Result<Option<(u64, u64)>>;
         fn read_removed(&self, id: &ObjectId, rev: &Rev) -> Result<Vec<u8>>;
         fn sync(&self, id: &ObjectId, rev: &Rev) -> Result<()>;
+        fn sync_all(&self) -> Result<()>;
     }
 }

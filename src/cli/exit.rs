@@ -69,6 +69,17 @@ pub enum CliError {
     /// The library's error.
     #[error(transparent)]
     Store(#[from] Error),
+    /// A text of many is not one JSON object.
+    #[error("not a JSON object: {0}")]
+    Refused(String),
+    /// What happened at one place of many.
+    #[error("{place}: {why}")]
+    At {
+        /// A file, and perhaps a line.
+        place: String,
+        /// What happened there.
+        why: Box<CliError>,
+    },
     /// Another file or program failed.
     #[error("{0}")]
     Io(String),
@@ -87,6 +98,8 @@ impl CliError {
             CliError::Usage(_) => Exit::Usage,
             CliError::No(_) => Exit::No,
             CliError::Io(_) => Exit::Io,
+            CliError::Refused(_) => Exit::Refused,
+            CliError::At { why, .. } => why.exit(),
             CliError::Told(exit) => *exit,
             CliError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             CliError::Output(_) => Exit::Io,

@@ -1,4 +1,4 @@
-//! How far a round of `sync` has come, on the terminal or in lines.
+//! How far long work has come, on the terminal or in lines: a round of `sync`, `import`, `export`.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -15,6 +15,33 @@ const CLEAR: &str = "\r\x1b[K";
 
 /// One is shown.
 static LINE: AtomicBool = AtomicBool::new(false);
+
+/// What can be asked how far it has come, from another thread.
+pub trait Tells: Sync {
+    /// It begins, perhaps again.
+    fn begin(&self) {}
+    /// In words.
+    fn line(&self) -> String;
+    fn json(&self) -> serde_json::Value;
+}
+
+impl Tells for Progress {
+    fn begin(&self) {
+        Progress::begin(self);
+    }
+
+    fn line(&self) -> String {
+        let (looked_at, done) = self.now();
+        let (sent, received, bytes) = (done.sent, done.received, done.bytes);
+        format!("looked at {looked_at} objects; sent {sent}, received {received} revisions, {bytes} bytes")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let (looked_at, done) = self.now();
+        let (sent, received, bytes) = (done.sent, done.received, done.bytes);
+        serde_json::json!({ "looked_at": looked_at, "sent": sent, "received": received, "bytes": bytes })
+    }
+}
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,23 +72,13 @@ impl Shown {
         }
     }
 
-    fn show(self, progress: &Progress) {
-        let (looked_at, done) = progress.now();
-        let (sent, received, bytes) = (done.sent, done.received, done.bytes);
-        let line = format!(
-            "looked at {looked_at} objects; sent {sent}, received {received} revisions, {bytes} bytes"
-        );
+    fn show(self, progress: &impl Tells) {
         // Where it cannot be said nobody looks.
         let _ = match self {
             // What else is said begins where the line does.
-            Shown::Line => io::stderr().write_all(format!("{CLEAR}{line}\r").as_bytes()),
-            Shown::Lines => io::stderr().write_all(format!("{line}\n").as_bytes()),
-            Shown::Json => {
-                let progress = serde_json::json!({
-                    "looked_at": looked_at, "sent": sent, "received": received, "bytes": bytes,
-                });
-                say(&serde_json::json!({ "progress": progress }))
-            }
+            Shown::Line => io::stderr().write_all(format!("{CLEAR}{}\r", progress.line()).as_bytes()),
+            Shown::Lines => io::stderr().write_all(format!("{}\n", progress.line()).as_bytes()),
+            Shown::Json => say(&serde_json::json!({ "progress": progress.json() })),
         };
     }
 }
@@ -73,7 +90,7 @@ pub fn say(line: &serde_json::Value) -> io::Result<()> {
 }
 
 /// Does something, and shows meanwhile how far it has come. Nobody else may write to standard output.
-pub fn during<T>(shown: Option<Shown>, progress: &Progress, work: impl FnOnce() -> T) -> T {
+pub fn during<T>(shown: Option<Shown>, progress: &impl Tells, work: impl FnOnce() -> T) -> T {
     progress.begin();
     let Some(shown) = shown else { return work() };
     match shown {

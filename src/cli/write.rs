@@ -8,8 +8,9 @@ use clap::Args;
 use super::Names;
 use super::exit::{CliError, Tally};
 use super::text::Out;
+use super::texts::{Fault, Text, Texts};
 use crate::backend::Durability;
-use crate::document;
+use crate::document::{self, NotObject};
 use crate::error::Error;
 use crate::rev::ObjectId;
 use crate::store::{SaveOptions, Saved, Store};
@@ -49,8 +50,8 @@ impl Save {
             }
         };
         let text = input()?;
-        let id = given.map_or_else(|| own_id(&text), Ok)?;
-        let saved = save(&store, &id, &text, way, self.durable)?;
+        let id = given.map_or_else(|| own_id(&text), Ok).map_err(|e| several(&text, e))?;
+        let saved = save(&store, &id, &text, way, self.durable).map_err(|e| several(&text, e.into()))?;
         out.line(saved.rev)
     }
 }
@@ -69,6 +70,26 @@ fn save(store: &Store, id: &ObjectId, text: &[u8], way: WriteMode, durable: bool
         store.backend().sync(id, &saved.rev)?;
     }
     Ok(saved)
+}
+
+/// What was said, and for more than one object what takes those.
+fn several(text: &[u8], said: CliError) -> CliError {
+    let many = match &said {
+        CliError::Store(Error::NotObject(NotObject::Kind("an array"))) => true,
+        CliError::Store(Error::NotObject(NotObject::Trailing { .. })) => {
+            let is_object =
+                |one: Result<Text, Fault>| one.is_ok_and(|one| document::check(&one.bytes).is_ok());
+            Texts::new(text, true).is_ok_and(|texts| texts.take(2).all(is_object))
+        }
+        _ => false,
+    };
+    match many {
+        true => CliError::Refused(format!(
+            "{}; `revfs import -` takes many",
+            said.to_string().replacen("not a JSON object: ", "", 1)
+        )),
+        false => said,
+    }
 }
 
 /// Standard input to its end.

@@ -106,10 +106,24 @@ impl Store {
     /// # Errors
     /// [`Error::NotObject`] (a BOM included), [`Error::GenerationLimit`], [`Error::Io`].
     pub fn put(&self, id: &ObjectId, bytes: &[u8], options: &SaveOptions) -> Result<Saved> {
+        self.put_unless(id, bytes, options, |_| false)
+    }
+
+    /// [`put`](Self::put), unless this holds of the winner's text.
+    pub(super) fn put_unless(
+        &self,
+        id: &ObjectId,
+        bytes: &[u8],
+        options: &SaveOptions,
+        done: impl Fn(&[u8]) -> bool,
+    ) -> Result<Saved> {
         document::check(bytes)?;
         let _turn = self.lock_object(id);
         for _ in 0..TRIES {
-            let SaveContext { set, latest, .. } = self.prepare(id)?;
+            let SaveContext { set, mut latest, .. } = self.prepare(id)?;
+            if let Some(latest) = latest.take_if(|latest| done(&latest.text)) {
+                return self.unchanged(latest, bytes, true, options);
+            }
             let parent = latest.as_ref().map(|l| &l.rev);
             let rev = Rev::child_of(parent, set.next_generation(id)?, self.random());
             let attrs = inherit(&options.attrs, latest.as_ref().map(|l| &l.meta));
@@ -415,7 +429,7 @@ impl Store {
 
     /// Publishes nothing. Times, modes and owners that come with the winner's own bytes are set all the same: `cp -p` and
     /// `rsync -t` of an unchanged file look whether they arrived.
-    fn unchanged(
+    pub(super) fn unchanged(
         &self,
         latest: Object,
         given: &[u8],

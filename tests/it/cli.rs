@@ -426,12 +426,23 @@ fn help_and_version() {
     let env = Env::new();
     assert!(env.feed(&["--version"], b"").ok().starts_with("revfs "));
     let help = env.feed(&["--help"], b"").ok();
-    let commands = "mount umount get put create update upsert rm ls all conflicts diff log show resolve";
-    for command in commands.split(' ') {
-        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
-        assert!(env.feed(&[command, "--help"], b"").ok().contains("Usage: revfs "), "{command}");
-    }
     let readme = include_str!("../../README.md");
+    let (_, commands) = help.split_once("\nCommands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    // Those that are set in further are what is said of the one before.
+    let begun = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = begun.filter_map(|line| line.split_whitespace().next());
+    let commands: Vec<&str> = names.filter(|name| *name != "help").collect();
+    assert!(commands.len() > 20 || cfg!(not(feature = "fuse")), "{commands:?}");
+    for command in commands {
+        let own = env.feed(&[command, "--help"], b"").ok();
+        assert!(
+            own.contains(&format!("Usage: revfs {}", if command == "help" { "" } else { command })),
+            "{own}"
+        );
+        let told = readme.contains(&format!("revfs {command} ")) || readme.contains(&format!("`{command}`"));
+        assert!(told || command == "help", "README does not name {command}");
+    }
     let (_, codes) = help.split_once("\nExit codes:\n").unwrap();
     let codes: Vec<_> = codes.lines().filter_map(|line| line.trim().split_once("  ")).collect();
     assert_eq!(codes.len(), 5, "{help}");

@@ -18,6 +18,7 @@ mod format;
 mod gone;
 mod histories;
 mod hosts;
+mod import;
 mod json;
 #[cfg(feature = "fuse")]
 mod mounted;

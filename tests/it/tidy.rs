@@ -185,6 +185,7 @@ const STORE_ORDER: &[&str] = &[
     "save_policy",
     "unfinished",
     "save",
+    "bulk",
     "sweep",
     "torn",
     "open",

@@ -103,6 +103,12 @@ impl Stage {
         }
     }
 
+    /// Makes all that was written to the medium survive a power cut.
+    pub fn sync_all(&self, root: BorrowedFd) -> Result<()> {
+        sys::sync_all(root)?;
+        self.sync_names(root)
+    }
+
     /// Makes the names in a directory survive a power cut.
     pub fn sync_names(&self, dir: BorrowedFd) -> Result<()> {
         sys::sync_dir(dir)?;

@@ -391,9 +391,14 @@ pub fn sync(fd: BorrowedFd) -> Result<()> {
     }
 }
 
-/// Brings all that a file system has to its disk.
-pub fn sync_medium(fd: BorrowedFd) -> Result<()> {
-    call(|| fs::syncfs(fd))
+/// Makes all that was written to a file system survive a power cut.
+pub fn sync_all(at: BorrowedFd) -> Result<()> {
+    // What is open for its path alone cannot be synced by.
+    let dir = open_dir(at, ".")?;
+    match call(|| fs::syncfs(&dir)) {
+        Err(Errno::ROFS | Errno::OPNOTSUPP) => Ok(()),
+        done => done,
+    }
 }
 
 /// Locks a directory as long as it is open. Whether nobody else has.

@@ -206,7 +206,7 @@ impl DirBackend {
             Err(Errno::NOTDIR | Errno::LOOP) => false,
             Err(e) => return Err(e),
         };
-        if any { sys::sync_medium(self.root()) } else { Ok(()) }
+        if any { self.stage.sync_all(self.root()) } else { Ok(()) }
     }
 
     /// What programs that died have left: nobody else will look at it meanwhile.
@@ -240,7 +240,7 @@ impl DirBackend {
 
     /// Brings all to the medium and takes the marks away.
     fn end_batches(&self, batches: &[(OsString, OwnedFd)]) -> Result<()> {
-        sys::sync_medium(self.root()).map_err(|e| self.unsynced_error("sync", e))?;
+        self.stage.sync_all(self.root()).map_err(|e| self.unsynced_error("sync", e))?;
         let failed = |e| self.unsynced_error("clear", e);
         let all = self.layout.dir(UNSYNCED).map_err(failed)?;
         for (name, dir) in batches {
