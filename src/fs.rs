@@ -84,6 +84,10 @@ mod io;
 mod list;
 mod lookup;
 mod meta;
+/// See `tests/model`.
+#[cfg(test)]
+#[path = "../tests/model/mod.rs"]
+mod model;
 mod names;
 mod node;
 mod object;

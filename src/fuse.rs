@@ -22,7 +22,7 @@ use crate::fs::scratch::Change;
 use crate::fs::{self, Fs, Mode};
 
 mod convert;
-mod idle;
+pub(crate) mod idle;
 mod tell;
 mod workers;
 

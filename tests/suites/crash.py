@@ -707,4 +707,5 @@ def main(what, *args):
     return run.rounds(int(count))
 
 
-sys.exit(main(*sys.argv[1:]))
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))

@@ -56,6 +56,8 @@ impl Fs {
         let draft = match shared {
             Some(_) => None,
             None => match self.new_draft(caller, id, mode.truncate) {
+                // Others have removed it: the lookup finds nothing, and a program that would create it does.
+                Ok(draft) if draft.shown_rev.is_none() => return FsError::Stale,
                 Ok(draft) => Some(draft),
                 Err(fail) => return fail,
             },

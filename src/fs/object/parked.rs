@@ -196,8 +196,8 @@ impl Fs {
         attr: &Attr,
         why: NotObject,
     ) -> FsError {
-        let shows = || self.is_object(id).unwrap_or(true) || !matches!(self.fresh_draft(id), Ok(None));
-        let vacant = self.was_deleted(id) && !shows();
+        let shows = self.is_object(id).unwrap_or(true) || !matches!(self.fresh_draft(id), Ok(None));
+        let vacant = self.was_deleted(id) && !shows;
         let name = if vacant { NEW_NAME_FILE.to_owned() } else { kept_name() };
         match self.keep_once(id, name, text, attr) {
             Ok(name) => self.told_refused(id, &name, &why),
@@ -205,7 +205,8 @@ impl Fs {
         }
         let mut notices = self.notices();
         let mut t = self.nodes();
-        if vacant || t.active_mut(id).hidden.take().is_some() {
+        // What was made anew there stays what the name shows.
+        if vacant || !shows && t.active_mut(id).hidden.take().is_some() {
             notices.push(Notice::Root);
             notices.extend(id.file_name().map(Notice::Entry));
         }

@@ -5,6 +5,9 @@ mod document;
 pub(crate) mod input;
 mod names;
 pub(crate) mod place;
+#[cfg(feature = "fuse")]
+#[path = "../../schedules/checks.rs"]
+pub mod schedules;
 mod store;
 
 use crate::{backend, cli, sync};
