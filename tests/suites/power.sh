@@ -17,7 +17,9 @@ kernel() {
 }
 
 crash() {
-  local kind=$1 base=$work/$1-$2-${4:-}
+  # No comma: QEMU's options have them.
+  local kind=$1 base=$work/$1-${2//,/-}
+  [ "${4:-}" != async ] || base+=-async
   mkdir -p "$base"
   shift
   unshare --mount python3 "$root/tests/suites/crash.py" "$kind" "$place/revfs" "$seed" "$base" "$@"
