@@ -430,7 +430,8 @@ impl Backend for DirBackend {
         attrs: &Attrs,
         how: Durability,
     ) -> Result<Meta> {
-        let (how, _saving) = self.begin_save(id, rev, text.len(), how);
+        // Were the text torn by a power cut, what was deleted would live.
+        let how = how.max(Durability::Ordered);
         let meta = self.bring_back(id, op, Some((rev, text, attrs)), how)?;
         meta.map_or_else(|| self.meta(id, rev), Ok)
     }

@@ -174,6 +174,10 @@ mod tests {
         let long = "l".repeat(240);
         save(&store, &long, "{}", Durability::Async);
         save(&store, "merged", "{}", Durability::Full);
+        // What comes back with it would live without it.
+        let op = store.delete(&id("merged")).unwrap();
+        store.revive(&id("merged"), &op, b"{\"n\": 1}", &Evidence::default(), &ASYNC).unwrap();
+        assert_eq!(store.revisions(&id("merged")).unwrap().len(), 2);
         assert_eq!((backend.unsynced(), batches(place.path())), (0, 0));
         save(&store, "x", "{}", Durability::Async);
         store.rename(&id("x"), &id("y")).unwrap();
