@@ -19,9 +19,9 @@ impl Fs {
             Node::Root => match Name::of(name)? {
                 Name::Object(id) => self.lookup_object(caller, &id),
                 Name::View(view) => self.lookup_view(view),
-                Name::Scratch => self.lookup_scratch(self.scratch_root()?, name),
+                Name::Scratch => self.lookup_scratch(parent, self.scratch_root()?, name),
             },
-            Node::Scratch(dir) => self.lookup_scratch(dir.dir()?, name),
+            Node::Scratch(dir) => self.lookup_scratch(parent, dir.dir()?, name),
             Node::View(view) => self.lookup_view(self.view_child(&view, name)?),
             Node::Revision(_) | Node::Draft(_) => Err(FsError::NotADirectory),
         }

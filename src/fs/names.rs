@@ -69,7 +69,7 @@ impl Fs {
         // AT_EMPTY_PATH needs a capability; the magic link does not.
         let file = node.fd()?;
         rustix::fs::linkat(rustix::fs::CWD, scratch::proc_path(&file), &dir, name, AtFlags::SYMLINK_FOLLOW)?;
-        self.lookup_scratch(&dir, name)
+        self.lookup_scratch(parent, &dir, name)
     }
 
     fn link_of_object(&self, id: &ObjectId, parent: Ino, name: &OsStr) -> Result<Found> {

@@ -309,6 +309,30 @@ mod tests {
     use crate::fs::{Mode, Options};
     use crate::store::Store;
 
+    /// `mv x.json t; stat t`, asked before the kernel has let go of what it moved.
+    #[test]
+    fn what_an_object_was_moved_to_gets_its_own_number_once_the_kernel_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = ObjectId::new("a").unwrap();
+        Store::open_or_create(dir.path()).unwrap().create(&id, b"{}").unwrap();
+        let fs = Fs::new(DirBackend::open(dir.path()).unwrap(), Options::default()).unwrap();
+        let caller = Caller { uid: 0, gid: 0, thread: std::process::id() };
+        let find = |name: &str| fs.lookup(caller, ROOT, name.as_ref()).unwrap();
+        let object = find("a.json").node;
+        fs.rename(caller, ROOT, "a.json".as_ref(), ROOT, "t".as_ref(), Flags::default()).unwrap();
+        let handle = fs.open(caller, object, Mode::new(libc::O_RDONLY)).unwrap().handle;
+        let open = find("t");
+        assert!(open.node == object && !open.entry_ttl.is_zero());
+        fs.release(handle);
+        let moved = find("t");
+        assert!(moved.node == object && moved.entry_ttl.is_zero() && moved.attr_ttl.is_zero());
+        fs.forget(object, 3);
+        let own = find("t");
+        assert!(own.node == own.attr.ino && own.node != object && !own.entry_ttl.is_zero());
+        fs.rename(caller, ROOT, "t".as_ref(), ROOT, "a.json".as_ref(), Flags::default()).unwrap();
+        assert_eq!(find("a.json").node, object);
+    }
+
     /// `jq … x.json > t; mv t x.json` while somebody else's save gets its name, whose file was there before `t`.
     #[test]
     fn a_revision_that_got_its_name_after_an_object_was_read_is_not_known() {

@@ -134,6 +134,11 @@ impl NodeTable {
         (ino, Some(new))
     }
 
+    /// Whether a scratch file is known by what its node was before, which nobody has open, while its own number is free.
+    pub fn is_left_over(&self, node: Ino, number: Ino) -> bool {
+        !self.is_open(node) && !self.nodes.contains_key(&number)
+    }
+
     pub fn add_view(&mut self, view: View) -> Ino {
         if let Some(&ino) = self.views.get(&view) {
             return ino;

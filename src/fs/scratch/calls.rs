@@ -22,8 +22,16 @@ use crate::fs::{Fs, Name, scratch};
 const RELEASE: usize = 200;
 
 impl Fs {
-    pub(in crate::fs) fn lookup_scratch(&self, dir: &Dir, name: &OsStr) -> Result<Found> {
-        self.hold_scratch(ScratchNode::at(dir.as_fd(), name)?, dir, name)
+    pub(in crate::fs) fn lookup_scratch(&self, parent: Ino, dir: &Dir, name: &OsStr) -> Result<Found> {
+        let node = ScratchNode::at(dir.as_fd(), name)?;
+        let number = node.ino();
+        let mut found = self.hold_scratch(node, dir, name)?;
+        if found.node != number && self.nodes().is_left_over(found.node, number) {
+            // Asked for before the kernel has let go of what the name was moved from, whose number that one wants back.
+            (found.attr_ttl, found.entry_ttl) = (NOW, NOW);
+            self.notify_kernel(self.notices().with(Notice::EntryIn(parent, name.to_owned())));
+        }
+        Ok(found)
     }
 
     /// Counts the kernel's reference to a scratch node and answers with it.
