@@ -24,7 +24,7 @@ use crate::fs::attr::{Attr, Caller, Ino, ROOT};
 use crate::fs::errno::{FsError, Result};
 use crate::fs::handle::{Handle, Mode};
 use crate::fs::ino::object_ino;
-use crate::fs::node::{Node, Notice};
+use crate::fs::node::{Node, Notice, Shown};
 use crate::fs::table::NodeTable;
 use crate::fs::{Fs, attr, scratch};
 use crate::rev::{ObjectId, Rev};
@@ -152,6 +152,11 @@ impl Fs {
             },
         };
         if may || caller.overrides_modes(mode.write) { Ok(()) } else { Err(FsError::Os(Errno::ACCESS)) }
+    }
+
+    /// The same of a revision.
+    pub(in crate::fs) fn may_open_shown(&self, caller: Caller, shown: &Shown, mode: Mode) -> Result<()> {
+        self.may_open(caller, shown.meta.mode, (shown.meta.uid, shown.meta.gid), mode)
     }
 
     /// The same of a draft that starts from what is shown now.

@@ -93,6 +93,9 @@ impl Fs {
                 }
                 let flags = rustix::fs::OFlags::WRONLY.bits() as i32;
                 let mode = Mode { read: false, write: true, truncate: size == 0, flags };
+                if self.nodes().has_varied(ino) {
+                    self.may_open_shown(caller, &*self.named(ino, shown.clone())?, mode)?;
+                }
                 match self.retry_exhausted(caller, &shown.id) {
                     true => self.truncate_around(caller, &shown, size),
                     false => Err(self.announce_draft(caller, &shown.id, mode)),

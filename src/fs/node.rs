@@ -43,6 +43,9 @@ pub struct NodeEntry {
     pub handles: u32,
     /// It showed something else before, whose size and pages the kernel may have.
     pub turned: bool,
+    /// What it showed, or was told to show, was not the same all the time that the kernel knows it: who may open it, it may have
+    /// asked of something else.
+    pub varied: bool,
     /// The kernel has forgotten that size since, and asks for the right one.
     pub asked: bool,
     /// The kernel was told that.
@@ -66,6 +69,7 @@ impl NodeEntry {
             lookups: 0,
             handles: 0,
             turned: false,
+            varied: false,
             asked: false,
             sized: false,
             doubted: false,
@@ -79,6 +83,7 @@ impl NodeEntry {
     /// Shows something else than before.
     pub fn note_turned(&mut self) {
         (self.turned, self.asked, self.sized) = (self.is_held(), false, false);
+        self.varied |= self.turned;
     }
 
     /// Whether a reader's pages may get the size from the kernel that it had before: it drops what it is told of a size while

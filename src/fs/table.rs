@@ -183,6 +183,12 @@ impl NodeTable {
         self.nodes.get(&node).is_some_and(|entry| entry.handles > 0)
     }
 
+    /// Whether what a node shows was not the same all the time that the kernel knows it, so that who may open it, it may have
+    /// asked of something else.
+    pub fn has_varied(&self, node: Ino) -> bool {
+        self.nodes.get(&node).is_some_and(|entry| entry.varied)
+    }
+
     /// Whether a program writes a new file under the object's name.
     pub fn is_made_anew(&self, id: &ObjectId) -> bool {
         self.new_draft(id).is_some_and(|node| self.is_open(node))

@@ -49,6 +49,9 @@ impl Fs {
             return Ok(None);
         }
         let mut draft = self.new_draft(caller, &shown.id, mode.truncate)?;
+        if self.nodes().has_varied(ino) {
+            self.may_begin(caller, &draft, mode)?;
+        }
         match mode.truncate {
             true => draft.truncate(0),
             // It was emptied a moment ago, which the kernel does not know: it would append behind the end.

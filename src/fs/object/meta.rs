@@ -9,6 +9,7 @@ use crate::draft::Draft;
 use crate::fs::Fs;
 use crate::fs::attr::{Attr, Caller, Ino, LONG, NOW};
 use crate::fs::errno::{FsError, Result};
+use crate::fs::handle::Handle;
 use crate::fs::node::{Node, Shown};
 use crate::fs::object::commit::Asks;
 use crate::fs::scratch::{Change, SetTime};
@@ -21,6 +22,7 @@ impl Fs {
         ino: Ino,
         shown: Arc<Shown>,
     ) -> Result<Option<(Attr, std::time::Duration)>> {
+        let past = self.is_read_past(ino);
         // What the name leads to may be replaced before it is looked at.
         let (current, mut t) = loop {
             let current = match self.resolve(&shown.id) {
@@ -43,9 +45,13 @@ impl Fs {
         // The name leads elsewhere. A reader sees what it has open. Nobody else can tell nodes apart and is told of what
         // the name shows: ESTALE here would use up the retry that an open for writing needs.
         // On a read-only mount nobody says so who has it open.
-        let open = entry.handles > 0 || self.options.read_only;
+        let open = entry.handles > 0 && !past || self.options.read_only;
         if let Some(Node::Revision(other)) = current.filter(|_| !open).and_then(|current| t.node(current)) {
-            return Ok(Some((self.object_attr(&other.id, &other.meta), NOW)));
+            let told = self.object_attr(&other.id, &other.meta);
+            if let Some(entry) = t.nodes.get_mut(&ino) {
+                entry.varied = true;
+            }
+            return Ok(Some((told, NOW)));
         }
         // What others removed a moment ago may be asked for by its name. Who was told ESTALE before finds out by what it does
         // next.
@@ -53,6 +59,16 @@ impl Fs {
             return Err(FsError::Stale);
         }
         Ok(Some((self.attr_of_left(&now), NOW)))
+    }
+
+    /// Whether who has a node open has it to read what the name showed then, past the node's pages: that is more like what the
+    /// name shows now than what the node does.
+    fn is_read_past(&self, ino: Ino) -> bool {
+        let handles = match self.nodes().is_open(ino) && !self.options.object_view {
+            true => self.handles_of(ino),
+            false => return false,
+        };
+        !handles.is_empty() && handles.iter().all(|handle| matches!(**handle, Handle::Bytes { .. }))
     }
 
     /// The draft, to the process that writes it; to one that it has started, and that was told of it by the name, what the

@@ -31,6 +31,9 @@ impl Fs {
             }
             let file = t.file(ino)?;
             let entry = t.nodes.get_mut(&ino).filter(|entry| !entry.turned)?;
+            if entry.varied && self.may_open_shown(caller, &shown, mode).is_err() {
+                return None;
+            }
             entry.handles += 1;
             (file, shown)
         };
@@ -68,17 +71,17 @@ impl Fs {
             Err(fail) => return Err(fail),
         }
         // Whatever the node shows now is opened; it stays with that until the handle is closed.
-        let (rev, meta, turned, first, asked) = {
+        let (shown, varied, turned, first, asked) = {
             let mut t = self.nodes();
             let entry = t.nodes.get_mut(&ino).ok_or(FsError::Stale)?;
             let Node::Revision(shown) = &entry.node else { return Err(FsError::Stale) };
-            let (rev, meta) = (shown.rev.clone(), shown.meta.clone());
+            let shown = shown.clone();
             entry.handles += 1;
             let first = entry.handles == 1;
             entry.asked &= !first;
-            (rev, meta, entry.turned, first, entry.asked)
+            (shown, entry.varied, entry.turned, first, entry.asked)
         };
-        if turned && let Err(fail) = self.may_open(caller, meta.mode, (meta.uid, meta.gid), mode) {
+        if varied && let Err(fail) = self.may_open_shown(caller, &shown, mode) {
             self.drop_handle_of(ino);
             return Err(fail);
         }
@@ -86,14 +89,14 @@ impl Fs {
         let told = !turned || if first { self.has_size_asked(ino) } else { asked };
         let opened = match self.options.object_view {
             false => self
-                .open_file(ino, id, &rev)
+                .open_file(ino, id, &shown.rev)
                 .map(|file| Handle::Revision { node: ino, file })
                 .map_err(FsError::from),
-            true => self.text_of(id, &rev).and_then(|bytes| self.bytes_handle(caller, ino, bytes)),
+            true => self.text_of(id, &shown.rev).and_then(|bytes| self.bytes_handle(caller, ino, bytes)),
         };
         match opened {
             Ok(handle) => {
-                let opened = self.opened_revision(caller, handle, (id, &rev), !turned);
+                let opened = self.opened_revision(caller, handle, (id, &shown.rev), !turned);
                 Ok(Opened { direct: opened.direct || !told, ..opened })
             }
             Err(fail) => {
@@ -114,10 +117,10 @@ impl Fs {
         mode: Mode,
     ) -> Result<Opened> {
         let (_, shown, bytes) = match self.shown(id, true) {
-            Err(FsError::NotFound) => return self.open_removed(caller, node),
+            Err(FsError::NotFound) => return self.open_removed(caller, node, mode),
             shown => shown?,
         };
-        self.may_open(caller, shown.meta.mode, (shown.meta.uid, shown.meta.gid), mode)?;
+        self.may_open_shown(caller, &shown, mode)?;
         let handle = self.bytes_handle(caller, node, bytes)?;
         self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
         let handle = self.add_handle(caller, handle);
@@ -189,9 +192,10 @@ impl Fs {
         if !mode.write && !d.is_new_name && first {
             // Not a writer: it came here by a descriptor or because its thread cannot be told from a writer's.
             drop(d);
-            let (_, _, bytes) = self
+            let (_, shown, bytes) = self
                 .shown(&id, true)
                 .map_err(|f| if let FsError::NotFound = f { FsError::Stale } else { f })?;
+            self.may_open_shown(caller, &shown, mode)?;
             let handle = self.bytes_handle(caller, node, bytes)?;
             self.nodes().nodes.get_mut(&node).ok_or(FsError::Stale)?.handles += 1;
             let handle = self.add_handle(caller, handle);
@@ -203,6 +207,9 @@ impl Fs {
             // Half of the first text of a new name: not there yet. A text that was refused is, though its writer's
             // release may be under way.
             return Err(FsError::NotFound);
+        }
+        if !mode.write && writers > 0 {
+            self.may_begin(caller, &d, mode)?;
         }
         if first && mode.write {
             d.opener.clone_from(&process);
@@ -253,9 +260,10 @@ impl Fs {
 
     /// Opens a removed object once more by what a program has of it, open (`cp /dev/fd/3 t`) or not (a bind mount, a name that
     /// went between the lookup and the open).
-    fn open_removed(&self, caller: Caller, ino: Ino) -> Result<Opened> {
+    fn open_removed(&self, caller: Caller, ino: Ino, mode: Mode) -> Result<Opened> {
         let (handle, direct) = match self.node(ino)? {
             Node::Revision(shown) => {
+                self.may_open_shown(caller, &shown, mode)?;
                 let held = self.handles_of(ino).into_iter().find_map(|handle| match &*handle {
                     Handle::Revision { file, .. } => Some(file.clone()),
                     _ => None,
@@ -270,7 +278,10 @@ impl Fs {
                 }
             }
             Node::Draft(draft) => {
-                let bytes = draft.lock().text().to_vec();
+                let d = draft.lock();
+                self.may_begin(caller, &d, mode)?;
+                let bytes = d.text().to_vec();
+                drop(d);
                 (self.bytes_handle(caller, ino, bytes)?, true)
             }
             _ => return Err(FsError::Stale),

@@ -41,7 +41,7 @@ impl NodeTable {
         let Some(entry) = self.nodes.get_mut(&ino).filter(|entry| entry.lookups == 0) else { return };
         // It may have been known before, with another revision's pages.
         if full {
-            (entry.turned, entry.asked, entry.sized) = (true, false, false);
+            (entry.turned, entry.varied, entry.asked, entry.sized) = (true, true, false, false);
         }
         if full {
             self.transient.put(ino, ());
