@@ -163,11 +163,18 @@ impl Fs {
             true => written || !over,
             false => written && verdict == Err(NotObject::Incomplete),
         };
-        let (mut shown_rev, mut saved_as) = (None, None);
+        let (mut shown_rev, mut saved_as, mut kept) = (None, None, false);
         if !unfinished {
             verdict.map_err(|why| self.refuse_moved(id, &text, &attr, why))?;
-            let options = self.save_options(attrs_of(&attr));
+            let mut options = self.save_options(attrs_of(&attr));
+            let keeps = !written && self.may_keep_source(&attr);
+            if keeps {
+                options.how = self.durability();
+            }
             let saved = self.save_file(caller, &file, id, &text, &options)?;
+            if keeps {
+                kept = self.keep_source(id, &saved, text.len(), (dir, name))?;
+            }
             self.discard_fresh(id);
             debug!("{id}: {} from {}", saved.rev, name.display());
             shown_rev = saved.as_given().cloned();
@@ -178,7 +185,9 @@ impl Fs {
             self.unlink_fresh(id)?;
         }
         if !written && !unfinished {
-            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            if !kept {
+                rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            }
             self.become_former(id, &file);
             return Ok(());
         }

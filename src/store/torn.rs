@@ -4,7 +4,7 @@
 //! missing after a power cut. It is moved to what is gone, as by `check --repair`, and no fact.
 
 use super::Store;
-use crate::backend::{Backend, DISCARDED, DirBackend, Durability, Mark, Removal};
+use crate::backend::{Backend, DISCARDED, DirBackend, Durability, LeftMark, Mark, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -18,8 +18,8 @@ impl Store {
     pub(crate) fn set_torn_aside(&self, backend: &DirBackend) -> Result<(String, Vec<(ObjectId, Rev)>)> {
         let (op, mut torn) = (self.operation(), Vec::new());
         let left = backend.left_unsynced()?;
-        for mark in left.iter().flat_map(|batch| &batch.marks) {
-            if self.set_aside_if_torn(backend, mark, &op)? {
+        for LeftMark { mark, source } in left.iter().flat_map(|batch| &batch.marks) {
+            if self.set_aside_if_torn(backend, mark, source.as_deref(), &op)? {
                 torn.push((mark.id.clone(), mark.rev.clone()));
             }
         }
@@ -33,7 +33,14 @@ impl Store {
         Ok((op, torn))
     }
 
-    fn set_aside_if_torn(&self, backend: &DirBackend, mark: &Mark, op: &str) -> Result<bool> {
+    /// `source`: what the text was taken from, where the disk has that. Whether the revision was torn and is gone.
+    fn set_aside_if_torn(
+        &self,
+        backend: &DirBackend,
+        mark: &Mark,
+        source: Option<&[u8]>,
+        op: &str,
+    ) -> Result<bool> {
         let Mark { id, rev, size } = mark;
         let is_torn = |text: &[u8]| (text.len() as u64) < *size || document::check(text).is_err();
         let torn = match backend.read(id, rev) {
@@ -43,6 +50,13 @@ impl Store {
             Err(Error::NoObject(_)) => false,
             Err(e) => return Err(e),
         };
+        if torn && let Some(text) = source.filter(|text| !is_torn(text)) {
+            let attrs = backend.meta(id, rev)?.attrs();
+            found(backend.set_aside(id, rev.as_str().as_ref(), op, Durability::Ordered))?;
+            backend.publish(id, rev, text, &attrs, Durability::Ordered)?;
+            log::info!("{id}: {rev} is made anew from the file that was moved there");
+            return Ok(false);
+        }
         if torn {
             found(backend.set_aside(id, rev.as_str().as_ref(), op, Durability::Ordered))?;
             let by_it = |gone: &Removal| matches!(gone, Removal::Rev { why, .. } if why == rev.as_str());
@@ -61,6 +75,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
 
     use super::*;
@@ -164,6 +179,41 @@ mod tests {
         fs::write(file(dir, "x", &new), "{").unwrap();
         let store = Store::open(dir).unwrap();
         assert_eq!(store.winner(&id("x")).unwrap().rev, old.rev);
+    }
+
+    #[test]
+    fn what_is_torn_is_made_anew_from_the_file_that_was_moved_there() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path();
+        let (store, backend) = open(dir);
+        let text = "{\"n\": 1}";
+        let take = |name: &str, saved: &Saved, source: &str| {
+            fs::write(dir.join("t"), source).unwrap();
+            backend.keep_source(&id(name), &saved.rev, text.len(), backend.root(), "t".as_ref())
+        };
+        let old = save(&store, "lost", "{}", Durability::Full);
+        let [made, lost, whole] =
+            ["made", "lost", "whole"].map(|name| save(&store, name, text, Durability::Async));
+        assert!(!take("lost", &old, "{}") && dir.join("t").exists(), "it need not be kept");
+        assert!(take("made", &made, text) && take("whole", &whole, text));
+        assert!(take("lost", &lost, "\0\0\0\0\0\0\0\0") && !dir.join("t").exists());
+        drop((store, backend));
+
+        for (name, saved) in [("made", &made), ("lost", &lost)] {
+            fs::write(file(dir, name, saved), "").unwrap();
+            fs::set_permissions(file(dir, name, saved), fs::Permissions::from_mode(0o640)).unwrap();
+        }
+        let store = Store::open(dir).unwrap();
+        let back = store.winner(&id("made")).unwrap();
+        assert_eq!((back.rev, back.text, back.meta.mode & 0o777), (made.rev.clone(), text.into(), 0o640));
+        assert_eq!(store.winner(&id("lost")).unwrap().rev, old.rev);
+        assert_eq!(store.winner(&id("whole")).unwrap().rev, whole.rev);
+        for (name, set_aside) in
+            [("made", vec![made.rev.as_str()]), ("lost", vec![lost.rev.as_str()]), ("whole", vec![])]
+        {
+            assert_eq!(aside(dir, name), set_aside);
+        }
+        assert_eq!(batches(dir), 0);
     }
 
     #[test]

@@ -8,6 +8,9 @@
 //! At a sync point the next save begins another batch, the medium writes all that it has (syncfs), and the batch goes. Its
 //! program holds a lock on it; one that anybody can lock was left by a program that died.
 //!
+//! The file that a revision's text was taken from, and that is to go, may be on the medium when the revision is not. It takes the
+//! place of the mark: what is torn is then made anew from it.
+//!
 //! Invariant: a mark goes only when its revision is on the medium, or was found to be whole or set aside.
 
 use std::collections::HashMap;
@@ -64,6 +67,14 @@ pub(crate) struct Mark {
     pub size: u64,
 }
 
+/// A mark that a program left.
+#[derive(Debug)]
+pub(crate) struct LeftMark {
+    pub mark: Mark,
+    /// What the revision's text was taken from, where that was to go and is as long still.
+    pub source: Option<Vec<u8>>,
+}
+
 impl Mark {
     /// `None` where that is longer than a name can be.
     fn name(id: &ObjectId, rev: &Rev, size: usize) -> Option<OsString> {
@@ -85,7 +96,24 @@ impl Mark {
 pub(crate) struct LeftBatch {
     name: OsString,
     dir: OwnedFd,
-    pub marks: Vec<Mark>,
+    pub marks: Vec<LeftMark>,
+}
+
+impl LeftMark {
+    /// `None` of what is no mark.
+    fn read(batch: BorrowedFd, name: &OsStr) -> Option<sys::Result<LeftMark>> {
+        let mark = Mark::parse(name)?;
+        let source = || {
+            let (file, meta) = sys::open_file(batch, name)?;
+            let is_whole = mark.size > 0 && meta.size == mark.size;
+            is_whole.then(|| sys::read_text(file.as_fd(), meta.size)).transpose()
+        };
+        let source = match source() {
+            Err(Errno::NOENT | Errno::LOOP | Errno::FBIG) => Ok(None),
+            source => source,
+        };
+        Some(source.map(|source| LeftMark { mark, source }))
+    }
 }
 
 impl Batch {
@@ -155,6 +183,23 @@ impl DirBackend {
         Ok(Saving(batch))
     }
 
+    /// Takes away the file `name` of `dir`, of which a revision was made with the same bytes: for good at the next sync point.
+    /// Whether it did.
+    pub(crate) fn keep_source(
+        &self,
+        id: &ObjectId,
+        rev: &Rev,
+        size: usize,
+        dir: BorrowedFd,
+        name: &OsStr,
+    ) -> bool {
+        let Some(mark) = Mark::name(id, rev, size) else { return false };
+        let batch = self.unsynced.batch.read();
+        let Some(batch) = &*batch else { return false };
+        let is_marked = batch.marks.lock().get(id).is_some_and(|revs| revs.contains(rev));
+        is_marked && sys::rename(dir, name, batch.dir.as_fd(), &mark).is_ok()
+    }
+
     /// How many revisions were saved since the last sync point that nobody waited for.
     pub(crate) fn unsynced(&self) -> usize {
         self.unsynced.batch.read().as_ref().map_or(0, |batch| batch.count.load(Ordering::Relaxed))
@@ -222,7 +267,8 @@ impl DirBackend {
             let Some(dir) = sys::found(sys::open_dir(all.as_fd(), &name)).map_err(failed)? else { continue };
             if sys::lock(dir.as_fd()).map_err(failed)? {
                 let names = sys::list(dir.as_fd(), ".").map_err(failed)?;
-                let marks = names.iter().filter_map(|(name, _)| Mark::parse(name)).collect();
+                let marks = names.iter().filter_map(|(name, _)| LeftMark::read(dir.as_fd(), name));
+                let marks = marks.collect::<sys::Result<_>>().map_err(failed)?;
                 left.push(LeftBatch { name, dir, marks });
             }
         }

@@ -1,5 +1,7 @@
 //! What lands on an object's name is saved, and the node that the kernel has moved there becomes what the name shows.
 
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,10 +15,10 @@ use crate::fs::Fs;
 use crate::fs::attr::{Attr, Caller, Ino};
 use crate::fs::errno::Result;
 use crate::fs::node::{Node, NodeEntry, Notice, Shown};
-use crate::fs::scratch::ScratchNode;
+use crate::fs::scratch::{Dir, ScratchNode};
 use crate::fs::table::NodeTable;
 use crate::rev::ObjectId;
-use crate::store::{SaveOptions, Saved};
+use crate::store::{OnStale, SaveOptions, Saved};
 
 impl Fs {
     /// Saves the text of a scratch file. What who wrote it last knew counts beside what who moves it knows.
@@ -39,6 +41,28 @@ impl Fs {
         }
         evidence.named = evidence.named.or_else(|| self.base_of_scratch(file));
         self.save_by(mover.as_ref(), id, text, &evidence, options)
+    }
+
+    /// Whether a save of this scratch file, which goes, need not be waited for: nobody can change its text, which stays until
+    /// the object's is on the disk.
+    pub(super) fn may_keep_source(&self, attr: &Attr) -> bool {
+        let alone = attr.nlink == 1 && self.mount_lock.is_sole_mount();
+        self.is_async() && alone && self.options.on_stale == OnStale::Conflict
+    }
+
+    /// Takes a scratch file away whose text was saved without waiting, or waits for that. Whether it is gone.
+    pub(super) fn keep_source(
+        &self,
+        id: &ObjectId,
+        saved: &Saved,
+        len: usize,
+        (dir, name): (&Dir, &OsStr),
+    ) -> Result<bool> {
+        let kept = !saved.altered && self.backend.keep_source(id, &saved.rev, len, dir.as_fd(), name);
+        if !kept {
+            self.sync_revision(id, &saved.rev)?;
+        }
+        Ok(kept)
     }
 
     /// Makes the text of a scratch file, which stays, an object.

@@ -119,13 +119,13 @@ fn rename_with_every_flag_does_what_it_does_elsewhere() {
                 match other.ok().and_then(|()| refusal(from, to, how, &other_is)) {
                     Some(errno) => {
                         fill(&theirs);
-                        let mut wanted = state(&theirs);
+                        let wanted = state(&theirs);
                         // A name that was removed a moment ago is not left empty by what is refused in its place.
-                        if errno == Errno::BADMSG && !how.contains(How::EXCHANGE) && !wanted.contains_key(to)
-                        {
-                            wanted.insert(to.into(), "[1]".into());
+                        let mut in_time = wanted.clone();
+                        if errno == Errno::BADMSG && !how.contains(How::EXCHANGE) {
+                            in_time.entry(to.into()).or_insert("[1]".into());
                         }
-                        if mine != Err(errno) || mine_is != wanted {
+                        if mine != Err(errno) || mine_is != wanted && mine_is != in_time {
                             faults
                                 .push(format!("{how:?} {from} to {to}: {mine:?} {mine_is:?}, not {errno:?}"));
                         }
