@@ -83,6 +83,8 @@ pub struct DirBackend {
     /// Its format is known to be one with fact files.
     raised: AtomicBool,
     unsynced: Unsynced,
+    /// To sync by what was written since the store was opened; `None` where that may not be listed.
+    since: Option<OwnedFd>,
 }
 
 impl DirBackend {
@@ -128,7 +130,8 @@ impl DirBackend {
         let layout = Layout::new(root);
         let name = format::store_name(&layout, None, path)?;
         let (raised, unsynced) = (AtomicBool::new(false), Unsynced::default());
-        Ok(DirBackend { path: path.into(), layout, stage, name, raised, unsynced })
+        let since = sys::open_dir(layout.root(), ".").ok();
+        Ok(DirBackend { path: path.into(), layout, stage, name, raised, unsynced, since })
     }
 
     /// Whether the directory holds a store of a version that this program does not know.
@@ -489,7 +492,7 @@ impl Backend for DirBackend {
     }
 
     fn sync_all(&self) -> Result<()> {
-        self.stage.sync_all(self.root()).map_err(Error::io("sync", &self.path))
+        self.sync_since().map_err(Error::io("sync", &self.path))
     }
 }
 

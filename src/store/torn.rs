@@ -17,43 +17,50 @@ impl Store {
     /// [`Error::Io`]; whoever opens the store next looks again.
     pub(crate) fn set_torn_aside(&self, backend: &DirBackend) -> Result<(String, Vec<(ObjectId, Rev)>)> {
         let (op, mut torn) = (self.operation(), Vec::new());
-        let left = backend.left_unsynced()?;
-        for LeftMark { mark, source } in left.iter().flat_map(|batch| &batch.marks) {
-            if self.set_aside_if_torn(backend, mark, source.as_deref(), &op)? {
-                torn.push((mark.id.clone(), mark.rev.clone()));
+        let mut left = backend.left_unsynced()?;
+        for mark in left.iter_mut().flat_map(|batch| &mut batch.marks) {
+            match self.set_aside_if_torn(backend, mark, &op) {
+                Ok(true) => torn.push((mark.mark.id.clone(), mark.mark.rev.clone())),
+                Ok(false) => {}
+                Err(e) => {
+                    // Another look is needed, by who may or when the disk does what it is asked.
+                    log::warn!("{}: cannot tell whether {} is whole: {e}", mark.mark.id, mark.mark.rev);
+                    continue;
+                }
             }
+            mark.is_settled = true;
         }
-        backend.end_left(left)?;
+        let ended = backend.end_left(left);
         if !torn.is_empty() {
             log::warn!(
                 "{} revisions were not on the disk yet when the power failed: .revfs/gone/*/{op}~aside has what is there of them",
                 torn.len()
             );
         }
-        Ok((op, torn))
+        ended.map(|()| (op, torn))
     }
 
-    /// `source`: what the text was taken from, where the disk has that. Whether the revision was torn and is gone.
-    fn set_aside_if_torn(
-        &self,
-        backend: &DirBackend,
-        mark: &Mark,
-        source: Option<&[u8]>,
-        op: &str,
-    ) -> Result<bool> {
-        let Mark { id, rev, size } = mark;
-        let is_torn = |text: &[u8]| (text.len() as u64) < *size || document::check(text).is_err();
-        let torn = match backend.read(id, rev) {
-            Ok((text, _)) => is_torn(&text),
+    /// Whether the revision was torn and is gone.
+    fn set_aside_if_torn(&self, backend: &DirBackend, left: &LeftMark, op: &str) -> Result<bool> {
+        let Mark { id, rev, size } = &left.mark;
+        let is_torn = |text: &[u8], uid| {
+            backend.believes(left, uid) && ((text.len() as u64) < *size || document::check(text).is_err())
+        };
+        let (torn, uid) = match backend.read_marked(id, rev) {
+            Ok((text, uid)) => (is_torn(&text, uid), uid),
             // Or it is there, as long as it was and with holes.
-            Err(Error::NoRevision(..)) => backend.meta(id, rev).is_ok(),
-            Err(Error::NoObject(_)) => false,
+            Err(Error::NoRevision(..)) => match backend.meta(id, rev) {
+                Ok(meta) => (is_torn(b"", meta.uid), meta.uid),
+                Err(_) => (false, 0),
+            },
+            Err(Error::NoObject(_)) => (false, 0),
             Err(e) => return Err(e),
         };
-        if torn && let Some(text) = source.filter(|text| !is_torn(text)) {
+        let source = left.source.as_ref().filter(|source| source.is_of(uid) && !is_torn(&source.text, uid));
+        if torn && let Some(source) = source {
             let attrs = backend.meta(id, rev)?.attrs();
             found(backend.set_aside(id, rev.as_str().as_ref(), op, Durability::Ordered))?;
-            backend.publish(id, rev, text, &attrs, Durability::Ordered)?;
+            backend.publish(id, rev, &source.text, &attrs, Durability::Ordered)?;
             log::info!("{id}: {rev} is made anew from the file that was moved there");
             return Ok(false);
         }
@@ -79,7 +86,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::backend::LinkMethod;
+    use crate::backend::{LinkMethod, faults};
     use crate::base::Evidence;
     use crate::store::{SaveOptions, Saved};
 
@@ -214,6 +221,69 @@ mod tests {
             assert_eq!(aside(dir, name), set_aside);
         }
         assert_eq!(batches(dir), 0);
+    }
+
+    /// Whoever may make files in the store's directory, and may change no revision.
+    #[test]
+    fn a_mark_of_somebody_else_is_not_believed_and_what_is_no_mark_does_no_harm() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path();
+        let (store, backend) = open(dir);
+        let saved = save(&store, "x", "{}\n", Durability::Full);
+        drop((store, backend));
+        let batch = dir.join(".revfs/unsynced/planted");
+        fs::create_dir_all(batch.join("directory")).unwrap();
+        let mark = batch.join(format!("{}~99~x", saved.rev));
+        fs::write(&mark, "").unwrap();
+        if std::os::unix::fs::chown(&mark, Some(12345), None).is_ok() {
+            assert_eq!(Store::open(dir).unwrap().winner(&id("x")).unwrap().rev, saved.rev);
+            assert!(!mark.exists() && batch.exists());
+            fs::write(&mark, "").unwrap();
+        }
+        // Nor is a text that another has put beside a mark of the owner's.
+        let source = batch.join(format!("={}~99~x", saved.rev));
+        fs::write(&source, format!("{:99}", "{\"n\": 1}")).unwrap();
+        let planted = std::os::unix::fs::chown(&source, Some(12345), None).is_ok();
+        let store = Store::open(dir).unwrap();
+        match planted {
+            true => assert!(matches!(store.winner(&id("x")), Err(Error::NoObject(_)))),
+            false => assert_eq!(store.winner(&id("x")).unwrap().rev, saved.rev),
+        }
+    }
+
+    #[test]
+    fn a_look_that_fails_is_taken_up_by_the_next() {
+        for n in 1.. {
+            let place = tempfile::tempdir().unwrap();
+            let dir = place.path();
+            let (store, backend) = open(dir);
+            let ids = ["a", "b", "c"];
+            let texts = |name: &str, text: &str| save(&store, name, text, Durability::Async);
+            ids.iter().for_each(|name| drop(texts(name, "{}")));
+            backend.sync_point().unwrap();
+            let torn = ids.map(|name| texts(name, "{\"n\": 1}"));
+            drop((store, backend));
+            for (name, saved) in ids.iter().zip(&torn) {
+                fs::write(file(dir, name, saved), "").unwrap();
+            }
+            let backend = DirBackend::open_forced(dir, LinkMethod::Proc).unwrap();
+            let store = Store::with_backend(std::sync::Arc::new(
+                DirBackend::open_forced(dir, LinkMethod::Proc).unwrap(),
+            ));
+            faults::fail(n, rustix::io::Errno::IO);
+            let _ = store.set_torn_aside(&backend);
+            let failed = faults::end();
+            Store::open(dir).unwrap();
+            assert_eq!(batches(dir), 0, "step {n}");
+            for (name, saved) in ids.iter().zip(&torn) {
+                assert_eq!(aside(dir, name), [saved.rev.as_str()], "step {n}");
+                assert_eq!(Store::open(dir).unwrap().winner(&id(name)).unwrap().text, b"{}", "step {n}");
+            }
+            if !failed {
+                assert!(n > 20, "{n}");
+                break;
+            }
+        }
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub struct Medium {
     magic: u32,
     mounted: Mounted,
     found: OnceLock<std::result::Result<Found, Refusal>>,
+    /// It is ext4 and has one.
+    journal: OnceLock<bool>,
 }
 
 impl fmt::Display for Medium {
@@ -160,6 +162,16 @@ impl Mounted {
         Ok(Mounted { device: (x.stx_dev_major, x.stx_dev_minor), id, mountinfo: x.stx_mnt_id })
     }
 
+    /// Whether it is an ext4 that is known to have a journal: which thread writes that.
+    fn has_journal(&self) -> bool {
+        let (major, minor) = self.device;
+        let device = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}"));
+        let name = device.ok().and_then(|device| Some(device.file_name()?.to_str()?.to_owned()));
+        let thread =
+            name.and_then(|name| std::fs::read_to_string(format!("/sys/fs/ext4/{name}/journal_task")).ok());
+        thread.is_some_and(|thread| thread.trim().parse::<u32>().is_ok())
+    }
+
     /// The type as mount(8) shows it.
     fn kind(&self) -> Option<String> {
         let all = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -174,7 +186,7 @@ impl Medium {
     pub fn new(root: BorrowedFd) -> Result<Self> {
         let magic = retry_on_intr(|| rustix::fs::fstatfs(root))?.f_type;
         let magic = u32::try_from(magic & 0xffff_ffff).unwrap_or(0);
-        Ok(Medium { magic, mounted: Mounted::of(root)?, found: OnceLock::new() })
+        Ok(Medium { magic, mounted: Mounted::of(root)?, found: OnceLock::new(), journal: OnceLock::new() })
     }
 
     /// Its type, as mount(8) shows it.
@@ -201,9 +213,13 @@ impl Medium {
     }
 
     /// After a power cut it has a name only if it has all that were made before, and no file shows what was in its blocks before
-    /// it was written. Others may, too; of these it was seen.
+    /// it was written. Others may, too; of these it was seen. ext4 without a journal, as ext2, does not.
     pub fn orders_names(&self) -> bool {
-        matches!(self.magic, EXT | XFS)
+        match self.magic {
+            XFS => true,
+            EXT => *self.journal.get_or_init(|| self.mounted.has_journal()),
+            _ => false,
+        }
     }
 
     /// What follows an fsync of a directory matters, see [`super::stage::Stage::sync_names`].

@@ -103,9 +103,9 @@ impl Stage {
         }
     }
 
-    /// Makes all that was written to the medium survive a power cut.
-    pub fn sync_all(&self, root: BorrowedFd) -> Result<()> {
-        sys::sync_all(root)?;
+    /// Makes all that was written to the medium survive a power cut; `since` was opened before that.
+    pub fn sync_all(&self, root: BorrowedFd, since: BorrowedFd) -> Result<()> {
+        sys::sync_all(since)?;
         self.sync_names(root)
     }
 

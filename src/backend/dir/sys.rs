@@ -385,20 +385,25 @@ pub fn apply_at(at: BorrowedFd, name: &OsStr, attrs: &Attrs) -> Result<()> {
 
 pub fn sync(fd: BorrowedFd) -> Result<()> {
     match call(|| fs::fsync(fd)) {
-        // Media that have nothing to sync, or no way to sync a directory.
-        Err(Errno::INVAL | Errno::ROFS | Errno::OPNOTSUPP) => Ok(()),
+        // Media that have nothing to sync, or no way to sync a directory. (EROFS is what a disk says that was made read-only
+        // for an error: what is written has not come there.)
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
         done => done,
     }
 }
 
-/// Makes all that was written to a file system survive a power cut.
-pub fn sync_all(at: BorrowedFd) -> Result<()> {
-    // What is open for its path alone cannot be synced by.
-    let dir = open_dir(at, ".")?;
-    match call(|| fs::syncfs(&dir)) {
-        Err(Errno::ROFS | Errno::OPNOTSUPP) => Ok(()),
+/// Makes all that was written to a file system survive a power cut. `dir` tells of what could not be written since it was opened,
+/// once; of what was before, and told to somebody else, nothing.
+pub fn sync_all(dir: BorrowedFd) -> Result<()> {
+    match call(|| fs::syncfs(dir)) {
+        Err(Errno::OPNOTSUPP) => Ok(()),
         done => done,
     }
+}
+
+/// Has what is read next of a file come from the medium, as far as that has all of it.
+pub fn drop_cached(file: BorrowedFd) {
+    let _ = fs::fadvise(file, 0, None, fs::Advice::DontNeed);
 }
 
 /// Locks a directory as long as it is open. Whether nobody else has.

@@ -8,8 +8,8 @@
 //! At a sync point the next save begins another batch, the medium writes all that it has (syncfs), and the batch goes. Its
 //! program holds a lock on it; one that anybody can lock was left by a program that died.
 //!
-//! The file that a revision's text was taken from, and that is to go, may be on the medium when the revision is not. It takes the
-//! place of the mark: what is torn is then made anew from it.
+//! The file that a revision's text was taken from, and that is to go, may be on the medium when the revision is not. It is kept
+//! beside the mark: what is torn is then made anew from it.
 //!
 //! Invariant: a mark goes only when its revision is on the medium, or was found to be whole or set aside.
 
@@ -20,12 +20,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::gone::{ASIDE, op_name};
 use super::layout::{Layout, NAME, Temporary};
 use super::{DirBackend, sys};
-use crate::backend::Durability;
+use crate::backend::{Durability, Meta};
 use crate::error::{Error, Result};
 use crate::rev::{NAME_MAX, ObjectId, Rev};
 
@@ -33,6 +34,9 @@ pub(super) const UNSYNCED: &str = "unsynced";
 
 /// The empty file in a batch whose other names the marks are, so that a mark takes no inode.
 const EMPTY: &str = "empty";
+
+/// The name of a file that became a revision begins with it; the revision's mark follows.
+const KEPT: &str = "=";
 
 /// The batch of this program.
 #[derive(Debug, Default)]
@@ -72,7 +76,26 @@ pub(crate) struct Mark {
 pub(crate) struct LeftMark {
     pub mark: Mark,
     /// What the revision's text was taken from, where that was to go and is as long still.
-    pub source: Option<Vec<u8>>,
+    pub source: Option<Source>,
+    name: OsString,
+    /// Whose file it is.
+    uid: u32,
+    /// It was looked at: it may go.
+    pub is_settled: bool,
+}
+
+/// A file that became a revision.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub text: Vec<u8>,
+    uid: u32,
+}
+
+impl Source {
+    /// Whether a revision of this user's can have been made of it.
+    pub fn is_of(&self, uid: u32) -> bool {
+        self.uid == uid
+    }
 }
 
 impl Mark {
@@ -101,18 +124,34 @@ pub(crate) struct LeftBatch {
 
 impl LeftMark {
     /// `None` of what is no mark.
-    fn read(batch: BorrowedFd, name: &OsStr) -> Option<sys::Result<LeftMark>> {
-        let mark = Mark::parse(name)?;
-        let source = || {
-            let (file, meta) = sys::open_file(batch, name)?;
-            let is_whole = mark.size > 0 && meta.size == mark.size;
-            is_whole.then(|| sys::read_text(file.as_fd(), meta.size)).transpose()
-        };
-        let source = match source() {
-            Err(Errno::NOENT | Errno::LOOP | Errno::FBIG) => Ok(None),
-            source => source,
-        };
-        Some(source.map(|source| LeftMark { mark, source }))
+    fn read(batch: BorrowedFd, name: OsString) -> sys::Result<Option<LeftMark>> {
+        let Some(mark) = Mark::parse(&name) else { return Ok(None) };
+        let Some(meta) = sys::found(sys::meta_at(batch, &name))?.flatten() else { return Ok(None) };
+        let source = LeftMark::source(batch, &name, mark.size)?;
+        Ok(Some(LeftMark { mark, source, name, uid: meta.uid, is_settled: false }))
+    }
+
+    fn source(batch: BorrowedFd, mark: &OsStr, size: u64) -> sys::Result<Option<Source>> {
+        let mut kept = OsString::from(KEPT);
+        kept.push(mark);
+        let is_one = |meta: &Meta| meta.size == size;
+        if !sys::found(sys::meta_at(batch, &kept))?.flatten().as_ref().is_some_and(is_one) {
+            return Ok(None);
+        }
+        let Some((file, meta)) = sys::found(sys::open_file(batch, &kept))? else { return Ok(None) };
+        if !is_one(&meta) || sys::links(batch, &kept)? != 1 {
+            return Ok(None);
+        }
+        match sys::read_text(file.as_fd(), size) {
+            Err(Errno::FBIG) => Ok(None),
+            text => Ok(Some(Source { text: text?, uid: meta.uid })),
+        }
+    }
+
+    /// Whether a name in the batch is its, or that of the file beside it.
+    fn is_of(&self, name: &OsStr) -> bool {
+        let bytes = name.as_bytes();
+        bytes.strip_prefix(KEPT.as_bytes()).unwrap_or(bytes) == self.name.as_bytes()
     }
 }
 
@@ -197,7 +236,10 @@ impl DirBackend {
         let batch = self.unsynced.batch.read();
         let Some(batch) = &*batch else { return false };
         let is_marked = batch.marks.lock().get(id).is_some_and(|revs| revs.contains(rev));
-        is_marked && sys::rename(dir, name, batch.dir.as_fd(), &mark).is_ok()
+        let mut kept = OsString::from(KEPT);
+        kept.push(mark);
+        // Not in the place of another file: ext4 writes what comes there at once.
+        is_marked && sys::rename(dir, name, batch.dir.as_fd(), &kept).is_ok()
     }
 
     /// How many revisions were saved since the last sync point that nobody waited for.
@@ -239,19 +281,27 @@ impl DirBackend {
         let _turn = self.unsynced.turn.lock();
         *self.unsynced.begun.lock() = false;
         let batch = self.unsynced.batch.write().take();
-        batch.map_or(Ok(()), |batch| self.end_batches(&[(batch.name, batch.dir)]))
+        let Some(batch) = batch else { return Ok(()) };
+        // Opened before anything was saved: it tells of all that could not be written since.
+        let synced = self.stage.sync_all(self.root(), batch.dir.as_fd());
+        synced.map_err(|e| self.unsynced_error("sync", e))?;
+        self.end_batch(&batch.name, batch.dir.as_fd(), |_| false)
     }
 
     /// Has what anybody saved be on the medium, where somebody may not have waited for that.
-    pub(super) fn settle(&self) -> sys::Result<()> {
-        let any = match self.layout.dir_if_any(UNSYNCED) {
-            Ok(None) => false,
-            Ok(Some(all)) => !sys::list(all.as_fd(), ".")?.is_empty(),
+    pub(crate) fn settle(&self) -> sys::Result<()> {
+        if self.is_any_unsynced()? { self.sync_since() } else { Ok(()) }
+    }
+
+    /// Whether somebody may not have waited for what he saved, in this store.
+    pub(crate) fn is_any_unsynced(&self) -> sys::Result<bool> {
+        match self.layout.dir_if_any(UNSYNCED) {
+            Ok(None) => Ok(false),
+            Ok(Some(all)) => Ok(!sys::list(all.as_fd(), ".")?.is_empty()),
             // None of ours; `check` moves it away.
-            Err(Errno::NOTDIR | Errno::LOOP) => false,
-            Err(e) => return Err(e),
-        };
-        if any { self.stage.sync_all(self.root()) } else { Ok(()) }
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// What programs that died have left: nobody else will look at it meanwhile.
@@ -261,18 +311,43 @@ impl DirBackend {
     pub(crate) fn left_unsynced(&self) -> Result<Vec<LeftBatch>> {
         let failed = |e| self.unsynced_error("list", e);
         let Some(all) = self.layout.dir_if_any(UNSYNCED).map_err(failed)? else { return Ok(Vec::new()) };
-        let mut left = Vec::new();
+        let mut left: Vec<(OsString, OwnedFd)> = Vec::new();
         for (name, _) in sys::list(all.as_fd(), ".").map_err(failed)? {
             // Or it has gone.
             let Some(dir) = sys::found(sys::open_dir(all.as_fd(), &name)).map_err(failed)? else { continue };
             if sys::lock(dir.as_fd()).map_err(failed)? {
-                let names = sys::list(dir.as_fd(), ".").map_err(failed)?;
-                let marks = names.iter().filter_map(|(name, _)| LeftMark::read(dir.as_fd(), name));
-                let marks = marks.collect::<sys::Result<_>>().map_err(failed)?;
-                left.push(LeftBatch { name, dir, marks });
+                left.push((name, dir));
             }
         }
-        Ok(left)
+        if !left.is_empty() {
+            // What is read then is what the medium has, or will.
+            self.sync_since().map_err(|e| self.unsynced_error("sync", e))?;
+        }
+        let with_marks = |(name, dir): (OsString, OwnedFd)| {
+            let names = sys::list(dir.as_fd(), ".").map_err(failed)?.into_iter();
+            let marks = names.filter_map(|(name, _)| LeftMark::read(dir.as_fd(), name).transpose());
+            let marks = marks.collect::<sys::Result<_>>().map_err(failed)?;
+            Ok(LeftBatch { name, dir, marks })
+        };
+        left.into_iter().map(with_marks).collect()
+    }
+
+    /// Whether a mark is one of whoever could have saved the revision, which is this user's: others may have put it there who may
+    /// write the store's directory, and not change the revision.
+    pub(crate) fn believes(&self, mark: &LeftMark, uid: u32) -> bool {
+        let store = sys::access(self.root()).map(|store| store.uid);
+        mark.uid == 0 || mark.uid == uid || store.is_ok_and(|store| store == mark.uid)
+    }
+
+    /// The text of a marked revision, as the medium has it, and whose it is.
+    ///
+    /// # Errors
+    /// As [`Backend::read`](crate::backend::Backend::read).
+    pub(crate) fn read_marked(&self, id: &ObjectId, rev: &Rev) -> Result<(Vec<u8>, u32)> {
+        let (file, meta) = self.open_rev("read", id, rev)?;
+        sys::drop_cached(file.as_fd());
+        let text = sys::read_text(file.as_fd(), meta.size).map_err(|e| self.io("read", id, Some(rev), e));
+        text.map(|text| (text, meta.uid))
     }
 
     /// What is marked there was looked at.
@@ -280,22 +355,40 @@ impl DirBackend {
     /// # Errors
     /// As [`sync_point`](Self::sync_point).
     pub(crate) fn end_left(&self, left: Vec<LeftBatch>) -> Result<()> {
-        let left: Vec<_> = left.into_iter().map(|left| (left.name, left.dir)).collect();
-        if left.is_empty() { Ok(()) } else { self.end_batches(&left) }
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.sync_since().map_err(|e| self.unsynced_error("sync", e))?;
+        let ended = left.into_iter().map(|batch| {
+            let stay: Vec<_> = batch.marks.into_iter().filter(|mark| !mark.is_settled).collect();
+            self.end_batch(&batch.name, batch.dir.as_fd(), |name| stay.iter().any(|mark| mark.is_of(name)))
+        });
+        // One that cannot be cleared keeps no other from that.
+        ended.fold(Ok(()), |all, ended| all.and(ended))
     }
 
-    /// Brings all to the medium and takes the marks away.
-    fn end_batches(&self, batches: &[(OsString, OwnedFd)]) -> Result<()> {
-        self.stage.sync_all(self.root()).map_err(|e| self.unsynced_error("sync", e))?;
+    /// Brings to the medium what was written since the store was opened.
+    pub(super) fn sync_since(&self) -> sys::Result<()> {
+        match &self.since {
+            Some(since) => self.stage.sync_all(self.root(), since.as_fd()),
+            None => self.stage.sync_all(self.root(), sys::open_dir(self.root(), ".")?.as_fd()),
+        }
+    }
+
+    /// Takes a batch's marks away whose revisions are on the medium, and then the batch, if nothing else is there.
+    fn end_batch(&self, name: &OsStr, dir: BorrowedFd, stays: impl Fn(&OsStr) -> bool) -> Result<()> {
         let failed = |e| self.unsynced_error("clear", e);
         let all = self.layout.dir(UNSYNCED).map_err(failed)?;
-        for (name, dir) in batches {
-            for (mark, _) in sys::list(dir.as_fd(), ".").map_err(failed)? {
-                sys::found(sys::unlink(dir.as_fd(), &mark)).map_err(failed)?;
+        for (mark, kind) in sys::list(dir, ".").map_err(failed)? {
+            if kind != FileType::Directory && !stays(&mark) {
+                sys::found(sys::unlink(dir, &mark)).map_err(failed)?;
             }
-            sys::found(sys::remove_dir(all.as_fd(), name)).map_err(failed)?;
         }
-        Ok(())
+        match sys::found(sys::remove_dir(all.as_fd(), name)) {
+            // None of ours; `check` tells of it.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+            gone => gone.map(drop).map_err(failed),
+        }
     }
 
     /// Moves what is torn of a removed revision out of the way. Whether there was some. Bytes that were purged, of which an
@@ -308,7 +401,7 @@ impl DirBackend {
         id: &ObjectId,
         rev: &Rev,
         op: &str,
-        is_torn: impl Fn(&[u8]) -> bool,
+        is_torn: impl Fn(&[u8], u32) -> bool,
     ) -> Result<bool> {
         let mut torn = Vec::new();
         let mut look = |dir: BorrowedFd, name: &OsStr, of: Rev, _: String, whole: bool| {
@@ -318,8 +411,8 @@ impl DirBackend {
             let (file, meta) = sys::open_file(dir, name)?;
             let is = match sys::read_text(file.as_fd(), meta.size) {
                 // As large as it is and full of holes.
-                Err(Errno::FBIG) => true,
-                text => is_torn(&text?),
+                Err(Errno::FBIG) => is_torn(b"", meta.uid),
+                text => is_torn(&text?, meta.uid),
             };
             if is && (whole || meta.size > 0) {
                 torn.push((sys::open_dir(dir, ".")?, name.to_owned()));

@@ -207,8 +207,8 @@ impl Fs {
             if let Ok(text) = text
                 && saved.starts_with(&text)
             {
-                if !text.is_empty() && self.is_async() {
-                    self.backend.sync_point()?;
+                if !text.is_empty() {
+                    self.backend.settle()?;
                 }
                 rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
                 self.drop_empty(id);

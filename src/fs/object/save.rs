@@ -60,8 +60,9 @@ impl Fs {
             (None, None) => self.store.save(id, text, evidence, options),
         };
         let saved = saved.inspect_err(|_| self.not_saved(id))?;
-        if saved.outcome == Outcome::Same && self.is_async() && options.how == Durability::Ordered {
-            // Nobody may have waited for it, and where the text was taken from it goes.
+        let same = saved.outcome == Outcome::Same && options.how == Durability::Ordered;
+        if same && self.backend.is_any_unsynced().unwrap_or(true) {
+            // Perhaps nobody has waited for it, and where the text was taken from it goes.
             self.sync_revision(id, &saved.rev)?;
         }
         self.saved(writer, id, given, &saved, before);
