@@ -359,12 +359,14 @@ impl DirBackend {
             return Ok(());
         }
         self.sync_since().map_err(|e| self.unsynced_error("sync", e))?;
-        let ended = left.into_iter().map(|batch| {
+        let mut all = Ok(());
+        for batch in left {
             let stay: Vec<_> = batch.marks.into_iter().filter(|mark| !mark.is_settled).collect();
-            self.end_batch(&batch.name, batch.dir.as_fd(), |name| stay.iter().any(|mark| mark.is_of(name)))
-        });
-        // One that cannot be cleared keeps no other from that.
-        ended.fold(Ok(()), |all, ended| all.and(ended))
+            let stays = |name: &OsStr| stay.iter().any(|mark| mark.is_of(name));
+            // One that cannot be cleared keeps no other from that.
+            all = self.end_batch(&batch.name, batch.dir.as_fd(), stays).and(all);
+        }
+        all
     }
 
     /// Brings to the medium what was written since the store was opened.
