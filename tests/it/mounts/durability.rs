@@ -85,7 +85,7 @@ fn the_next_mount_sets_aside_what_is_torn_and_only_that() {
             if id != "new" {
                 place.seed(id, 0, "{\"n\": 0}");
             }
-            let path = mount.path(&format!("{id}.json"));
+            let path = mount.path(format!("{id}.json"));
             if id == "moved" {
                 mount.write("t", "{\"n\": 1}");
                 fs::rename(mount.path("t"), path).unwrap();
