@@ -11,8 +11,10 @@ use super::text::{Out, quoted};
 use crate::check::{Cure, Finding, Options, check};
 use crate::rev::ObjectId;
 
-/// Looks at a whole store, or at some objects, and prints one line for each thing that is not as it should be. Ends with
-/// 1 where something remains. Programs may use the store meanwhile.
+/// Find what does not belong into a store; `--repair` puts it right
+///
+/// Looks at a whole store, or at some objects, and prints one line for each thing that is not as it should be: nothing for a
+/// healthy one. Ends with 1 where something remains. No byte is lost by a repair. Programs may use the store meanwhile.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Put right what was found. Nothing is deleted: what is in the way is moved below `.revfs`, and the line says where

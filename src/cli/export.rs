@@ -15,7 +15,9 @@ use super::text::Out;
 use crate::error::{Error, found};
 use crate::store::{Object, Store};
 
-/// Writes what readers get of each object, or of these, to standard output: one on each line, in no order.
+/// Write objects as `import` reads them back, byte for byte
+///
+/// What readers get of each object, or of these, goes to standard output: one on each line, in no order.
 ///
 /// `revfs import` reads that back byte for byte. A line is `{"revfs":1,"id":"a","object":{…}}`, where the text stands as it is
 /// stored; `"line"` in the place of `"object"` where the text ends in a line break that does not stand there; and `"text"` with
@@ -26,9 +28,6 @@ use crate::store::{Object, Store};
 ///
 /// History, conflicts and what was removed stay behind: `revfs sync` copies those.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  revfs export ./docs | gzip > docs.ndjson.gz\n  zcat docs.ndjson.gz | revfs import ./other -"
-)]
 pub struct Export {
     /// Write `<id>.json` for each object into this directory instead
     #[arg(long, value_name = "DIR")]

@@ -34,7 +34,9 @@ const MOST_BYTES: usize = 8 << 20;
 /// How many texts are refused before the rest is left alone.
 const MOST_REFUSED: u64 = 100;
 
-/// Saves many texts, each as its object's newest revision, unless the object says the same already: so what was interrupted is
+/// Save many texts: lines, a JSON array, a directory of `<id>.json`
+///
+/// Each becomes its object's newest revision, unless the object says the same already: so what was interrupted is
 /// begun again, and goes on where it was. An object that is there with another text gets one more revision; nothing is removed.
 ///
 /// FILE holds one JSON object on each line, or one array of objects; where its name ends in `.json` the objects may go over
@@ -48,9 +50,6 @@ const MOST_REFUSED: u64 = 100;
 /// ends, unless --keep-going is given. What the disk refuses ends it at once. When it ends well all is safe from a power
 /// cut; after one on the way each object is there whole, or not.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  revfs import --id /meta/key ./docs notes.ndjson\n  revfs export ./docs | ssh host revfs import docs/ -"
-)]
 pub struct Import {
     /// The member that holds the id, or a JSON pointer to it (`/meta/id`): a string or a number
     #[arg(long, value_name = "MEMBER|POINTER")]

@@ -10,7 +10,10 @@ use clap::{ArgAction, Args, Parser};
 use super::exit::{CliError, Exit};
 use super::{place, program};
 
-/// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
+/// Show a store as a directory: `<id>.json` per object
+///
+/// Returns when the mount is live; the daemon goes on in the background, until `revfs umount`. Several mounts of one store are
+/// fine, and so are other programs that use it.
 #[derive(Debug, Args)]
 #[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT")]
 #[cfg_attr(feature = "fuse", command(after_help = crate::mount::help()))]
@@ -204,7 +207,9 @@ fn source(given: PathBuf) -> PathBuf {
     }
 }
 
-/// Takes a mount away. Then all that its programs have closed is saved, and its daemon has let go of the store.
+/// Take a mount away
+///
+/// When this returns, all that programs have closed is saved, and the daemon has let go of the store.
 #[derive(Debug, Args)]
 pub struct Umount {
     /// Detach it even while programs use it; it ends when they let go, which this does not wait for
@@ -213,6 +218,7 @@ pub struct Umount {
     /// Wait for the end of standard input, and take away what is dead by then
     #[arg(long, hide = true)]
     keep: bool,
+    /// The directory where the store is mounted
     mountpoint: PathBuf,
 }
 

@@ -427,21 +427,23 @@ fn help_and_version() {
     assert!(env.feed(&["--version"], b"").ok().starts_with("revfs "));
     let help = env.feed(&["--help"], b"").ok();
     let readme = include_str!("../../README.md");
-    let (_, commands) = help.split_once("\nCommands:\n").unwrap();
-    let commands = commands.lines().take_while(|line| !line.is_empty());
-    // Those that are set in further are what is said of the one before.
-    let begun = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names = begun.filter_map(|line| line.split_whitespace().next());
-    let commands: Vec<&str> = names.filter(|name| *name != "help").collect();
-    assert!(commands.len() > 20 || cfg!(not(feature = "fuse")), "{commands:?}");
-    for command in commands {
+    let (_, commands) = help.split_once("\nUsage: revfs [OPTIONS] <COMMAND>\n").unwrap();
+    let (commands, _) = commands.split_once("\nOptions:\n").unwrap();
+    let rows = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(' '));
+    let rows: Vec<(&str, &str)> = rows.map(|(name, about)| (name, about.trim_start())).collect();
+    assert!(rows.len() > 20 || cfg!(not(feature = "fuse")), "{rows:?}");
+    for (command, about) in rows {
         let own = env.feed(&[command, "--help"], b"").ok();
-        assert!(
-            own.contains(&format!("Usage: revfs {}", if command == "help" { "" } else { command })),
-            "{own}"
-        );
+        assert!(own.starts_with(&format!("{about}\n")), "{own}");
+        assert!(own.contains(&format!("\nUsage: revfs {command}")), "{own}");
+        let (_, examples) = own.split_once("\nExamples:\n  ").unwrap_or_else(|| panic!("no example: {own}"));
+        assert!(examples.contains(&format!("revfs {command}")), "{own}");
         let told = readme.contains(&format!("revfs {command} ")) || readme.contains(&format!("`{command}`"));
-        assert!(told || command == "help", "README does not name {command}");
+        assert!(told, "README does not name {command}");
+    }
+    // What begins to teach is true, too: the README's tour does the same.
+    for line in ["  revfs mount docs mnt ", "  revfs umount mnt"] {
+        assert!(help.contains(line) && readme.contains(line.trim()), "{line}");
     }
     let (_, codes) = help.split_once("\nExit codes:\n").unwrap();
     let codes: Vec<_> = codes.lines().filter_map(|line| line.trim().split_once("  ")).collect();
