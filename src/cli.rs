@@ -3,7 +3,7 @@
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff export import log resolve show status sync`. `place` finds the
 //! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line,
-//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
+//! `revision` a revision, `ask` asks at the terminal, `examples` is what the helps teach by, `man` makes manual pages of them, `complete` answers TAB, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -23,6 +23,7 @@ mod apart;
 mod ask;
 mod check;
 mod color;
+mod complete;
 mod conflicts;
 mod diff;
 mod examples;
@@ -38,6 +39,7 @@ mod import;
 mod interrupt;
 mod log;
 mod logger;
+mod man;
 mod mount;
 mod place;
 mod progress;
@@ -134,6 +136,8 @@ enum Command {
     Status(status::Status),
     #[command(override_usage = "revfs sync [--pull | --push] [-n] [--watch[=SECONDS]] [STORE] PEER")]
     Sync(sync::SyncArgs),
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// The positional arguments of most commands.
@@ -172,6 +176,7 @@ fn survive_file_limit() {
 /// Runs the program with `args`, the first of which is the name it was called by.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     survive_file_limit();
+    complete::answer();
     logger::start();
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(helper) = mount::as_helper(&args) {
@@ -219,6 +224,7 @@ impl Cli {
             #[cfg(feature = "fuse")]
             Command::Status(status) => status.run(store, &mut out),
             Command::Sync(sync) => sync.run(store, &mut out),
+            Command::Man(manual) => manual.run(),
         }?;
         out.finish()
     }

@@ -60,7 +60,7 @@ mod system;
 pub use daemon::keep;
 pub use end::end;
 pub use journal::to_syslog;
-pub use options::{Access, Options, help};
+pub use options::{Access, Options, help, notes, rows};
 pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve};
 
 /// How often it is looked whether the workers of an ended mount are done.

@@ -4,22 +4,24 @@ use clap::Command;
 
 use super::exit;
 
-/// The whole in a few lines; the first part of `revfs --help`.
-const BEGIN: &str = "\
-A store is a directory. Each object in it is a directory of revisions: files that are written once
-and never changed. A mount shows each object as one file, `<id>.json`. Reading it gives the newest
-revision, saving it adds one. Two programs that save without knowing of each other are in conflict:
-everybody sees the same winner, and the other text is there until somebody settles it. Nothing that
-was saved is lost.
+/// The whole in a few words; the first part of `revfs --help`.
+pub const IDEA: &str = "\
+A store is a directory. Each object in it is a directory of revisions: files that are written once and never changed. A mount \
+shows each object as one file, `<id>.json`. Reading it gives the newest revision, saving it adds one. Two programs that save \
+without knowing of each other are in conflict: everybody sees the same winner, and the other text is there until somebody \
+settles it. Nothing that was saved is lost.";
 
-  mkdir docs mnt
-  revfs mount docs mnt                        # docs is the store, mnt an empty directory
-  printf '{\"color\": \"grey\"}' > mnt/cat.json   # an object
-  sed -i s/grey/black/ mnt/cat.json           # every save is a revision
-  revfs log ./docs cat                        # the history
-  revfs restore ./docs cat 0                  # an older text is the newest again
-  ls mnt/.conflicts                           # what is in conflict
-  revfs umount mnt";
+/// How to begin.
+pub const BEGIN: &[&str] = &[
+    "mkdir docs mnt",
+    "revfs mount docs mnt                        # docs is the store, mnt an empty directory",
+    "printf '{\"color\": \"grey\"}' > mnt/cat.json   # an object",
+    "sed -i s/grey/black/ mnt/cat.json           # every save is a revision",
+    "revfs log ./docs cat                        # the history",
+    "revfs restore ./docs cat 0                  # an older text is the newest again",
+    "ls mnt/.conflicts                           # what is in conflict",
+    "revfs umount mnt",
+];
 
 /// The commands by what they are for.
 pub const GROUPS: &[(&str, &[&str])] = &[
@@ -141,7 +143,7 @@ pub fn with_help(mut cmd: Command) -> Command {
     let about = cmd.get_about().map(ToString::to_string).unwrap_or_default();
     let head = "{about-with-newline}\n{usage-heading} {usage}\n\n";
     cmd.help_template(format!("{head}{groups}Options:\n{{options}}{{after-help}}"))
-        .long_about(format!("{about}\n\n{BEGIN}"))
+        .long_about(format!("{about}\n\n{IDEA}\n\n  {}", BEGIN.join("\n  ")))
         .after_help(format!("`revfs help COMMAND` tells more, with examples.\n\n{}", exit::help()))
 }
 
@@ -220,8 +222,8 @@ mod tests {
     fn the_examples_are_understood() {
         let known: Vec<String> = visible().iter().map(|sub| sub.get_name().to_owned()).collect();
         let mut tried = 0;
-        for line in EXAMPLES.iter().flat_map(|(_, lines)| *lines).copied().chain(BEGIN.lines()) {
-            for call in calls(line.trim_start()) {
+        for line in EXAMPLES.iter().flat_map(|(_, lines)| *lines).chain(BEGIN) {
+            for call in calls(line) {
                 if known.contains(&call[1]) {
                     let parsed = with_help(Cli::command()).try_get_matches_from(&call);
                     let cli = parsed.and_then(|matches| Cli::from_arg_matches(&matches));

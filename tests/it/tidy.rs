@@ -27,6 +27,8 @@ const CHAIN: &[&[&str]] = &[
 const KEPT: &[(&str, &[&str])] = &[
     ("fuser", &["fuse", "mount"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("signal_hook", &["mount", "cli"]),
     ("redb", &["sync"]),
     ("sha2", &["sync"]),
