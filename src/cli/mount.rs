@@ -281,7 +281,7 @@ impl From<crate::mount::MountError> for CliError {
         match e.kind() {
             crate::mount::Kind::Usage => CliError::Usage(e.to_string()),
             crate::mount::Kind::No => CliError::No(e.to_string()),
-            crate::mount::Kind::Failed => CliError::Io(e.to_string()),
+            crate::mount::Kind::Failed | crate::mount::Kind::Busy => CliError::Io(e.to_string()),
         }
     }
 }

@@ -410,7 +410,12 @@ fn inside_a_mount_its_store_is_meant() {
         assert_eq!(run(env.command(&["get", "--raw", "a"]).current_dir(&here), b"").ok(), "{}");
     }
     let _held = fs::File::open(mount.path("a.json")).unwrap();
-    env.feed(&["umount".as_ref(), place.point().as_os_str()], b"").fails(3, "busy");
+    let ran = env.feed(&["umount".as_ref(), place.point().as_os_str()], b"");
+    // Who uses it is named: this test.
+    let file = mount.path("a.json");
+    let who = format!("(process {}) has {} open", std::process::id(), file.display());
+    assert!(ran.err.contains(&who), "{}", ran.err);
+    ran.fails(3, "revfs umount -l /");
 }
 
 #[cfg(not(feature = "fuse"))]
