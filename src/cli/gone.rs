@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{CliError, Tally};
+use super::progress::{Objects, Shown, during};
 use super::text::{Out, quoted, utc};
 use super::{Names, place, revision};
 use crate::error::Error;
@@ -159,6 +160,9 @@ pub struct Gc {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
     #[command(flatten)]
     names: Names,
 }
@@ -194,28 +198,33 @@ impl Gc {
             false => given.iter().cloned().collect(),
         };
         let (mut tally, mut retired, mut purged) = (Tally::default(), Count::default(), Count::default());
-        for id in &ids {
-            if let Some(keep) = self.keep {
-                tally.add(match store.retire_old(id, keep, self.dry_run) {
-                    Ok(cleared) => {
-                        retired.add(cleared.revs.len(), cleared.bytes);
-                        Ok(())
-                    }
-                    // Gone, or on its way.
-                    Err(Error::NoObject(_)) if given.is_empty() || purging => Ok(()),
-                    Err(e) => Err(e.into()),
-                })?;
-            }
-            if purging {
-                tally.add(match store.purge(id, self.purge, self.purge_deleted, self.dry_run) {
-                    Ok(cleared) => {
-                        purged.add(cleared.revs.len(), cleared.bytes);
-                        Ok(())
-                    }
-                    Err(e) => Err(e.into()),
-                })?;
-            }
-        }
+        let done = Objects::of(ids.len());
+        during(Shown::find(self.progress, false), &done, || {
+            ids.iter().try_for_each(|id| {
+                done.one();
+                if let Some(keep) = self.keep {
+                    tally.add(match store.retire_old(id, keep, self.dry_run) {
+                        Ok(cleared) => {
+                            retired.add(cleared.revs.len(), cleared.bytes);
+                            Ok(())
+                        }
+                        // Gone, or on its way.
+                        Err(Error::NoObject(_)) if given.is_empty() || purging => Ok(()),
+                        Err(e) => Err(e.into()),
+                    })?;
+                }
+                if purging {
+                    tally.add(match store.purge(id, self.purge, self.purge_deleted, self.dry_run) {
+                        Ok(cleared) => {
+                            purged.add(cleared.revs.len(), cleared.bytes);
+                            Ok(())
+                        }
+                        Err(e) => Err(e.into()),
+                    })?;
+                }
+                Ok::<(), CliError>(())
+            })
+        })?;
         if self.keep.is_some() {
             out.line(retired.said(self.dry_run, "retire", "retired"))?;
         }

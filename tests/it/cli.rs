@@ -427,6 +427,29 @@ fn a_build_without_fuse_says_so() {
 }
 
 #[test]
+fn what_takes_long_says_in_lines_how_far_it_has_come() {
+    let env = Env::new();
+    for id in ["a", "b"] {
+        env.docs(&["create", id], "{}").ok();
+    }
+    let file = env.store().with_file_name("all.ndjson");
+    fs::write(&file, env.docs(&["export"], "").ok()).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, last) in [
+        (&["export", "a", "b"][..], "2 of 2 objects"),
+        (&["export"], "2 objects"),
+        (&["check"], " objects"),
+        (&["check", "a"], "1 of 1 objects"),
+        (&["gc", "--keep", "1"], "2 of 2 objects"),
+        (&["import", file], "0 created, 0 updated, 2 as they were"),
+    ] {
+        assert_eq!(env.docs(args, "").err, "", "{args:?}");
+        let ran = env.docs(&[args, &["--progress"]].concat(), "");
+        assert!(ran.code == 0 && ran.err.ends_with(&format!("{last}\n")), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn help_and_version() {
     let env = Env::new();
     assert!(env.feed(&["--version"], b"").ok().starts_with("revfs "));

@@ -29,6 +29,7 @@ const KEPT: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("indicatif", &["cli"]),
     ("signal_hook", &["mount", "cli"]),
     ("redb", &["sync"]),
     ("sha2", &["sync"]),
