@@ -71,11 +71,18 @@ pub struct Options {
     pub notes: bool,
 }
 
-/// Checks a store, or only these objects of it; `see` gets each finding when it is made.
+/// Checks a store, or only these objects of it; `see` gets each finding when it is made, `looked` how many objects of how many
+/// were looked at.
 ///
 /// # Errors
 /// [`Error::NoStore`], [`Error::NotAStore`] for what is no directory, [`Error::Io`].
-pub fn check(path: &Path, ids: &[ObjectId], options: Options, mut see: impl FnMut(Finding)) -> Result<()> {
+pub fn check(
+    path: &Path,
+    ids: &[ObjectId],
+    options: Options,
+    mut see: impl FnMut(Finding),
+    looked: impl Fn(usize, usize),
+) -> Result<()> {
     let path = crate::store::expand(path);
     let root = match sys::open_root(&path) {
         Err(Errno::NOTDIR) => return Err(Error::NotAStore { path, why: "it is not a directory".into() }),
@@ -91,9 +98,13 @@ pub fn check(path: &Path, ids: &[ObjectId], options: Options, mut see: impl FnMu
     match ids.is_empty() {
         true => {
             run.own_contents(&store)?;
-            run.objects(&store)
+            run.objects(&store, &looked)
         }
-        false => ids.iter().try_for_each(|id| run.one(&store, id)),
+        false => ids.iter().enumerate().try_for_each(|(n, id)| {
+            run.one(&store, id)?;
+            looked(n + 1, ids.len());
+            Ok(())
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff export import log resolve show status sync`. `place` finds the
 //! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line,
-//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
+//! `revision` a revision, `ask` asks at the terminal, `examples` is what the helps teach by, `man` makes manual pages of them, `complete` answers TAB, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::rev::ObjectId;
 use crate::store::Store;
@@ -23,8 +23,10 @@ mod apart;
 mod ask;
 mod check;
 mod color;
+mod complete;
 mod conflicts;
 mod diff;
+mod examples;
 pub mod exit;
 mod export;
 /// See `tests/fuzz`.
@@ -37,6 +39,7 @@ mod import;
 mod interrupt;
 mod log;
 mod logger;
+mod man;
 mod mount;
 mod place;
 mod progress;
@@ -54,7 +57,7 @@ mod write;
 
 /// revfs: a store of JSON objects as a directory, where every save is a revision
 #[derive(Debug, Parser)]
-#[command(name = "revfs", version, arg_required_else_help = true, after_help = exit::help(), max_term_width = 100)]
+#[command(name = "revfs", version, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     /// The store's directory; otherwise STORE before the ids, $REVFS_STORE, or the one around the current directory
     #[arg(short, long, global = true, value_name = "DIR")]
@@ -65,79 +68,76 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show a store as a directory: `<id>.json` per object
     Mount(mount::Mount),
-    /// Take a mount away
     Umount(mount::Umount),
-    /// Print objects as the original library's getObject returns them
     #[command(override_usage = "revfs get [--raw] [--rev REV] [STORE] ID…")]
     Get(read::Get),
-    /// Store standard input, byte for byte, as an object's next revision
+    /// Store standard input, byte for byte, as the next revision
+    ///
+    /// Nothing of the text is changed, and it goes on top of whatever is there. Prints the new revision's name.
     #[command(override_usage = "revfs put [--durable] [STORE] ID < FILE")]
     Put(write::Save),
     /// Make a new object of the JSON on standard input
+    ///
+    /// Ends with 1 where it is there already. Without an ID the text's own `_id` is the id. Prints the new revision's name.
     #[command(override_usage = "revfs create [--durable] [STORE] [ID] < FILE")]
     Create(write::Save),
-    /// Save the JSON on standard input over an object, on top of the revision that its `_rev` names
+    /// Save JSON over an object, on top of the revision in its `_rev`
+    ///
+    /// What `revfs get` prints has that member. Where the object has a newer revision by now, the two are in conflict, and
+    /// neither is lost. Without an ID the text's own `_id` is the id. Prints the new revision's name.
     #[command(override_usage = "revfs update [--durable] [STORE] [ID] < FILE")]
     Update(write::Save),
     /// Put the members on standard input into an object, or make it
+    ///
+    /// Members of the object that the text does not name stay as they are. Without an ID the text's own `_id` is the id.
+    /// Prints the new revision's name.
     #[command(override_usage = "revfs upsert [--durable] [STORE] [ID] < FILE")]
     Upsert(write::Save),
-    /// Delete objects; their revisions are kept in the store's `.revfs/gone`
+    /// Delete objects; `revfs undelete` brings them back
+    ///
+    /// Their revisions are kept in the store's `.revfs/gone`.
     #[command(override_usage = "revfs rm [STORE] ID…")]
     Rm(Names),
-    /// List the ids of all objects
     Ls(read::Ls),
-    /// Print all objects, one JSON text per line
     All(read::All),
-    /// Save many texts: a file of one on each line, a JSON array, a directory of `<id>.json`
     #[command(
         override_usage = "revfs import [--id MEMBER|POINTER] [--keep-going] [--json] [STORE] FILE|DIR|-"
     )]
     Import(import::Import),
-    /// Write objects as `import` reads them back, byte for byte: one on each line, or a directory of `<id>.json`
     #[command(override_usage = "revfs export [--to DIR] [STORE] [ID…]")]
     Export(export::Export),
-    /// Show what is in conflict: since when, who against whom, and what differs
     #[command(override_usage = "revfs conflicts [--json | --names] [--exit-code] [STORE] [ID…]")]
     Conflicts(conflicts::Conflicts),
-    /// Show which members differ between two revisions
     #[command(override_usage = "revfs diff [--json] [--exit-code] [STORE] ID [REV [REV]]")]
     Diff(diff::Diff),
-    /// List an object's revisions, newest first: name, time, bytes, role, parent
     #[command(override_usage = "revfs log [--all] [--graph | --json] [STORE] ID")]
     Log(log::Log),
-    /// Print one revision byte for byte, also one that was removed
     #[command(override_usage = "revfs show [STORE] ID REV")]
     Show(show::Show),
-    /// Settle conflicts; what loses is kept in the store's `.revfs/gone`
     #[command(
         override_usage = "revfs resolve [--auto | --ours | --theirs REV | --merge | --exec CMD] [--dry-run] \
                           [STORE] {ID… | --all}"
     )]
     Resolve(resolve::Resolve),
-    /// Bring deleted objects back, or list what can be
     #[command(
         override_usage = "revfs undelete [--op OP | --rev REV] [STORE] ID…\n       revfs undelete [--json] [STORE]"
     )]
     Undelete(gone::Undelete),
-    /// Make an older revision the newest
     #[command(override_usage = "revfs restore [STORE] ID REV")]
     Restore(gone::Restore),
-    /// Take old revisions out of the history; remove for good what has been gone for long
     #[command(
         override_usage = "revfs gc [--keep N|AGE] [--purge AGE] [--purge-deleted AGE] [-n] [STORE] [ID…]"
     )]
     Gc(gone::Gc),
-    /// Find what does not belong into a store; `--repair` puts it right without losing a byte
     #[command(override_usage = "revfs check [--repair] [--json] [-v] [STORE] [ID…]")]
     Check(check::Check),
-    /// Tell how a mount does, and what it is synchronised with
     #[cfg(feature = "fuse")]
     Status(status::Status),
     #[command(override_usage = "revfs sync [--pull | --push] [-n] [--watch[=SECONDS]] [STORE] PEER")]
     Sync(sync::SyncArgs),
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// The positional arguments of most commands.
@@ -176,16 +176,24 @@ fn survive_file_limit() {
 /// Runs the program with `args`, the first of which is the name it was called by.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     survive_file_limit();
+    complete::answer();
     logger::start();
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(helper) = mount::as_helper(&args) {
         return ExitCode::from(helper);
     }
-    let result = match Cli::try_parse_from(&args) {
+    let parsed =
+        command().try_get_matches_from_mut(&args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let result = match parsed {
         Ok(cli) => cli.run(),
         Err(e) => explain(&e),
     };
     ExitCode::from(Exit::of(result) as u8)
+}
+
+/// The command line, with all its help.
+fn command() -> clap::Command {
+    examples::with_help(Cli::command())
 }
 
 impl Cli {
@@ -216,6 +224,7 @@ impl Cli {
             #[cfg(feature = "fuse")]
             Command::Status(status) => status.run(store, &mut out),
             Command::Sync(sync) => sync.run(store, &mut out),
+            Command::Man(manual) => manual.run(),
         }?;
         out.finish()
     }

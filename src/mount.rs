@@ -7,6 +7,7 @@
 //! | `system` | mounting and unmounting; what is mounted |
 //! | `daemon` | the way into the background; what is done when the daemon dies |
 //! | `end` | how whoever unmounts waits for the daemon's end |
+//! | `holders` | who keeps a mount from being taken away |
 //! | `replay` | the process by which inotify tells of changes by others |
 //! | `guard` | the process that ends the connection of a daemon that was killed |
 //! | `syncing` | the process that synchronises the store |
@@ -50,6 +51,7 @@ mod check;
 mod daemon;
 mod end;
 mod guard;
+mod holders;
 mod housekeeping;
 mod journal;
 mod options;
@@ -60,7 +62,7 @@ mod system;
 pub use daemon::keep;
 pub use end::end;
 pub use journal::to_syslog;
-pub use options::{Access, Options, help};
+pub use options::{Access, Options, help, notes, rows};
 pub use system::{FSTYPE, MountInfo, enter, mounted_at, mounts, resolve};
 
 /// How often it is looked whether the workers of an ended mount are done.
@@ -84,6 +86,8 @@ pub enum Kind {
     No,
     /// Something went wrong.
     Failed,
+    /// Programs use the mount, and nothing was done.
+    Busy,
 }
 
 impl MountError {
@@ -95,6 +99,15 @@ impl MountError {
     /// What was asked for is not so.
     pub fn no(message: impl Into<String>) -> MountError {
         MountError { message: message.into(), kind: Kind::No }
+    }
+
+    /// Programs use the mount at `point`.
+    fn busy(point: &Path) -> MountError {
+        let message = format!(
+            "cannot unmount {}: it is busy, a program uses it; end that or unmount lazily: revfs umount -l",
+            point.display()
+        );
+        MountError { message, kind: Kind::Busy }
     }
 
     /// The command was given what it cannot work with.

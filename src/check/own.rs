@@ -241,12 +241,16 @@ impl Run<'_> {
     }
 
     /// Every object, and what at the top of the store is none.
-    pub(super) fn objects(&mut self, store: &Store) -> Result<()> {
+    pub(super) fn objects(&mut self, store: &Store, looked: &dyn Fn(usize, usize)) -> Result<()> {
         let root = self.root.try_clone().map_err(self.io("open", ""))?;
         let failed = self.io("list", "");
         let (_, items) = disk::list(root.as_fd(), ".").map_err(failed)?;
+        let is_hidden = |item: &Item| item.name.as_encoded_bytes().starts_with(b".");
+        let (mut done, all) = (0, items.iter().filter(|item| !is_hidden(item)).count());
         for item in items {
-            let hidden = item.name.as_encoded_bytes().starts_with(b".");
+            looked(done, all);
+            let hidden = is_hidden(&item);
+            done += usize::from(!hidden);
             match (hidden, item.is_dir()) {
                 (false, true) => self.object(store, root.as_fd(), &item)?,
                 (false, false) => self.beside(root.as_fd(), &item),
@@ -261,6 +265,7 @@ impl Run<'_> {
                 (true, _) => {}
             }
         }
+        looked(all, all);
         // Deleted objects that a revival left half-way.
         for id in store.backend().removed_objects()? {
             if store.revisions(&id).is_err() {

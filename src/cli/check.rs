@@ -7,12 +7,15 @@ use clap::Args;
 
 use super::exit::{CliError, Exit};
 use super::place;
+use super::progress::{Objects, Shown, aside, during};
 use super::text::{Out, quoted};
 use crate::check::{Cure, Finding, Options, check};
 use crate::rev::ObjectId;
 
-/// Looks at a whole store, or at some objects, and prints one line for each thing that is not as it should be. Ends with
-/// 1 where something remains. Programs may use the store meanwhile.
+/// Find what does not belong into a store; `--repair` puts it right
+///
+/// Looks at a whole store, or at some objects, and prints one line for each thing that is not as it should be: nothing for a
+/// healthy one. Ends with 1 where something remains. No byte is lost by a repair. Programs may use the store meanwhile.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Put right what was found. Nothing is deleted: what is in the way is moved below `.revfs`, and the line says where
@@ -24,6 +27,9 @@ pub struct Check {
     /// Tell also what harms nobody
     #[arg(short, long)]
     verbose: bool,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
     /// The store, where it contains a slash or is `.`, `..` or `~`; then the objects' ids, as in `<id>.json`
     #[arg(value_name = "[STORE] ID", hide_default_value = true)]
     names: Vec<OsString>,
@@ -35,11 +41,16 @@ impl Check {
         let ids = names.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
         let options = Options { repair: self.repair, notes: self.verbose };
         let (mut remains, mut printed) = (false, Ok(()));
-        check(&path, &ids, options, |finding| {
+        let see = |finding: Finding| {
             remains |= finding.remains();
             if printed.is_ok() {
-                printed = out.line(if self.json { json(&finding) } else { row(&finding) });
+                let line = if self.json { json(&finding) } else { row(&finding) };
+                printed = aside(|| out.line(line));
             }
+        };
+        let looked = Objects::default();
+        during(Shown::find(self.progress, false), &looked, || {
+            check(&path, &ids, options, see, |done, all| looked.set(done, all))
         })?;
         printed?;
         match remains {

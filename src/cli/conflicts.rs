@@ -15,6 +15,8 @@ use crate::resolve::{ConflictSet, Group, Side, is_captured};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
+/// Show what is in conflict: since when, with whom, what differs
+///
 /// A table with a row for each revision that is in conflict, of the ids given or of all: the generation since which there
 /// is one, how many sides it has, the revision's role, name and time, the other host that it came from (where that is known
 /// of one), and which members it has otherwise than the winner.

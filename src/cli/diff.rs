@@ -15,7 +15,9 @@ use crate::resolve::ConflictSet;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
-/// Compares two revisions, live or gone, by what they say: spacing, the order of members, the spelling of numbers and
+/// Show which members differ between two revisions
+///
+/// They may be live or gone. What they say is compared: spacing, the order of members, the spelling of numbers and
 /// top-level `_id` and `_rev` do not count. Each member that differs is named by its JSON pointer.
 ///
 /// With two revisions: from the first to the second. With one: from that to the winner. With none: from each of those in

@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 
+use super::progress::aside;
 use crate::error::Error;
 
 /// How the program ends.
@@ -135,7 +136,7 @@ pub fn complain(why: &str) {
     // A file name may hold a line break; the message may not.
     let why: String = why.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     // At once: many that write to one file must not end up in one line. Where it cannot be said there is nobody to tell.
-    let _ = io::stderr().write_all(format!("revfs: {why}\n").as_bytes());
+    let _ = aside(|| io::stderr().write_all(format!("revfs: {why}\n").as_bytes()));
 }
 
 /// The outcome of a command on several objects: each failure is told at once and the others go on.

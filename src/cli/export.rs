@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,15 @@ use clap::Args;
 
 use super::Names;
 use super::exit::{CliError, Tally};
+use super::progress::{Objects, Shown, during};
 use super::record::Record;
 use super::text::Out;
 use crate::error::{Error, found};
 use crate::store::{Object, Store};
 
-/// Writes what readers get of each object, or of these, to standard output: one on each line, in no order.
+/// Write objects as `import` reads them back, byte for byte
+///
+/// What readers get of each object, or of these, goes to standard output: one on each line, in no order.
 ///
 /// `revfs import` reads that back byte for byte. A line is `{"revfs":1,"id":"a","object":{…}}`, where the text stands as it is
 /// stored; `"line"` in the place of `"object"` where the text ends in a line break that does not stand there; and `"text"` with
@@ -26,13 +29,13 @@ use crate::store::{Object, Store};
 ///
 /// History, conflicts and what was removed stay behind: `revfs sync` copies those.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  revfs export ./docs | gzip > docs.ndjson.gz\n  zcat docs.ndjson.gz | revfs import ./other -"
-)]
 pub struct Export {
     /// Write `<id>.json` for each object into this directory instead
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
     #[command(flatten)]
     names: Names,
 }
@@ -44,17 +47,22 @@ impl Export {
             fs::create_dir_all(dir).map_err(|e| unwritten(dir, &e))?;
         }
         let mut tally = Tally::default();
+        let done = Objects::of(ids.len());
         let mut write = |object: Result<Object, Error>| {
+            done.one();
             let written = object.map_err(CliError::from).and_then(|object| match &self.to {
                 None => out.bytes(&Record::line(&object.id, &object.text)),
                 Some(dir) => write_file(dir, &object),
             });
             tally.add(written)
         };
-        match ids.is_empty() {
-            true => each(&store, &mut write)?,
-            false => ids.iter().try_for_each(|id| write(store.winner(id)))?,
-        }
+        // What it writes says enough on a terminal.
+        let shown = Shown::find(self.progress, false);
+        let shown = shown.filter(|_| self.progress || self.to.is_some() || !io::stdout().is_terminal());
+        during(shown, &done, || match ids.is_empty() {
+            true => each(&store, &mut write),
+            false => ids.iter().try_for_each(|id| write(store.winner(id))),
+        })?;
         if let Some(dir) = &self.to {
             let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(dir.as_fd())?));
             synced.map_err(|e| unwritten(dir, &e))?;

@@ -8,14 +8,17 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{CliError, Tally};
+use super::progress::{Objects, Shown, during};
 use super::text::{Out, quoted, utc};
 use super::{Names, place, revision};
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
 use crate::store::{Deletion, Keep, Store};
 
-/// Brings deleted objects back: what each was last is its newest revision again, and its name is printed. Without ids:
-/// lists what can be brought back, one deletion per line: time, operation, revisions, the last of them, id.
+/// Bring deleted objects back, or list what can be
+///
+/// What each was last is its newest revision again, and the name of that is printed. Without ids: lists what can be brought
+/// back, one deletion per line: time, operation, revisions, the last of them, id.
 #[derive(Debug, Args)]
 pub struct Undelete {
     /// The deletion to undo, as listed, or the beginning of its name; otherwise the newest
@@ -111,7 +114,9 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Appends the bytes of an older revision, live or removed, as the newest; prints its name.
+/// Make an older revision the newest
+///
+/// Its bytes are appended, whether it is live or removed, and the new revision's name is printed.
 #[derive(Debug, Args)]
 pub struct Restore {
     /// The store, where it contains a slash or is `.`, `..` or `~`; then the object's id; then the revision, or the
@@ -134,13 +139,14 @@ impl Restore {
     }
 }
 
-/// Takes old revisions out of the history, and on demand removes bytes for good. All objects, or those given.
+/// Retire old revisions; remove for good what has long been gone
+///
+/// Of all objects, or those given. Nothing is done without one of the options.
 ///
 /// The winner, all that is in conflict, and what holds no object always stay. What `--keep` retires can be read and
 /// restored as before until it is purged. `--purge` never takes what a deleted object was last, or what that was in
 /// conflict with: `--purge-deleted` does.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct Gc {
     /// Retire revisions but the newest N, or those published longer ago than AGE (90s, 15m, 12h, 30d, 2w)
     #[arg(long, value_name = "N|AGE", value_parser = keep)]
@@ -154,6 +160,9 @@ pub struct Gc {
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
     #[command(flatten)]
     names: Names,
 }
@@ -189,28 +198,33 @@ impl Gc {
             false => given.iter().cloned().collect(),
         };
         let (mut tally, mut retired, mut purged) = (Tally::default(), Count::default(), Count::default());
-        for id in &ids {
-            if let Some(keep) = self.keep {
-                tally.add(match store.retire_old(id, keep, self.dry_run) {
-                    Ok(cleared) => {
-                        retired.add(cleared.revs.len(), cleared.bytes);
-                        Ok(())
-                    }
-                    // Gone, or on its way.
-                    Err(Error::NoObject(_)) if given.is_empty() || purging => Ok(()),
-                    Err(e) => Err(e.into()),
-                })?;
-            }
-            if purging {
-                tally.add(match store.purge(id, self.purge, self.purge_deleted, self.dry_run) {
-                    Ok(cleared) => {
-                        purged.add(cleared.revs.len(), cleared.bytes);
-                        Ok(())
-                    }
-                    Err(e) => Err(e.into()),
-                })?;
-            }
-        }
+        let done = Objects::of(ids.len());
+        during(Shown::find(self.progress, false), &done, || {
+            ids.iter().try_for_each(|id| {
+                done.one();
+                if let Some(keep) = self.keep {
+                    tally.add(match store.retire_old(id, keep, self.dry_run) {
+                        Ok(cleared) => {
+                            retired.add(cleared.revs.len(), cleared.bytes);
+                            Ok(())
+                        }
+                        // Gone, or on its way.
+                        Err(Error::NoObject(_)) if given.is_empty() || purging => Ok(()),
+                        Err(e) => Err(e.into()),
+                    })?;
+                }
+                if purging {
+                    tally.add(match store.purge(id, self.purge, self.purge_deleted, self.dry_run) {
+                        Ok(cleared) => {
+                            purged.add(cleared.revs.len(), cleared.bytes);
+                            Ok(())
+                        }
+                        Err(e) => Err(e.into()),
+                    })?;
+                }
+                Ok::<(), CliError>(())
+            })
+        })?;
         if self.keep.is_some() {
             out.line(retired.said(self.dry_run, "retire", "retired"))?;
         }

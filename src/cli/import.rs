@@ -34,7 +34,9 @@ const MOST_BYTES: usize = 8 << 20;
 /// How many texts are refused before the rest is left alone.
 const MOST_REFUSED: u64 = 100;
 
-/// Saves many texts, each as its object's newest revision, unless the object says the same already: so what was interrupted is
+/// Save many texts: lines, a JSON array, a directory of `<id>.json`
+///
+/// Each becomes its object's newest revision, unless the object says the same already: so what was interrupted is
 /// begun again, and goes on where it was. An object that is there with another text gets one more revision; nothing is removed.
 ///
 /// FILE holds one JSON object on each line, or one array of objects; where its name ends in `.json` the objects may go over
@@ -48,9 +50,6 @@ const MOST_REFUSED: u64 = 100;
 /// ends, unless --keep-going is given. What the disk refuses ends it at once. When it ends well all is safe from a power
 /// cut; after one on the way each object is there whole, or not.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  revfs import --id /meta/key ./docs notes.ndjson\n  revfs export ./docs | ssh host revfs import docs/ -"
-)]
 pub struct Import {
     /// The member that holds the id, or a JSON pointer to it (`/meta/id`): a string or a number
     #[arg(long, value_name = "MEMBER|POINTER")]
@@ -61,6 +60,9 @@ pub struct Import {
     /// What was done as one JSON object: created, updated, same, refused
     #[arg(long)]
     json: bool,
+    /// Say now and then how far it has come, also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
     /// Perhaps the store; then the file, the directory, or `-`
     #[arg(value_name = "[STORE] FILE", hide_default_value = true)]
     names: Vec<OsString>,
@@ -88,15 +90,11 @@ impl Import {
             room: Room::default(),
             told: Mutex::default(),
         };
-        let done = during(Shown::find(false, false), &counts, || run.all(from));
+        let done = during(Shown::find(self.progress, false), &counts, || run.all(from));
         let done = done.and_then(|()| Ok(store.sync_all()?));
-        let [created, updated, same, refused] = counts.now();
         match self.json {
             true => out.line(counts.json())?,
-            false => {
-                let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
-                out.line(format!("{created} created, {updated} updated, {same} as they were{refused}"))?;
-            }
+            false => out.line(Tells::line(&counts))?,
         }
         done?;
         run.told.into_inner().tally.finish()
@@ -110,6 +108,9 @@ struct Counts {
     updated: AtomicU64,
     same: AtomicU64,
     refused: AtomicU64,
+    /// Bytes of the file, where it is one: so many are read, so many there are.
+    read: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Counts {
@@ -126,11 +127,28 @@ impl Counts {
 impl Tells for Counts {
     fn line(&self) -> String {
         let [created, updated, same, refused] = self.now();
-        format!("{created} created, {updated} updated, {same} as they were, {refused} refused")
+        let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
+        format!("{created} created, {updated} updated, {same} as they were{refused}")
+    }
+
+    fn part(&self) -> Option<(u64, u64)> {
+        let [read, bytes] = [&self.read, &self.bytes].map(|count| count.load(Ordering::Relaxed));
+        (bytes > 0).then_some((read, bytes))
     }
 
     fn json(&self) -> serde_json::Value {
         Counts::json(self)
+    }
+}
+
+/// A file, and how much of it was read.
+struct Counted<'a>(File, &'a AtomicU64);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 
@@ -256,9 +274,12 @@ impl Run<'_> {
         let path = Path::new(from);
         let failed = |e| unread(path, &e);
         let file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.is_dir() {
+        let meta = file.metadata().map_err(failed)?;
+        if meta.is_dir() {
             return self.directory(path, workers);
         }
+        self.counts.bytes.store(meta.len(), Ordering::Relaxed);
+        let file = Counted(file, &self.counts.read);
         let whole = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
         self.stream(&path.display().to_string(), BufReader::with_capacity(1 << 18, file), whole, workers)
     }

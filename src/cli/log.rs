@@ -15,8 +15,10 @@ use crate::resolve::{Lineage, Parent};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
-/// Lists the live revisions of one object, newest first: name, time, bytes, role, the revision that it was made from, and
-/// the other host that it came from, where that is known.
+/// List an object's revisions, newest first
+///
+/// Each with its name, time, bytes, role, the revision that it was made from, and the other host that it came from, where
+/// that is known.
 #[derive(Debug, Args)]
 pub struct Log {
     /// One JSON object per revision and line: rev, generation, time, size, role, parent, host; of a removed one also why

@@ -14,7 +14,7 @@ impl log::Log for Log {
         if self.0.matches(record) && crate::mount::to_syslog(record) {
             return;
         }
-        self.0.log(record);
+        super::progress::aside(|| self.0.log(record));
     }
 
     fn flush(&self) {

@@ -10,7 +10,10 @@ use clap::{ArgAction, Args, Parser};
 use super::exit::{CliError, Exit};
 use super::{place, program};
 
-/// Shows a store as a directory. Returns when the mount is live; the daemon goes on in the background.
+/// Show a store as a directory: `<id>.json` per object
+///
+/// Returns when the mount is live; the daemon goes on in the background, until `revfs umount`. Several mounts of one store are
+/// fine, and so are other programs that use it.
 #[derive(Debug, Args)]
 #[command(override_usage = "revfs mount [OPTIONS] STORE MOUNTPOINT")]
 #[cfg_attr(feature = "fuse", command(after_help = crate::mount::help()))]
@@ -62,7 +65,10 @@ impl Mount {
     }
 }
 
-/// What mount(8), or mount.fuse3(8) on its behalf, calls `mount.fuse.revfs` with.
+/// Mount a store, for mount(8) and fstab(5)
+///
+/// mount(8) runs this for the type `fuse.revfs`, and mount.fuse3(8) for a source `revfs#STORE`. It returns when the mount is live,
+/// with mount(8)'s codes: 1 for wrong options, 32 for a mount that failed.
 #[derive(Debug, Parser)]
 #[command(
     name = "mount.fuse.revfs",
@@ -70,9 +76,13 @@ impl Mount {
     override_usage = "mount.fuse.revfs STORE MOUNTPOINT [-sfnvrw] [-o OPTIONS]"
 )]
 pub(super) struct Helper {
+    /// The store's directory
+    #[arg(value_name = "STORE")]
     directory: PathBuf,
+    /// Where it is to be seen
     mountpoint: PathBuf,
-    #[arg(short = 'o')]
+    /// Mount options, separated by commas
+    #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
     /// Do everything but the mount
     #[arg(short, action = ArgAction::Count)]
@@ -100,11 +110,15 @@ pub(super) struct Helper {
     namespace: Option<PathBuf>,
 }
 
-/// What umount(8) calls `umount.fuse.revfs` with, which can wait for the daemon. Given an absolute path and nothing else it
-/// takes the type from statfs and looks for `umount.fuse`; systemd gives it `-c`.
+// Given an absolute path and nothing else umount(8) takes the type from statfs and looks for `umount.fuse`; systemd gives it
+// `-c`.
+/// Take a mount away, for umount(8)
+///
+/// umount(8) runs this where it looks for helpers, and it returns when the daemon has let go of the store's disk.
 #[derive(Debug, Parser)]
-#[command(name = "umount.fuse.revfs", version)]
+#[command(name = "umount.fuse.revfs", version, override_usage = "umount.fuse.revfs MOUNTPOINT [-lfnvr]")]
 pub(super) struct UnmountHelper {
+    /// The directory where the store is mounted
     mountpoint: PathBuf,
     /// Detach it even while programs use it
     #[arg(short, action = ArgAction::Count)]
@@ -204,7 +218,9 @@ fn source(given: PathBuf) -> PathBuf {
     }
 }
 
-/// Takes a mount away. Then all that its programs have closed is saved, and its daemon has let go of the store.
+/// Take a mount away
+///
+/// When this returns, all that programs have closed is saved, and the daemon has let go of the store.
 #[derive(Debug, Args)]
 pub struct Umount {
     /// Detach it even while programs use it; it ends when they let go, which this does not wait for
@@ -213,6 +229,7 @@ pub struct Umount {
     /// Wait for the end of standard input, and take away what is dead by then
     #[arg(long, hide = true)]
     keep: bool,
+    /// The directory where the store is mounted
     mountpoint: PathBuf,
 }
 
@@ -264,7 +281,7 @@ impl From<crate::mount::MountError> for CliError {
         match e.kind() {
             crate::mount::Kind::Usage => CliError::Usage(e.to_string()),
             crate::mount::Kind::No => CliError::No(e.to_string()),
-            crate::mount::Kind::Failed => CliError::Io(e.to_string()),
+            crate::mount::Kind::Failed | crate::mount::Kind::Busy => CliError::Io(e.to_string()),
         }
     }
 }

@@ -1,20 +1,22 @@
-//! How far long work has come, on the terminal or in lines: a round of `sync`, `import`, `export`.
+//! How far long work has come, on the terminal or in lines: a round of `sync`, `import`, `export`, `check`, `gc`.
+//!
+//! Whatever else is said on standard error meanwhile goes through [`aside`], so that no line is written into another.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+
 use crate::sync::Progress;
 
-/// Takes away what a line of a terminal shows.
-const CLEAR: &str = "\r\x1b[K";
-
-/// One is shown.
-static LINE: AtomicBool = AtomicBool::new(false);
+/// The one that is shown.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// What can be asked how far it has come, from another thread.
 pub trait Tells: Sync {
@@ -22,7 +24,54 @@ pub trait Tells: Sync {
     fn begin(&self) {}
     /// In words.
     fn line(&self) -> String;
+    /// How much of how much is done, where that is known.
+    fn part(&self) -> Option<(u64, u64)> {
+        None
+    }
     fn json(&self) -> serde_json::Value;
+}
+
+/// So many objects of so many.
+#[derive(Debug, Default)]
+pub struct Objects {
+    done: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Objects {
+    /// Of how many it is.
+    pub fn of(all: usize) -> Objects {
+        Objects { all: AtomicU64::new(all as u64), ..Objects::default() }
+    }
+
+    /// One more.
+    pub fn one(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many of so many.
+    pub fn set(&self, done: usize, all: usize) {
+        self.done.store(done as u64, Ordering::Relaxed);
+        self.all.store(all as u64, Ordering::Relaxed);
+    }
+}
+
+impl Tells for Objects {
+    fn line(&self) -> String {
+        match self.part() {
+            Some((done, all)) => format!("{done} of {all} objects"),
+            None => format!("{} objects", self.done.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn part(&self) -> Option<(u64, u64)> {
+        let [done, all] = [&self.done, &self.all].map(|n| n.load(Ordering::Relaxed));
+        (all > 0).then_some((done, all))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "objects": self.done.load(Ordering::Relaxed) })
+    }
 }
 
 impl Tells for Progress {
@@ -75,8 +124,10 @@ impl Shown {
     fn show(self, progress: &impl Tells) {
         // Where it cannot be said nobody looks.
         let _ = match self {
-            // What else is said begins where the line does.
-            Shown::Line => io::stderr().write_all(format!("{CLEAR}{}\r", progress.line()).as_bytes()),
+            Shown::Line => {
+                draw(progress);
+                Ok(())
+            }
             Shown::Lines => io::stderr().write_all(format!("{}\n", progress.line()).as_bytes()),
             Shown::Json => say(&serde_json::json!({ "progress": progress.json() })),
         };
@@ -94,7 +145,7 @@ pub fn during<T>(shown: Option<Shown>, progress: &impl Tells, work: impl FnOnce(
     progress.begin();
     let Some(shown) = shown else { return work() };
     match shown {
-        Shown::Line => LINE.store(true, Ordering::Relaxed),
+        Shown::Line => *BAR.lock() = Some(ProgressBar::new_spinner()),
         Shown::Lines | Shown::Json => shown.show(progress),
     }
     let (ended, wait) = channel::<()>();
@@ -115,9 +166,35 @@ pub fn during<T>(shown: Option<Shown>, progress: &impl Tells, work: impl FnOnce(
     done
 }
 
-/// Takes away the line that is shown, if one is.
+fn draw(progress: &impl Tells) {
+    let Some(bar) = BAR.lock().clone() else { return };
+    bar.set_message(progress.line());
+    let template = match progress.part() {
+        Some((done, all)) => {
+            bar.set_length(all);
+            bar.set_position(done);
+            "{wide_msg} {bar:24} {percent:>3} % {eta}"
+        }
+        None => "{spinner} {wide_msg}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
+/// Takes away what is shown, if something is.
 pub fn clear() {
-    if LINE.swap(false, Ordering::Relaxed) {
-        drop(io::stderr().write_all(CLEAR.as_bytes()));
+    let bar = BAR.lock().take();
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+}
+
+/// Says something on the terminal on which progress may be shown.
+pub fn aside<T>(say: impl FnOnce() -> T) -> T {
+    let bar = BAR.lock().clone();
+    match bar {
+        Some(bar) => bar.suspend(say),
+        None => say(),
     }
 }

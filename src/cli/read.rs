@@ -14,7 +14,9 @@ use crate::error::found;
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
-/// Prints objects, one JSON text after the other.
+/// Print objects, each with its `_id` and `_rev`
+///
+/// One JSON text after the other, as the original library's getObject returns them.
 #[derive(Debug, Args)]
 pub struct Get {
     /// The stored bytes as they are, no line break added
@@ -53,7 +55,9 @@ impl Get {
     }
 }
 
-/// Lists ids, sorted by their bytes.
+/// List the ids of all objects
+///
+/// Sorted by their bytes, one on each line.
 #[derive(Debug, Args)]
 pub struct Ls {
     /// Generation, bytes, time, number of conflicts, id
@@ -62,6 +66,7 @@ pub struct Ls {
     /// End each line with a NUL byte instead of a line break: an id may contain one
     #[arg(short = '0', long = "null")]
     null: bool,
+    /// The store, or its mount
     #[arg(value_name = "STORE")]
     place: Option<PathBuf>,
 }
@@ -98,12 +103,15 @@ fn columns(store: &Store, id: &ObjectId) -> Result<String, CliError> {
     Ok(format!("{generation:>6} {size:>10} {time:>20} {conflicts:>3} "))
 }
 
-/// Prints all objects as `get` does, each on one line: white space between the tokens is left out, no token changes.
+/// Print all objects, one JSON text per line
+///
+/// As `get` does, but white space between the tokens is left out; no token changes.
 #[derive(Debug, Args)]
 pub struct All {
     /// One JSON array instead
     #[arg(long)]
     array: bool,
+    /// The store, or its mount
     #[arg(value_name = "STORE")]
     place: Option<PathBuf>,
 }

@@ -14,7 +14,9 @@ use crate::resolve::{self, ConflictSet, Exec, Report, Strategy};
 use crate::rev::{ObjectId, Rev};
 use crate::store::Store;
 
-/// Leaves one revision of each generation in conflict. The others are superseded: they go to the store's `.revfs/gone`, with
+/// Settle conflicts; what loses is kept
+///
+/// One revision of each generation in conflict is left. The others are superseded: they go to the store's `.revfs/gone`, with
 /// the name of the revision that takes their place. Ends with 1 where a conflict remains.
 ///
 /// Without a way it asks, at a terminal, about each member that both sides changed.

@@ -8,7 +8,9 @@ use super::exit::CliError;
 use super::text::Out;
 use super::{Names, revision};
 
-/// Prints the bytes of one revision as they are stored, live or gone. REV is a revision's name or the beginning of one,
+/// Print one revision byte for byte, also one that was removed
+///
+/// REV is a revision's name or the beginning of one,
 /// `3` or `3-9c`, that fits no other.
 #[derive(Debug, Args)]
 pub struct Show {

@@ -21,7 +21,9 @@ use crate::sync::{
     Report, StoreHere, SyncOptions, Url,
 };
 
-/// Synchronise the store with another: revisions and removals go both ways
+/// Synchronise a store with another, here or elsewhere
+///
+/// Revisions and removals go both ways.
 ///
 /// PEER is another store's directory (made, if it is not there); `ssh://[user@]host[:port]/DIR` or `ssh://host/~/DIR`: such a
 /// one on another host, where revfs is installed, too; or a place that any number of hosts leave their changes in for each

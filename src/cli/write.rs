@@ -28,7 +28,7 @@ pub enum WriteMode {
     Upsert,
 }
 
-/// Stores one text. Without an id the text's own `_id` says whose it is.
+/// Stores one text. Without an id the text's own `_id` says whose it is. What each way does is said in `cli`.
 #[derive(Debug, Args)]
 pub struct Save {
     /// Return when the revision would survive a power cut

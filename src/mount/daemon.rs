@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,6 +23,12 @@ pub fn is_daemon() -> bool {
     std::env::var_os(DAEMON).is_some()
 }
 
+/// This program, to start it again: also when another one, or none, lies in its place by now, as after an upgrade.
+pub fn program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(if path.exists() { path } else { "/proc/self/exe".into() })
+}
+
 /// Starts the daemon with these arguments and waits until it serves.
 ///
 /// # Errors
@@ -30,8 +36,7 @@ pub fn is_daemon() -> bool {
 pub fn launch(args: &[OsString]) -> Result<(), MountError> {
     let failed = |e: io::Error| MountError::new(format!("cannot start the daemon: {e}"));
     leave_descriptors_behind();
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut child = Command::new(program)
+    let mut child = Command::new(program().map_err(failed)?)
         .args(args)
         .env(DAEMON, "1")
         // systemd counts on the process that it started, which is not the daemon.
@@ -81,7 +86,7 @@ pub fn detach(point: &Path, log: Option<&Path>) -> io::Result<()> {
 /// Starts the program that takes the mount away when this one has died: `auto_unmount`. fusermount3 has that too, but
 /// not for a mount that only its maker may enter.
 pub fn keeper(point: &Path) -> io::Result<Child> {
-    let mut keeper = Command::new(std::env::current_exe()?);
+    let mut keeper = Command::new(program()?);
     keeper.args(["umount", "--keep", "--"]).arg(point).env_remove("NOTIFY_SOCKET").current_dir("/");
     // Its standard input ends with this process, however that ends.
     keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()

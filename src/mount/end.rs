@@ -15,14 +15,18 @@ use rustix::mount::UnmountFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Pid, PidfdFlags};
 
+use super::holders::{Holder, holders};
 use super::system::{MountInfo, mounted_at, mounts, unmount};
-use super::{MountError, UNMOUNT_GRACE};
+use super::{Kind, MountError, UNMOUNT_GRACE};
 
 /// How long the daemon is waited for that nobody holds any more. It may have much to save yet.
 const DETACH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a mount begins later for the end of a daemon whose mount had its number.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// So many of those who use a mount are named.
+const MOST_HOLDERS: usize = 5;
 
 fn name(device: &str) -> String {
     format!("revfs/{device}")
@@ -100,7 +104,9 @@ pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), MountError> {
     flags.set(UnmountFlags::FORCE, force);
     let mount = mounted_at(point);
     let daemon = mount.as_ref().and_then(Daemon::of);
-    unmount(point, flags)?;
+    if let Err(e) = unmount(point, flags) {
+        return Err(if e.kind() == Kind::Busy { explain(point, e) } else { e });
+    }
     let (Some(mount), Some(daemon)) = (mount, daemon) else { return Ok(()) };
     let shown = point.display();
     let pid = daemon.pid.as_raw_pid();
@@ -124,6 +130,22 @@ pub fn end(point: &Path, lazy: bool, force: bool) -> Result<(), MountError> {
              lives on in another mount namespace"
         ))),
     }
+}
+
+/// Says who uses the mount, and what to do about each.
+fn explain(point: &Path, busy: MountError) -> MountError {
+    let found = holders(point);
+    let mut who: Vec<String> = found.holders.iter().take(MOST_HOLDERS).map(Holder::line).collect();
+    match found.holders.len() {
+        0 if found.hidden => who.push("programs of other users use it, which root gets named here".into()),
+        0 => return busy,
+        n if n > MOST_HOLDERS => who.push(format!("{} more use it", n - MOST_HOLDERS)),
+        _ => {}
+    }
+    let (shown, who) = (point.display(), who.join("; "));
+    let message =
+        format!("cannot unmount {shown}: it is busy: {who}; or unmount lazily: revfs umount -l {shown}");
+    MountError { message, ..busy }
 }
 
 #[cfg(test)]

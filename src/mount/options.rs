@@ -301,15 +301,21 @@ impl Options {
 
 /// The rows, for `--help`.
 pub fn help() -> String {
-    let mut text = String::from("Mount options:\n");
-    for row in TABLE {
-        let option = format!("{}{}", row.name, row.value);
-        text += &format!("  {option:<20} {}\n", row.help);
-    }
+    let rows = rows().map(|(option, help)| format!("  {option:<20} {help}\n"));
+    format!("Mount options:\n{}{}", rows.collect::<String>(), notes())
+}
+
+/// Each option as it is written, and what it does.
+pub fn rows() -> impl Iterator<Item = (String, &'static str)> {
+    TABLE.iter().map(|row| (format!("{}{}", row.name, row.value), row.help))
+}
+
+/// What is said after them of other words.
+pub fn notes() -> String {
     let flags: Vec<&str> =
         FLAGS.iter().skip(2).map(|flag| flag.0).filter(|name| name.starts_with("no")).collect();
-    text += &format!("The kernel's own, and each without its `no`:\n  {}\n", flags.join(" "));
-    text + "Words for fstab and systemd (defaults, noauto, user, _netdev, x-…, …) and those by which libfuse is\n\
+    format!("The kernel's own, and each without its `no`:\n  {}\n", flags.join(" "))
+        + "Words for fstab and systemd (defaults, noauto, user, _netdev, x-…, …) and those by which libfuse is\n\
             tuned (big_writes, max_read=N, attr_timeout=N, …) are accepted and change nothing."
 }
 

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use super::daemon::program;
 use super::start;
 use crate::fs::Fs;
 
@@ -168,7 +169,7 @@ impl Syncing {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let mut sync = Command::new(std::env::current_exe()?);
+        let mut sync = Command::new(program()?);
         sync.args(["sync", "--tied", "--json", "--progress", &format!("--watch={}", self.interval)]);
         sync.args(&self.args).arg("--").arg(&self.store).arg(&self.peer);
         sync.env_remove("NOTIFY_SOCKET").current_dir("/");

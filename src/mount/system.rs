@@ -63,7 +63,7 @@ fn parse(line: &[u8]) -> Option<MountInfo> {
 }
 
 /// Octal escapes stand for space, tab, newline and backslash.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&b, tail)) = rest.split_first() {
@@ -256,14 +256,14 @@ pub fn unmount(point: &Path, flags: UnmountFlags) -> Result<(), MountError> {
                 true => Ok(()),
                 false => {
                     let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+                    if said.ends_with("busy") {
+                        return Err(MountError::busy(point));
+                    }
                     Err(MountError::new(format!("cannot unmount {}: {said}", point.display())))
                 }
             }
         }
-        Err(rustix::io::Errno::BUSY) => Err(MountError::new(format!(
-            "cannot unmount {}: it is busy, a program uses it; end that (fuser -vm names it) or unmount lazily: revfs umount -l",
-            point.display()
-        ))),
+        Err(rustix::io::Errno::BUSY) => Err(MountError::busy(point)),
         Err(e) => Err(MountError::new(format!("cannot unmount {}: {}", point.display(), io::Error::from(e)))),
     }
 }

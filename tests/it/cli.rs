@@ -410,7 +410,12 @@ fn inside_a_mount_its_store_is_meant() {
         assert_eq!(run(env.command(&["get", "--raw", "a"]).current_dir(&here), b"").ok(), "{}");
     }
     let _held = fs::File::open(mount.path("a.json")).unwrap();
-    env.feed(&["umount".as_ref(), place.point().as_os_str()], b"").fails(3, "busy");
+    let ran = env.feed(&["umount".as_ref(), place.point().as_os_str()], b"");
+    // Who uses it is named: this test.
+    let file = mount.path("a.json");
+    let who = format!("(process {}) has {} open", std::process::id(), file.display());
+    assert!(ran.err.contains(&who), "{}", ran.err);
+    ran.fails(3, "revfs umount -l /");
 }
 
 #[cfg(not(feature = "fuse"))]
@@ -422,26 +427,51 @@ fn a_build_without_fuse_says_so() {
 }
 
 #[test]
+fn what_takes_long_says_in_lines_how_far_it_has_come() {
+    let env = Env::new();
+    for id in ["a", "b"] {
+        env.docs(&["create", id], "{}").ok();
+    }
+    let file = env.store().with_file_name("all.ndjson");
+    fs::write(&file, env.docs(&["export"], "").ok()).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, last) in [
+        (&["export", "a", "b"][..], "2 of 2 objects"),
+        (&["export"], "2 objects"),
+        (&["check"], " objects"),
+        (&["check", "a"], "1 of 1 objects"),
+        (&["gc", "--keep", "1"], "2 of 2 objects"),
+        (&["import", file], "0 created, 0 updated, 2 as they were"),
+    ] {
+        assert_eq!(env.docs(args, "").err, "", "{args:?}");
+        let ran = env.docs(&[args, &["--progress"]].concat(), "");
+        assert!(ran.code == 0 && ran.err.ends_with(&format!("{last}\n")), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn help_and_version() {
     let env = Env::new();
     assert!(env.feed(&["--version"], b"").ok().starts_with("revfs "));
     let help = env.feed(&["--help"], b"").ok();
     let readme = include_str!("../../README.md");
-    let (_, commands) = help.split_once("\nCommands:\n").unwrap();
-    let commands = commands.lines().take_while(|line| !line.is_empty());
-    // Those that are set in further are what is said of the one before.
-    let begun = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names = begun.filter_map(|line| line.split_whitespace().next());
-    let commands: Vec<&str> = names.filter(|name| *name != "help").collect();
-    assert!(commands.len() > 20 || cfg!(not(feature = "fuse")), "{commands:?}");
-    for command in commands {
+    let (_, commands) = help.split_once("\nUsage: revfs [OPTIONS] <COMMAND>\n").unwrap();
+    let (commands, _) = commands.split_once("\nOptions:\n").unwrap();
+    let rows = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(' '));
+    let rows: Vec<(&str, &str)> = rows.map(|(name, about)| (name, about.trim_start())).collect();
+    assert!(rows.len() > 20 || cfg!(not(feature = "fuse")), "{rows:?}");
+    for (command, about) in rows {
         let own = env.feed(&[command, "--help"], b"").ok();
-        assert!(
-            own.contains(&format!("Usage: revfs {}", if command == "help" { "" } else { command })),
-            "{own}"
-        );
+        assert!(own.starts_with(&format!("{about}\n")), "{own}");
+        assert!(own.contains(&format!("\nUsage: revfs {command}")), "{own}");
+        let (_, examples) = own.split_once("\nExamples:\n  ").unwrap_or_else(|| panic!("no example: {own}"));
+        assert!(examples.contains(&format!("revfs {command}")), "{own}");
         let told = readme.contains(&format!("revfs {command} ")) || readme.contains(&format!("`{command}`"));
-        assert!(told || command == "help", "README does not name {command}");
+        assert!(told, "README does not name {command}");
+    }
+    // What begins to teach is true, too: the README's tour does the same.
+    for line in ["  revfs mount docs mnt ", "  revfs umount mnt"] {
+        assert!(help.contains(line) && readme.contains(line.trim()), "{line}");
     }
     let (_, codes) = help.split_once("\nExit codes:\n").unwrap();
     let codes: Vec<_> = codes.lines().filter_map(|line| line.trim().split_once("  ")).collect();

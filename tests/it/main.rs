@@ -52,6 +52,7 @@ mod seed;
 mod semantics;
 #[cfg(feature = "fuse")]
 mod sequence;
+mod shell;
 mod ssh;
 mod sync;
 mod thousand;

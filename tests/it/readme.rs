@@ -1,7 +1,7 @@
 //! The README's tour, run: what it shows is what happens.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::mounted::Place;
@@ -47,19 +47,28 @@ impl Drop for Unmount {
 }
 
 #[test]
-fn systemd_takes_the_units_of_the_readme() {
+fn systemd_takes_the_units_of_the_readme_and_of_the_package() {
     let place = Place::new();
-    let units: Vec<_> = README.split("\n```ini\n# ").skip(1).collect();
-    assert_eq!(units.len(), 2);
-    for unit in units {
-        let (path, text) = unit.split_once('\n').unwrap();
-        let (text, _) = text.split_once("\n```").unwrap();
-        let file = place.work().join(path.rsplit('/').next().unwrap());
-        fs::write(&file, text.replace("/usr/local/bin/revfs", env!("CARGO_BIN_EXE_revfs"))).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (_, unit) = README.split_once("\n```ini\n# ").unwrap();
+    let (path, text) = unit.split_once('\n').unwrap();
+    let (text, _) = text.split_once("\n```").unwrap();
+    let packaged = |name: &str| fs::read_to_string(root.join("scripts/deb").join(name)).unwrap();
+    for (name, user, text) in [
+        (path.rsplit('/').next().unwrap(), false, text.to_owned()),
+        ("revfs@docs.service", false, packaged("revfs@.service")),
+        ("revfs@docs.service", true, packaged("user@.service")),
+    ] {
+        // As nothing is installed here.
+        let text = text.replace("/usr/bin/revfs", env!("CARGO_BIN_EXE_revfs"));
+        let text = text.replace("man:revfs-mount(1)", "man:mount(8)");
+        let file = place.work().join(name);
+        fs::write(&file, text).unwrap();
         let mut verify = Command::new("systemd-analyze");
-        let output = verify.args(["verify", "--man=no"]).arg(&file).env("LC_ALL", "C").output();
-        let output = output.expect("systemd-analyze is there (package systemd)");
+        verify.args(user.then_some("--user")).args(["verify", "--man=no"]).arg(&file).env("LC_ALL", "C");
+        verify.env("XDG_RUNTIME_DIR", place.work());
+        let output = verify.output().expect("systemd-analyze is there (package systemd)");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{path}: {said}");
+        assert!(output.status.success() && said.is_empty(), "{name}: {said}");
     }
 }

@@ -896,11 +896,15 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown)
         match interrupt {
             "" => {
                 assert_eq!(code, "0", "{shown}");
-                let end =
-                    r"\r\x1b[Ksent 1 revision, 0 removals; received 0 revisions, 0 removals; 8 bytes\r\n'";
+                let end = r"sent 1 revision, 0 removals; received 0 revisions, 0 removals; 8 bytes\r\n'";
                 assert!(shown.ends_with(end), "{shown}");
+                let before = shown.rsplit_once("looked at").map(|(_, after)| after.contains(r"\x1b[2K"));
+                assert!(before.is_none_or(|cleared| cleared), "{shown}");
             }
-            _ => assert!(code == "-2" && shown.ends_with(r"^C\r\x1b[K'"), "{code} {shown}"),
+            _ => assert!(
+                code == "-2" && shown.rsplit_once("^C").is_some_and(|(_, after)| after.contains(r"\x1b[2K")),
+                "{code} {shown}"
+            ),
         }
     }
 }

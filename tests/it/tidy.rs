@@ -27,6 +27,9 @@ const CHAIN: &[&[&str]] = &[
 const KEPT: &[(&str, &[&str])] = &[
     ("fuser", &["fuse", "mount"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
+    ("indicatif", &["cli"]),
     ("signal_hook", &["mount", "cli"]),
     ("redb", &["sync"]),
     ("sha2", &["sync"]),
