@@ -2,8 +2,8 @@
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff export import log resolve show status sync`. `place` finds the
-//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line,
-//! `revision` a revision, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
+//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line, `patch` what differs between two texts,
+//! `revision` a revision, `when` a time, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -38,6 +38,7 @@ mod interrupt;
 mod log;
 mod logger;
 mod mount;
+mod patch;
 mod place;
 mod progress;
 mod read;
@@ -50,6 +51,7 @@ mod status;
 mod sync;
 mod text;
 mod texts;
+mod when;
 mod write;
 
 /// revfs: a store of JSON objects as a directory, where every save is a revision
@@ -103,10 +105,14 @@ enum Command {
     #[command(override_usage = "revfs conflicts [--json | --names] [--exit-code] [STORE] [ID…]")]
     Conflicts(conflicts::Conflicts),
     /// Show which members differ between two revisions
-    #[command(override_usage = "revfs diff [--json] [--exit-code] [STORE] ID [REV [REV]]")]
+    #[command(
+        override_usage = "revfs diff [--json | --unified[=LINES]] [--exit-code] [STORE] ID [REV [REV]]"
+    )]
     Diff(diff::Diff),
     /// List an object's revisions, newest first: name, time, bytes, role, parent
-    #[command(override_usage = "revfs log [--all] [--graph | --json] [STORE] ID")]
+    #[command(
+        override_usage = "revfs log [-p] [--since TIME] [--until TIME] [-n N] [--all] [--graph | --json] [STORE] ID"
+    )]
     Log(log::Log),
     /// Print one revision byte for byte, also one that was removed
     #[command(override_usage = "revfs show [STORE] ID REV")]
@@ -154,6 +160,14 @@ impl Names {
         let (store, ids) = place::take(option, self.names)?;
         let ids = ids.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
         Ok((Store::open(&store)?, ids))
+    }
+
+    /// The store, and what was given, which may say more than ids: at least one.
+    fn words(self, option: Option<PathBuf>) -> Result<(Store, Vec<OsString>), CliError> {
+        match place::take(option, self.names)? {
+            (_, words) if words.is_empty() => Err(CliError::Usage("which object? give its id".into())),
+            (store, words) => Ok((Store::open(&store)?, words)),
+        }
     }
 
     /// The same for a command that needs an id.

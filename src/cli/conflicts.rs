@@ -8,7 +8,8 @@ use clap::Args;
 use super::Names;
 use super::color::{Color, Paint};
 use super::exit::{CliError, Exit, Tally};
-use super::text::{Out, brief, groups, quoted, utc};
+use super::text::{Out, brief, groups, quoted};
+use super::when::local;
 use crate::document;
 use crate::error::Error;
 use crate::resolve::{ConflictSet, Group, Side, is_captured};
@@ -214,7 +215,7 @@ fn row(store: &Store, set: &ConflictSet, group: &Group, side: &Side, role: Role)
 }
 
 fn cells(store: &Store, set: &ConflictSet, side: &Side, sides: String, role: &str) -> [String; 7] {
-    let time = side.meta.as_ref().map_or("-".into(), |meta| utc(store.saved_at(&set.id, &side.rev, meta)));
+    let time = side.meta.as_ref().map_or("-".into(), |meta| local(store.saved_at(&set.id, &side.rev, meta)));
     let generation = side.rev.generation_text().to_owned();
     let host = store.host(&set.id, &side.rev).map_or(NO_HOST.into(), |host| host.to_string());
     [set.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time, host]

@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{CliError, Tally};
-use super::text::{Out, quoted, utc};
-use super::{Names, place, revision};
+use super::revision::with_revisions;
+use super::text::{Out, quoted};
+use super::when::{local, utc};
+use super::{Names, revision};
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
 use crate::store::{Deletion, Keep, Store};
@@ -103,7 +105,7 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
                     quoted(last)
                 ),
                 false => {
-                    format!("{} {} {:>6} {last} {id}", utc(*at), &op.get(..12).unwrap_or(op), revs.len())
+                    format!("{} {} {:>6} {last} {id}", local(*at), &op.get(..12).unwrap_or(op), revs.len())
                 }
             })?;
         }
@@ -113,24 +115,21 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
 
 /// Appends the bytes of an older revision, live or removed, as the newest; prints its name.
 #[derive(Debug, Args)]
+#[command(after_help = with_revisions!("  revfs restore ./docs hello 3-9c\n  revfs restore ./docs hello@{yesterday}"))]
 pub struct Restore {
-    /// The store, where it contains a slash or is `.`, `..` or `~`; then the object's id; then the revision, or the
-    /// beginning of its name
+    /// The store, where it contains a slash or is `.`, `..` or `~`; then the object's id; then the revision
     #[arg(value_name = "[STORE] ID REV", hide_default_value = true)]
     names: Vec<OsString>,
 }
 
 impl Restore {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let (path, names) = place::take(store, self.names)?;
-        let [id, rev] = &names[..] else {
-            return Err(CliError::Usage(
-                "restore takes an id and a revision; `revfs log ID` lists them".into(),
-            ));
-        };
-        let (store, id) = (Store::open(&path)?, ObjectId::new(id)?);
-        let rev = revision::find(&store, &id, rev)?;
-        out.line(store.restore(&id, &rev).map_err(|e| revision::unread(&rev, e))?.rev)
+        let located = revision::locate(Names { names: self.names }, store)?;
+        let wrong = "restore takes an id and a revision; `revfs log ID` lists them";
+        located.revs(1..=1, wrong)?.iter().try_for_each(|rev| {
+            let restored = located.store.restore(&located.id, rev);
+            out.line(restored.map_err(|e| revision::unread(rev, e))?.rev)
+        })
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::CliError;
+use super::revision::with_revisions;
 use super::text::Out;
 use super::{Names, revision};
 
-/// Prints the bytes of one revision as they are stored, live or gone. REV is a revision's name or the beginning of one,
-/// `3` or `3-9c`, that fits no other.
+/// Prints the bytes of one revision as they are stored, live or gone.
 #[derive(Debug, Args)]
+#[command(after_help = with_revisions!("  revfs show ./docs hello 3-9c\n  revfs show ./docs hello~2"))]
 pub struct Show {
     #[command(flatten)]
     names: Names,
@@ -18,13 +19,11 @@ pub struct Show {
 
 impl Show {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let (store, id, revs) = revision::locate(self.names, store)?;
-        let [rev] = &revs[..] else {
-            return Err(CliError::Usage(
-                "show takes an id and one revision (`revfs log --all` lists them)".into(),
-            ));
-        };
-        let rev = revision::find(&store, &id, rev)?;
-        out.bytes(&store.read(&id, &rev).map_err(|e| revision::unread(&rev, e))?)
+        let located = revision::locate(self.names, store)?;
+        let wrong = "show takes an id and one revision (`revfs log --all` lists them)";
+        let revs = located.revs(1..=1, wrong)?;
+        revs.iter().try_for_each(|rev| {
+            out.bytes(&located.store.read(&located.id, rev).map_err(|e| revision::unread(rev, e))?)
+        })
     }
 }

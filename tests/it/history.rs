@@ -1,0 +1,132 @@
+//! What the commands tell of an object's history.
+
+use crate::cli::Env;
+
+/// Texts of one object, oldest first; the names of its revisions.
+fn saved(env: &Env, id: &str, texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| env.docs(&["put", id], text).ok().trim_end().to_owned()).collect()
+}
+
+#[test]
+fn revisions_are_named_by_steps_times_and_beginnings() {
+    let env = Env::new();
+    let revs = saved(&env, "x", &["{\"n\":0}", "{\"n\":1}", "{\"n\":2}"]);
+    for (word, n) in [("x~", 1), ("x~2", 0), ("x@1", 1), ("x@{now}", 2), ("x@{tomorrow}", 9)] {
+        let ran = env.docs(&["get", "--raw", word], "");
+        match n {
+            9 => ran.fails(2, "\"tomorrow\" is no time: say 2d"),
+            n => assert_eq!(ran.ok(), format!("{{\"n\":{n}}}"), "{word}"),
+        }
+    }
+    assert_eq!(env.docs(&["show", "x", "~2"], "").ok(), "{\"n\":0}");
+    assert_eq!(env.docs(&["show", "x@{1 second ago}~0"], "").code, 1);
+    assert_eq!(env.docs(&["get", "--raw", "--rev", "@{now}~2", "x"], "").ok(), "{\"n\":0}");
+    assert_eq!(
+        env.docs(&["diff", "x~2", "x~"], "").ok(),
+        format!("--- {}\n+++ {}\n-/n: 0\n+/n: 1\n", revs[0], revs[1])
+    );
+    env.docs(&["get", "x~3"], "").fails(1, "is known for 2 steps back, to 0-");
+    env.docs(&["get", "x@7"], "").fails(1, "object x has no revision 7…; there are 2-");
+    env.docs(&["get", "y~3"], "").fails(1, "no object y");
+    env.docs(&["get", "x@{2000-01-01}"], "").fails(1, "nothing of object x is as old as 2000-01-01T23:59:59");
+    env.docs(&["get", "--rev", "1", "x~"], "").fails(2, "which revision?");
+    env.docs(&["restore", "x~2"], "").ok();
+    assert_eq!(env.docs(&["get", "--raw", "x"], "").ok(), "{\"n\":0}");
+    // An id that is there as written wins.
+    saved(&env, "x~1", &["{\"odd\":1}"]);
+    assert_eq!(env.docs(&["get", "--raw", "x~1"], "").ok(), "{\"odd\":1}");
+    assert_eq!(env.docs(&["get", "--raw", "x", "x@1"], "").ok(), "{\"n\":0}{\"n\":1}");
+}
+
+#[test]
+fn log_tells_what_each_revision_changed_and_when() {
+    let env = Env::new();
+    let texts = [
+        "{\"a\":1,\"b\":{\"c\":\"x\"}}",
+        "{\"a\":1,\"b\":{\"c\":\"\u{9b}y\"}}",
+        "{\"b\":{\"c\":\"\u{9b}y\"},\"d\":[1, 2]}",
+    ];
+    let revs = saved(&env, "x", &texts);
+    let log = env.docs(&["log", "-p", "x"], "").ok();
+    let parts: Vec<&str> = log.split("\n\n").collect();
+    assert_eq!(parts.len(), 3, "{log}");
+    for (part, (rev, says)) in parts.iter().zip([
+        (&revs[2], "-/a: 1\n+/d: [1,2]"),
+        (&revs[1], "-/b/c: \"x\"\n+/b/c: \"\\u009by\""),
+        (&revs[0], "+/a: 1\n+/b: {\"c\":\"x\"}\n"),
+    ]) {
+        assert!(part.starts_with(rev.as_str()) && part.ends_with(says), "{log}");
+    }
+    let lines = |args: &[&str]| {
+        let log = env.docs(&[&["log"], args, &["x"]].concat(), "").ok();
+        log.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&["-n", "2"]), [&revs[2][..], &revs[1]]);
+    assert_eq!(lines(&["--since", "1d"]).len(), 3);
+    assert_eq!(lines(&["--since", "today", "--until", "now"]).len(), 3);
+    assert!(lines(&["--until", "yesterday"]).is_empty() && lines(&["--until", "2000-01-01"]).is_empty());
+    assert_eq!(lines(&["--since", "2000-01-01", "-n1"]), [&revs[2][..]]);
+    env.docs(&["log", "--since", "soon", "x"], "").fails(2, "\"soon\" is no time");
+    let of = env.docs(&["log", "x~"], "").ok();
+    assert!(of.lines().count() == 2 && of.starts_with(&revs[1]), "{of}");
+    // In the reader's zone; for programs in UTC.
+    let run = |zone: &str, args: &[&str]| {
+        let mut command = env.command(&[&["-s", "docs", "log"], args, &["x"]].concat());
+        crate::cli::run(command.env("TZ", zone), b"").ok()
+    };
+    assert!(
+        run("Asia/Kolkata", &[]).lines().all(|line| line
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .ends_with("+05:30"))
+    );
+    assert!(run("UTC", &[]).lines().all(|line| line.split_whitespace().nth(1).unwrap().ends_with('Z')));
+    let json = run("Asia/Kolkata", &["--json", "-p", "-n", "1"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(json["changes"][0], serde_json::json!({"path": "/a", "kind": "removed", "old": 1}));
+    // What was removed has a time as well, as long as something is left of it.
+    env.docs(&["gc", "--keep", "1"], "").ok();
+    assert_eq!(lines(&["--all", "--since", "1d"]).len(), 3);
+    assert!(env.docs(&["log", "-p", "x"], "").ok().ends_with("+/d: [1,2]\n"));
+    env.docs(&["gc", "--purge", "0s"], "").ok();
+    assert!(env.docs(&["log", "-p", "x"], "").ok().ends_with("of what it was made from)\n"));
+}
+
+#[test]
+fn diff_shows_lines_that_patch_takes() {
+    let env = Env::new();
+    let (old, new) = ("{\n  \"a\": 1,\n  \"b\": \"\u{9b}\"\n}\n", "{\n  \"a\": 2,\n  \"b\": \"\u{9b}\"\n}");
+    let revs = saved(&env, "x", &[old, new]);
+    let diff = env.docs(&["diff", "--unified", "x~"], "").ok();
+    let head = format!("--- {}\n+++ {}\n", revs[0], revs[1]);
+    assert_eq!(
+        diff,
+        format!(
+            "{head}@@ -1,4 +1,4 @@\n {{\n-  \"a\": 1,\n+  \"a\": 2,\n   \"b\": \"\u{9b}\"\n-}}\n+}}\n\\ No newline at end of file\n"
+        )
+    );
+    let file = env.store().parent().unwrap().join("old");
+    std::fs::write(&file, old).unwrap();
+    let patch =
+        std::process::Command::new("patch").arg("-s").arg(&file).stdin(std::process::Stdio::piped()).spawn();
+    if let Ok(mut patch) = patch {
+        std::io::Write::write_all(&mut patch.stdin.take().unwrap(), diff.as_bytes()).unwrap();
+        assert!(patch.wait().unwrap().success());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), new);
+    }
+    // One that stands on one line is laid out, and so is the other.
+    saved(&env, "x", &["{\"a\":2,\"b\":\"\u{9b}\",\"c\":[1,{}]}"]);
+    let diff = env.docs(&["diff", "-U=0", "--color=always", "x~"], "").ok();
+    assert!(
+        diff.contains("\u{1b}[36m@@ -3 +3,5 @@\u{1b}[m\n\u{1b}[31m-  \"b\": \"\u{9b}\"\u{1b}[m\n"),
+        "{diff}"
+    );
+    assert!(diff.contains("+    {}\u{1b}[m\n\u{1b}[32m+  ]\u{1b}[m\n"), "{diff}");
+    assert_eq!(env.docs(&["diff", "--unified", "--exit-code", "x", "x"], "").code, 0);
+    assert_eq!(env.docs(&["diff", "--unified", "--exit-code", "x~"], "").code, 1);
+    env.docs(&["diff", "--unified", "--json", "x"], "").fails(2, "cannot be used with");
+    let log = env.docs(&["log", "-p", "--unified", "-n1", "x"], "").ok();
+    assert!(log.contains("\n@@ -1,4 +1,8 @@\n"), "{log}");
+}
