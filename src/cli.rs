@@ -1,7 +1,7 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
-//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff export import log resolve show status sync`. `place` finds the
+//! gc`), `mount` (`mount umount`), and one for each of `blame check conflicts diff export import log resolve show status sync`. `place` finds the
 //! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line, `patch` what differs between two texts,
 //! `revision` a revision, `when` a time, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
@@ -21,6 +21,7 @@ use text::Out;
 
 mod apart;
 mod ask;
+mod blame;
 mod check;
 mod color;
 mod conflicts;
@@ -114,6 +115,9 @@ enum Command {
         override_usage = "revfs log [-p] [--since TIME] [--until TIME] [-n N] [--all] [--graph | --json] [STORE] ID"
     )]
     Log(log::Log),
+    /// Show which revision set each member, when, and on which host
+    #[command(override_usage = "revfs blame [--json] [--depth LEVELS] [STORE] ID [REV]")]
+    Blame(blame::Blame),
     /// Print one revision byte for byte, also one that was removed
     #[command(override_usage = "revfs show [STORE] ID REV")]
     Show(show::Show),
@@ -221,6 +225,7 @@ impl Cli {
             Command::Conflicts(conflicts) => conflicts.run(store, &mut out),
             Command::Diff(diff) => diff.run(store, &mut out),
             Command::Log(log) => log.run(store, &mut out),
+            Command::Blame(blame) => blame.run(store, &mut out),
             Command::Show(show) => show.run(store, &mut out),
             Command::Resolve(resolve) => resolve.run(store, &mut out),
             Command::Undelete(undelete) => undelete.run(store, &mut out),

@@ -130,3 +130,48 @@ fn diff_shows_lines_that_patch_takes() {
     let log = env.docs(&["log", "-p", "--unified", "-n1", "x"], "").ok();
     assert!(log.contains("\n@@ -1,4 +1,8 @@\n"), "{log}");
 }
+
+#[test]
+fn blame_names_the_revision_of_each_member() {
+    let env = Env::new();
+    let texts = [
+        "{\"_id\":\"x\",\"a\":1,\"b\":{\"c\":\"x\",\"d\":{}},\"e\":[1]}",
+        "{\"_id\":\"x\",\"a\":1.0,\"b\":{\"c\":\"y\",\"d\":{}},\"e\":[1]}",
+        "{\"_id\":\"x\",\"e\":[1],\"f\":null,\"b\":{\"d\":{},\"c\":\"y\"},\"a\":1}",
+    ];
+    let revs = saved(&env, "x", &texts);
+    let blamed = |args: &[&str]| {
+        let said = env.docs(&[&["blame"], args].concat(), "").ok();
+        let part = |line: &str| {
+            let (rev, rest) = line.split_once(' ').unwrap();
+            let (_, member) = rest.trim_start().split_once(' ').unwrap();
+            format!("{rev} {member}")
+        };
+        said.lines().map(part).collect::<Vec<_>>()
+    };
+    let [r0, r1, r2] = &revs[..] else { panic!() };
+    let of = |rev: &str, member: &str| format!("{rev} {member}");
+    assert_eq!(
+        blamed(&["x"]),
+        [of(r0, "/e: [1]"), of(r2, "/f: null"), of(r0, "/b/d: {}"), of(r1, "/b/c: \"y\""), of(r0, "/a: 1")]
+    );
+    assert_eq!(
+        blamed(&["--depth", "1", "x~"]),
+        [of(r0, "/a: 1.0"), of(r1, "/b: {\"c\":\"y\",\"d\":{}}"), of(r0, "/e: [1]")]
+    );
+    assert_eq!(blamed(&["x", "0"]).len(), 4);
+    let json = env.docs(&["blame", "--json", "x"], "").ok();
+    let json: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json[3]["path"], "/b/c");
+    assert_eq!(json[3]["rev"], r1.as_str());
+    assert!(
+        json.iter().all(|line| line["exact"] == true && line["host"].is_null() && line["time"].is_string())
+    );
+    // What is retired can be read; of what is purged nobody knows what it set.
+    env.docs(&["gc", "--keep", "1"], "").ok();
+    assert_eq!(blamed(&["x"])[3], of(r1, "/b/c: \"y\""));
+    env.docs(&["gc", "--purge", "0s"], "").ok();
+    assert!(blamed(&["x"]).iter().all(|line| line.starts_with(&format!("^{r2} /"))));
+    env.docs(&["blame", "x", "2", "2"], "").fails(2, "at most one revision");
+    env.docs(&["blame", "y"], "").fails(1, "no object y");
+}
