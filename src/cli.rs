@@ -2,7 +2,7 @@
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `blame check conflicts diff export import log resolve show status sync`. `place` finds the
-//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line, `patch` what differs between two texts,
+//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `from_copy` brings back what is lost, `record` is an object on one line, `patch` what differs between two texts,
 //! `revision` a revision, `when` a time, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
@@ -28,6 +28,7 @@ mod conflicts;
 mod diff;
 pub mod exit;
 mod export;
+mod from_copy;
 /// See `tests/fuzz`.
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/checks/cli.rs"]
@@ -132,8 +133,10 @@ enum Command {
         override_usage = "revfs undelete [--op OP | --rev REV] [STORE] ID…\n       revfs undelete [--json] [STORE]"
     )]
     Undelete(gone::Undelete),
-    /// Make an older revision the newest
-    #[command(override_usage = "revfs restore [STORE] ID REV")]
+    /// Make an older revision the newest, or bring back what a copy of the store has
+    #[command(
+        override_usage = "revfs restore [STORE] ID REV\n       revfs restore --from DIR [-n] [STORE] [ID…]"
+    )]
     Restore(gone::Restore),
     /// Take old revisions out of the history; remove for good what has been gone for long
     #[command(

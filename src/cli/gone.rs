@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{CliError, Tally};
+use super::from_copy::FromCopy;
 use super::revision::with_revisions;
 use super::text::{Out, quoted};
 use super::when::{local, utc};
-use super::{Names, revision};
+use super::{Names, place, revision};
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
 use crate::store::{Deletion, Keep, Store};
@@ -114,9 +115,22 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
 }
 
 /// Appends the bytes of an older revision, live or removed, as the newest; prints its name.
+///
+/// With --from, of all objects that a copy of the store has, or of these: revisions that are missing here are added under their
+/// own names; an object that was deleted, or whose newest text is spoiled, gets a new revision that says what the copy says.
+/// Nothing that is in the store is changed, and what is newer stays newer. Prints a line for each object that something was
+/// done for. Ends with 1 where something could not be brought back, which is told.
 #[derive(Debug, Args)]
-#[command(after_help = with_revisions!("  revfs restore ./docs hello 3-9c\n  revfs restore ./docs hello@{yesterday}"))]
+#[command(after_help = with_revisions!(
+    "  revfs restore ./docs hello 3-9c\n  revfs restore ./docs hello@{yesterday}\n  revfs restore --from /mnt/backup/docs -n ./docs"
+))]
 pub struct Restore {
+    /// A copy of the store's directory, as rsync, cp or tar make one; nothing is written there
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// With --from: say what would be done, and do nothing
+    #[arg(short = 'n', long, requires = "from")]
+    dry_run: bool,
     /// The store, where it contains a slash or is `.`, `..` or `~`; then the object's id; then the revision
     #[arg(value_name = "[STORE] ID REV", hide_default_value = true)]
     names: Vec<OsString>,
@@ -124,6 +138,12 @@ pub struct Restore {
 
 impl Restore {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
+        if let Some(from) = self.from {
+            let (path, names) = place::take(store, self.names)?;
+            let ids = names.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
+            let store = Store::open(&path)?;
+            return FromCopy::open(&store, &path, &from, self.dry_run)?.run(&ids, out);
+        }
         let located = revision::locate(Names { names: self.names }, store)?;
         let wrong = "restore takes an id and a revision; `revfs log ID` lists them";
         located.revs(1..=1, wrong)?.iter().try_for_each(|rev| {

@@ -175,3 +175,90 @@ fn blame_names_the_revision_of_each_member() {
     env.docs(&["blame", "x", "2", "2"], "").fails(2, "at most one revision");
     env.docs(&["blame", "y"], "").fails(1, "no object y");
 }
+
+#[test]
+fn a_copy_of_the_store_brings_back_what_is_lost_and_nothing_else() {
+    let env = Env::new();
+    let all = ["deleted", "spoiled", "lost", "hole", "newer", "anew"];
+    let texts = ["{\"n\":0}", "{\"n\":1}", "{\"n\":2}"];
+    let revs: Vec<Vec<String>> = all.iter().map(|id| saved(&env, id, &texts)).collect();
+    let copy = env.store().with_file_name("copy");
+    let run = |program: &str, args: &[&str]| {
+        let status = std::process::Command::new(program)
+            .args(args)
+            .current_dir(env.store().parent().unwrap())
+            .status();
+        assert!(status.unwrap().success(), "{program}");
+    };
+    run("cp", &["-a", "docs", "copy"]);
+    let listed = || {
+        let mut find = std::process::Command::new("find");
+        let out = find.arg(&copy).args(["-printf", "%p %T@ %C@ %s\n"]).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let before = listed();
+    env.docs(&["rm", "deleted"], "").ok();
+    let file = |id: usize, rev: usize| env.store().join(all[id]).join(&revs[id][rev]);
+    std::fs::write(file(1, 2), "\0\0").unwrap();
+    std::fs::remove_dir_all(env.store().join("lost")).unwrap();
+    std::fs::remove_file(file(3, 1)).unwrap();
+    saved(&env, "newer", &["{\"n\":3}"]);
+    // As the original deletes, and creates.
+    std::fs::remove_dir_all(env.store().join("anew")).unwrap();
+    let anew = env.foreign("anew", "0-f…", "{\"anew\":true}");
+
+    let planned = env.docs(&["restore", "--from", "copy", "--dry-run"], "");
+    assert_eq!(planned.code, 1);
+    assert!(
+        planned.text().ends_with("would restore 6 revisions of 4 objects; nothing to restore of 2 objects\n")
+    );
+    assert!(env.docs(&["get", "lost"], "").code == 1 && std::fs::read(file(1, 2)).unwrap() == b"\0\0");
+
+    let done = env.docs(&["restore", "--from", "copy"], "");
+    assert_eq!(done.code, 1, "{}", done.text());
+    done.one_line("object anew: 3 of the copy's revisions were left, as the object was made anew since: `revfs rm anew` first");
+    let said = done.text();
+    assert!(said.contains(&format!("lost: 3 revisions added, {} the newest\n", revs[2][2])), "{said}");
+    assert!(said.contains(&format!("hole: 1 revision added, {}\n", revs[3][1])), "{said}");
+    assert!(said.contains(&format!("deleted: {} was deleted; 3-", revs[0][2])), "{said}");
+    assert!(said.contains(&format!("spoiled: {} is spoiled here; 3-", revs[1][2])), "{said}");
+    for (id, text) in all.iter().zip(["2", "2", "2", "2", "3", ""]) {
+        let expected = if text.is_empty() { "{\"anew\":true}".into() } else { format!("{{\"n\":{text}}}") };
+        assert_eq!(env.docs(&["get", "--raw", id], "").ok(), expected, "{id}");
+    }
+    assert_eq!(std::fs::read(file(1, 2)).unwrap(), b"\0\0", "what is there is not touched");
+    assert_eq!(listed(), before, "nothing is written to the copy");
+    // What was saved then is not said to be of today.
+    let times = |dir: &str| {
+        let log = crate::cli::run(&mut env.command(&["-s", dir, "log", "--json", "lost"]), b"").ok();
+        let mtime = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let name = line["rev"].as_str().unwrap().to_owned();
+            std::fs::metadata(env.store().with_file_name(dir).join("lost").join(name))
+                .unwrap()
+                .modified()
+                .unwrap()
+        };
+        log.lines().map(mtime).collect::<Vec<_>>()
+    };
+    assert_eq!(times("docs"), times("copy"));
+
+    env.docs(&["rm", "anew"], "").ok();
+    let again = env.docs(&["restore", "--from", "copy", "anew"], "").ok();
+    assert_eq!(again, format!("anew: 3 revisions added, {} the newest\n", revs[5][2]));
+    assert!(env.docs(&["log", "--all", "anew"], "").ok().contains(&anew));
+    env.docs(&["check", "--repair"], "").ok();
+    assert_eq!(
+        env.docs(&["restore", "--from", "copy", "spoiled"], "").ok(),
+        format!("spoiled: 1 revision added, {}\n", revs[1][2])
+    );
+    assert_eq!(env.docs(&["restore", "--from", "copy", "newer"], "").ok(), "newer: nothing to restore\n");
+    assert!(env.docs(&["check"], "").ok().is_empty());
+
+    env.docs(&["restore", "--from", "copy", "nope"], "").fails(1, "copy holds no object nope");
+    env.docs(&["restore", "--from", "docs"], "").fails(2, "is the store itself");
+    env.docs(&["restore", "--from", "nowhere"], "").fails(2, "is no directory");
+    std::fs::create_dir(env.store().with_file_name("empty")).unwrap();
+    env.docs(&["restore", "--from", "empty"], "").fails(1, "empty holds no object; --from takes a copy");
+    env.docs(&["restore", "-n", "lost", "1"], "").fails(2, "--from");
+}
