@@ -3,7 +3,7 @@
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
 //! gc`), `mount` (`mount umount`), and one for each of `blame check conflicts diff export import log resolve show status sync`. `place` finds the
 //! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `from_copy` brings back what is lost, `record` is an object on one line, `patch` what differs between two texts,
-//! `revision` a revision, `when` a time, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
+//! `revision` a revision, `when` a time, `hint` what else may be meant, `ask` asks at the terminal, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -35,6 +35,7 @@ mod from_copy;
 pub(crate) mod fuzz;
 mod gone;
 mod graph;
+mod hint;
 mod import;
 mod interrupt;
 mod log;
@@ -162,11 +163,18 @@ struct Names {
 }
 
 impl Names {
-    /// The store that the command works on and the ids given.
-    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
+    /// The store that the command works on and the ids given, also of objects that are not there.
+    fn locate_new(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
         let (store, ids) = place::take(option, self.names)?;
         let ids = ids.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
         Ok((Store::open(&store)?, ids))
+    }
+
+    /// The same of objects that are there: a file's name in the mount stands for its object.
+    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
+        let (store, ids) = self.locate_new(option)?;
+        let ids = ids.into_iter().map(|id| revision::existing(&store, id)).collect::<Result<Vec<_>, _>>()?;
+        Ok((store, ids))
     }
 
     /// The store, and what was given, which may say more than ids: at least one.

@@ -57,7 +57,7 @@ impl Blame {
         let revs = located.revs(..=1, "blame takes an id and at most one revision")?;
         let rev = match &revs[..] {
             [rev] => rev.clone(),
-            _ => store.winner_meta(id)?.0,
+            _ => store.winner_meta(id).map_err(|e| located.explain(e))?.0,
         };
         let text = store.read(id, &rev).map_err(|e| revision::unread(&rev, e))?;
         let leaves = Leaves::new(&text, self.depth).map_err(Error::from)?;

@@ -8,6 +8,7 @@ use clap::Args;
 use super::Names;
 use super::color::{Color, Paint};
 use super::exit::{CliError, Exit, Tally};
+use super::hint::explain;
 use super::text::{Out, brief, groups, quoted};
 use super::when::local;
 use crate::document;
@@ -43,7 +44,7 @@ pub struct Conflicts {
 impl Conflicts {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, given) = self.names.locate(store)?;
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&store);
         let any = match (self.json, self.list) {
             (true, _) => json(&store, &given, out, &mut tally)?,
             (_, true) => list(&store, &given, out, &mut tally)?,
@@ -64,7 +65,7 @@ fn conflicted(store: &Store) -> Result<Vec<ObjectId>, CliError> {
 
 fn json(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> Result<bool, CliError> {
     if let [id] = given {
-        let found = store.conflicts(id)?;
+        let found = store.conflicts(id).map_err(|e| explain(store, e.into()))?;
         out.line(groups(&found))?;
         return Ok(!found.is_empty());
     }

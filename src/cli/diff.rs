@@ -39,9 +39,9 @@ impl Diff {
         let located = revision::locate(self.names, store)?;
         let (store, id) = (&located.store, &located.id);
         let pairs = match &located.revs(..=2, "diff takes an id and at most two revisions")?[..] {
-            [old] => vec![(old.clone(), store.winner_meta(id)?.0)],
+            [old] => vec![(old.clone(), store.winner_meta(id).map_err(|e| located.explain(e))?.0)],
             [old, new] => vec![(old.clone(), new.clone())],
-            _ => by_default(store, id)?,
+            _ => by_default(store, id).map_err(|e| located.explain(e))?,
         };
         let mut any = false;
         for (old, new) in pairs {

@@ -4,7 +4,9 @@
 
 use std::io::{self, Write};
 
+use super::hint::explain;
 use crate::error::Error;
+use crate::store::Store;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,10 +141,19 @@ pub fn complain(why: &str) {
 }
 
 /// The outcome of a command on several objects: each failure is told at once and the others go on.
-#[derive(Debug, Default)]
-pub struct Tally(Exit);
+#[derive(Default)]
+pub struct Tally {
+    worst: Exit,
+    /// Where other ids are looked for.
+    store: Option<Store>,
+}
 
 impl Tally {
+    /// One that says what may be meant where an object is not there.
+    pub fn of(store: &Store) -> Tally {
+        Tally { worst: Exit::Done, store: Some(store.clone()) }
+    }
+
     /// Counts one outcome.
     ///
     /// # Errors
@@ -152,7 +163,8 @@ impl Tally {
             Ok(()) => Ok(()),
             Err(e @ CliError::Output(_)) => Err(e),
             Err(e) => {
-                self.0 = self.0.max(e.tell());
+                let e = if let Some(store) = &self.store { explain(store, e) } else { e };
+                self.worst = self.worst.max(e.tell());
                 Ok(())
             }
         }
@@ -160,7 +172,7 @@ impl Tally {
 
     /// The outcome of all.
     pub fn finish(self) -> Result<(), CliError> {
-        match self.0 {
+        match self.worst {
             Exit::Done => Ok(()),
             worst => Err(CliError::Told(worst)),
         }

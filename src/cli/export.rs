@@ -43,7 +43,7 @@ impl Export {
         if let Some(dir) = &self.to {
             fs::create_dir_all(dir).map_err(|e| unwritten(dir, &e))?;
         }
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&store);
         let mut write = |object: Result<Object, Error>| {
             let written = object.map_err(CliError::from).and_then(|object| match &self.to {
                 None => out.bytes(&Record::line(&object.id, &object.text)),

@@ -82,7 +82,7 @@ impl Log {
         if !located.rest.is_empty() {
             return Err(CliError::Usage("log takes one id".into()));
         }
-        let history = History::load(&located.store, &located.id, self.all)?;
+        let history = History::load(&located.store, &located.id, self.all).map_err(|e| located.explain(e))?;
         let revs = history.listed(located.rev.as_ref());
         let most = self.max_count.unwrap_or(usize::MAX);
         // One after the other: a history may be long.

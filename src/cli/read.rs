@@ -38,7 +38,7 @@ impl Get {
         if self.rev.is_some() && words.len() > 1 {
             return Err(CliError::Usage("--rev takes one id".into()));
         }
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&store);
         for word in &words {
             let text = Target::new(&store, word).and_then(|target| self.read(&store, &target));
             tally.add(text.and_then(|text| match self.raw {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::exit::CliError;
+use super::hint::explain;
 use super::when::{When, local};
 use super::{Names, place};
 use crate::backend::Tombstone;
@@ -134,11 +135,15 @@ impl Target {
         // The longest id first.
         let places = (1..bytes.len()).rev().filter(|&at| matches!(bytes[at], b'~' | b'@'));
         let parts: Vec<Target> = places.filter_map(split).collect();
-        let Some(last) = parts.last() else { return Ok(whole?) };
+        let Some(last) = parts.last() else {
+            let whole = whole?;
+            return Ok(Target { id: existing(store, whole.id)?, ..whole });
+        };
         let all: Vec<&Target> = whole.iter().chain(&parts).collect();
         for target in &all {
-            if found(store.backend().entries(&target.id))?.is_some() {
-                return Ok((*target).clone());
+            let id = existing(store, target.id.clone())?;
+            if found(store.backend().entries(&id))?.is_some() {
+                return Ok(Target { id, point: target.point.clone() });
             }
         }
         for target in all {
@@ -156,6 +161,16 @@ impl Target {
     pub fn rev(&self, store: &Store) -> Result<Option<Rev>, CliError> {
         self.point.as_ref().map(|point| History::load(store, &self.id)?.at(point)).transpose()
     }
+}
+
+/// An id, or of one that ends as a file's name in the mount and that no object has, the id of the file's object, if that is there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn existing(store: &Store, id: ObjectId) -> Result<ObjectId, Error> {
+    let Some(stem) = ObjectId::from_file_name(id.as_os_str()) else { return Ok(id) };
+    let lives = |id: &ObjectId| Ok::<_, Error>(found(store.backend().entries(id))?.is_some());
+    Ok(if !lives(&id)? && store.removed(&id)?.is_empty() && lives(&stem)? { stem } else { id })
 }
 
 /// An object, its store, perhaps a revision, and the arguments after.
@@ -176,8 +191,15 @@ impl Located {
         if !many.contains(&(usize::from(self.rev.is_some()) + self.rest.len())) {
             return Err(CliError::Usage(wrong.into()));
         }
-        let rest = self.rest.iter().map(|arg| find(&self.store, &self.id, arg));
+        let rest = self.rest.iter().map(|arg| find(&self.store, &self.id, arg).map_err(|e| self.explain(e)));
         self.rev.clone().map(Ok).into_iter().chain(rest).collect()
+    }
+}
+
+impl Located {
+    /// An error, with what may be meant instead.
+    pub fn explain(&self, e: impl Into<CliError>) -> CliError {
+        explain(&self.store, e.into())
     }
 }
 
@@ -193,8 +215,9 @@ pub fn locate(names: Names, option: Option<PathBuf>) -> Result<Located, CliError
     let word = rest.remove(0);
     ObjectId::new(&word).map(drop).or_else(|e| if is_long(&word) { Ok(()) } else { Err(e) })?;
     let store = Store::open(&store)?;
-    let target = Target::new(&store, &word)?;
-    Ok(Located { rev: target.rev(&store)?, id: target.id, store, rest })
+    let target = Target::new(&store, &word).map_err(|e| explain(&store, e))?;
+    let rev = target.rev(&store).map_err(|e| explain(&store, e))?;
+    Ok(Located { rev, id: target.id, store, rest })
 }
 
 /// Too long for an id, which what follows one may make it.

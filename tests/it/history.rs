@@ -262,3 +262,77 @@ fn a_copy_of_the_store_brings_back_what_is_lost_and_nothing_else() {
     env.docs(&["restore", "--from", "empty"], "").fails(1, "empty holds no object; --from takes a copy");
     env.docs(&["restore", "-n", "lost", "1"], "").fails(2, "--from");
 }
+
+#[test]
+fn no_object_says_which_may_be_meant() {
+    let env = Env::new();
+    for id in ["hello", "deleted", "purged", "two\nlines"] {
+        saved(&env, id, &["{\"n\":0}", "{\"n\":1}"]);
+    }
+    env.docs(&["rm", "deleted"], "").ok();
+    env.docs(&["rm", "purged"], "").ok();
+    for command in ["get", "rm", "log", "blame", "conflicts", "diff", "export"] {
+        env.docs(&[command, "deleted"], "").fails(1, "no object deleted; it was deleted 2");
+        env.docs(&[command, "helo"], "").fails(1, "no object helo; did you mean hello?");
+    }
+    env.docs(&["update", "hell"], "{}").fails(1, "no object hell; did you mean hello?");
+    env.docs(&["get", "helo~2"], "").fails(1, "no object helo; did you mean hello?");
+    env.docs(&["show", "deletde@1"], "").fails(1, "no object deletde");
+    env.docs(&["get", "two\nline"], "").fails(1, "did you mean two\\nlines?");
+    env.docs(&["get", "nothing like it"], "").fails(1, "no object nothing like it");
+    env.docs(&["gc", "--purge-deleted", "0s", "purged"], "").ok();
+    env.docs(&["get", "purged"], "").fails(1, "nothing is left of one: `revfs log --all purged`");
+    env.foreign("broken", "0-a…", "{");
+    env.docs(&["get", "broken"], "").fails(1, "what is there under that name holds none");
+    // Earlier revisions of what was deleted are there.
+    assert_eq!(env.docs(&["get", "--raw", "deleted~"], "").ok(), "{\"n\":0}");
+    // A file's name, where it is no id.
+    assert_eq!(env.docs(&["get", "--raw", "hello.json", "hello.json~"], "").ok(), "{\"n\":1}{\"n\":0}");
+    saved(&env, "hello.json", &["{\"odd\":1}"]);
+    assert_eq!(env.docs(&["get", "--raw", "hello.json"], "").ok(), "{\"odd\":1}");
+}
+
+#[test]
+fn a_store_may_be_named_without_a_slash_where_nothing_else_is_meant() {
+    let env = Env::new();
+    saved(&env, "hello", &["{}"]);
+    let run = |args: &[&str]| crate::cli::run(&mut env.command(args), b"");
+    assert_eq!(run(&["get", "--raw", "docs", "hello"]).ok(), "{}");
+    assert_eq!(run(&["get", "--raw", "docs/hello"]).ok(), "{}");
+    assert_eq!(run(&["get", "--raw", "./docs/hello~0"]).ok(), "{}");
+    assert_eq!(run(&["get", "--raw", "./docs/nope"]).code, 2, "no such directory");
+    std::fs::create_dir(env.store().with_file_name("plain")).unwrap();
+    run(&["get", "plain", "hello"]).fails(2, "which store?");
+    let other = |args: &[&str]| crate::cli::run(env.command(args).env("REVFS_STORE", "./docs"), b"");
+    other(&["get", "docs", "hello"]).one_line("no object docs; a store's path has a slash in it: ./docs");
+    // What `all` prints is many texts.
+    let all = env.docs(&["all"], "").ok();
+    let one = |args: &[&str], text: &str| crate::cli::run(&mut env.command(args), text.as_bytes());
+    one(&["create", "./docs"], &all).fails(1, "object hello exists already");
+    saved(&env, "more", &["{}"]);
+    let all = env.docs(&["all"], "").ok();
+    one(&["create", "./docs"], &all).fails(4, "`revfs import -` takes many");
+    std::fs::create_dir(env.store().with_file_name("other")).unwrap();
+    assert_eq!(one(&["import", "./other", "-"], &all).ok(), "2 created, 0 updated, 0 as they were\n");
+}
+
+#[cfg(feature = "fuse")]
+#[test]
+fn a_path_in_a_mount_names_the_object_and_its_store() {
+    let place = crate::mounted::Place::new();
+    let mount = place.mount(&[]);
+    mount.write("hello.json", "{\"n\":0}");
+    mount.write("hello.json", "{\"n\":1}");
+    mount.write("other.json", "{}");
+    let revfs = env!("CARGO_BIN_EXE_revfs");
+    let here = |script: &str| mount.sh_ok(&script.replace("revfs", revfs));
+    assert_eq!(here("revfs get --raw ./hello.json ./other.json hello.json~"), "{\"n\":1}{}{\"n\":0}");
+    let point = place.point();
+    let file = |name: &str| point.join(name).display().to_string();
+    assert_eq!(here(&format!("revfs get --raw '{}'", file("hello.json@0"))), "{\"n\":0}");
+    assert_eq!(here(&format!("cd /; revfs log -n1 '{}' | wc -l", file("hello.json"))).trim(), "1");
+    assert_eq!(here(&format!("revfs blame '{}' | wc -l", file("hello.json"))).trim(), "1");
+    let away = mount.sh(&format!("'{revfs}' get '{}'", file("notes.txt")));
+    assert!(!away.status.success());
+    assert_eq!(here("revfs rm ./other.json; ls").trim(), "hello.json");
+}
