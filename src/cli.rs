@@ -1,9 +1,9 @@
 //! The command line: arguments to calls, results to text, failures to one line and an exit code.
 //!
 //! One file per group of commands: `read` (`get ls all`), `write` (`put create update upsert rm`), `gone` (`undelete restore
-//! gc`), `mount` (`mount umount`), and one for each of `check conflicts diff export import log resolve show status sync`. `place` finds the
-//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `record` is an object on one line,
-//! `revision` a revision, `ask` asks at the terminal, `examples` is what the helps teach by, `man` makes manual pages of them, `complete` answers TAB, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
+//! gc`), `mount` (`mount umount`), and one for each of `blame check conflicts diff export import log resolve show status sync`. `place` finds the
+//! store, `progress` shows how far long work has come, `texts` takes a stream of many texts apart, `from_copy` brings back what is lost, `record` is an object on one line, `patch` what differs between two texts,
+//! `revision` a revision, `when` a time, `hint` what else may be meant, `ask` asks at the terminal, `examples` is what the helps teach by, `man` makes manual pages of them, `complete` answers TAB, [`exit`] holds the codes, `text` and `color` the output, `logger` the log. Invariants:
 //! standard output carries results and nothing else, standard error one line per failure; a
 //! reader that went away (`| head`) is no failure. Nothing else in the crate knows that a command line exists.
 
@@ -21,6 +21,7 @@ use text::Out;
 
 mod apart;
 mod ask;
+mod blame;
 mod check;
 mod color;
 mod complete;
@@ -29,18 +30,21 @@ mod diff;
 mod examples;
 pub mod exit;
 mod export;
+mod from_copy;
 /// See `tests/fuzz`.
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/checks/cli.rs"]
 pub(crate) mod fuzz;
 mod gone;
 mod graph;
+mod hint;
 mod import;
 mod interrupt;
 mod log;
 mod logger;
 mod man;
 mod mount;
+mod patch;
 mod place;
 mod progress;
 mod read;
@@ -53,6 +57,7 @@ mod status;
 mod sync;
 mod text;
 mod texts;
+mod when;
 mod write;
 
 /// revfs: a store of JSON objects as a directory, where every save is a revision
@@ -109,10 +114,16 @@ enum Command {
     Export(export::Export),
     #[command(override_usage = "revfs conflicts [--json | --names] [--exit-code] [STORE] [ID…]")]
     Conflicts(conflicts::Conflicts),
-    #[command(override_usage = "revfs diff [--json] [--exit-code] [STORE] ID [REV [REV]]")]
+    #[command(
+        override_usage = "revfs diff [--json | --unified[=LINES]] [--exit-code] [STORE] ID [REV [REV]]"
+    )]
     Diff(diff::Diff),
-    #[command(override_usage = "revfs log [--all] [--graph | --json] [STORE] ID")]
+    #[command(
+        override_usage = "revfs log [-p] [--since TIME] [--until TIME] [-n N] [--all] [--graph | --json] [STORE] ID"
+    )]
     Log(log::Log),
+    #[command(override_usage = "revfs blame [--json] [--depth LEVELS] [STORE] ID [REV]")]
+    Blame(blame::Blame),
     #[command(override_usage = "revfs show [STORE] ID REV")]
     Show(show::Show),
     #[command(
@@ -124,7 +135,9 @@ enum Command {
         override_usage = "revfs undelete [--op OP | --rev REV] [STORE] ID…\n       revfs undelete [--json] [STORE]"
     )]
     Undelete(gone::Undelete),
-    #[command(override_usage = "revfs restore [STORE] ID REV")]
+    #[command(
+        override_usage = "revfs restore [STORE] ID REV\n       revfs restore --from DIR [-n] [STORE] [ID…]"
+    )]
     Restore(gone::Restore),
     #[command(
         override_usage = "revfs gc [--keep N|AGE] [--purge AGE] [--purge-deleted AGE] [-n] [STORE] [ID…]"
@@ -149,11 +162,26 @@ struct Names {
 }
 
 impl Names {
-    /// The store that the command works on and the ids given.
-    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
+    /// The store that the command works on and the ids given, also of objects that are not there.
+    fn locate_new(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
         let (store, ids) = place::take(option, self.names)?;
         let ids = ids.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
         Ok((Store::open(&store)?, ids))
+    }
+
+    /// The same of objects that are there: a file's name in the mount stands for its object.
+    fn locate(self, option: Option<PathBuf>) -> Result<(Store, Vec<ObjectId>), CliError> {
+        let (store, ids) = self.locate_new(option)?;
+        let ids = ids.into_iter().map(|id| revision::existing(&store, id)).collect::<Result<Vec<_>, _>>()?;
+        Ok((store, ids))
+    }
+
+    /// The store, and what was given, which may say more than ids: at least one.
+    fn words(self, option: Option<PathBuf>) -> Result<(Store, Vec<OsString>), CliError> {
+        match place::take(option, self.names)? {
+            (_, words) if words.is_empty() => Err(CliError::Usage("which object? give its id".into())),
+            (store, words) => Ok((Store::open(&store)?, words)),
+        }
     }
 
     /// The same for a command that needs an id.
@@ -215,6 +243,7 @@ impl Cli {
             Command::Conflicts(conflicts) => conflicts.run(store, &mut out),
             Command::Diff(diff) => diff.run(store, &mut out),
             Command::Log(log) => log.run(store, &mut out),
+            Command::Blame(blame) => blame.run(store, &mut out),
             Command::Show(show) => show.run(store, &mut out),
             Command::Resolve(resolve) => resolve.run(store, &mut out),
             Command::Undelete(undelete) => undelete.run(store, &mut out),

@@ -13,6 +13,8 @@ use std::ops::Range;
 
 mod compact;
 mod edit;
+mod leaves;
+mod lines;
 mod merge;
 mod number;
 mod pointer;
@@ -25,6 +27,8 @@ use scan::{Fault, Visit};
 use tree::Tree;
 
 pub use compact::compact;
+pub use leaves::Leaves;
+pub use lines::lines;
 pub use merge::{Change, Kind, Merged, Overlap, Pick, diff, merge, three_way};
 pub use pointer::at_pointer;
 

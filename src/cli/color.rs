@@ -56,6 +56,10 @@ impl Paint {
         self.sgr("33", text)
     }
 
+    pub fn cyan(self, text: impl Display) -> String {
+        self.sgr("36", text)
+    }
+
     fn sgr(self, code: &str, text: impl Display) -> String {
         match self.0 {
             true => format!("\x1b[{code}m{text}\x1b[m"),

@@ -13,7 +13,7 @@ use clap::ArgMatches;
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
 
-use super::text::utc;
+use super::when::utc;
 use super::{command, place};
 use crate::backend::{DirBackend, Meta};
 use crate::rev::ObjectId;

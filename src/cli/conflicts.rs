@@ -8,7 +8,9 @@ use clap::Args;
 use super::Names;
 use super::color::{Color, Paint};
 use super::exit::{CliError, Exit, Tally};
-use super::text::{Out, brief, groups, quoted, utc};
+use super::hint::explain;
+use super::text::{Out, brief, groups, quoted};
+use super::when::local;
 use crate::document;
 use crate::error::Error;
 use crate::resolve::{ConflictSet, Group, Side, is_captured};
@@ -44,7 +46,7 @@ pub struct Conflicts {
 impl Conflicts {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, given) = self.names.locate(store)?;
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&store);
         let any = match (self.json, self.list) {
             (true, _) => json(&store, &given, out, &mut tally)?,
             (_, true) => list(&store, &given, out, &mut tally)?,
@@ -65,7 +67,7 @@ fn conflicted(store: &Store) -> Result<Vec<ObjectId>, CliError> {
 
 fn json(store: &Store, given: &[ObjectId], out: &mut Out, tally: &mut Tally) -> Result<bool, CliError> {
     if let [id] = given {
-        let found = store.conflicts(id)?;
+        let found = store.conflicts(id).map_err(|e| explain(store, e.into()))?;
         out.line(groups(&found))?;
         return Ok(!found.is_empty());
     }
@@ -216,7 +218,7 @@ fn row(store: &Store, set: &ConflictSet, group: &Group, side: &Side, role: Role)
 }
 
 fn cells(store: &Store, set: &ConflictSet, side: &Side, sides: String, role: &str) -> [String; 7] {
-    let time = side.meta.as_ref().map_or("-".into(), |meta| utc(store.saved_at(&set.id, &side.rev, meta)));
+    let time = side.meta.as_ref().map_or("-".into(), |meta| local(store.saved_at(&set.id, &side.rev, meta)));
     let generation = side.rev.generation_text().to_owned();
     let host = store.host(&set.id, &side.rev).map_or(NO_HOST.into(), |host| host.to_string());
     [set.id.to_string(), generation, sides, role.into(), side.rev.to_string(), time, host]

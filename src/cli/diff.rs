@@ -1,15 +1,14 @@
 //! `diff`.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::color::{Color, Paint};
 use super::exit::{CliError, Exit};
-use super::text::{Out, quoted, visible};
+use super::patch::{Form, Patch};
+use super::revision::REVISIONS;
+use super::text::{Out, quoted};
 use super::{Names, revision};
-use crate::document::{self, Change, Kind};
 use crate::error::Error;
 use crate::resolve::ConflictSet;
 use crate::rev::{ObjectId, Rev};
@@ -23,36 +22,45 @@ use crate::store::Store;
 /// With two revisions: from the first to the second. With one: from that to the winner. With none: from each of those in
 /// conflict with the winner to the winner, or from the winner's parent where nothing is in conflict.
 #[derive(Debug, Args)]
+#[command(after_help = REVISIONS)]
 pub struct Diff {
     /// One JSON object per comparison and line: old, new, and changes with path, kind, old, new
-    #[arg(long)]
+    #[arg(long, conflicts_with = "unified")]
     json: bool,
     /// End with 1 where something differs
     #[arg(long)]
     exit_code: bool,
     #[command(flatten)]
-    color: Color,
+    form: Form,
     #[command(flatten)]
     names: Names,
 }
 
 impl Diff {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let (store, id, revs) = revision::locate(self.names, store)?;
-        let pairs = match &revs[..] {
-            [] => by_default(&store, &id)?,
-            [old] => vec![(revision::find(&store, &id, old)?, store.winner_meta(&id)?.0)],
-            [old, new] => vec![(revision::find(&store, &id, old)?, revision::find(&store, &id, new)?)],
-            _ => return Err(CliError::Usage("diff takes an id and at most two revisions".into())),
+        let located = revision::locate(self.names, store)?;
+        let (store, id) = (&located.store, &located.id);
+        let pairs = match &located.revs(..=2, "diff takes an id and at most two revisions")?[..] {
+            [old] => vec![(old.clone(), store.winner_meta(id).map_err(|e| located.explain(e))?.0)],
+            [old, new] => vec![(old.clone(), new.clone())],
+            _ => by_default(store, id).map_err(|e| located.explain(e))?,
         };
         let mut any = false;
         for (old, new) in pairs {
-            let texts = [store.read(&id, &old)?, store.read(&id, &new)?];
-            let changes = document::diff(&texts[0], &texts[1]);
-            any |= !changes.is_empty();
+            let read = |rev: &Rev| store.read(id, rev).map_err(|e| revision::unread(rev, e));
+            let texts = [read(&old)?, read(&new)?];
+            let patch = Patch::new(&texts[0], &texts[1]);
             match self.json {
-                true => out.line(json(&old, &new, &changes, &texts))?,
-                false => print(&old, &new, &changes, &texts, self.color.paint(), out)?,
+                true => {
+                    let [old, new] = [&old, &new].map(|rev| quoted(rev.as_str()));
+                    let changes = patch.json();
+                    any |= changes != "[]";
+                    out.line(format!("{{\"old\":{old},\"new\":{new},\"changes\":{changes}}}"))?;
+                }
+                false => {
+                    let heads = [&old, &new].map(Rev::as_str);
+                    any |= patch.print(&self.form, Some(heads), out)?;
+                }
             }
         }
         match any && self.exit_code {
@@ -76,68 +84,4 @@ fn by_default(store: &Store, id: &ObjectId) -> Result<Vec<(Rev, Rev)>, CliError>
         )));
     }
     Ok(others.into_iter().map(|other| (other, winner.rev.clone())).collect())
-}
-
-fn value<'a>(text: &'a [u8], span: &Option<Range<usize>>) -> Option<&'a [u8]> {
-    text.get(span.clone()?)
-}
-
-fn print(
-    old: &Rev,
-    new: &Rev,
-    changes: &[Change],
-    texts: &[Vec<u8>; 2],
-    paint: Paint,
-    out: &mut Out,
-) -> Result<(), CliError> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    out.line(paint.bold(format!("--- {old}")))?;
-    out.line(paint.bold(format!("+++ {new}")))?;
-    for change in changes {
-        let path = if change.path.is_empty() { "the whole text" } else { &change.path };
-        if let Some(value) = value(&texts[0], &change.old) {
-            out.line(paint.red(format!("-{path}: {}", visible_line(value))))?;
-        }
-        if let Some(value) = value(&texts[1], &change.new) {
-            out.line(paint.green(format!("+{path}: {}", visible_line(value))))?;
-        }
-    }
-    Ok(())
-}
-
-/// A value on one line. (A text that is no JSON may hold anything.)
-fn visible_line(value: &[u8]) -> String {
-    visible(value).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn json(old: &Rev, new: &Rev, changes: &[Change], texts: &[Vec<u8>; 2]) -> String {
-    let raw = |text: &[u8], span: &Option<Range<usize>>| match (span, value(text, span)) {
-        (Some(span), Some(value)) if *span == (0..text.len()) && document::check(value).is_err() => {
-            format!(",\"{{}}\":{}", quoted(&String::from_utf8_lossy(value)))
-        }
-        (_, Some(value)) => {
-            format!(",\"{{}}\":{}", String::from_utf8_lossy(&document::compact(value)))
-        }
-        (_, None) => String::new(),
-    };
-    let change = |change: &Change| {
-        let kind = match change.kind {
-            Kind::Added => "added",
-            Kind::Removed => "removed",
-            Kind::Changed => "changed",
-        };
-        let (before, after) = (raw(&texts[0], &change.old), raw(&texts[1], &change.new));
-        let (before, after) = (before.replacen("{}", "old", 1), after.replacen("{}", "new", 1));
-        // The path is written as it stands in a JSON string.
-        format!("{{\"path\":\"{}\",\"kind\":\"{kind}\"{before}{after}}}", change.path)
-    };
-    let changes: Vec<String> = changes.iter().map(change).collect();
-    format!(
-        "{{\"old\":{},\"new\":{},\"changes\":[{}]}}",
-        quoted(old.as_str()),
-        quoted(new.as_str()),
-        changes.join(",")
-    )
 }

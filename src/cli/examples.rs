@@ -28,7 +28,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("Mount a store", &["mount", "umount", "status"]),
     ("Read and write objects", &["get", "put", "create", "update", "upsert", "rm", "ls"]),
     ("Many at once", &["all", "import", "export"]),
-    ("Look at the past, and bring it back", &["log", "show", "diff", "restore", "undelete"]),
+    ("Look at the past, and bring it back", &["log", "show", "diff", "blame", "restore", "undelete"]),
     ("Settle conflicts", &["conflicts", "resolve"]),
     ("Keep a store, here and elsewhere", &["sync", "check", "gc"]),
 ];
@@ -56,6 +56,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "revfs get ./docs hello",
             "revfs get --raw ./docs hello | sha256sum   # the stored bytes",
+            "revfs get ./docs 'hello@{2 hours ago}'",
             "revfs get --rev 3-9c14064fb3294a3fb701054e3ea7b0c8 ./docs hello",
         ],
     ),
@@ -92,11 +93,28 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         "diff",
         &[
             "revfs diff ./docs hello          # each loser, or the winner's parent, with the winner",
-            "revfs diff ./docs hello 2 3-9c   # the beginnings of two names are enough",
+            "revfs diff ./docs hello~1        # what the newest changed",
+            "revfs diff --unified ./docs hello '@{yesterday}' 3-9c",
         ],
     ),
-    ("log", &["revfs log ./docs hello", "revfs log --graph --all ./docs hello"]),
-    ("show", &["revfs show ./docs hello 3-9c", "revfs show ./docs hello 0 | diff - mnt/hello.json"]),
+    (
+        "log",
+        &[
+            "revfs log ./docs hello",
+            "revfs log -p --since 2d ./docs hello",
+            "revfs log -n 5 ./docs hello~3",
+            "revfs log --graph --all ./docs hello",
+        ],
+    ),
+    ("blame", &["revfs blame ./docs hello", "revfs blame --json ./docs hello~2 | jq -r .path"]),
+    (
+        "show",
+        &[
+            "revfs show ./docs hello 3-9c",
+            "revfs show ./docs hello~2",
+            "revfs show ./docs hello 0 | diff - mnt/hello.json",
+        ],
+    ),
     (
         "resolve",
         &[
@@ -110,7 +128,14 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
         "undelete",
         &["revfs undelete ./docs            # what can be brought back", "revfs undelete ./docs hello"],
     ),
-    ("restore", &["revfs log ./docs hello", "revfs restore ./docs hello 3-9c"]),
+    (
+        "restore",
+        &[
+            "revfs restore ./docs hello 3-9c",
+            "revfs restore ./docs 'hello@{yesterday}'",
+            "revfs restore --from /mnt/backup/docs -n ./docs",
+        ],
+    ),
     (
         "gc",
         &["revfs gc -n --keep 20 ./docs          # what would go", "revfs gc --keep 30d --purge 90d ./docs"],

@@ -4,8 +4,10 @@
 
 use std::io::{self, Write};
 
+use super::hint::explain;
 use super::progress::aside;
 use crate::error::Error;
+use crate::store::Store;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,10 +142,19 @@ pub fn complain(why: &str) {
 }
 
 /// The outcome of a command on several objects: each failure is told at once and the others go on.
-#[derive(Debug, Default)]
-pub struct Tally(Exit);
+#[derive(Default)]
+pub struct Tally {
+    worst: Exit,
+    /// Where other ids are looked for.
+    store: Option<Store>,
+}
 
 impl Tally {
+    /// One that says what may be meant where an object is not there.
+    pub fn of(store: &Store) -> Tally {
+        Tally { worst: Exit::Done, store: Some(store.clone()) }
+    }
+
     /// Counts one outcome.
     ///
     /// # Errors
@@ -153,7 +164,8 @@ impl Tally {
             Ok(()) => Ok(()),
             Err(e @ CliError::Output(_)) => Err(e),
             Err(e) => {
-                self.0 = self.0.max(e.tell());
+                let e = if let Some(store) = &self.store { explain(store, e) } else { e };
+                self.worst = self.worst.max(e.tell());
                 Ok(())
             }
         }
@@ -161,7 +173,7 @@ impl Tally {
 
     /// The outcome of all.
     pub fn finish(self) -> Result<(), CliError> {
-        match self.0 {
+        match self.worst {
             Exit::Done => Ok(()),
             worst => Err(CliError::Told(worst)),
         }

@@ -46,7 +46,7 @@ impl Export {
         if let Some(dir) = &self.to {
             fs::create_dir_all(dir).map_err(|e| unwritten(dir, &e))?;
         }
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&store);
         let done = Objects::of(ids.len());
         let mut write = |object: Result<Object, Error>| {
             done.one();

@@ -8,8 +8,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::{CliError, Tally};
+use super::from_copy::FromCopy;
 use super::progress::{Objects, Shown, during};
-use super::text::{Out, quoted, utc};
+use super::revision::REVISIONS;
+use super::text::{Out, quoted};
+use super::when::{local, utc};
 use super::{Names, place, revision};
 use crate::error::Error;
 use crate::rev::{ObjectId, Rev};
@@ -106,7 +109,7 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
                     quoted(last)
                 ),
                 false => {
-                    format!("{} {} {:>6} {last} {id}", utc(*at), &op.get(..12).unwrap_or(op), revs.len())
+                    format!("{} {} {:>6} {last} {id}", local(*at), &op.get(..12).unwrap_or(op), revs.len())
                 }
             })?;
         }
@@ -114,28 +117,42 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Make an older revision the newest
+/// Make an older revision the newest, or bring back from a copy
 ///
-/// Its bytes are appended, whether it is live or removed, and the new revision's name is printed.
+/// The bytes of an older revision, live or removed, are appended as the newest; its name is printed.
+///
+/// With --from, of all objects that a copy of the store has, or of these: revisions that are missing here are added under their
+/// own names; an object that was deleted, or whose newest text is spoiled, gets a new revision that says what the copy says.
+/// Nothing that is in the store is changed, and what is newer stays newer. Prints a line for each object that something was
+/// done for. Ends with 1 where something could not be brought back, which is told.
 #[derive(Debug, Args)]
+#[command(after_help = REVISIONS)]
 pub struct Restore {
-    /// The store, where it contains a slash or is `.`, `..` or `~`; then the object's id; then the revision, or the
-    /// beginning of its name
+    /// A copy of the store's directory, as rsync, cp or tar make one; nothing is written there
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// With --from: say what would be done, and do nothing
+    #[arg(short = 'n', long, requires = "from")]
+    dry_run: bool,
+    /// The store, where it contains a slash or is `.`, `..` or `~`; then the object's id; then the revision
     #[arg(value_name = "[STORE] ID REV", hide_default_value = true)]
     names: Vec<OsString>,
 }
 
 impl Restore {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let (path, names) = place::take(store, self.names)?;
-        let [id, rev] = &names[..] else {
-            return Err(CliError::Usage(
-                "restore takes an id and a revision; `revfs log ID` lists them".into(),
-            ));
-        };
-        let (store, id) = (Store::open(&path)?, ObjectId::new(id)?);
-        let rev = revision::find(&store, &id, rev)?;
-        out.line(store.restore(&id, &rev).map_err(|e| revision::unread(&rev, e))?.rev)
+        if let Some(from) = self.from {
+            let (path, names) = place::take(store, self.names)?;
+            let ids = names.iter().map(ObjectId::new).collect::<Result<Vec<_>, _>>()?;
+            let store = Store::open(&path)?;
+            return FromCopy::open(&store, &path, &from, self.dry_run)?.run(&ids, out);
+        }
+        let located = revision::locate(Names { names: self.names }, store)?;
+        let wrong = "restore takes an id and a revision; `revfs log ID` lists them";
+        located.revs(1..=1, wrong)?.iter().try_for_each(|rev| {
+            let restored = located.store.restore(&located.id, rev);
+            out.line(restored.map_err(|e| revision::unread(rev, e))?.rev)
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::exit::{CliError, Exit};
-use super::text::utc;
+use super::when::utc;
 use super::{command, examples, mount};
 
 /// Write the manual pages into DIR

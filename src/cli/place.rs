@@ -2,12 +2,14 @@
 //!
 //! In order: the option `--store`; a first argument that cannot be an id, because it contains a slash or is `.`, `..`
 //! or `~`; `$REVFS_STORE`; the nearest directory from the current one upwards that is a store (has `.revfs/format`)
-//! or the top of a revfs mount, which stands for its store, as it does wherever a store's path leads into one.
+//! or the top of a revfs mount, which stands for its store, as it does wherever a store's path leads into one. Where none of
+//! these names one, a first argument that is the name of a store's directory does. `mnt/hello.json` and `docs/hello` say both
+//! which store and which object.
 
 use std::ffi::{OsStr, OsString};
 #[cfg(feature = "fuse")]
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 #[cfg(feature = "fuse")]
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -18,14 +20,66 @@ use super::exit::CliError;
 #[cfg(feature = "fuse")]
 const MOST: u64 = 16 << 20;
 
-/// Splits a command's arguments into the store and the rest, which are ids.
+/// Splits a command's arguments into the store and the rest, which are ids. The path of an object's file in a mount, or of its
+/// directory in a store, stands for both.
 pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBuf, Vec<OsString>), CliError> {
-    let named = match (option, names.first()) {
+    let first = names.first().filter(|first| option.is_none() && is_place(first));
+    let named = match (option, first) {
         (Some(store), _) => Some(store),
-        (None, Some(first)) if is_place(first) => Some(names.remove(0).into()),
-        (None, _) => None,
+        (None, Some(first)) => match object_at(first) {
+            Some((store, _)) => Some(store),
+            None => Some(names.remove(0).into()),
+        },
+        (None, None) => None,
     };
-    Ok((found(named)?, names))
+    let from_first = named.is_none();
+    let store = match found(named) {
+        // Nothing else names one, so a directory that is one is meant.
+        Err(_) if from_first && names.first().is_some_and(|first| is_store(Path::new(first))) => {
+            let first = PathBuf::from(names.remove(0));
+            behind(&first).unwrap_or(first)
+        }
+        found => found?,
+    };
+    for name in &mut names {
+        if let Some((other, id)) = object_at(name) {
+            let real = |path: &Path| crate::store::expand(path).canonicalize().ok();
+            if real(&other) != real(&store) {
+                let (name, other, store) = (name.display(), other.display(), store.display());
+                return Err(CliError::Usage(format!("{name} is of the store {other}, not of {store}")));
+            }
+            *name = id;
+        }
+    }
+    Ok((store, names))
+}
+
+/// Whether a directory is a store of ours, or the top of a mount.
+fn is_store(dir: &Path) -> bool {
+    dir.join(".revfs/format").is_file() || dir.canonicalize().is_ok_and(|dir| mounted_from(&dir).is_some())
+}
+
+/// The store and the id of an object whose file in a mount, or directory in a store, a path leads to. What follows a file's name
+/// to name a revision stays behind the id.
+fn object_at(argument: &OsStr) -> Option<(PathBuf, OsString)> {
+    let path = Path::new(argument).components().as_path();
+    let (above, name) = (path.parent()?, path.file_name()?.as_bytes());
+    if !argument.as_bytes().contains(&b'/') || name.starts_with(b".") || above.as_os_str().is_empty() {
+        return None;
+    }
+    let dir = above.canonicalize().ok()?;
+    if let Some(store) = mounted_from(&dir) {
+        let suffix = crate::rev::SUFFIX.as_bytes();
+        let ends = |&at: &usize| matches!(name.get(at + suffix.len()), None | Some(b'~' | b'@'));
+        let at =
+            name.windows(suffix.len()).rposition(|part| part == suffix).filter(ends).filter(|&at| at > 0)?;
+        let id = [&name[..at], &name[at + suffix.len()..]].concat();
+        return Some((store, OsString::from_vec(id)));
+    }
+    let starts = (1..name.len()).filter(|&at| matches!(name[at], b'~' | b'@')).map(|at| &name[..at]);
+    let mut dirs = std::iter::once(name).chain(starts).map(|id| dir.join(OsStr::from_bytes(id)));
+    let is_object = dir.join(".revfs/format").is_file() && dirs.any(|id| id.is_dir() && !is_store(&id));
+    is_object.then(|| (above.to_owned(), OsStr::from_bytes(name).to_owned()))
 }
 
 /// The store of a command that takes no ids: any first argument names it.
@@ -114,6 +168,31 @@ mod tests {
         for place in [".", "..", "~", "./docs", "/srv/docs", "docs/", "~/docs"] {
             assert_eq!(took(None, &[place, "a"]), (place.into(), vec!["a".into()]));
         }
+    }
+
+    #[test]
+    fn the_path_of_an_object_names_its_store_too() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (store, other) = (tmp.path().join("docs"), tmp.path().join("other"));
+        for store in [&store, &other] {
+            std::fs::create_dir_all(store.join(".revfs")).unwrap();
+            std::fs::write(store.join(".revfs/format"), "1").unwrap();
+        }
+        std::fs::create_dir_all(store.join("hello")).unwrap();
+        std::fs::create_dir_all(other.join("x")).unwrap();
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (object, strange) = (text(&store.join("hello")), text(&other.join("x/")));
+        assert_eq!(took(None, &[&object, "a"]), (text(&store), vec!["hello".into(), "a".into()]));
+        assert_eq!(took(None, &["/no/such", &object][1..]).1, ["hello"]);
+        assert_eq!(took(Some(&text(&store)), &["a", &object]).1, ["a", "hello"]);
+        let names = vec![object.clone().into(), strange.into()];
+        let said = take(None, names).unwrap_err().to_string();
+        assert!(said.contains("is of the store") && said.contains("not of"), "{said}");
+        // A store, though in a store; and what is in neither.
+        std::fs::create_dir_all(store.join("hello/.revfs")).unwrap();
+        std::fs::write(store.join("hello/.revfs/format"), "1").unwrap();
+        assert_eq!(took(None, &[&object]), (object, vec![]));
+        assert_eq!(took(None, &[&text(&store.join("no"))]).1, Vec::<OsString>::new());
     }
 
     #[test]

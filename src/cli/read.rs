@@ -1,5 +1,6 @@
 //! `get`, `ls`, `all`.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -7,51 +8,66 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{CliError, Tally};
-use super::text::{Out, utc};
-use super::{Names, place};
+use super::revision::{REVISIONS, Target};
+use super::text::Out;
+use super::when::local;
+use super::{Names, place, revision};
 use crate::document;
 use crate::error::found;
-use crate::rev::{ObjectId, Rev};
+use crate::rev::ObjectId;
 use crate::store::Store;
 
 /// Print objects, each with its `_id` and `_rev`
 ///
 /// One JSON text after the other, as the original library's getObject returns them.
 #[derive(Debug, Args)]
+#[command(after_help = REVISIONS)]
 pub struct Get {
     /// The stored bytes as they are, no line break added
     #[arg(long)]
     raw: bool,
     /// This revision instead of the winner, a removed one too
     #[arg(long, value_name = "REV")]
-    rev: Option<String>,
+    rev: Option<OsString>,
     #[command(flatten)]
     names: Names,
 }
 
 impl Get {
-    pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let rev = self.rev.map(Rev::new).transpose()?;
-        let (store, ids) = self.names.locate_some(store)?;
-        if rev.is_some() && ids.len() > 1 {
+    pub fn run(mut self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
+        let names = Names { names: std::mem::take(&mut self.names.names) };
+        let (store, words) = names.words(store)?;
+        if self.rev.is_some() && words.len() > 1 {
             return Err(CliError::Usage("--rev takes one id".into()));
         }
-        let mut tally = Tally::default();
-        for id in &ids {
-            let text = match (&rev, self.raw) {
-                (None, false) => store.get(id),
-                (None, true) => store.winner(id).map(|object| object.text),
-                (Some(rev), raw) => store.read(id, rev).map(|text| match raw {
-                    true => text,
-                    false => document::object_view(&text, &id.to_text(), rev.as_str()),
-                }),
-            };
-            tally.add(text.map_err(CliError::from).and_then(|text| match self.raw {
+        let mut tally = Tally::of(&store);
+        for word in &words {
+            let text = Target::new(&store, word).and_then(|target| self.read(&store, &target));
+            tally.add(text.and_then(|text| match self.raw {
                 true => out.bytes(&text),
                 false => out.text(&text),
             }))?;
         }
         tally.finish()
+    }
+
+    fn read(&self, store: &Store, target: &Target) -> Result<Vec<u8>, CliError> {
+        let id = &target.id;
+        let rev = match (&self.rev, target.rev(store)?) {
+            (Some(_), Some(_)) => {
+                return Err(CliError::Usage("which revision? the id says one, and --rev another".into()));
+            }
+            (Some(rev), None) => Some(revision::find(store, id, rev)?),
+            (None, rev) => rev,
+        };
+        Ok(match (rev, self.raw) {
+            (None, false) => store.get(id)?,
+            (None, true) => store.winner(id)?.text,
+            (Some(rev), raw) => {
+                let text = store.read(id, &rev).map_err(|e| revision::unread(&rev, e))?;
+                if raw { text } else { document::object_view(&text, &id.to_text(), rev.as_str()) }
+            }
+        })
     }
 }
 
@@ -96,7 +112,9 @@ impl Ls {
 /// What `ls -l` says before the id; of an object that holds nothing readable, dashes.
 fn columns(store: &Store, id: &ObjectId) -> Result<String, CliError> {
     let (generation, size, time) = match found(store.winner_meta(id))? {
-        Some((rev, meta)) => (rev.generation_text().to_owned(), meta.size.to_string(), utc(meta.published())),
+        Some((rev, meta)) => {
+            (rev.generation_text().to_owned(), meta.size.to_string(), local(meta.published()))
+        }
         None => ("-".into(), "-".into(), "-".into()),
     };
     let conflicts = found(store.conflicts(id))?.map_or(0, |groups| groups.len());

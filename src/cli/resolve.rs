@@ -77,7 +77,7 @@ impl Resolve {
             return Err(CliError::Usage("--theirs takes one id".into()));
         }
         let mut asker = Asker::new();
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(&store);
         for id in &ids {
             match self.one(&store, id, &mut asker) {
                 Ok(done) => {

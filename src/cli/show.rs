@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::CliError;
+use super::revision::REVISIONS;
 use super::text::Out;
 use super::{Names, revision};
 
 /// Print one revision byte for byte, also one that was removed
-///
-/// REV is a revision's name or the beginning of one,
-/// `3` or `3-9c`, that fits no other.
 #[derive(Debug, Args)]
+#[command(after_help = REVISIONS)]
 pub struct Show {
     #[command(flatten)]
     names: Names,
@@ -20,13 +19,11 @@ pub struct Show {
 
 impl Show {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
-        let (store, id, revs) = revision::locate(self.names, store)?;
-        let [rev] = &revs[..] else {
-            return Err(CliError::Usage(
-                "show takes an id and one revision (`revfs log --all` lists them)".into(),
-            ));
-        };
-        let rev = revision::find(&store, &id, rev)?;
-        out.bytes(&store.read(&id, &rev).map_err(|e| revision::unread(&rev, e))?)
+        let located = revision::locate(self.names, store)?;
+        let wrong = "show takes an id and one revision (`revfs log --all` lists them)";
+        let revs = located.revs(1..=1, wrong)?;
+        revs.iter().try_for_each(|rev| {
+            out.bytes(&located.store.read(&located.id, rev).map_err(|e| revision::unread(rev, e))?)
+        })
     }
 }

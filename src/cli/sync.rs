@@ -13,7 +13,8 @@ use super::exit::{CliError, Exit, complain};
 use super::interrupt::{before_the_end, end_if_told};
 use super::place;
 use super::progress::{self, Shown, during};
-use super::text::{Out, utc};
+use super::text::Out;
+use super::when::utc;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::sync::{

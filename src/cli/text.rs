@@ -2,9 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use jiff::Timestamp;
 
 use super::exit::CliError;
 use crate::document;
@@ -44,12 +41,6 @@ impl Out {
     }
 }
 
-/// A point in time in UTC, to the second: `2026-01-31T23:59:59Z`.
-pub fn utc(time: SystemTime) -> String {
-    let furthest = if time < UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX };
-    format!("{:.0}", Timestamp::try_from(time).unwrap_or(furthest))
-}
-
 /// A JSON string.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -57,20 +48,36 @@ pub fn quoted(text: &str) -> String {
 
 /// A JSON value on one line and without a character that a terminal would act on: those stand escaped in its strings.
 pub fn visible(value: &[u8]) -> String {
-    let mut line = String::new();
-    for c in String::from_utf8_lossy(&document::compact(value)).chars() {
-        match c {
-            '\u{7f}'..='\u{9f}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
-                line += &format!("\\u{:04x}", u32::from(c));
-            }
-            c => line.push(c),
+    let line = document::compact(value);
+    String::from_utf8_lossy(&line).chars().fold(String::new(), |mut line, c| {
+        // Others cannot stand in one, or the text is no JSON.
+        if is_acted_on(c) && !c.is_ascii_control() || c == '\u{7f}' {
+            escape(c, &mut line)
+        } else {
+            line.push(c)
         }
-    }
-    line
+        line
+    })
+}
+
+/// A text without a character that a terminal would act on, as in a JSON string; a tab stays.
+pub fn shown(text: &str) -> String {
+    text.chars().fold(String::new(), |mut line, c| {
+        if is_acted_on(c) && c != '\t' {
+            escape(c, &mut line)
+        } else {
+            line.push(c)
+        }
+        line
+    })
+}
+
+fn escape(c: char, line: &mut String) {
+    *line += &format!("\\u{:04x}", u32::from(c));
+}
+
+fn is_acted_on(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The beginning of [`visible`], at most `limit` characters.
@@ -92,27 +99,6 @@ pub fn groups(conflicts: &[Vec<Rev>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn dates() {
-        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z");
-        assert_eq!(utc(UNIX_EPOCH - Duration::from_secs(1)), "1969-12-31T23:59:59Z");
-    }
-
-    #[test]
-    fn no_date_panics() {
-        if let Some(late) = UNIX_EPOCH.checked_add(Duration::from_secs(i64::MAX as u64)) {
-            assert!(utc(late).ends_with('Z'));
-        }
-        if let Some(early) = UNIX_EPOCH.checked_sub(Duration::from_secs(i64::MAX as u64)) {
-            assert!(utc(early).ends_with('Z'));
-        }
-    }
 
     #[test]
     fn values_are_shown_on_one_line_and_do_nothing_to_a_terminal() {

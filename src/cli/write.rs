@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Names;
 use super::exit::{CliError, Tally};
+use super::hint::explain;
 use super::text::Out;
 use super::texts::{Fault, Text, Texts};
 use crate::backend::Durability;
@@ -40,7 +41,7 @@ pub struct Save {
 
 impl Save {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out, way: WriteMode) -> Result<(), CliError> {
-        let (store, ids) = self.names.locate(store)?;
+        let (store, ids) = self.names.locate_new(store)?;
         let given = match &ids[..] {
             [] if way == WriteMode::Put => return Err(CliError::Usage("which object? give its id".into())),
             [] => None,
@@ -51,7 +52,8 @@ impl Save {
         };
         let text = input()?;
         let id = given.map_or_else(|| own_id(&text), Ok).map_err(|e| several(&text, e))?;
-        let saved = save(&store, &id, &text, way, self.durable).map_err(|e| several(&text, e.into()))?;
+        let saved = save(&store, &id, &text, way, self.durable)
+            .map_err(|e| explain(&store, several(&text, e.into())))?;
         out.line(saved.rev)
     }
 }
@@ -120,7 +122,7 @@ fn own_id(text: &[u8]) -> Result<ObjectId, CliError> {
 /// Deletes objects, each as far as it goes.
 pub fn rm(names: Names, store: Option<PathBuf>) -> Result<(), CliError> {
     let (store, ids) = names.locate_some(store)?;
-    let mut tally = Tally::default();
+    let mut tally = Tally::of(&store);
     for id in &ids {
         tally.add(store.delete(id).map(drop).map_err(CliError::from))?;
     }

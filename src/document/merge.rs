@@ -244,10 +244,10 @@ pub fn diff(old: &[u8], new: &[u8]) -> Vec<Change> {
 
 /// The path of an object, cheap to hand on.
 #[derive(Clone, Default)]
-struct Path(Rc<str>);
+pub(super) struct Path(Rc<str>);
 
 impl Path {
-    fn join(&self, name: &[u8]) -> Path {
+    pub(super) fn join(&self, name: &[u8]) -> Path {
         if self.0.len() > PATH_MAX {
             return self.clone();
         }

@@ -17,6 +17,14 @@ impl Store {
         Ok(Store::on(DirBackend::open(expand(path.as_ref()))?))
     }
 
+    /// [`open`](Self::open), to read: nothing is made in it, moved or tried.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        Ok(Store::with_backend(Arc::new(DirBackend::open_read_only(expand(path.as_ref()))?)))
+    }
+
     /// [`open`](Self::open), and the store's own name, 32 hex digits.
     ///
     /// # Errors

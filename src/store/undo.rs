@@ -131,18 +131,30 @@ impl Store {
         self.append(id, rev)
     }
 
+    /// [`restore`](Self::restore), of a revision whose text is not here any more, or not whole: `text` is what it said.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn restore_text(&self, id: &ObjectId, rev: &Rev, text: &[u8]) -> Result<Saved> {
+        let _turn = self.lock_object(id);
+        self.append_text(id, rev, text)
+    }
+
     fn append(&self, id: &ObjectId, rev: &Rev) -> Result<Saved> {
-        let old = self.read(id, rev)?;
-        document::check(&old)?;
+        self.append_text(id, rev, &self.read(id, rev)?)
+    }
+
+    fn append_text(&self, id: &ObjectId, rev: &Rev, old: &[u8]) -> Result<Saved> {
+        document::check(old)?;
         let grave = self.backend().tombstones(id)?.into_iter().find(|grave| grave.rev == *rev);
         for _ in 0..TRIES {
             let SaveContext { set, latest, .. } = self.prepare(id)?;
-            if let Some(latest) = latest.as_ref().filter(|latest| document::same(&old, &latest.text)) {
+            if let Some(latest) = latest.as_ref().filter(|latest| document::same(old, &latest.text)) {
                 let (rev, meta) = (latest.rev.clone(), latest.meta.clone());
                 return Ok(Saved { rev, meta, outcome: Outcome::Same, altered: latest.text != old });
             }
             let new = Rev::child_of(Some(rev), set.next_generation(id)?, self.random());
-            let text = document::stamp(&old, &id.to_text(), new.as_str());
+            let text = document::stamp(old, &id.to_text(), new.as_str());
             // An object that is back is as private as it was.
             let like = latest.as_ref().map(|latest| &latest.meta).or(grave.as_ref().map(|grave| &grave.meta));
             let attrs = inherit(&Attrs::default(), like);

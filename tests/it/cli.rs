@@ -201,7 +201,7 @@ fn what_cannot_be_meant_is_2() {
     env.docs(&["rm"], "").fails(2, "which object");
     env.docs(&["log"], "").fails(2, "which object");
     env.docs(&["log", "a", "b"], "").fails(2, "one id");
-    env.docs(&["get", "--rev", "x", "a"], "").fails(2, "not a revision");
+    env.docs(&["get", "--rev", "x", "a"], "").fails(2, "is no revision");
     env.docs(&["get", "--rev", "0-0123456789abcdef0123456789abcdef", "a", "b"], "").fails(2, "one id");
     env.docs(&["create", "a", "b"], "{}").fails(2, "b");
     env.docs(&["get", "--nosuch", "a"], "").fails(2, "--nosuch");

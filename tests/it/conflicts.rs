@@ -233,13 +233,13 @@ fn a_log_with_branches_and_what_is_gone() {
     assert_eq!(told(&[])[2], format!("{low} 42 loser -"));
     env.docs(&["resolve", "--ours", "hello"], "").ok();
     assert_eq!(told(&[]).len(), 4);
-    assert_eq!(told(&["--all"])[2], format!("{low} - 42 gone - superseded by {winner}"));
+    assert_eq!(told(&["--all"])[2], format!("{low} 42 gone - superseded by {winner}"));
     let json = env.docs(&["log", "--all", "--json", "hello"], "").ok();
     let gone: Value = serde_json::from_str(json.lines().nth(2).unwrap()).unwrap();
     assert_eq!((&gone["role"], &gone["why"]), (&json!("gone"), &json!([winner])));
     env.docs(&["rm", "hello"], "").ok();
     env.docs(&["log", "hello"], "").fails(1, "no object hello");
-    assert!(told(&["--all"])[0].starts_with(&format!("{winner} - 7 gone {high} deleted")));
+    assert!(told(&["--all"])[0].starts_with(&format!("{winner} 7 gone {high} deleted")));
     env.docs(&["log", "hello", "--json", "--graph"], "").fails(2, "cannot be used with");
 }
 

@@ -17,6 +17,7 @@ mod format;
 #[cfg(feature = "fuse")]
 mod gone;
 mod histories;
+mod history;
 mod hosts;
 mod import;
 mod json;
