@@ -9,7 +9,7 @@ use std::path::Path;
 use super::exit::{CliError, Tally};
 use super::place;
 use super::text::Out;
-use crate::backend::Origin;
+use crate::backend::{Origin, PURGED};
 use crate::document;
 use crate::error::found;
 use crate::resolve::Lineage;
@@ -40,7 +40,7 @@ struct Comparison {
     /// Whole in both, and not the same.
     differing: Vec<Rev>,
     /// Neither here nor whole in the copy.
-    torn: Vec<Rev>,
+    unreadable: Vec<Rev>,
 }
 
 #[derive(Default)]
@@ -115,11 +115,20 @@ impl FromCopy<'_> {
     fn one(&self, id: &ObjectId, named: bool, count: &mut Count, out: &mut Out) -> Result<(), CliError> {
         let theirs = RevisionSet::load(self.copy.backend(), id)?;
         let Some(best) = found(self.copy.winner(id))? else {
+            // Deleted when the copy was made, or while it was.
+            if theirs.live.is_empty() && !named {
+                return Ok(());
+            }
             let why = if theirs.live.is_empty() { "no object" } else { "no whole text of object" };
             return Err(CliError::No(format!("{} holds {why} {id}", self.called)));
         };
         let ours = RevisionSet::load(self.store.backend(), id)?;
         let here = found(self.store.winner(id))?.map(|object| object.rev);
+        // Whoever purged a text wants it to be nowhere, as long as he does not ask for it by name.
+        if here.is_none() && !named && ours.reasons(&best.rev).any(|why| why == PURGED) {
+            let how = format!("`revfs restore --from {} {id}` brings it back all the same", self.called);
+            return Err(CliError::No(format!("object {id}: {} was purged here; {how}", best.rev)));
+        }
         let compared = self.compare(id, &theirs, &ours, here.as_ref())?;
         let mut did = Vec::new();
         let would = if self.dry_run { "would be " } else { "" };
@@ -186,7 +195,7 @@ impl FromCopy<'_> {
                 (Some(text), Some(there)) if text != there => compared.differing.push(rev.clone()),
                 (Some(_), None) if lives => compared.spoiled.push(rev.clone()),
                 (Some(_), None) => compared.missing.push(rev.clone()),
-                (None, None) => compared.torn.push(rev.clone()),
+                (None, None) => compared.unreadable.push(rev.clone()),
                 (Some(_) | None, Some(_)) => {}
             }
         }
@@ -238,8 +247,8 @@ impl FromCopy<'_> {
             several => format!("{} revisions, {} the newest,", several.len(), several[0]),
         };
         let spoiled: Vec<&Rev> = compared.spoiled.iter().filter(|rev| Some(*rev) != said_anew).collect();
-        let (differing, torn) =
-            (compared.differing.iter().collect::<Vec<_>>(), compared.torn.iter().collect::<Vec<_>>());
+        let (differing, unreadable) =
+            (compared.differing.iter().collect::<Vec<_>>(), compared.unreadable.iter().collect::<Vec<_>>());
         let mut said = Vec::new();
         if !spoiled.is_empty() {
             let names = many(&spoiled);
@@ -254,8 +263,8 @@ impl FromCopy<'_> {
                 self.called
             ));
         }
-        if !torn.is_empty() {
-            said.push(format!("{} not whole in {}: take another copy", many(&torn), self.called));
+        if !unreadable.is_empty() {
+            said.push(format!("{} not whole in {}: take another copy", many(&unreadable), self.called));
         }
         if compared.of_another > 0 {
             said.push(format!(
@@ -272,6 +281,9 @@ impl FromCopy<'_> {
 
 impl Comparison {
     fn is_fine(&self) -> bool {
-        self.spoiled.is_empty() && self.differing.is_empty() && self.torn.is_empty() && self.of_another == 0
+        self.spoiled.is_empty()
+            && self.differing.is_empty()
+            && self.unreadable.is_empty()
+            && self.of_another == 0
     }
 }

@@ -27,7 +27,7 @@ pub struct Undelete {
     /// The deletion to undo, as listed, or the beginning of its name; otherwise the newest
     #[arg(long, value_name = "OP")]
     op: Option<String>,
-    /// This revision, or the beginning of its name, instead of the last
+    /// This revision instead of the last: its name, the beginning of one, ~2 or @{yesterday}
     #[arg(long, value_name = "REV", conflicts_with = "op")]
     rev: Option<OsString>,
     /// List as one JSON object per line
@@ -123,8 +123,8 @@ fn list(store: &Store, json: bool, out: &mut Out) -> Result<(), CliError> {
 ///
 /// With --from, of all objects that a copy of the store has, or of these: revisions that are missing here are added under their
 /// own names; an object that was deleted, or whose newest text is spoiled, gets a new revision that says what the copy says.
-/// Nothing that is in the store is changed, and what is newer stays newer. Prints a line for each object that something was
-/// done for. Ends with 1 where something could not be brought back, which is told.
+/// Nothing that is in the store is changed, and what is newer stays newer. What was purged comes back only by name. Prints a line
+/// for each object that something was done for. Ends with 1 where something could not be brought back, which is told.
 #[derive(Debug, Args)]
 #[command(after_help = REVISIONS)]
 pub struct Restore {

@@ -10,7 +10,7 @@ use super::exit::CliError;
 use super::graph::graph;
 use super::patch::{Form, Patch};
 use super::revision::{REVISIONS, removed_saved_at};
-use super::text::{Out, quoted};
+use super::text::{Out, quoted, shown};
 use super::when::{When, local, utc};
 use super::{Names, revision};
 use crate::backend::{Host, Meta, Tombstone};
@@ -260,7 +260,7 @@ fn row(entry: &Entry, assume: bool) -> String {
     for why in &entry.why {
         row += &match Rev::new(why) {
             Ok(by) => format!(" superseded by {by}"),
-            Err(_) => format!(" {why}"),
+            Err(_) => format!(" {}", shown(why)),
         };
     }
     row

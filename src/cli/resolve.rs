@@ -33,7 +33,7 @@ pub struct Resolve {
     /// The winner stays, all others go
     #[arg(long)]
     ours: bool,
-    /// This revision becomes the winner, all others go; the beginning of its name is enough
+    /// This revision becomes the winner, all others go: its name, the beginning of one, or @{TIME}
     #[arg(long, value_name = "REV")]
     theirs: Option<OsString>,
     /// Three-way merge by members, arrays being one value. Where both sides changed one, the conflict stays

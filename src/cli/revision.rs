@@ -404,6 +404,22 @@ pub fn removed_saved_at(store: &Store, id: &ObjectId, tombstone: &Tombstone) -> 
     }
 }
 
+/// What must hold of any word. See `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+pub(super) fn check_word(word: &OsStr) {
+    let text = word.to_string_lossy();
+    if let Some(point) = Point::after_id(&text) {
+        assert!(text.starts_with(['~', '@']), "{point:?}");
+    }
+    if let Ok(id) = ObjectId::new(word) {
+        assert_eq!(
+            Point::alone(&text, &id).is_some(),
+            id.as_os_str().to_str().is_some() || Point::after_id(&text).is_some()
+        );
+    }
+    let _ = When::new(&text).map(|when| (when.first(), when.last()));
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

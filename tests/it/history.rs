@@ -255,6 +255,19 @@ fn a_copy_of_the_store_brings_back_what_is_lost_and_nothing_else() {
     assert_eq!(env.docs(&["restore", "--from", "copy", "newer"], "").ok(), "newer: nothing to restore\n");
     assert!(env.docs(&["check"], "").ok().is_empty());
 
+    // What was purged is wanted nowhere, unless somebody asks for it.
+    env.docs(&["rm", "hole"], "").ok();
+    env.docs(&["gc", "--purge-deleted", "0s", "hole"], "").ok();
+    std::fs::create_dir(copy.join("vanished")).unwrap();
+    env.docs(&["restore", "--from", "copy"], "")
+        .one_line(&format!("object hole: {} was purged here", revs[3][2]));
+    env.docs(&["get", "hole"], "").fails(1, "no object hole");
+    assert!(
+        env.docs(&["restore", "--from", "copy", "hole"], "")
+            .ok()
+            .starts_with(&format!("hole: {} was deleted; 3-", revs[3][2]))
+    );
+
     env.docs(&["restore", "--from", "copy", "nope"], "").fails(1, "copy holds no object nope");
     env.docs(&["restore", "--from", "docs"], "").fails(2, "is the store itself");
     env.docs(&["restore", "--from", "nowhere"], "").fails(2, "is no directory");

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::{Cli, mount, place, program};
+use super::{Cli, mount, place, program, revision};
 use crate::sync::Url;
 
 pub fn check(data: &[u8]) {
@@ -26,6 +26,7 @@ pub fn check(data: &[u8]) {
     let _ = program(&args[1..]);
     for line in lines() {
         let _ = place::is_place(line);
+        revision::check_word(line);
         if let Ok(Url::Ssh(url)) = Url::parse(line) {
             assert!(url.name().starts_with("ssh://"));
         }

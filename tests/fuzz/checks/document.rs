@@ -8,8 +8,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::document::{
-    self, Member, NotObject, Pick, assign, captured, compact, declared_rev, deletions_captured, diff, equal,
-    members, merge, object_view, same, stamp, strip_bom, three_way,
+    self, Leaves, Member, NotObject, Pick, assign, captured, compact, declared_rev, deletions_captured, diff,
+    equal, members, merge, object_view, same, stamp, strip_bom, three_way,
 };
 
 const ID: &str = "i\"d";
@@ -38,6 +38,14 @@ fn is_object(text: &[u8]) -> bool {
 
 fn one(text: &[u8]) {
     let valid = document::check(text);
+    let laid_out = document::lines(text);
+    if valid.is_ok() {
+        assert!(document::check(&laid_out).is_ok() && compact(&laid_out) == compact(text));
+    }
+    assert_eq!(Leaves::new(text, 3).is_ok(), valid.is_ok());
+    if let Ok(leaves) = Leaves::new(text, 3) {
+        assert_eq!(leaves.not_in(text, &leaves.all()), Ok(Vec::new()));
+    }
     assert_eq!(valid.is_ok(), is_object(text), "{valid:?}");
     if let Err(why) = &valid {
         assert!(!why.to_string().contains(['\n', '\r']), "{why}");
