@@ -133,10 +133,12 @@ impl ValueCompleter for Values {
     }
 }
 
-/// The words before the one that is asked about.
+/// What the words before the one that is asked about say.
 #[derive(Debug, Default)]
 struct Line {
+    /// The store that the command would work on.
     store: Option<PathBuf>,
+    /// It is named on the line.
     named: bool,
     ids: Vec<OsString>,
 }
@@ -260,10 +262,7 @@ fn shared(a: &[u8], b: &[u8]) -> usize {
 }
 
 fn directories(current: &OsStr) -> Vec<CompletionCandidate> {
-    let mut found = PathCompleter::dir().complete(current);
-    // In a mount, and in a store, the objects are no places.
-    found.retain(|candidate| !candidate.get_value().is_empty());
-    found
+    PathCompleter::dir().complete(current)
 }
 
 #[cfg(feature = "fuse")]
