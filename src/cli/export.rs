@@ -1,10 +1,10 @@
 //! `export`.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -108,13 +108,11 @@ fn write_file(dir: &Path, object: &Object) -> Result<(), CliError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(object.meta.mode & 0o777)
         .open(&staged)
         .map_err(|e| unwritten(&path, &e))?;
     let written = (|| {
         file.write_all(&object.text)?;
-        // Who may become the owner's deputy is no business of a copy.
-        file.set_permissions(Permissions::from_mode(object.meta.mode & 0o777))?;
         file.set_modified(object.meta.mtime)?;
         drop(file);
         fs::rename(&staged, &path)
