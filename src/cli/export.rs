@@ -1,12 +1,14 @@
 //! `export`.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use uuid::Uuid;
 
 use super::Names;
 use super::exit::{CliError, Tally};
@@ -44,6 +46,12 @@ impl Export {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, ids) = self.names.locate(store)?;
         if let Some(dir) = &self.to {
+            if dir.join(".revfs/format").is_file() {
+                let dir = dir.display();
+                return Err(CliError::Usage(format!(
+                    "{dir} is a store; `revfs sync STORE {dir}` copies into one, with its history"
+                )));
+            }
             fs::create_dir_all(dir).map_err(|e| unwritten(dir, &e))?;
         }
         let mut tally = Tally::of(&store);
@@ -103,9 +111,15 @@ fn write_file(dir: &Path, object: &Object) -> Result<(), CliError> {
     {
         return Ok(());
     }
-    let staged = dir.join(format!(".revfs-export-{}", std::process::id()));
+    // Nobody else can have put anything under a name that nobody knows; and what is private is so from the first moment.
+    let staged = dir.join(format!(".revfs-export-{}", Uuid::new_v4().simple()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(object.meta.mode & 0o777)
+        .open(&staged)
+        .map_err(|e| unwritten(&path, &e))?;
     let written = (|| {
-        let mut file = File::create(&staged)?;
         file.write_all(&object.text)?;
         file.set_modified(object.meta.mtime)?;
         drop(file);

@@ -1,7 +1,9 @@
 //! `import` and `export`: many texts at once, and the same again.
 
 use std::fs;
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::cli::Env;
@@ -155,4 +157,25 @@ fn an_import_that_is_killed_is_finished_by_another() {
     assert!(said.contains(" created, 0 updated, ") && !said.starts_with("2000 "), "{said}");
     let ids = env.docs(&["ls"], "").ok();
     assert_eq!((ids.lines().count(), revisions(&env.store())), (2000, 2000));
+}
+
+#[test]
+fn what_is_exported_is_as_private_as_the_object() {
+    let env = Env::new();
+    env.docs(&["create", "a"], "{}").ok();
+    let there = fs::read_dir(env.store().join("a")).unwrap().next().unwrap().unwrap().path();
+    fs::set_permissions(there, Permissions::from_mode(0o600)).unwrap();
+    env.docs(&["export", "--to", "out"], "").ok();
+    let exported = env.store().join("../out/a.json");
+    assert_eq!(fs::metadata(exported).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(fs::read_dir(env.store().join("../out")).unwrap().count(), 1);
+}
+
+#[test]
+fn nothing_is_exported_into_a_store() {
+    let env = Env::new();
+    env.docs(&["create", "a"], "{}").ok();
+    let store = env.store();
+    env.docs(&["export", "--to", store.to_str().unwrap()], "").fails(2, "is a store");
+    assert!(!store.join("a.json").exists());
 }

@@ -203,8 +203,9 @@ def play(reach, save, held):
                 os.close(keeps)
                 keeps = None
             if reach is ByOverlay:
-                # The kernel tells of a close some time after it has returned.
-                settle(lambda: way.size() == len(SECOND))
+                # The kernel tells of a close some time after it has returned; until all of it is done the name leads elsewhere, and
+                # an overlay says ESTALE.
+                settle(lambda: way.size() == len(SECOND) and reads(way) == SECOND)
             expect(f'{what}, saved', reads(way), SECOND)
             if not held:
                 expect(f'{what}, its size', way.size(), len(SECOND))
