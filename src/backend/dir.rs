@@ -130,10 +130,7 @@ impl DirBackend {
         let layout = Layout::new(root);
         let name = format::store_name(&layout, None, path)?;
         let (raised, unsynced) = (AtomicBool::new(false), Unsynced::default());
-        let since = match sys::open_dir(layout.root(), ".") {
-            Err(Errno::ACCESS) => None,
-            opened => Some(opened.map_err(Error::io("open", path))?),
-        };
+        let since = unsynced::open_since(layout.root()).map_err(Error::io("open", path))?;
         Ok(DirBackend { path: path.into(), layout, stage, name, raised, unsynced, since })
     }
 

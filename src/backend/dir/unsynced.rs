@@ -172,6 +172,14 @@ impl Batch {
     }
 }
 
+/// What a store is synced by: it tells of what could not be written since. `None` where the directory may not be listed.
+pub(super) fn open_since(root: BorrowedFd) -> sys::Result<Option<OwnedFd>> {
+    match sys::open_dir(root, ".") {
+        Err(Errno::ACCESS) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 impl DirBackend {
     /// Whether saves need not wait here, and why not.
     pub(crate) fn is_async(&self) -> std::result::Result<(), String> {
