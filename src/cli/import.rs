@@ -1,8 +1,9 @@
 //! `import`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,7 +18,7 @@ use super::progress::{Shown, Tells, during};
 use super::record::{IdFrom, Record};
 use super::text::Out;
 use super::texts::{Fault, Text, Texts};
-use crate::backend::LONGEST;
+use crate::backend::{Attrs, LONGEST};
 use crate::base::Evidence;
 use crate::document;
 use crate::error::Error;
@@ -79,6 +80,8 @@ impl Import {
                 ));
             }
         };
+        // Before a store is made: the two may stand the wrong way round.
+        look_at(from)?;
         let store = Store::open(&place)?;
         let by = self.id.map_or(IdFrom::Itself, IdFrom::from);
         let counts = Counts::default();
@@ -89,6 +92,7 @@ impl Import {
             counts: &counts,
             room: Room::default(),
             told: Mutex::default(),
+            umask: umask(),
         };
         let done = during(Shown::find(self.progress, false), &counts, || run.all(from));
         let done = done.and_then(|()| Ok(store.sync_all()?));
@@ -187,12 +191,16 @@ struct Run<'a> {
     counts: &'a Counts,
     room: Room,
     told: Mutex<Told>,
+    /// What a new file is not to allow.
+    umask: u32,
 }
 
 /// A text, and where it stands, for messages.
 struct Found {
     place: String,
     record: Record,
+    /// Of the file that it is alone in.
+    meta: Option<Metadata>,
 }
 
 impl Run<'_> {
@@ -229,9 +237,17 @@ impl Run<'_> {
         }
     }
 
-    fn save(&self, Found { place, record: Record { id, text, exact } }: Found) {
+    /// As `cp -t MOUNT`: the time is the file's, and so is the mode of what was not there.
+    fn attrs(&self, id: &ObjectId, meta: &Metadata) -> Attrs {
+        let is_new = matches!(self.store.winner_meta(id), Err(Error::NoObject(_)));
+        let mode = is_new.then(|| meta.permissions().mode() & 0o777 & !self.umask);
+        Attrs { mode, mtime: meta.modified().ok(), ..Attrs::default() }
+    }
+
+    fn save(&self, Found { place, record: Record { id, text, exact }, meta }: Found) {
         if !self.told.lock().ended {
-            let options = SaveOptions::default();
+            let attrs = meta.map(|meta| self.attrs(&id, &meta)).unwrap_or_default();
+            let options = SaveOptions { attrs, ..SaveOptions::default() };
             let saved = match exact {
                 true => self.store.put_once(&id, &text, &options),
                 false => self.store.save(&id, &text, &Evidence::default(), &options),
@@ -300,7 +316,7 @@ impl Run<'_> {
                 Ok(Text { line, bytes }) => {
                     let place = format!("{name}:{line}");
                     match Record::read(bytes, self.by) {
-                        Ok(record) => self.hand_over(Found { place, record }, workers),
+                        Ok(record) => self.hand_over(Found { place, record, meta: None }, workers),
                         Err(why) => self.refuse(&place, why),
                     }
                 }
@@ -319,12 +335,6 @@ impl Run<'_> {
 
     /// Each `<id>.json` in it.
     fn directory(&self, dir: &Path, workers: &[SyncSender<Found>]) -> Result<(), CliError> {
-        if dir.join(".revfs/format").is_file() {
-            let dir = dir.display();
-            return Err(CliError::Usage(format!(
-                "{dir} is a store; `revfs sync {dir} STORE` copies one, with its history"
-            )));
-        }
         for entry in std::fs::read_dir(dir).map_err(|e| unread(dir, &e))? {
             if self.told.lock().ended {
                 break;
@@ -333,19 +343,20 @@ impl Run<'_> {
             let (Some(id), path) = (ObjectId::from_file_name(&entry.file_name()), entry.path()) else {
                 continue;
             };
-            if !path.is_file() {
+            // Nothing below.
+            if path.is_dir() {
                 continue;
             }
-            let record = read_file(&path).and_then(|text| match self.by {
+            let found = read_file(&path).and_then(|(text, meta)| match self.by {
                 IdFrom::Itself => {
                     document::check(&text).map_err(Error::from)?;
-                    Ok(Record { id, text, exact: true })
+                    Ok((Record { id, text, exact: true }, meta))
                 }
-                by => Record::read(text, by),
+                by => Ok((Record::read(text, by)?, meta)),
             });
             let place = path.display().to_string();
-            match record {
-                Ok(record) => self.hand_over(Found { place, record }, workers),
+            match found {
+                Ok((record, meta)) => self.hand_over(Found { place, record, meta: Some(meta) }, workers),
                 Err(why) => self.refuse(&place, why),
             }
         }
@@ -353,16 +364,44 @@ impl Run<'_> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
-    let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
-    match read {
-        Ok(len) if len as u64 > LONGEST => {
-            Err(CliError::Refused(format!("it is longer than {LONGEST} bytes")))
-        }
-        Ok(_) => Ok(text),
-        Err(e) => Err(unread(path, &e)),
+/// Whether there is what can be imported.
+fn look_at(from: &OsStr) -> Result<(), CliError> {
+    let path = Path::new(from);
+    if from == "-" {
+        return Ok(());
     }
+    std::fs::metadata(path).map_err(|e| unread(path, &e))?;
+    if path.join(".revfs/format").is_file() {
+        let dir = path.display();
+        return Err(CliError::Usage(format!(
+            "{dir} is a store; `revfs sync {dir} STORE` copies one, with its history"
+        )));
+    }
+    Ok(())
+}
+
+/// The text of a file, without a byte order mark.
+fn read_file(path: &Path) -> Result<(Vec<u8>, Metadata), CliError> {
+    let failed = |e: io::Error| unread(path, &e);
+    // A fifo would be waited for.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(CliError::Io(format!("cannot read {}: it is not a file", path.display())));
+    }
+    let file = File::open(path).map_err(failed)?;
+    let (meta, mut text) = (file.metadata().map_err(failed)?, Vec::new());
+    if file.take(LONGEST + 1).read_to_end(&mut text).map_err(failed)? as u64 > LONGEST {
+        return Err(CliError::Refused(format!("it is longer than {LONGEST} bytes")));
+    }
+    let marked = text.len() - document::strip_bom(&text).len();
+    text.drain(..marked);
+    Ok((text, meta))
+}
+
+/// What this process takes from the modes of the files that it makes.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()).unwrap_or(0o022)
 }
 
 fn unread(path: &Path, e: &io::Error) -> CliError {

@@ -6,6 +6,8 @@ use std::io::{self, BufRead, ErrorKind, Read};
 
 use crate::backend::LONGEST;
 
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// How texts follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -53,9 +55,18 @@ impl<R: BufRead> Texts<R> {
     /// What reading returned.
     pub fn new(mut input: R, whole: bool) -> io::Result<Self> {
         let (mut line, mut begun) = (1, Vec::new());
-        if filled(&mut input)?.starts_with(b"\xef\xbb\xbf") {
-            input.consume(3);
+        // A pipe may hand over one byte at a time.
+        for &byte in BOM {
+            if filled(&mut input)?.first() != Some(&byte) {
+                break;
+            }
+            input.consume(1);
+            begun.push(byte);
         }
+        if begun == BOM {
+            begun.clear();
+        }
+        let half_mark = !begun.is_empty();
         let begins = loop {
             match filled(&mut input)?.first() {
                 Some(&b) if is_space(b) => {
@@ -70,11 +81,11 @@ impl<R: BufRead> Texts<R> {
             }
         };
         let shape = match begins {
-            Some(b'[') => {
+            Some(b'[') if !half_mark => {
                 input.consume(1);
                 Shape::Array
             }
-            _ if whole => Shape::Sequence,
+            _ if whole && !half_mark => Shape::Sequence,
             _ => Shape::Lines,
         };
         Ok(Texts { input, shape, line, begun, first: true, ended: false })
@@ -251,7 +262,7 @@ mod tests {
 
     /// The lines and texts, and what is wrong, in pieces of this size.
     fn read(text: &str, whole: bool, piece: usize) -> Vec<String> {
-        let texts = Texts::new(BufReader::with_capacity(piece.max(4), text.as_bytes()), whole).unwrap();
+        let texts = Texts::new(BufReader::with_capacity(piece, text.as_bytes()), whole).unwrap();
         let told = |text: Result<Text, Fault>| match text {
             Ok(Text { line, bytes }) => format!("{line} {}", String::from_utf8(bytes).unwrap()),
             Err(Fault::Text(line, why)) => format!("{line} text: {why}"),
@@ -263,7 +274,7 @@ mod tests {
 
     #[track_caller]
     fn is(text: &str, whole: bool, expected: &[&str]) {
-        for piece in [4, 5, 7, 1 << 16] {
+        for piece in [1, 2, 3, 4, 5, 7, 1 << 16] {
             assert_eq!(read(text, whole, piece), expected, "in pieces of {piece}");
         }
     }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::cli::Env;
+use crate::cli::{Env, run};
 
 /// How many revisions there are of all objects.
 fn revisions(store: &Path) -> usize {
@@ -178,4 +178,28 @@ fn nothing_is_exported_into_a_store() {
     let store = env.store();
     env.docs(&["export", "--to", store.to_str().unwrap()], "").fails(2, "is a store");
     assert!(!store.join("a.json").exists());
+}
+
+#[test]
+fn a_directory_is_imported_as_it_is_and_what_cannot_be_looked_at_is_told() {
+    let env = Env::new();
+    let from = env.store().join("../from");
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("a.json"), "\u{feff}{\"n\": 1}").unwrap();
+    fs::set_permissions(from.join("a.json"), Permissions::from_mode(0o600)).unwrap();
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(from.join("a.json")).unwrap().set_modified(then).unwrap();
+    std::os::unix::fs::symlink("nowhere", from.join("lost.json")).unwrap();
+    std::os::unix::net::UnixListener::bind(from.join("socket.json")).unwrap();
+    // The wrong way round nothing is made of it.
+    env.docs(&["create", "b"], "{}").ok();
+    let store = env.store();
+    run(&mut env.command(&["import", "./from", "./docs"]), b"").fails(2, "is a store");
+    assert!(!from.join(".revfs").exists());
+    let done = env.docs(&["import", from.to_str().unwrap()], "");
+    assert_eq!(done.text(), "1 created, 0 updated, 0 as they were, 2 refused\n");
+    assert!(done.err.contains("lost.json") && done.err.contains("socket.json"), "{}", done.err);
+    assert_eq!(env.docs(&["get", "--raw", "a"], "").ok(), "{\"n\": 1}");
+    let rev = fs::read_dir(store.join("a")).unwrap().next().unwrap().unwrap().metadata().unwrap();
+    assert_eq!((rev.permissions().mode() & 0o777, rev.modified().unwrap()), (0o600, then));
 }
