@@ -72,6 +72,7 @@ const KINDS: &[(&str, &str, Kind)] = &[
     ("conflicts", "names", Kind::Conflicted),
     ("diff", "names", Kind::Revs),
     ("log", "names", Kind::Ids),
+    ("blame", "names", Kind::Revs),
     ("show", "names", Kind::Revs),
     ("resolve", "names", Kind::Conflicted),
     ("resolve", "theirs", Kind::RevOf),

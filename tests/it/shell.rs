@@ -75,8 +75,12 @@ fn bash_completes_commands_ids_and_revisions() {
             line("revfs log ./docs o", ""),
             line("revfs log ./docs g", ""),
             line("revfs undelete ./docs g", "gone"),
-            line("revfs restore ./docs hello ''", &format!("{second} {first} --store --help")),
+            line(
+                "revfs restore ./docs hello ''",
+                &format!("{second} {first} --from --store --dry-run --help"),
+            ),
             line("revfs show ./docs hello 0", &first),
+            line("revfs blame ./docs hello 0", &first),
             line("revfs get ./docs hello --rev ''", &format!("{second} {first}")),
             line("revfs restore ./nowhere hello 0", ""),
             line("revfs diff --color a", "auto always"),
