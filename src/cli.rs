@@ -180,7 +180,11 @@ impl Names {
     fn words(self, option: Option<PathBuf>) -> Result<(Store, Vec<OsString>), CliError> {
         match place::take(option, self.names)? {
             (_, words) if words.is_empty() => Err(CliError::Usage("which object? give its id".into())),
-            (store, words) => Ok((Store::open(&store)?, words)),
+            (store, words) => {
+                // Before a store is made where none is.
+                words.iter().try_for_each(|word| revision::may_name(word))?;
+                Ok((Store::open(&store)?, words))
+            }
         }
     }
 

@@ -33,6 +33,19 @@ Revisions are named by
   '@{2 hours ago}'          what was newest then; @{yesterday}, @{2026-11-30}, '@{2026-11-30 12:00}'
   hello~2, hello@3-9c       the same as one word with the id; an id that is there as written wins";
 
+/// Whether a word can begin with an object's id, whatever follows.
+///
+/// # Errors
+/// That of what is no id.
+pub fn may_name(word: &OsStr) -> Result<(), CliError> {
+    let bytes = word.as_bytes();
+    let mut ends = (1..bytes.len()).filter(|&at| matches!(bytes[at], b'~' | b'@'));
+    match ObjectId::new(word) {
+        Err(why) if !ends.any(|at| ObjectId::new(OsStr::from_bytes(&bytes[..at])).is_ok()) => Err(why.into()),
+        _ => Ok(()),
+    }
+}
+
 /// What one word names: an object, and perhaps a revision of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

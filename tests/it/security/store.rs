@@ -71,7 +71,7 @@ fn named(path: &str) -> String {
 
 fn revfs(store: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_revfs"));
-    command.args(args).arg("--store").arg(store).env("RUST_BACKTRACE", "0");
+    command.arg("--store").arg(store).args(args).env("RUST_BACKTRACE", "0");
     command
 }
 
