@@ -31,7 +31,7 @@ pub use dir::DirBackend;
 /// For the tests of a backend: what the medium is taken for.
 #[doc(hidden)]
 pub use dir::LinkMethod;
-pub(crate) use dir::{LEFTOVER, LeftMark, Mark, sys};
+pub(crate) use dir::{LEFTOVER, LeftBatch, LeftMark, Mark, sys};
 pub use fault::{Fault, FaultBackend};
 pub use memory::MemoryBackend;
 pub use no_io::NoIo;

@@ -181,7 +181,6 @@ impl Names {
         match place::take(option, self.names)? {
             (_, words) if words.is_empty() => Err(CliError::Usage("which object? give its id".into())),
             (store, words) => {
-                // Before a store is made where none is.
                 words.iter().try_for_each(|word| revision::may_name(word))?;
                 Ok((Store::open(&store)?, words))
             }

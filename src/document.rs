@@ -73,9 +73,12 @@ pub enum NotObject {
     },
 }
 
+/// UTF-8's byte order mark.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// The text without a UTF-8 byte order mark.
 pub fn strip_bom(text: &[u8]) -> &[u8] {
-    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+    text.strip_prefix(BOM).unwrap_or(text)
 }
 
 /// Whether this is UTF-8 without a byte order mark, one complete JSON object, and then only white space.
@@ -91,7 +94,7 @@ pub fn check(text: &[u8]) -> Result<(), NotObject> {
 /// [`check`], with a look at all that is passed.
 fn visit<V: Visit>(text: &[u8], visitor: &mut V) -> Result<(), NotObject> {
     // UTF-16 and UTF-32, big and little endian; the mark of UTF-32LE starts with that of UTF-16LE.
-    let boms: [&[u8]; 4] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
+    let boms: [&[u8]; 4] = [BOM, b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
     if boms.iter().any(|bom| text.starts_with(bom)) {
         return Err(NotObject::Bom);
     }

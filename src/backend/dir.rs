@@ -68,7 +68,7 @@ use unsynced::Unsynced;
 
 pub(crate) use layout::LEFTOVER;
 pub use medium::LinkMethod;
-pub(crate) use unsynced::{LeftMark, Mark};
+pub(crate) use unsynced::{LeftBatch, LeftMark, Mark};
 
 /// A store in a directory, which the original library may use at the same time.
 ///

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Names;
 use super::exit::{CliError, Tally};
+use super::place;
 use super::progress::{Objects, Shown, during};
 use super::record::Record;
 use super::text::Out;
@@ -46,7 +47,7 @@ impl Export {
     pub fn run(self, store: Option<PathBuf>, out: &mut Out) -> Result<(), CliError> {
         let (store, ids) = self.names.locate(store)?;
         if let Some(dir) = &self.to {
-            if dir.join(".revfs/format").is_file() {
+            if place::has_format(dir) {
                 let dir = dir.display();
                 return Err(CliError::Usage(format!(
                     "{dir} is a store; `revfs sync STORE {dir}` copies into one, with its history"

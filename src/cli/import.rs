@@ -371,7 +371,7 @@ fn look_at(from: &OsStr) -> Result<(), CliError> {
         return Ok(());
     }
     std::fs::metadata(path).map_err(|e| unread(path, &e))?;
-    if path.join(".revfs/format").is_file() {
+    if place::has_format(path) {
         let dir = path.display();
         return Err(CliError::Usage(format!(
             "{dir} is a store; `revfs sync {dir} STORE` copies one, with its history"

@@ -54,9 +54,14 @@ pub fn take(option: Option<PathBuf>, mut names: Vec<OsString>) -> Result<(PathBu
     Ok((store, names))
 }
 
-/// Whether a directory is a store of ours, or the top of a mount.
+/// Whether a directory is a store of ours.
+pub fn has_format(dir: &Path) -> bool {
+    dir.join(".revfs/format").is_file()
+}
+
+/// The same, or the top of a mount.
 fn is_store(dir: &Path) -> bool {
-    dir.join(".revfs/format").is_file() || dir.canonicalize().is_ok_and(|dir| mounted_from(&dir).is_some())
+    has_format(dir) || dir.canonicalize().is_ok_and(|dir| mounted_from(&dir).is_some())
 }
 
 /// The store and the id of an object whose file in a mount, or directory in a store, a path leads to. What follows a file's name
@@ -78,7 +83,7 @@ fn object_at(argument: &OsStr) -> Option<(PathBuf, OsString)> {
     }
     let starts = (1..name.len()).filter(|&at| matches!(name[at], b'~' | b'@')).map(|at| &name[..at]);
     let mut dirs = std::iter::once(name).chain(starts).map(|id| dir.join(OsStr::from_bytes(id)));
-    let is_object = dir.join(".revfs/format").is_file() && dirs.any(|id| id.is_dir() && !is_store(&id));
+    let is_object = has_format(&dir) && dirs.any(|id| id.is_dir() && !is_store(&id));
     is_object.then(|| (above.to_owned(), OsStr::from_bytes(name).to_owned()))
 }
 
@@ -121,7 +126,7 @@ fn around_here() -> Option<PathBuf> {
 
 /// The nearest store from `here` upwards; `mounted_from` gives the store of the revfs mount at a directory.
 fn around(here: &Path, mounted_from: impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
-    let own = |dir: &Path| dir.join(".revfs/format").is_file().then(|| dir.to_owned());
+    let own = |dir: &Path| has_format(dir).then(|| dir.to_owned());
     here.ancestors().find_map(|dir| mounted_from(dir).or_else(|| own(dir)))
 }
 
@@ -134,7 +139,7 @@ fn mounted_from(dir: &Path) -> Option<PathBuf> {
         let status = read_status(dir)?;
         Some(PathBuf::from(status.get("store")?.as_str()?))
     };
-    let known = source.is_absolute() && source.join(".revfs/format").is_file();
+    let known = source.is_absolute() && has_format(&source);
     Some(if known { source } else { told().unwrap_or(source) })
 }
 

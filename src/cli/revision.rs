@@ -33,15 +33,14 @@ Revisions are named by
   '@{2 hours ago}'          what was newest then; @{yesterday}, @{2026-11-30}, '@{2026-11-30 12:00}'
   hello~2, hello@3-9c       the same as one word with the id; an id that is there as written wins";
 
-/// Whether a word can begin with an object's id, whatever follows.
+/// Whether a word can be an object's id, or one with what follows, which may be too long for an id: before a store is made where
+/// none is.
 ///
 /// # Errors
-/// That of what is no id.
-pub fn may_name(word: &OsStr) -> Result<(), CliError> {
-    let bytes = word.as_bytes();
-    let mut ends = (1..bytes.len()).filter(|&at| matches!(bytes[at], b'~' | b'@'));
+/// [`Error::BadId`].
+pub fn may_name(word: &OsStr) -> Result<(), Error> {
     match ObjectId::new(word) {
-        Err(why) if !ends.any(|at| ObjectId::new(OsStr::from_bytes(&bytes[..at])).is_ok()) => Err(why.into()),
+        Err(why) if word.len() <= crate::rev::NAME_MAX => Err(why),
         _ => Ok(()),
     }
 }
@@ -218,16 +217,11 @@ pub fn locate(names: Names, option: Option<PathBuf>) -> Result<Located, CliError
         return Err(CliError::Usage("which object? give its id".into()));
     }
     let word = rest.remove(0);
-    ObjectId::new(&word).map(drop).or_else(|e| if is_long(&word) { Ok(()) } else { Err(e) })?;
+    may_name(&word)?;
     let store = Store::open(&store)?;
     let target = Target::new(&store, &word).map_err(|e| explain(&store, e))?;
     let rev = target.rev(&store).map_err(|e| explain(&store, e))?;
     Ok(Located { rev, id: target.id, store, rest })
-}
-
-/// Too long for an id, which what follows one may make it.
-fn is_long(word: &OsStr) -> bool {
-    word.len() > crate::rev::NAME_MAX
 }
 
 /// The revision that `arg` names, live or gone.

@@ -5,8 +5,7 @@
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use crate::backend::LONGEST;
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
+use crate::document::BOM;
 
 /// How texts follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! missing after a power cut. It is moved to what is gone, as by `check --repair`, and no fact.
 
 use super::Store;
-use crate::backend::{Backend, DISCARDED, DirBackend, Durability, LeftMark, Mark, Removal};
+use crate::backend::{Backend, DISCARDED, DirBackend, Durability, LeftBatch, LeftMark, Mark, Removal};
 use crate::document;
 use crate::error::{Error, Result, found};
 use crate::rev::{ObjectId, Rev};
@@ -18,17 +18,18 @@ impl Store {
     pub(crate) fn set_torn_aside(&self, backend: &DirBackend) -> Result<(String, Vec<(ObjectId, Rev)>)> {
         let (op, mut torn) = (self.operation(), Vec::new());
         let mut left = backend.left_unsynced()?;
-        for mark in left.iter_mut().flat_map(|batch| &mut batch.marks) {
-            match self.set_aside_if_torn(backend, mark, &op) {
-                Ok(true) => torn.push((mark.mark.id.clone(), mark.mark.rev.clone())),
-                Ok(false) => {}
-                Err(e) => {
-                    // Another look is needed, by who may or when the disk does what it is asked.
-                    log::warn!("{}: cannot tell whether {} is whole: {e}", mark.mark.id, mark.mark.rev);
-                    continue;
+        for batch in &mut left {
+            for mark in std::mem::take(&mut batch.marks) {
+                match self.set_aside_if_torn(backend, batch, &mark, &op) {
+                    Ok(true) => torn.push((mark.mark.id, mark.mark.rev)),
+                    Ok(false) => {}
+                    Err(e) => {
+                        // Another look is needed, by who may or when the disk does what it is asked.
+                        log::warn!("{}: cannot tell whether {} is whole: {e}", mark.mark.id, mark.mark.rev);
+                        batch.marks.push(mark);
+                    }
                 }
             }
-            mark.is_settled = true;
         }
         let ended = backend.end_left(left);
         if !torn.is_empty() {
@@ -41,7 +42,13 @@ impl Store {
     }
 
     /// Whether the revision was torn and is gone.
-    fn set_aside_if_torn(&self, backend: &DirBackend, left: &LeftMark, op: &str) -> Result<bool> {
+    fn set_aside_if_torn(
+        &self,
+        backend: &DirBackend,
+        batch: &LeftBatch,
+        left: &LeftMark,
+        op: &str,
+    ) -> Result<bool> {
         let Mark { id, rev, size } = &left.mark;
         let is_torn = |text: &[u8], uid| {
             backend.believes(left, uid) && ((text.len() as u64) < *size || document::check(text).is_err())
@@ -56,11 +63,11 @@ impl Store {
             Err(Error::NoObject(_)) => (false, 0),
             Err(e) => return Err(e),
         };
-        let source = left.source.as_ref().filter(|source| source.is_of(uid) && !is_torn(&source.text, uid));
-        if torn && let Some(source) = source {
+        let source = if torn { backend.source_of(batch, left, uid)? } else { None };
+        if let Some(text) = source.filter(|text| !is_torn(text, uid)) {
             let attrs = backend.meta(id, rev)?.attrs();
             found(backend.set_aside(id, rev.as_str().as_ref(), op, Durability::Ordered))?;
-            backend.publish(id, rev, &source.text, &attrs, Durability::Ordered)?;
+            backend.publish(id, rev, &text, &attrs, Durability::Ordered)?;
             log::info!("{id}: {rev} is made anew from the file that was moved there");
             return Ok(false);
         }

@@ -75,27 +75,14 @@ pub(crate) struct Mark {
 #[derive(Debug)]
 pub(crate) struct LeftMark {
     pub mark: Mark,
-    /// What the revision's text was taken from, where that was to go and is as long still.
-    pub source: Option<Source>,
     name: OsString,
     /// Whose file it is.
     uid: u32,
-    /// It was looked at: it may go.
-    pub is_settled: bool,
 }
 
-/// A file that became a revision.
-#[derive(Debug)]
-pub(crate) struct Source {
-    pub text: Vec<u8>,
-    uid: u32,
-}
-
-impl Source {
-    /// Whether a revision of this user's can have been made of it.
-    pub fn is_of(&self, uid: u32) -> bool {
-        self.uid == uid
-    }
+/// The name beside a mark of the file that became the revision.
+fn kept_name(mark: &OsStr) -> OsString {
+    [OsStr::new(KEPT), mark].into_iter().collect()
 }
 
 impl Mark {
@@ -119,22 +106,14 @@ impl Mark {
 pub(crate) struct LeftBatch {
     name: OsString,
     dir: OwnedFd,
+    /// Those that were not looked at: they stay.
     pub marks: Vec<LeftMark>,
 }
 
-impl LeftMark {
-    /// `None` of what is no mark.
-    fn read(batch: BorrowedFd, name: OsString) -> sys::Result<Option<LeftMark>> {
-        let Some(mark) = Mark::parse(&name) else { return Ok(None) };
-        let Some(meta) = sys::found(sys::meta_at(batch, &name))?.flatten() else { return Ok(None) };
-        let source = LeftMark::source(batch, &name, mark.size)?;
-        Ok(Some(LeftMark { mark, source, name, uid: meta.uid, is_settled: false }))
-    }
-
-    fn source(batch: BorrowedFd, mark: &OsStr, size: u64) -> sys::Result<Option<Source>> {
-        let mut kept = OsString::from(KEPT);
-        kept.push(mark);
-        let is_one = |meta: &Meta| meta.size == size;
+impl LeftBatch {
+    fn source(&self, left: &LeftMark, uid: u32) -> sys::Result<Option<Vec<u8>>> {
+        let (batch, kept) = (self.dir.as_fd(), kept_name(&left.name));
+        let is_one = |meta: &Meta| (meta.size, meta.uid) == (left.mark.size, uid);
         if !sys::found(sys::meta_at(batch, &kept))?.flatten().as_ref().is_some_and(is_one) {
             return Ok(None);
         }
@@ -142,16 +121,24 @@ impl LeftMark {
         if !is_one(&meta) || sys::links(batch, &kept)? != 1 {
             return Ok(None);
         }
-        match sys::read_text(file.as_fd(), size) {
+        match sys::read_text(file.as_fd(), meta.size) {
             Err(Errno::FBIG) => Ok(None),
-            text => Ok(Some(Source { text: text?, uid: meta.uid })),
+            text => text.map(Some),
         }
+    }
+}
+
+impl LeftMark {
+    /// `None` of what is no mark.
+    fn read(batch: BorrowedFd, name: OsString) -> sys::Result<Option<LeftMark>> {
+        let Some(mark) = Mark::parse(&name) else { return Ok(None) };
+        let Some(meta) = sys::found(sys::meta_at(batch, &name))?.flatten() else { return Ok(None) };
+        Ok(Some(LeftMark { mark, name, uid: meta.uid }))
     }
 
     /// Whether a name in the batch is its, or that of the file beside it.
     fn is_of(&self, name: &OsStr) -> bool {
-        let bytes = name.as_bytes();
-        bytes.strip_prefix(KEPT.as_bytes()).unwrap_or(bytes) == self.name.as_bytes()
+        name == self.name || name == kept_name(&self.name)
     }
 }
 
@@ -244,10 +231,8 @@ impl DirBackend {
         let batch = self.unsynced.batch.read();
         let Some(batch) = &*batch else { return false };
         let is_marked = batch.marks.lock().get(id).is_some_and(|revs| revs.contains(rev));
-        let mut kept = OsString::from(KEPT);
-        kept.push(mark);
         // Not in the place of another file: ext4 writes what comes there at once.
-        is_marked && sys::rename(dir, name, batch.dir.as_fd(), &kept).is_ok()
+        is_marked && sys::rename(dir, name, batch.dir.as_fd(), &kept_name(&mark)).is_ok()
     }
 
     /// How many revisions were saved since the last sync point that nobody waited for.
@@ -358,6 +343,14 @@ impl DirBackend {
         text.map(|text| (text, meta.uid))
     }
 
+    /// What a marked revision's text was taken from, where that was to go, is this user's, and is as long still.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn source_of(&self, batch: &LeftBatch, left: &LeftMark, uid: u32) -> Result<Option<Vec<u8>>> {
+        batch.source(left, uid).map_err(|e| self.unsynced_error("read", e))
+    }
+
     /// What is marked there was looked at.
     ///
     /// # Errors
@@ -369,8 +362,7 @@ impl DirBackend {
         self.sync_since().map_err(|e| self.unsynced_error("sync", e))?;
         let mut all = Ok(());
         for batch in left {
-            let stay: Vec<_> = batch.marks.into_iter().filter(|mark| !mark.is_settled).collect();
-            let stays = |name: &OsStr| stay.iter().any(|mark| mark.is_of(name));
+            let stays = |name: &OsStr| batch.marks.iter().any(|mark| mark.is_of(name));
             // One that cannot be cleared keeps no other from that.
             all = self.end_batch(&batch.name, batch.dir.as_fd(), stays).and(all);
         }
