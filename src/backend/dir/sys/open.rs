@@ -18,6 +18,9 @@ const FILE: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
+/// How often a path is followed that is moved meanwhile.
+const FOLLOWS: usize = 16;
+
 /// From which size on a file is looked at for holes.
 const LARGE: u64 = 1 << 20;
 
@@ -25,13 +28,27 @@ const LARGE: u64 = 1 << 20;
 pub fn open(at: BorrowedFd, name: impl AsRef<OsStr>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
     let (name, mode) = (name.as_ref(), Mode::from_raw_mode(mode));
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    call(|| match fs::openat2(at, name, flags, mode, BENEATH) {
+    call(|| match follow(at, name, flags, mode) {
         // Names come from listings, ids, revisions and the kernel: none has a slash in it.
         Err(Errno::NOSYS | Errno::PERM) if !name.as_bytes().contains(&b'/') => {
             fs::openat(at, name, flags, mode)
         }
         opened => opened,
     })
+}
+
+/// Opens what a path has that stays beneath `at`.
+///
+/// The kernel says `EXDEV` also where a part of the path is moved out of `at` while it is being followed, as an object's
+/// directory is that is deleted. The path is followed again then, and leads to another thing or to none.
+fn follow(at: BorrowedFd, path: &OsStr, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    for _ in 1..FOLLOWS {
+        match fs::openat2(at, path, flags, mode, BENEATH) {
+            Err(Errno::XDEV) => {}
+            opened => return opened,
+        }
+    }
+    fs::openat2(at, path, flags, mode, BENEATH)
 }
 
 /// A store's directory, whose path may lead through links.
@@ -164,4 +181,42 @@ pub fn open_or_make_empty(
     };
     let _ = apply(file.as_fd(), &Attrs { mode: Some(0o644), owner, ..Attrs::default() });
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn open_of_what_is_moved_away_meanwhile_is_of_what_is_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |name: &str| temp.path().join(name);
+        std::fs::create_dir_all(path("in/d")).unwrap();
+        std::fs::write(path("in/d/x"), "").unwrap();
+        let inside = open_root(&path("in")).unwrap();
+        let ended = AtomicBool::new(false);
+        let (opened, missing) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    std::fs::rename(path("in/d"), path("d")).unwrap();
+                    std::fs::rename(path("d"), path("in/d")).unwrap();
+                }
+            });
+            let (mut opened, mut missing, mut other) = (0, 0, None);
+            while other.is_none() && opened + missing < 200_000 {
+                match open_file_in(inside.as_fd(), "d".as_ref(), "x".as_ref()) {
+                    Ok(_) => opened += 1,
+                    Err(Errno::NOENT) => missing += 1,
+                    Err(e) => other = Some(e),
+                }
+            }
+            ended.store(true, Ordering::Relaxed);
+            assert_eq!(other, None, "after {opened} opened and {missing} missed");
+            (opened, missing)
+        });
+        assert!(opened > 0 && missing > 0, "{opened} {missing}");
+        assert_eq!(open(inside.as_fd(), "../d", OFlags::RDONLY, 0).unwrap_err(), Errno::XDEV);
+    }
 }
